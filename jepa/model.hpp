@@ -1,0 +1,81 @@
+// The two bases that the trainer, the probes and the programs meet.
+#pragma once
+
+#include <jepa/grid.hpp>
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <vector>
+
+namespace jepa {
+
+/// Which tokens are shown and which are to be predicted.
+struct Mask {
+  torch::Tensor context;  ///< int64 [B, Kc], kept token ids
+  /// int64 [M*B, Kt], mask-major: M target sets for each context (I-JEPA: 4; V-JEPA: 1).
+  torch::Tensor target;
+
+  /// Target sets per context, M.
+  int64_t targets_per_context() const { return target.size(0) / context.size(0); }
+};
+
+/// Rows of `tokens` [B, N, D] at `ids` [M*B, K] -> [M*B, K, D]; M target sets share the tokens.
+torch::Tensor gather_tokens(const torch::Tensor& tokens, const torch::Tensor& ids);
+
+/// A network from clips to tokens. A clip is float [B, C, T, H, W]; an image is a clip with T = 1.
+class EncoderImpl : public torch::nn::Module {
+ public:
+  /// Width of a token that `encode` gives.
+  virtual int64_t output_width() const = 0;
+  /// Blocks whose outputs `layers` can give.
+  virtual int64_t depth() const = 0;
+  /// The token grid of a clip of these sizes [B, C, T, H, W].
+  /// @throws DataError where the sizes do not divide into patches.
+  virtual TokenGrid grid(at::IntArrayRef clip_sizes) const = 0;
+
+  /// All patches embedded once, absolute positions added: [B, C, T, H, W] -> [B, N, dim].
+  virtual torch::Tensor embed(const torch::Tensor& clip) = 0;
+  /// The trunk over embedded tokens [B, K, dim] that stand at `ids` [B, K] of `grid`
+  /// (undefined: all N in order) -> [B, K, output_width].
+  virtual torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid& grid,
+                               const torch::Tensor& ids = {}) = 0;
+  /// Outputs of the blocks `layers` (0-based, ascending) for a whole clip, each [B, N, dim]. The
+  /// last block's output passes through the final norm, the others are as they leave the block.
+  virtual std::vector<torch::Tensor> layers(const torch::Tensor& clip,
+                                            const std::vector<int64_t>& layers) = 0;
+  /// Fills the weights (published initialisation) from `generator`; modules are built without.
+  virtual void initialise(at::Generator generator) = 0;
+  /// Multiply-adds of one forward pass over `tokens` tokens of one clip, times two.
+  virtual double flops(int64_t tokens) const = 0;
+
+  /// Every token of a clip: [B, C, T, H, W] -> [B, N, output_width].
+  torch::Tensor forward(const torch::Tensor& clip) {
+    return encode(embed(clip), grid(clip.sizes()));
+  }
+};
+TORCH_MODULE(Encoder);
+
+/// What a predictor says.
+struct Prediction {
+  torch::Tensor target;   ///< [M*B, Kt, output width of the target encoder]
+  torch::Tensor context;  ///< V-JEPA 2.1 only: [M*B, Kc, ...]; else undefined
+};
+
+/// A network from context tokens to the latents of hidden ones.
+class PredictorImpl : public torch::nn::Module {
+ public:
+  /// @param context encoded context tokens [B, Kc, D]
+  /// @param mask ids of context and target tokens
+  /// @param grid the clip's token grid
+  /// @param mask_index which mask configuration this is (chooses the mask token in V-JEPA 1)
+  virtual Prediction forward(const torch::Tensor& context, const Mask& mask, const TokenGrid& grid,
+                             int64_t mask_index) = 0;
+  /// Fills the weights (published initialisation) from `generator`.
+  virtual void initialise(at::Generator generator) = 0;
+  /// Floating-point operations of one forward pass over one clip.
+  virtual double flops(int64_t context_tokens, int64_t target_tokens) const = 0;
+};
+TORCH_MODULE(Predictor);
+
+}  // namespace jepa
