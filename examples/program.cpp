@@ -1,0 +1,169 @@
+#include <examples/program.hpp>
+#include <jepa/device.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
+#include <jepa/version.hpp>
+
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <sstream>
+
+namespace jepa::examples {
+namespace {
+
+volatile std::sig_atomic_t stop_flag = 0;
+
+double now_seconds() {
+  using namespace std::chrono;
+  return duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+void print_help(const ProgramInfo& info, const std::vector<OptionSection>& sections) {
+  std::cout << info.name << ": " << info.summary << "\n\nusage: " << info.name
+            << " [--config FILE.ini] [--section.key VALUE ...]\n"
+            << "The command line wins over the ini file, where the same options stand as\n"
+            << "[section] key = value.\n"
+            << "  --help                            this text\n"
+            << "  --version                         versions of the library and LibTorch\n"
+            << describe_options(sections);
+}
+
+/// Reads the ini file and command line into the sections. True: the program is to run.
+bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Program& program) {
+  OptionValues given = parse_command_line(argc, argv);
+  const bool help = given.erase("help") > 0;
+  if (given.erase("version") > 0) {
+    std::cout << info.name << " " << version() << " (LibTorch " << TORCH_VERSION << ")\n";
+    return false;
+  }
+  if (const auto config = given.find("config"); config != given.end()) {
+    for (const auto& [key, value] : read_ini(config->second)) given.emplace(key, value);
+  }
+  program.sections = info.sections(given);
+  auto& common = program.common;
+  program.sections.insert(program.sections.begin(),
+                          {"", "", [&common](OptionVisitor& visit) { common.describe(visit); }});
+  if (help) {
+    print_help(info, program.sections);
+    return false;
+  }
+  apply_options(program.sections, given);
+  program.device = resolve_device(common.device);
+  program.precision = resolve_precision(common.precision, program.device);
+  return true;
+}
+
+}  // namespace
+
+void CommonOptions::describe(OptionVisitor& visit) {
+  visit("config", config, {.help = "ini file, read before the command line"});
+  visit("seed", seed, {.help = "of every random choice", .min = 0});
+  visit("device", device, {.help = "auto, cpu, cuda or cuda:N"});
+  visit("precision", precision,
+        {.help = "of matrix products; auto: bfloat16 where the device computes it fast",
+         .choices = {"auto", "float32", "bfloat16"}});
+  visit("threads", threads, {.help = "compute threads; 0: one a core", .min = 0, .max = 4096});
+  visit("json", json, {.help = "file for the results, machine readable"});
+}
+
+int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
+  Program program;
+  try {
+    if (!read_options(argc, argv, info, program)) return 0;
+  } catch (const ConfigError& error) {
+    std::cerr << "error: " << error.what() << "\nTry '" << info.name << " --help'.\n";
+    return 2;
+  }
+  try {
+    if (program.common.threads > 0) {
+      torch::set_num_threads(static_cast<int>(program.common.threads));
+    }
+    info.run(program);
+    if (!program.common.json.empty()) {
+      write_file_atomic(program.common.json, program.results.dump(2) + "\n");
+    }
+    return 0;
+  } catch (const ConfigError& error) {
+    std::cerr << "error: " << error.what() << "\nTry '" << info.name << " --help'.\n";
+    return 2;
+  } catch (const c10::Error& error) {
+    std::cerr << "error: " << error.what_without_backtrace() << "\n";
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << "\n";
+  }
+  return 1;
+}
+
+int64_t count_numbered(const OptionValues& given, const std::string& section) {
+  const std::string prefix = section + ".";
+  int64_t largest = 0;
+  std::vector<bool> seen(100, false);
+  for (const auto& [key, value] : given) {
+    if (!key.starts_with(prefix)) continue;
+    const std::string number = key.substr(prefix.size(), key.find('.', prefix.size()) - prefix.size());
+    if (number.empty() || number.size() > 2 ||
+        number.find_first_not_of("0123456789") != std::string::npos || number == "0") {
+      throw ConfigError("option " + key + ": sections of this kind are [" + section + ".1], [" +
+                        section + ".2], ...");
+    }
+    const int64_t index = std::stoll(number);
+    seen[static_cast<size_t>(index)] = true;
+    largest = std::max(largest, index);
+  }
+  for (int64_t i = 1; i <= largest; ++i) {
+    if (!seen[static_cast<size_t>(i)]) {
+      throw ConfigError("[" + section + "." + std::to_string(largest) + "] is given but [" +
+                        section + "." + std::to_string(i) + "] is not");
+    }
+  }
+  return largest;
+}
+
+bool stop_requested() { return stop_flag != 0; }
+
+void catch_stop_signals() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { stop_flag = 1; };
+  action.sa_flags = SA_RESETHAND;  // a second signal ends the program at once
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+ProgressBar::ProgressBar(std::string label)
+    : label_(std::move(label)),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      start_seconds_(now_seconds()),
+      last_seconds_(0) {}
+
+void ProgressBar::update(int64_t done, int64_t total, const std::string& text) {
+  const double now = now_seconds();
+  const double elapsed = now - start_seconds_;
+  const double interval = terminal_ ? 0.2 : std::max(5.0, elapsed / 20);
+  if (now - last_seconds_ < interval && done != total) return;
+  last_seconds_ = now;
+  const double left = done > 0 ? elapsed / static_cast<double>(done) *
+                                     static_cast<double>(total - done)
+                               : 0.0;
+  char line[256];
+  std::snprintf(line, sizeof line, "%s %lld/%lld  %s  %.0f s, %.0f s left", label_.c_str(),
+                static_cast<long long>(done), static_cast<long long>(total), text.c_str(), elapsed,
+                left);
+  if (terminal_) {
+    std::cerr << "\r\033[K" << line << std::flush;
+    open_ = true;
+  } else {
+    std::cerr << line << std::endl;
+  }
+}
+
+void ProgressBar::finish() {
+  if (open_) std::cerr << "\n";
+  open_ = false;
+}
+
+}  // namespace jepa::examples

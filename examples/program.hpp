@@ -1,0 +1,74 @@
+// The front end that all programs share: options from an ini file and the command line, --help,
+// --version, seed, device, precision, threads, JSON results, and the exit codes.
+#pragma once
+
+#include <jepa/options.hpp>
+#include <torch/types.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace jepa::examples {
+
+/// What every program takes.
+struct CommonOptions {
+  std::string config;               ///< ini file read before the command line
+  int64_t seed = 0;                 ///< of every random choice
+  std::string device = "auto";      ///< auto, cpu, cuda, cuda:N
+  std::string precision = "auto";   ///< auto, float32, bfloat16
+  int64_t threads = 0;              ///< 0: as many as there are cores
+  std::string json;                 ///< results, machine readable
+
+  void describe(OptionVisitor& visit);
+};
+
+/// A program as `run` sees it.
+struct Program {
+  CommonOptions common;
+  torch::Device device = torch::kCPU;
+  torch::ScalarType precision = torch::kFloat32;
+  nlohmann::json results = nlohmann::json::object();  ///< written to --json at the end
+  std::vector<OptionSection> sections;                ///< with the given values written in
+};
+
+/// What a program is.
+struct ProgramInfo {
+  std::string name;
+  std::string summary;  ///< first lines of --help
+  /// The program's own sections. `given` lets it size numbered ones (`[mask.1]`, `[mask.2]`).
+  std::function<std::vector<OptionSection>(const OptionValues& given)> sections;
+  std::function<void(Program&)> run;
+};
+
+/// Runs a program. Returns its exit code: 0 done, 1 failed (one line `error: ...` on stderr), 2
+/// usage.
+int program_main(int argc, const char* const* argv, const ProgramInfo& info);
+
+/// Largest N for which `section.N.` occurs among the keys; 0: none.
+/// @throws ConfigError where a number below it is left out.
+int64_t count_numbered(const OptionValues& given, const std::string& section);
+
+/// Set by SIGINT and SIGTERM once a program has called `catch_stop_signals`.
+bool stop_requested();
+void catch_stop_signals();
+
+/// Progress on a terminal: one line redrawn; elsewhere: plain lines at widening intervals.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string label);
+  /// @param text what else to say (loss, rate)
+  void update(int64_t done, int64_t total, const std::string& text);
+  /// Ends the line, so that other output can follow.
+  void finish();
+
+ private:
+  std::string label_;
+  bool terminal_;
+  double start_seconds_;
+  double last_seconds_;
+  bool open_ = false;
+};
+
+}  // namespace jepa::examples

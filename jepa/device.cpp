@@ -1,0 +1,81 @@
+#include <jepa/device.hpp>
+#include <jepa/errors.hpp>
+
+#include <ATen/autocast_mode.h>
+#include <sys/resource.h>
+#include <torch/torch.h>
+
+#include <fstream>
+
+namespace jepa {
+namespace {
+
+/// Whether this processor multiplies bfloat16 in hardware.
+bool fast_bfloat16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+torch::Device resolve_device(const std::string& name) {
+  if (name == "auto") return torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
+  torch::Device device = torch::kCPU;
+  try {
+    device = torch::Device(name);
+  } catch (const c10::Error&) {
+    throw ConfigError("device: expected auto, cpu, cuda or cuda:N, found '" + name + "'");
+  }
+  if (device.is_cuda() &&
+      (!torch::cuda::is_available() ||
+       (device.has_index() &&
+        static_cast<int64_t>(device.index()) >= static_cast<int64_t>(torch::cuda::device_count())))) {
+    throw ConfigError("device: this machine has no '" + name + "'");
+  }
+  return device;
+}
+
+torch::ScalarType resolve_precision(const std::string& name, torch::Device device) {
+  if (name == "float32") return torch::kFloat32;
+  if (name == "bfloat16") return torch::kBFloat16;
+  if (name != "auto") {
+    throw ConfigError("precision: expected auto, float32 or bfloat16, found '" + name + "'");
+  }
+  if (device.is_cpu()) {
+    return fast_bfloat16() ? torch::kBFloat16 : torch::kFloat32;
+  }
+  return torch::kBFloat16;
+}
+
+AutocastScope::AutocastScope(torch::Device device, torch::ScalarType precision)
+    : device_(device.type()), active_(precision != torch::kFloat32) {
+  if (!active_) return;
+  at::autocast::set_autocast_dtype(device_, precision);
+  at::autocast::set_autocast_enabled(device_, true);
+  at::autocast::increment_nesting();
+}
+
+AutocastScope::~AutocastScope() {
+  if (!active_) return;
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(device_, false);
+}
+
+double peak_memory_mb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024.0;
+}
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown processor";
+}
+
+}  // namespace jepa
