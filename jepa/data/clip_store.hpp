@@ -1,0 +1,77 @@
+// The clip store: episodes of frames and their labels in one HDF5 file.
+//
+// Layout: `pixels` uint8 (N, H, W, C), all frames of all episodes one after another, chunked by a few
+// frames; `ep_len` int32 (E), `ep_offset` int64 (E); any further dataset whose first dimension is E is
+// a column: integers (E) are classes, floating-point (E) or (E, K) are quantities. Attributes: fps,
+// generator, seed, licence, version. Files of this layout from other tools open as they are.
+#pragma once
+
+#include <jepa/data/clip_source.hpp>
+
+#include <map>
+
+namespace jepa {
+
+/// What a clip store says about itself.
+struct ClipStoreInfo {
+  int64_t episodes = 0;
+  int64_t frames = 0;  ///< of all episodes together
+  int64_t height = 0;
+  int64_t width = 0;
+  int64_t channels = 0;
+  double fps = 0.0;                               ///< 0: unknown
+  std::map<std::string, std::string> attributes;  ///< generator, seed, licence, version, ...
+};
+
+/// Reads clips from a clip store. HDF5 itself is used under one lock for the whole process.
+class ClipStore : public ClipSource {
+ public:
+  /// @throws DataError naming the file and what is missing or of the wrong shape
+  ClipStore(const std::string& path, const ClipOptions& options);
+  ~ClipStore() override;
+
+  int64_t size() const override;
+  using ClipSource::read;
+  RawClip read(int64_t index, Random& random, const CropChooser& crop) const override;
+  std::vector<std::string> columns() const override;
+  /// Clips from the same episode share its value.
+  torch::Tensor column(const std::string& name) const override;
+
+  const ClipStoreInfo& info() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Writes a clip store: under a temporary name beside `path`, renamed when it is complete.
+class ClipStoreWriter {
+ public:
+  /// @param info only fps and attributes are read; sizes come from the first clip
+  /// @throws DataError where the file cannot be made
+  ClipStoreWriter(const std::string& path, const ClipStoreInfo& info);
+  /// Removes the temporary file where finish() was not reached.
+  ~ClipStoreWriter();
+
+  /// Adds an episode.
+  /// @throws DataError where its frames are of another size than the first one's, or on a full disk
+  void append(const RawClip& clip);
+
+  /// Writes the index and the columns (int64 [E], float32 [E] or [E, K]) and puts the file in place.
+  void finish(const std::map<std::string, torch::Tensor>& columns);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Writes tensors (uint8, int32, int64, float32, float64) as datasets of one HDF5 file, in one piece
+/// beside `path` and renamed into place. For features and other results.
+void write_hdf5(const std::string& path, const std::map<std::string, torch::Tensor>& tensors,
+                const std::map<std::string, std::string>& attributes = {});
+
+/// Reads one dataset of an HDF5 file.
+/// @throws DataError naming the file and dataset
+torch::Tensor read_hdf5(const std::string& path, const std::string& name);
+
+}  // namespace jepa
