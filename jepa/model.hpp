@@ -28,6 +28,8 @@ class EncoderImpl : public torch::nn::Module {
  public:
   /// Width of a token that `encode` gives.
   virtual int64_t output_width() const = 0;
+  /// Levels of depth that a token concatenates (V-JEPA 2.1: 4); each is normalised on its own.
+  virtual int64_t output_levels() const { return 1; }
   /// Blocks whose outputs `layers` can give.
   virtual int64_t depth() const = 0;
   /// The token grid of a clip of these sizes [B, C, T, H, W].

@@ -1,0 +1,36 @@
+#include <jepa/nn/attention.hpp>
+
+#include <torch/torch.h>
+
+namespace jepa::nn {
+
+torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                     const torch::Tensor& mask) {
+  return at::scaled_dot_product_attention(q, k, v,
+                                          mask.defined() ? std::optional(mask) : std::nullopt);
+}
+
+AttentionImpl::AttentionImpl(int64_t dim, int64_t heads) : heads_(heads) {
+  TORCH_CHECK(heads > 0 && dim % heads == 0, "Attention: ", dim, " does not divide over ", heads,
+              " heads");
+  qkv = register_module("qkv", Linear(dim, 3 * dim));
+  proj = register_module("proj", Linear(dim, dim));
+}
+
+torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const RotaryTable& rotary,
+                                     const torch::Tensor& mask) {
+  const int64_t batch = x.size(0);
+  const int64_t count = x.size(1);
+  const auto parts =
+      qkv->forward(x).view({batch, count, 3, heads_, -1}).permute({2, 0, 3, 1, 4}).unbind(0);
+  auto q = parts[0];
+  auto k = parts[1];
+  if (rotary.defined()) {
+    q = rotate(q, rotary);
+    k = rotate(k, rotary);
+  }
+  const auto out = attend(q, k, parts[2], mask);
+  return proj->forward(out.transpose(1, 2).reshape(x.sizes()));
+}
+
+}  // namespace jepa::nn

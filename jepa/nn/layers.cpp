@@ -1,0 +1,58 @@
+#include <jepa/nn/layers.hpp>
+#include <jepa/nn/patch_embedding.hpp>
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+namespace jepa::nn {
+namespace {
+constexpr double kDeviation = 0.02;
+}
+
+LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) {
+  weight = register_parameter("weight", torch::empty({out, in}));
+  if (with_bias) bias = register_parameter("bias", torch::empty({out}));
+}
+
+torch::Tensor LinearImpl::forward(const torch::Tensor& x) const {
+  return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+}
+
+LayerNormImpl::LayerNormImpl(int64_t dim, double eps) : eps_(eps) {
+  weight = register_parameter("weight", torch::empty({dim}));
+  bias = register_parameter("bias", torch::empty({dim}));
+}
+
+torch::Tensor LayerNormImpl::forward(const torch::Tensor& x) const {
+  return at::layer_norm(x, weight.sizes(), weight, bias, eps_);
+}
+
+void truncated_normal(const torch::Tensor& weight, double deviation, at::Generator generator) {
+  const torch::NoGradGuard no_grad;
+  const double bound = 2.0;
+  // erf of the bounds in units of the deviation: the uniform draw covers the kept probability.
+  const double tail = std::erf(bound / deviation / std::sqrt(2.0));
+  weight.uniform_(-tail, tail, std::move(generator))
+      .erfinv_()
+      .mul_(deviation * std::sqrt(2.0))
+      .clamp_(-bound, bound);
+}
+
+void initialise_layers(torch::nn::Module& root, at::Generator generator) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& module : root.modules()) {
+    if (auto* linear = module->as<LinearImpl>()) {
+      truncated_normal(linear->weight, kDeviation, generator);
+      if (linear->bias.defined()) linear->bias.zero_();
+    } else if (auto* patches = module->as<PatchProjectionImpl>()) {
+      truncated_normal(patches->weight, kDeviation, generator);
+      patches->bias.zero_();
+    } else if (auto* norm = module->as<LayerNormImpl>()) {
+      norm->weight.fill_(1);
+      norm->bias.zero_();
+    }
+  }
+}
+
+}  // namespace jepa::nn
