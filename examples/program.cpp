@@ -44,6 +44,7 @@ bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Pr
   if (const auto config = given.find("config"); config != given.end()) {
     for (const auto& [key, value] : read_ini(config->second)) given.emplace(key, value);
   }
+  if (info.complete && !help) info.complete(given);
   program.sections = info.sections(given);
   auto& common = program.common;
   program.sections.insert(program.sections.begin(),

@@ -37,9 +37,12 @@ struct Program {
 struct ProgramInfo {
   std::string name;
   std::string summary;  ///< first lines of --help
+  /// Completes what was given, before anything is checked (a run that is continued brings its own
+  /// configuration). May be empty.
+  std::function<void(OptionValues& given)> complete = {};
   /// The program's own sections. `given` lets it size numbered ones (`[mask.1]`, `[mask.2]`).
-  std::function<std::vector<OptionSection>(const OptionValues& given)> sections;
-  std::function<void(Program&)> run;
+  std::function<std::vector<OptionSection>(const OptionValues& given)> sections = {};
+  std::function<void(Program&)> run = {};
 };
 
 /// Runs a program. Returns its exit code: 0 done, 1 failed (one line `error: ...` on stderr), 2

@@ -37,8 +37,8 @@ class Random {
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
   /// Uniform integer in [0, n); n > 0.
   int64_t below(int64_t n) {
-    return static_cast<int64_t>(
-        (static_cast<unsigned __int128>(bits()) * static_cast<uint64_t>(n)) >> 64);
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<int64_t>((static_cast<Wide>(bits()) * static_cast<uint64_t>(n)) >> 64);
   }
   /// Standard normal (Box-Muller, one of the pair).
   double normal() {

@@ -1,0 +1,98 @@
+#include <jepa/training/cost.hpp>
+#include <jepa/training/pretraining.hpp>
+
+#include <algorithm>
+#include <iomanip>
+#include <sstream>
+
+namespace jepa {
+namespace {
+
+/// Floats that a block keeps a token for its backward pass, over its width: both norms' inputs and
+/// outputs (4), q, k, v and attention output (4), hidden layer before and after GELU (8).
+constexpr double kFloatsPerTokenAndBlock = 16.0;
+/// LibTorch itself with its thread pools and buffers, measured on an idle process [MB].
+constexpr double kProcessMb = 190.0;
+constexpr double kBytesPerFloat = 4.0;
+
+std::string scaled(double value) {
+  static constexpr const char* kUnits[] = {"", " k", " M", " G", " T", " P"};
+  int unit = 0;
+  while (value >= 1000 && unit < 5) {
+    value /= 1000;
+    ++unit;
+  }
+  std::ostringstream out;
+  out << std::setprecision(3) << value << kUnits[unit];
+  return out.str();
+}
+
+}  // namespace
+
+int64_t count_parameters(const torch::nn::Module& module) {
+  int64_t count = 0;
+  for (const auto& p : module.parameters()) count += p.numel();
+  return count;
+}
+
+TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
+                           const std::vector<std::unique_ptr<MaskSampler>>& samplers,
+                           const TokenGrid& grid, int64_t batch, const ActivationShape& shape) {
+  constexpr int64_t kDraws = 8;
+  TrainingCost cost;
+  cost.encoder_parameters = count_parameters(*encoder);
+  cost.predictor_parameters = count_parameters(*predictor);
+  cost.tokens = grid.size();
+  double clip_flops = encoder->flops(grid.size());  // target encoder, forward only
+  std::vector<double> context(samplers.size(), 0.0), target(samplers.size(), 0.0);
+  for (int64_t draw = 0; draw < kDraws; ++draw) {
+    const auto masks = draw_masks(samplers, batch, grid, /*seed=*/0, draw);
+    for (size_t i = 0; i < masks.size(); ++i) {
+      const int64_t sets = masks[i].targets_per_context();
+      context[i] += static_cast<double>(masks[i].context.size(1)) / kDraws;
+      target[i] += static_cast<double>(sets * masks[i].target.size(1)) / kDraws;
+      // Backward costs twice the forward pass.
+      clip_flops += 3.0 / kDraws * encoder->flops(masks[i].context.size(1));
+      clip_flops += 3.0 / kDraws * static_cast<double>(sets) *
+                    predictor->flops(masks[i].context.size(1), masks[i].target.size(1));
+    }
+  }
+  cost.flops_per_step = clip_flops * static_cast<double>(batch);
+  double activations = 0;  // of the largest mask
+  for (size_t i = 0; i < samplers.size(); ++i) {
+    activations = std::max(
+        activations,
+        context[i] * static_cast<double>(shape.encoder_dim * shape.encoder_depth) +
+            (context[i] + target[i]) *
+                static_cast<double>(shape.predictor_dim * shape.predictor_depth));
+  }
+  const double target_pass =  // one block's worth: the target encoder keeps nothing
+      static_cast<double>(grid.size() * shape.encoder_dim);
+  const double weights = static_cast<double>(5 * cost.encoder_parameters +  // with target encoder
+                                             4 * cost.predictor_parameters);
+  cost.peak_memory_mb =
+      kProcessMb + kBytesPerFloat / 1e6 *
+                       (weights + static_cast<double>(batch) * kFloatsPerTokenAndBlock *
+                                      (activations + target_pass));
+  cost.context_tokens = std::move(context);
+  cost.target_tokens = std::move(target);
+  return cost;
+}
+
+std::string TrainingCost::text() const {
+  std::ostringstream out;
+  out << std::setprecision(3);
+  out << "tokens per clip    " << tokens;
+  for (size_t i = 0; i < context_tokens.size(); ++i) {
+    out << (i == 0 ? " (masks: " : "; ") << context_tokens[i] << " shown, " << target_tokens[i]
+        << " to predict";
+  }
+  out << (context_tokens.empty() ? "\n" : ")\n");
+  out << "parameters         encoder " << scaled(static_cast<double>(encoder_parameters))
+      << ", predictor " << scaled(static_cast<double>(predictor_parameters)) << "\n";
+  out << "compute per step   " << scaled(flops_per_step) << "FLOP\n";
+  out << "memory, estimated  " << std::fixed << std::setprecision(0) << peak_memory_mb << " MB\n";
+  return out.str();
+}
+
+}  // namespace jepa

@@ -1,0 +1,43 @@
+// What a run will cost, said before it starts.
+#pragma once
+
+#include <jepa/masking.hpp>
+#include <jepa/model.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace jepa {
+
+/// Widths and depths that decide how much a step keeps for its backward pass.
+struct ActivationShape {
+  int64_t encoder_dim = 0;
+  int64_t encoder_depth = 0;
+  int64_t predictor_dim = 0;
+  int64_t predictor_depth = 0;
+};
+
+/// Cost of one optimiser step and of holding the model.
+struct TrainingCost {
+  int64_t encoder_parameters = 0;
+  int64_t predictor_parameters = 0;
+  int64_t tokens = 0;              ///< of one clip
+  std::vector<double> context_tokens;  ///< per mask, mean over draws
+  std::vector<double> target_tokens;   ///< per mask, all target sets together
+  double flops_per_step = 0;       ///< forward and backward, target encoder forward only
+  double peak_memory_mb = 0;       ///< estimate: LibTorch, weights, moments, one mask's activations
+
+  std::string text() const;        ///< a few lines for people
+};
+
+/// Estimates from a few draws of the masks.
+TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
+                           const std::vector<std::unique_ptr<MaskSampler>>& samplers,
+                           const TokenGrid& grid, int64_t batch, const ActivationShape& shape);
+
+/// Number of values in a module's parameters.
+int64_t count_parameters(const torch::nn::Module& module);
+
+}  // namespace jepa

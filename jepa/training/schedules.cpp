@@ -1,0 +1,72 @@
+#include <jepa/training/schedules.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace jepa {
+namespace {
+
+double cosine(double from, double to, double progress) {
+  return to + (from - to) * 0.5 * (1.0 + std::cos(std::numbers::pi * std::min(progress, 1.0)));
+}
+
+double linear(double from, double to, double progress) {
+  return from + (to - from) * std::clamp(progress, 0.0, 1.0);
+}
+
+double learning_rate(const OptimisationOptions& o, int64_t step) {
+  if (step < o.warmup_steps) {
+    return linear(o.start_lr, o.lr, static_cast<double>(step) / static_cast<double>(o.warmup_steps));
+  }
+  const double after = static_cast<double>(step - o.warmup_steps);
+  const double length = static_cast<double>(std::max<int64_t>(1, o.total_steps - o.warmup_steps));
+  if (o.schedule == "constant") return o.lr;
+  if (o.schedule == "linear") return linear(o.lr, o.final_lr, after / length);
+  if (o.schedule == "wsd") {
+    const int64_t decay_start = o.total_steps - o.decay_steps;
+    if (step < decay_start || o.decay_steps == 0) return o.lr;
+    return linear(o.lr, o.final_lr,
+                  static_cast<double>(step - decay_start) / static_cast<double>(o.decay_steps));
+  }
+  return cosine(o.lr, o.final_lr, after / length);
+}
+
+}  // namespace
+
+void OptimisationOptions::describe(OptionVisitor& visit) {
+  visit("schedule", schedule,
+        {.help = "of the learning rate after warm-up",
+         .choices = {"cosine", "wsd", "linear", "constant"}});
+  visit("total_steps", total_steps,
+        {.help = "length of the schedules; 0: training.steps", .unit = "steps", .min = 0});
+  visit("warmup_steps", warmup_steps, {.help = "linear rise", .unit = "steps", .min = 0});
+  visit("decay_steps", decay_steps, {.help = "wsd: the final fall", .unit = "steps", .min = 0});
+  visit("start_lr", start_lr, {.help = "learning rate before warm-up", .min = 0});
+  visit("lr", lr, {.help = "peak learning rate", .min = 0});
+  visit("final_lr", final_lr, {.help = "learning rate at the end", .min = 0});
+  visit("weight_decay", weight_decay, {.help = "of matrices, at the start", .min = 0});
+  visit("final_weight_decay", final_weight_decay, {.help = "and at the end (cosine)", .min = 0});
+  visit("momentum", momentum, {.help = "of the target encoder's EMA", .min = 0, .max = 1});
+  visit("final_momentum", final_momentum, {.help = "at the end (linear)", .min = 0, .max = 1});
+  visit("beta1", beta1, {.help = "AdamW", .min = 0, .max = 1});
+  visit("beta2", beta2, {.help = "AdamW", .min = 0, .max = 1});
+  visit("eps", eps, {.help = "AdamW", .min = 0});
+  visit("clip_gradient", clip_gradient,
+        {.help = "largest gradient norm, encoder and predictor apart; 0: none", .min = 0});
+  visit("clip_from_step", clip_from_step, {.help = "no clipping before", .unit = "steps", .min = 0});
+  visit("accumulate", accumulate, {.help = "micro-batches a step", .min = 1});
+}
+
+StepRates rates_at(const OptimisationOptions& options, int64_t step) {
+  const double total = static_cast<double>(std::max<int64_t>(1, options.total_steps));
+  return {
+      .lr = learning_rate(options, step),
+      .weight_decay = cosine(options.weight_decay, options.final_weight_decay,
+                             static_cast<double>(step) / total),
+      .momentum = linear(options.momentum, options.final_momentum,
+                         static_cast<double>(step - 1) / total),
+  };
+}
+
+}  // namespace jepa

@@ -1,0 +1,213 @@
+#include <jepa/device.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/random.hpp>
+#include <jepa/training/trainer.hpp>
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace jepa {
+namespace {
+
+/// L2 norm over all gradients of a module; scales them down to `limit` when it is positive.
+double clip_gradients(torch::nn::Module& module, double limit) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> gradients;
+  for (const auto& p : module.parameters()) {
+    if (p.grad().defined()) gradients.push_back(p.grad());
+  }
+  if (gradients.empty()) return 0.0;
+  const double norm =
+      torch::stack(at::_foreach_norm(gradients)).norm().item<double>();
+  if (limit > 0 && norm > limit) at::_foreach_mul_(gradients, limit / (norm + 1e-6));
+  return norm;
+}
+
+Mask narrow_mask(const Mask& mask, int64_t start, int64_t count, int64_t batch) {
+  const int64_t sets = mask.targets_per_context();
+  return {mask.context.narrow(0, start, count),
+          mask.target.view({sets, batch, -1}).narrow(1, start, count).reshape({sets * count, -1})};
+}
+
+Mask mask_to(const Mask& mask, torch::Device device) {
+  return {mask.context.to(device), mask.target.to(device)};
+}
+
+}  // namespace
+
+void ObjectiveOptions::describe(OptionVisitor& visit) {
+  visit("loss", loss,
+        {.help = "between predictions and layer-normed targets",
+         .choices = {"l1", "l2", "smooth_l1"}});
+  visit("context_weight", context_weight,
+        {.help = "V-JEPA 2.1: of the loss on visible tokens", .min = 0});
+  visit("context_from_step", context_from_step,
+        {.help = "the context loss rises from here", .unit = "steps", .min = 0});
+  visit("context_full_step", context_full_step, {.help = "to here", .unit = "steps", .min = 0});
+  visit("context_distance", context_distance,
+        {.help = "weight visible tokens by 1/sqrt(distance to the nearest target)"});
+  visit("normalise_predictions", normalise_predictions,
+        {.help = "layer-norm predictions as targets are"});
+}
+
+Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
+                 TrainerOptions options)
+    : options_(std::move(options)),
+      loss_(latent_loss_from_name(options_.objective.loss)),
+      encoder_((encoder->to(options_.device), encoder)),
+      target_encoder_((target_encoder->to(options_.device), target_encoder)),
+      predictor_((predictor->to(options_.device), predictor)),
+      optimizer_({{"encoder", encoder_.ptr()}, {"predictor", predictor_.ptr()}},
+                 options_.optimisation),
+      average_(*encoder_, *target_encoder_) {
+  for (auto& p : target_encoder_->parameters()) p.set_requires_grad(false);
+}
+
+torch::Tensor Trainer::prepare(const torch::Tensor& clips) const {
+  TORCH_CHECK(clips.dim() == 5, "clips: expected [B, C, T, H, W], got ", clips.sizes());
+  const double scale = 1.0 / options_.pixel_std;
+  return clips.to(options_.device, torch::kFloat32)
+      .mul_(scale)
+      .sub_(options_.pixel_mean * scale);
+}
+
+StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& masks,
+                          StepTrace* trace) {
+  TORCH_CHECK(!masks.empty(), "a training step needs at least one mask");
+  const StepRates rates = rates_at(options_.optimisation, step_ + 1);
+  // The one generator that modules may draw from (drop path) is a function of the step alone.
+  torch::manual_seed(stream_seed(options_.seed, "step", static_cast<uint64_t>(step_)));
+  encoder_->train();
+  predictor_->train();
+  optimizer_.zero_gradients();
+
+  StepMetrics metrics{{"lr", rates.lr},
+                      {"weight_decay", rates.weight_decay},
+                      {"momentum", rates.momentum}};
+  const int64_t batch = clips.size(0);
+  const int64_t parts = std::min(options_.optimisation.accumulate, batch);
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t start = batch * part / parts;
+    const int64_t count = batch * (part + 1) / parts - start;
+    std::vector<Mask> part_masks;
+    for (const auto& mask : masks) part_masks.push_back(narrow_mask(mask, start, count, batch));
+    accumulate_gradients(clips.narrow(0, start, count), part_masks,
+                         static_cast<double>(count) / static_cast<double>(batch), metrics, trace);
+  }
+
+  const bool clip = options_.optimisation.clip_gradient > 0 &&
+                    step_ >= options_.optimisation.clip_from_step;
+  const double limit = clip ? options_.optimisation.clip_gradient : 0.0;
+  metrics["grad_norm_encoder"] = clip_gradients(*encoder_, limit);
+  metrics["grad_norm_predictor"] = clip_gradients(*predictor_, limit);
+  for (const char* name : {"loss", "grad_norm_encoder", "grad_norm_predictor"}) {
+    if (!std::isfinite(metrics[name])) {
+      throw Error(c10::str("step ", step_ + 1, ": ", name, " is ", metrics[name],
+                           "; training stopped with the weights of step ", step_));
+    }
+  }
+  optimizer_.step(rates);
+  average_.update(rates.momentum);
+  ++step_;
+  return metrics;
+}
+
+void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector<Mask>& masks,
+                                   double share, StepMetrics& metrics, StepTrace* trace) {
+  const torch::Tensor clip = prepare(clips);  // [B, C, T, H, W]
+  const TokenGrid grid = encoder_->grid(clip.sizes());
+  torch::Tensor targets;  // [B, N, D]
+  {
+    torch::NoGradGuard no_grad;
+    target_encoder_->eval();
+    AutocastScope autocast(options_.device, options_.precision);
+    const torch::Tensor tokens = target_encoder_->forward(clip).to(torch::kFloat32);
+    if (trace != nullptr) trace->target_tokens = tokens;
+    targets = normalise_targets(tokens, encoder_->output_levels());
+  }
+  // Patches are embedded once. Each mask's graph is run backward before the next one is built, so
+  // only one mask's activations are alive; the embedding gets the sum of their gradients.
+  torch::Tensor embedded;
+  {
+    AutocastScope autocast(options_.device, options_.precision);
+    embedded = encoder_->embed(clip);
+  }
+  torch::Tensor tokens = embedded.detach().requires_grad_(true);
+  const double mask_share = share / static_cast<double>(masks.size());
+  for (size_t i = 0; i < masks.size(); ++i) {
+    mask_loss(tokens, targets, grid, mask_to(masks[i], options_.device), static_cast<int64_t>(i),
+              mask_share, metrics, trace)
+        .backward();
+  }
+  if (embedded.requires_grad()) embedded.backward(tokens.grad());
+}
+
+torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tensor& targets,
+                                 const TokenGrid& grid, const Mask& mask, int64_t mask_index,
+                                 double share, StepMetrics& metrics, StepTrace* trace) {
+  Prediction prediction;
+  torch::Tensor visible;  // [B, Kc, D]
+  {
+    AutocastScope autocast(options_.device, options_.precision);
+    visible = encoder_->encode(gather_tokens(tokens, mask.context), grid, mask.context);
+    prediction = predictor_->forward(visible, mask, grid, mask_index);
+  }
+  const int64_t levels = encoder_->output_levels();
+  const auto finished = [&](const torch::Tensor& x) {
+    const torch::Tensor single = x.to(torch::kFloat32);
+    return options_.objective.normalise_predictions ? normalise_targets(single, levels) : single;
+  };
+  const torch::Tensor predicted = finished(prediction.target);          // [M*B, Kt, D]
+  const torch::Tensor target = gather_tokens(targets, mask.target);     // [M*B, Kt, D]
+  torch::Tensor total = latent_regression(predicted, target, loss_);
+  metrics["loss_prediction"] += share * total.item<double>();
+
+  if (prediction.context.defined() && context_weight() > 0) {
+    const int64_t sets = mask.targets_per_context();
+    const torch::Tensor seen = gather_tokens(targets, mask.context).repeat({sets, 1, 1});
+    const torch::Tensor said = finished(prediction.context);
+    const torch::Tensor loss =
+        options_.objective.context_distance
+            ? weighted_context_loss(said, seen, context_sqrt_distances(mask, grid), loss_)
+            : latent_regression(said, seen, loss_);
+    metrics["loss_context"] += share * loss.item<double>();
+    total = total + context_weight() * loss;
+  }
+  // Under SIGReg the slices differ by mask and step, never by what else was drawn.
+  const auto terms = regularise(
+      visible.to(torch::kFloat32), mask.context, grid, options_.objective.regulariser,
+      at::make_generator<at::CPUGeneratorImpl>(stream_seed(
+          options_.seed, "regulariser",
+          static_cast<uint64_t>(step_) * 64 + static_cast<uint64_t>(mask_index))));
+  if (terms.loss.defined()) {
+    metrics["loss_regulariser"] += share * terms.loss.item<double>();
+    total = total + terms.loss;
+  }
+  metrics["loss"] += share * total.item<double>();
+  if (trace != nullptr) {
+    trace->targets.push_back(target);
+    trace->predictions.push_back(predicted.detach());
+    if (prediction.context.defined()) {
+      trace->context_predictions.push_back(prediction.context.detach());
+    }
+  }
+  return total * share;
+}
+
+double Trainer::context_weight() const {
+  const auto& o = options_.objective;
+  if (o.context_weight == 0 || step_ < o.context_from_step) return 0.0;
+  const double length =
+      static_cast<double>(std::max<int64_t>(1, o.context_full_step - o.context_from_step));
+  return o.context_weight *
+         std::min(1.0, static_cast<double>(step_ - o.context_from_step) / length);
+}
+
+void Trainer::restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state) {
+  optimizer_.load_state(optimizer_state);
+  step_ = step;
+}
+
+}  // namespace jepa

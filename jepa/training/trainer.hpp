@@ -1,0 +1,96 @@
+// One training step of every masked-prediction recipe, from top to bottom.
+#pragma once
+
+#include <jepa/model.hpp>
+#include <jepa/objectives/latent_regression.hpp>
+#include <jepa/objectives/regulariser.hpp>
+#include <jepa/training/optimizer.hpp>
+#include <jepa/training/schedules.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace jepa {
+
+/// What is minimised.
+struct ObjectiveOptions {
+  std::string loss = "l1";  ///< l1, l2, smooth_l1, on layer-normed targets
+  /// V-JEPA 2.1: weight of the loss on visible tokens, rising linearly between the two steps.
+  double context_weight = 0.0;
+  int64_t context_from_step = 15000;
+  int64_t context_full_step = 30000;
+  bool context_distance = true;     ///< weight a token by 1/sqrt(distance to the nearest target)
+  bool normalise_predictions = false;  ///< layer-norm the predictions as the targets
+  RegulariserOptions regulariser;
+
+  void describe(OptionVisitor& visit);
+};
+
+/// All that a step depends on besides the data.
+struct TrainerOptions {
+  OptimisationOptions optimisation;
+  ObjectiveOptions objective;
+  double pixel_mean = 127.5;  ///< clips are (x - mean) / std, x in 0..255
+  double pixel_std = 127.5;
+  torch::Device device = torch::kCPU;
+  torch::ScalarType precision = torch::kFloat32;
+  uint64_t seed = 0;
+};
+
+/// Named numbers of one step: loss, its terms, rates and gradient norms.
+using StepMetrics = std::map<std::string, double>;
+
+/// Tensors of a step that tests and diagnostics look at.
+struct StepTrace {
+  torch::Tensor target_tokens;             ///< [B, N, D], as the target encoder gave them
+  std::vector<torch::Tensor> targets;      ///< per mask, normalised and gathered
+  std::vector<torch::Tensor> predictions;  ///< per mask
+  std::vector<torch::Tensor> context_predictions;  ///< per mask, where the predictor gives them
+};
+
+/// Trains an encoder and a predictor against the encoder's moving average.
+class Trainer {
+ public:
+  /// Takes over the three modules (moved to the device, parameters flattened).
+  /// `target_encoder` starts as it is: call `copy_parameters` first for a fresh run.
+  Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor, TrainerOptions options);
+
+  /// One optimiser step on clips [B, C, T, H, W], uint8 or float 0..255, with one or more masks,
+  /// each of which adds its own loss; the mean is minimised.
+  /// @throws Error where the loss or a gradient is not finite; the weights are then untouched.
+  StepMetrics step(const torch::Tensor& clips, const std::vector<Mask>& masks,
+                   StepTrace* trace = nullptr);
+
+  /// Clips as the encoder takes them: float, on the device, normalised.
+  torch::Tensor prepare(const torch::Tensor& clips) const;
+
+  int64_t steps_done() const { return step_; }
+  Encoder& encoder() { return encoder_; }
+  Encoder& target_encoder() { return target_encoder_; }
+  Predictor& predictor() { return predictor_; }
+  const TrainerOptions& options() const { return options_; }
+
+  /// The optimiser's moments and counters; with the modules' weights, all that a resume needs.
+  std::map<std::string, torch::Tensor> optimizer_state() const { return optimizer_.state(); }
+  void restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state);
+
+ private:
+  void accumulate_gradients(const torch::Tensor& clips, const std::vector<Mask>& masks,
+                            double share, StepMetrics& metrics, StepTrace* trace);
+  torch::Tensor mask_loss(const torch::Tensor& tokens, const torch::Tensor& targets,
+                          const TokenGrid& grid, const Mask& mask, int64_t mask_index,
+                          double share, StepMetrics& metrics, StepTrace* trace);
+  double context_weight() const;
+
+  TrainerOptions options_;
+  LatentLoss loss_;
+  Encoder encoder_;
+  Encoder target_encoder_;
+  Predictor predictor_;
+  AdamW optimizer_;
+  MovingAverage average_;
+  int64_t step_ = 0;
+};
+
+}  // namespace jepa
