@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/byte_budget.hpp>
 #include <jepa/io/json_walk.hpp>
 #include <jepa/io/mapped_file.hpp>
 #include <jepa/io/safetensors.hpp>
@@ -57,7 +58,7 @@ struct Entry {
 // Collects the header's entries and refuses whatever the format does not define.
 class HeaderVisitor : public JsonVisitor {
  public:
-  HeaderVisitor(const std::string& name, uint64_t budget) : name_(name), budget_(budget) {}
+  HeaderVisitor(const std::string& name, uint64_t budget) : name_(name), budget_(name, budget) {}
 
   std::map<std::string, Entry> entries;
   std::map<std::string, std::string> metadata;
@@ -70,7 +71,7 @@ class HeaderVisitor : public JsonVisitor {
     if (is_metadata) {
       seen_metadata_ = true;
     } else {
-      charge(path[0].size() + kTensorCost);
+      budget_.charge(path[0].size() + kTensorCost);
       entries.emplace(path[0], Entry{});
     }
   }
@@ -91,7 +92,7 @@ class HeaderVisitor : public JsonVisitor {
     const auto* text = std::get_if<std::string_view>(&value);
     if (path[0] == "__metadata__") {
       if (text == nullptr) fail(path, "metadata must be strings");
-      charge(path[1].size() + text->size() + 256);
+      budget_.charge(path[1].size() + text->size() + 256);
       if (!metadata.emplace(path[1], *text).second) fail(path, "the key comes twice");
       return;
     }
@@ -135,16 +136,9 @@ class HeaderVisitor : public JsonVisitor {
     if (found == entries.end()) fail(path, "a value where none belongs");
     return found->second;
   }
-  void charge(uint64_t bytes) {
-    if (bytes > budget_) {
-      throw CheckpointError(name_ +
-                            ": the header declares more tensors than a file of this size holds");
-    }
-    budget_ -= bytes;
-  }
 
   const std::string& name_;
-  uint64_t budget_;
+  ByteBudget budget_;
   bool seen_metadata_ = false;
 };
 
@@ -224,7 +218,7 @@ SafetensorsFile read_single(const std::string& path) {
 // `weight_map` of an index file: tensor name -> shard file name.
 class IndexVisitor : public JsonVisitor {
  public:
-  IndexVisitor(const std::string& name, uint64_t budget) : name_(name), budget_(budget) {}
+  IndexVisitor(const std::string& name, uint64_t budget) : name_(name), budget_(name, budget) {}
   std::map<std::string, std::string> files;
 
   void object(const std::vector<std::string>& path) override {
@@ -239,9 +233,7 @@ class IndexVisitor : public JsonVisitor {
     if (text == nullptr || text->empty() || text->find('/') != std::string_view::npos) {
       throw CheckpointError(name_ + ": '" + path[1].substr(0, 200) + "': not a file name");
     }
-    const uint64_t cost = path[1].size() + text->size() + 256;
-    if (cost > budget_) throw CheckpointError(name_ + ": too many tensors");
-    budget_ -= cost;
+    budget_.charge(path[1].size() + text->size() + 256);
     if (!files.emplace(path[1], *text).second) fail(path[1]);
   }
 
@@ -250,7 +242,7 @@ class IndexVisitor : public JsonVisitor {
     throw CheckpointError(name_ + ": '" + key.substr(0, 200) + "' comes twice");
   }
   const std::string& name_;
-  uint64_t budget_;
+  ByteBudget budget_;
   bool seen_ = false;
 };
 

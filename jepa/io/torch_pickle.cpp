@@ -1,0 +1,115 @@
+#include <jepa/errors.hpp>
+#include <jepa/io/pickle_machine.hpp>
+#include <jepa/io/torch_pickle.hpp>
+
+#include <c10/util/StringUtil.h>
+
+namespace jepa {
+namespace {
+
+// Walks the outermost value and collects tensors and scalars.
+class Flattener {
+ public:
+  Flattener(const PickleMachine& machine, ByteBudget& budget)
+      : machine_(machine), budget_(budget) {}
+  TorchFile result;
+
+  void walk(const PickleValue& value, const std::string& path, int depth) {
+    // Weight files nest four deep; a value that contains itself has no end.
+    if (depth > 12) machine_.fail("nested too deep");
+    budget_.charge(1);
+    switch (value.kind) {
+      case PickleValue::kDict: {
+        const std::vector<PickleValue>& items = machine_.items(value);
+        for (size_t i = 0; i < items.size(); i += 2) {
+          walk(items[i + 1], join(path, key_text(items[i])), depth + 1);
+        }
+        return;
+      }
+      case PickleValue::kList:
+      case PickleValue::kTuple: {
+        const std::vector<PickleValue>& items = machine_.items(value);
+        for (size_t i = 0; i < items.size(); ++i) {
+          walk(items[i], join(path, std::to_string(i)), depth + 1);
+        }
+        return;
+      }
+      case PickleValue::kTensor:
+        budget_.charge(path.size() + 96);
+        if (!result.tensors.emplace(path, machine_.tensor(value)).second) fail_twice(path);
+        return;
+      default:
+        if (depth > 1) return;
+        budget_.charge(path.size() + value.index + 160);
+        if (!result.scalars.emplace(path, scalar_text(value)).second) fail_twice(path);
+    }
+  }
+
+ private:
+  static std::string join(const std::string& path, const std::string& key) {
+    return path.empty() ? key : path + "/" + key;
+  }
+  std::string key_text(const PickleValue& key) const {
+    if (key.kind == PickleValue::kInt) return std::to_string(key.integer);
+    if (key.kind != PickleValue::kString || key.index > 1024)
+      machine_.fail("a dict key that is no name");
+    return std::string(key.string());
+  }
+  std::string scalar_text(const PickleValue& value) const {
+    switch (value.kind) {
+      case PickleValue::kNone:
+        return "None";
+      case PickleValue::kBool:
+        return value.integer != 0 ? "true" : "false";
+      case PickleValue::kInt:
+        return std::to_string(value.integer);
+      case PickleValue::kFloat:
+        return c10::str(value.number);
+      case PickleValue::kString:
+        return std::string(value.string());
+      default:
+        machine_.fail("a class or storage where a value belongs");
+    }
+  }
+  [[noreturn]] void fail_twice(const std::string& path) const {
+    machine_.fail("'" + path.substr(0, 200) + "' comes twice");
+  }
+
+  const PickleMachine& machine_;
+  ByteBudget& budget_;
+};
+
+}  // namespace
+
+TorchFile read_torch_file(const std::string& path) {
+  const std::shared_ptr<MappedFile> file = MappedFile::open(path);
+  const std::string_view bytes = file->bytes();
+  if (bytes.starts_with("\x80\x02")) {
+    throw CheckpointError(path +
+                          ": the format of PyTorch before 1.6; save it again with a newer one");
+  }
+  // Copies of odd storages take at most the file's size, everything else this much.
+  ByteBudget budget(path, bytes.size() + 512 * 1024);
+  const std::vector<ZipEntry> entries = read_zip_index(bytes, path, budget);
+  const ZipEntry* pickle = nullptr;
+  for (const ZipEntry& entry : entries) {
+    if (!entry.name.ends_with("/data.pkl")) continue;
+    if (pickle != nullptr) throw CheckpointError(path + ": more than one data.pkl in the archive");
+    pickle = &entry;
+  }
+  if (pickle == nullptr) throw CheckpointError(path + ": no data.pkl: not written by torch.save");
+  const std::string prefix(pickle->name.substr(0, pickle->name.size() - 8));
+  const ZipEntry* order = find_zip_entry(entries, prefix + "byteorder");
+  if (order != nullptr && bytes.substr(order->offset, order->size) != "little") {
+    throw CheckpointError(path + ": written on a big-endian machine");
+  }
+  PickleMachine machine(file, entries, *pickle, budget);
+  const PickleValue root = machine.run();
+  if (root.kind != PickleValue::kDict)
+    throw CheckpointError(path + ": the outermost value is not a dict");
+  Flattener flattener(machine, budget);
+  flattener.walk(root, "", 0);
+  return std::move(flattener.result);
+}
+
+}  // namespace jepa
