@@ -42,7 +42,8 @@ torch::Tensor less_position_mean(const torch::Tensor& tokens, const torch::Tenso
   TORCH_CHECK(counts.size(0) == positions, "less_position_mean: an id is beyond ", positions);
   const auto sums = tokens.new_zeros({positions, width}).scatter_add(0, index, rows);
   const auto means = sums / counts.unsqueeze(1);
-  return (rows - means.gather(0, index)).view_as(tokens);
+  const auto unbias = (counts / (counts - 1).clamp_min(1)).sqrt().index_select(0, flat);
+  return ((rows - means.gather(0, index)) * unbias.unsqueeze(1)).view_as(tokens);
 }
 
 }  // namespace jepa

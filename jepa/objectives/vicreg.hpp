@@ -23,8 +23,9 @@ torch::Tensor covariance_penalty(const torch::Tensor& samples,
                                  CovarianceScale scale = CovarianceScale::width);
 
 /// `tokens` [B, K, D] standing at `ids` [B, K], each less the mean of its position over those
-/// clips of the batch that show it; `positions` is the number of ids there are. What is left is
-/// content: it tells clips apart at one place.
+/// n clips of the batch that show it, times sqrt(n / (n - 1)), so that squares are unbiased
+/// variances; 0 where n is 1. `positions` is the number of ids there are. What is left is content:
+/// it tells clips apart at one place.
 torch::Tensor less_position_mean(const torch::Tensor& tokens, const torch::Tensor& ids,
                                  int64_t positions);
 

@@ -1,0 +1,28 @@
+// What every kind of probe is made from, and what it gives back to be chosen among.
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <string>
+
+namespace jepa::eval::probes {
+
+/// Frozen features with what is to be read from them.
+struct LabelledFeatures {
+  torch::Tensor features;  ///< float [n, D], or tokens [n, N, D] for the attentive probe
+  torch::Tensor labels;    ///< int64 [n] classes, or float [n, K] quantities
+  int64_t classes = 0;     ///< 0: quantities
+
+  /// Columns that a prediction has.
+  int64_t outputs() const { return classes > 0 ? classes : labels.size(1); }
+};
+
+/// One trained setting of a probe's grid.
+struct Candidate {
+  std::string setting;  ///< such as "decay 0.01"
+  /// Features -> scores [m, classes], or quantities [m, K].
+  std::function<torch::Tensor(const torch::Tensor& features)> predict;
+};
+
+}  // namespace jepa::eval::probes

@@ -1,0 +1,57 @@
+// Scores with honest intervals: bootstrapped over independent units (digit instances, source
+// segments), never over the clips drawn from them.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace jepa::eval::probes {
+
+/// A value and its 95 % interval.
+struct Estimate {
+  double value = 0;
+  double low = 0;
+  double high = 0;
+};
+
+/// Sums of one prediction's successes and errors within each unit, from which its score follows on
+/// any resample of the units: accuracy for classes, R2 (mean over outputs) for quantities.
+class UnitScores {
+ public:
+  /// @param predictions int64 [n] classes, or floating [n, K] quantities
+  /// @param truth of the same shape
+  /// @param units int64 [n], the unit of each row, 0 .. `unit_count` - 1
+  UnitScores(const torch::Tensor& predictions, const torch::Tensor& truth,
+             const torch::Tensor& units, int64_t unit_count);
+
+  double value() const;
+  /// R2 of each output, or the accuracy alone.
+  std::vector<double> per_output() const;
+  /// The score on each of R resamples: `counts` double [R, U], how often each unit was drawn ->
+  /// double [R].
+  torch::Tensor resampled(const torch::Tensor& counts) const;
+
+ private:
+  /// Sums [R, S] -> score of each output, [R, K].
+  torch::Tensor scores(const torch::Tensor& sums) const;
+
+  torch::Tensor sums_;  ///< double [U, S]
+  bool classes_;
+};
+
+/// Renumbers arbitrary unit names int64 [n] as 0 .. U - 1. @return the numbers; U in `unit_count`
+torch::Tensor number_units(const torch::Tensor& names, int64_t& unit_count);
+
+/// Draws `units` units with replacement `resamples` times -> counts double [resamples, units].
+torch::Tensor resample_units(int64_t units, int64_t resamples, uint64_t seed);
+
+/// The score with its percentile interval over the resamples.
+Estimate estimate(const UnitScores& scores, const torch::Tensor& counts);
+
+/// What `scores` is above `control`, both on the same resamples.
+Estimate paired_difference(const UnitScores& scores, const UnitScores& control,
+                           const torch::Tensor& counts);
+
+}  // namespace jepa::eval::probes
