@@ -65,13 +65,4 @@ class ClipStoreWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Writes tensors (uint8, int32, int64, float32, float64) as datasets of one HDF5 file, in one piece
-/// beside `path` and renamed into place. For features and other results.
-void write_hdf5(const std::string& path, const std::map<std::string, torch::Tensor>& tensors,
-                const std::map<std::string, std::string>& attributes = {});
-
-/// Reads one dataset of an HDF5 file.
-/// @throws DataError naming the file and dataset
-torch::Tensor read_hdf5(const std::string& path, const std::string& name);
-
 }  // namespace jepa

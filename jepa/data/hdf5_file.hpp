@@ -1,0 +1,90 @@
+// HDF5 files as named tensors. The HDF5 library is not safe for threads, so all of it runs under one
+// lock for the process; its own error printing is off, and its reasons end up in our messages.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace jepa {
+
+/// An identifier of the HDF5 library (`hid_t`), closed when it goes.
+class Hdf5Handle {
+ public:
+  using Close = int (*)(int64_t);
+  Hdf5Handle() = default;
+  Hdf5Handle(int64_t id, Close close) : id_(id), close_(close) {}
+  Hdf5Handle(Hdf5Handle&& other) noexcept;
+  Hdf5Handle& operator=(Hdf5Handle&& other) noexcept;
+  ~Hdf5Handle() { reset(); }
+
+  int64_t id() const { return id_; }
+  bool valid() const { return id_ >= 0; }
+  /// Closes it. False: HDF5 could not (a full disk shows up here).
+  bool reset();
+
+ private:
+  int64_t id_ = -1;
+  Close close_ = nullptr;
+};
+
+/// The lock under which every call of the HDF5 library runs.
+std::unique_lock<std::recursive_mutex> lock_hdf5();
+
+/// Why the last HDF5 call failed, in HDF5's own words (the innermost of its error stack).
+std::string hdf5_reason();
+
+/// An open HDF5 file. Reads and writes whole datasets of its root group.
+class Hdf5File {
+ public:
+  /// Opens for reading.
+  /// @throws DataError naming the file: missing, empty, truncated, not HDF5
+  static Hdf5File open(const std::string& path);
+  /// Makes an empty file, over an old one.
+  static Hdf5File create(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  int64_t id() const { return handle_.id(); }
+
+  /// Names of the datasets in the root group.
+  std::vector<std::string> datasets() const;
+  bool has(const std::string& name) const;
+  /// @throws DataError where there is no such dataset
+  std::vector<int64_t> shape(const std::string& name) const;
+  /// uint8, int64 (from any integer type) or float32 / float64.
+  /// @throws DataError naming the file and dataset
+  torch::Tensor read(const std::string& name) const;
+  /// Writes uint8, int32, int64, float32 or float64.
+  void write(const std::string& name, const torch::Tensor& tensor);
+
+  /// Attributes of the root group as text.
+  std::map<std::string, std::string> attributes() const;
+  void write_attribute(const std::string& name, const std::string& value);
+  void write_attribute(const std::string& name, double value);
+
+  /// Writes everything to disk and closes the file.
+  /// @throws DataError where that fails (a full disk)
+  void close();
+
+ private:
+  Hdf5File(std::string path, Hdf5Handle handle)
+      : path_(std::move(path)), handle_(std::move(handle)) {}
+
+  std::string path_;
+  Hdf5Handle handle_;
+};
+
+/// Writes tensors as the datasets of one HDF5 file: beside `path`, renamed when complete. For features
+/// and other results.
+void write_hdf5(const std::string& path, const std::map<std::string, torch::Tensor>& tensors,
+                const std::map<std::string, std::string>& attributes = {});
+
+/// Flushes `from` to the disk and renames it to `to`.
+/// @throws DataError naming the file
+void put_in_place(const std::string& from, const std::string& to);
+
+}  // namespace jepa

@@ -1,0 +1,281 @@
+#include <jepa/data/loader.hpp>
+
+#include <jepa/errors.hpp>
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <sstream>
+#include <thread>
+
+namespace jepa {
+namespace {
+
+constexpr size_t kMessages = 20;
+
+/// A batch in plain memory, as the threads make it.
+struct PlainBatch {
+  std::vector<uint8_t> clips;  ///< [B, C, T, H, W]
+  std::vector<int64_t> indices;
+  int64_t shape[4] = {0, 0, 0, 0};    ///< C, T, H, W
+  std::vector<std::string> messages;  ///< of the clips that could not be read
+  std::exception_ptr failure;
+};
+
+/// The orders of the passes over a source.
+class PassOrder {
+ public:
+  PassOrder(int64_t size, bool shuffle, uint64_t seed)
+      : size_(size), shuffle_(shuffle), seed_(seed) {}
+
+  /// The clip at `place` in the endless sequence of passes.
+  int64_t clip(int64_t place) {
+    if (!shuffle_) return place % size_;
+    const int64_t pass = place / size_;
+    return orders_of(pass)[static_cast<size_t>(place % size_)];
+  }
+
+ private:
+  /// Keeps two passes: a batch may span the end of one and the start of the next.
+  const std::vector<int64_t>& orders_of(int64_t pass) {
+    auto found = orders_.find(pass);
+    if (found == orders_.end()) {
+      if (orders_.size() >= 2) orders_.clear();
+      std::vector<int64_t> order(static_cast<size_t>(size_));
+      std::iota(order.begin(), order.end(), 0);
+      Random random(seed_, "order", static_cast<uint64_t>(pass));
+      for (int64_t i = size_ - 1; i > 0; --i) {
+        std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.below(i + 1))]);
+      }
+      found = orders_.emplace(pass, std::move(order)).first;
+    }
+    return found->second;
+  }
+
+  int64_t size_;
+  bool shuffle_;
+  uint64_t seed_;
+  std::map<int64_t, std::vector<int64_t>> orders_;
+};
+
+}  // namespace
+
+void LoaderOptions::describe(OptionVisitor& visit) {
+  visit("batch", batch, {.help = "clips a batch", .min = 1});
+  visit("loader_threads", threads,
+        {.help = "threads that prepare batches; 0: the caller does", .min = 0, .max = 256});
+  visit("prefetch", prefetch, {.help = "batches prepared ahead", .min = 1, .max = 1024});
+  visit("shuffle", shuffle, {.help = "false: the source's order, once"});
+  visit("max_errors", max_errors,
+        {.help = "unreadable clips that are left out and reported before it is an error",
+         .min = 0});
+  augment.describe(visit);
+}
+
+class ClipLoader::Impl {
+ public:
+  Impl(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed)
+      : source_(std::move(source)),
+        options_(options),
+        seed_(seed),
+        augmentation_(options.augment),
+        order_(source_->size(), options.shuffle, seed) {
+    if (source_->size() < 1) throw DataError("the data has no clips");
+    if (options_.batch < 1) throw ConfigError("batch: expected at least 1");
+    if (options_.threads > 0 && options_.prefetch < 1) {
+      throw ConfigError("prefetch: expected at least 1");
+    }
+    for (int64_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { work(); });
+  }
+
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    wake_workers_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+
+  ClipBatch next() {
+    using Clock = std::chrono::steady_clock;
+    if (!options_.shuffle && step_ >= steps_per_pass()) return {};
+    const auto start = Clock::now();
+    PlainBatch plain = options_.threads == 0 ? make(step_) : take(step_);
+    stats_.wait_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    advance();
+    if (plain.failure) std::rethrow_exception(plain.failure);
+    count_errors(plain);
+    return wrap(std::move(plain));
+  }
+
+  void seek(int64_t step) {
+    TORCH_CHECK(step >= 0, "expected a step of at least 0, found ", step);
+    {
+      const std::lock_guard lock(mutex_);
+      ++generation_;
+      ready_.clear();
+      step_ = step;
+      claimed_ = step;
+    }
+    wake_workers_.notify_all();
+  }
+
+  int64_t steps_per_pass() const {
+    return (source_->size() + options_.batch - 1) / options_.batch;
+  }
+
+  const LoaderStats& stats() const { return stats_; }
+
+ private:
+  /// What a thread does until the loader goes: claim the next step, prepare its batch, hand it over.
+  void work() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      wake_workers_.wait(lock, [this] { return stop_ || may_claim(); });
+      if (stop_) return;
+      const int64_t step = claimed_++;
+      const int64_t generation = generation_;
+      lock.unlock();
+      PlainBatch batch = make(step);
+      lock.lock();
+      if (generation != generation_) continue;  // seek() made it stale
+      ready_[step] = std::move(batch);
+      wake_consumer_.notify_all();
+    }
+  }
+
+  bool may_claim() const {
+    return claimed_ < step_ + options_.prefetch &&
+           (options_.shuffle || claimed_ < steps_per_pass());
+  }
+
+  PlainBatch take(int64_t step) {
+    std::unique_lock lock(mutex_);
+    wake_consumer_.wait(lock, [this, step] { return ready_.contains(step); });
+    return std::move(ready_.extract(step).mapped());
+  }
+
+  void advance() {
+    {
+      const std::lock_guard lock(mutex_);
+      ++step_;
+    }
+    wake_workers_.notify_all();
+  }
+
+  int64_t clip_at(int64_t place) {
+    const std::lock_guard lock(order_mutex_);
+    return order_.clip(place);
+  }
+
+  PlainBatch make(int64_t step) {
+    PlainBatch batch;
+    try {
+      const int64_t first = step * options_.batch;
+      int64_t count = options_.batch;
+      if (!options_.shuffle) count = std::min(count, source_->size() - first);
+      for (int64_t i = 0; i < count; ++i) add_clip(first + i, count, batch);
+    } catch (...) {
+      batch.failure = std::current_exception();
+    }
+    return batch;
+  }
+
+  void add_clip(int64_t place, int64_t count, PlainBatch& batch) {
+    const int64_t index = clip_at(place);
+    Random random(seed_, "clip", static_cast<uint64_t>(place));
+    RawClip clip;
+    try {
+      clip = source_->read(index, random, [this](int64_t height, int64_t width, Random& draw) {
+        return augmentation_.choose(height, width, draw);
+      });
+    } catch (const DataError& error) {
+      if (options_.max_errors == 0) throw;
+      batch.messages.emplace_back(error.what());
+      return;
+    }
+    const int64_t shape[4] = {clip.channels, clip.frames, augmentation_.out_height(clip),
+                              augmentation_.out_width(clip)};
+    const auto bytes = static_cast<size_t>(shape[0] * shape[1] * shape[2] * shape[3]);
+    if (batch.indices.empty()) {
+      std::copy(shape, shape + 4, batch.shape);
+      batch.clips.reserve(bytes * static_cast<size_t>(count));
+    } else if (!std::equal(shape, shape + 4, batch.shape)) {
+      throw DataError("clip " + std::to_string(index) + ": " + shape_text(shape) +
+                      ", others of its batch " + shape_text(batch.shape) +
+                      "; a crop makes sizes equal");
+    }
+    const size_t offset = batch.clips.size();
+    batch.clips.resize(offset + bytes);
+    augmentation_.write(clip, random, batch.clips.data() + offset);
+    batch.indices.push_back(index);
+  }
+
+  static std::string shape_text(const int64_t* shape) {
+    std::ostringstream text;
+    text << shape[1] << " frames of " << shape[2] << " x " << shape[3] << " x " << shape[0];
+    return text.str();
+  }
+
+  void count_errors(const PlainBatch& batch) {
+    stats_.errors += static_cast<int64_t>(batch.messages.size());
+    for (const auto& message : batch.messages) {
+      if (stats_.messages.size() < kMessages) stats_.messages.push_back(message);
+    }
+    if (stats_.errors > options_.max_errors || (!batch.messages.empty() && batch.indices.empty())) {
+      throw DataError(batch.messages.back() + " (" + std::to_string(stats_.errors) +
+                      " clips could not be read)");
+    }
+    ++stats_.batches;
+    stats_.clips += static_cast<int64_t>(batch.indices.size());
+  }
+
+  /// Tensors over the batch's memory, which lives as long as they do.
+  static ClipBatch wrap(PlainBatch plain) {
+    auto owner = std::make_shared<PlainBatch>(std::move(plain));
+    const auto count = static_cast<int64_t>(owner->indices.size());
+    const auto& shape = owner->shape;
+    ClipBatch batch;
+    batch.clips = torch::from_blob(owner->clips.data(),
+                                   {count, shape[0], shape[1], shape[2], shape[3]},
+                                   [owner](void*) {}, torch::kUInt8);
+    batch.indices =
+        torch::from_blob(owner->indices.data(), {count}, [owner](void*) {}, torch::kInt64);
+    return batch;
+  }
+
+  std::shared_ptr<const ClipSource> source_;
+  LoaderOptions options_;
+  uint64_t seed_;
+  Augmentation augmentation_;
+  std::mutex order_mutex_;
+  PassOrder order_;
+  LoaderStats stats_;
+
+  std::mutex mutex_;  // guards everything below
+  std::condition_variable wake_workers_;
+  std::condition_variable wake_consumer_;
+  std::map<int64_t, PlainBatch> ready_;
+  int64_t step_ = 0;     // the one next() delivers; written under the lock by the consumer only
+  int64_t claimed_ = 0;  // the first one that no thread has taken
+  int64_t generation_ = 0;
+  bool stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+ClipLoader::ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options,
+                       uint64_t seed)
+    : impl_(std::make_unique<Impl>(std::move(source), options, seed)) {}
+ClipLoader::~ClipLoader() = default;
+ClipBatch ClipLoader::next() { return impl_->next(); }
+void ClipLoader::seek(int64_t step) { impl_->seek(step); }
+int64_t ClipLoader::steps_per_pass() const { return impl_->steps_per_pass(); }
+LoaderStats ClipLoader::stats() const { return impl_->stats(); }
+
+}  // namespace jepa
