@@ -17,7 +17,10 @@ nn::BlockOptions block_options(const VisionTransformerOptions& options) {
   if (options.activation == "swiglu" && options.wide_swiglu) {
     hidden = nn::wide_swiglu_width(hidden);
   }
-  return {options.dim, options.heads, hidden, options.activation};
+  return {.dim = options.dim,
+          .heads = options.heads,
+          .mlp_hidden = hidden,
+          .activation = options.activation};
 }
 
 void require(bool good, const std::string& message) {

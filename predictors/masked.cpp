@@ -11,8 +11,9 @@ constexpr double kModalityDeviation = 1e-6;
 constexpr double kMaskTokenDeviation = 0.02;
 
 nn::BlockOptions block_options(const MaskedPredictorOptions& options) {
-  return {options.dim, options.heads, static_cast<int64_t>(options.dim * options.mlp_ratio + 1e-6),
-          "gelu"};
+  return {.dim = options.dim,
+          .heads = options.heads,
+          .mlp_hidden = static_cast<int64_t>(options.dim * options.mlp_ratio + 1e-6)};
 }
 
 void require(bool good, const std::string& message) {

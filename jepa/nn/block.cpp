@@ -8,9 +8,9 @@
 namespace jepa::nn {
 
 BlockImpl::BlockImpl(const BlockOptions& options) {
-  norm1_ = register_module("norm1", LayerNorm(options.dim));
+  norm1_ = register_module("norm1", LayerNorm(options.dim, options.eps));
   attn_ = register_module("attn", Attention(options.dim, options.heads));
-  norm2_ = register_module("norm2", LayerNorm(options.dim));
+  norm2_ = register_module("norm2", LayerNorm(options.dim, options.eps));
   mlp_ = register_module("mlp", Mlp(options.dim, options.mlp_hidden, options.activation));
 }
 

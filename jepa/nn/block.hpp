@@ -15,6 +15,7 @@ struct BlockOptions {
   int64_t heads = 0;
   int64_t mlp_hidden = 0;
   std::string activation = "gelu";
+  double eps = 1e-6;  ///< of the layer norms
 };
 
 /// x += attn(norm1 x); x += mlp(norm2 x).

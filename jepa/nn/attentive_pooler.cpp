@@ -1,0 +1,68 @@
+#include <jepa/nn/attentive_pooler.hpp>
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace jepa::nn {
+
+CrossAttentionImpl::CrossAttentionImpl(int64_t dim, int64_t heads) : heads_(heads) {
+  TORCH_CHECK(heads > 0 && dim % heads == 0, "CrossAttention: ", dim, " does not divide over ",
+              heads, " heads");
+  q_ = register_module("q", Linear(dim, dim));
+  kv_ = register_module("kv", Linear(dim, 2 * dim));
+}
+
+torch::Tensor CrossAttentionImpl::forward(const torch::Tensor& queries,
+                                          const torch::Tensor& tokens) {
+  const auto q = q_->forward(queries).unflatten(-1, {heads_, -1}).transpose(1, 2);
+  const auto kv =
+      kv_->forward(tokens).unflatten(-1, {2, heads_, -1}).permute({2, 0, 3, 1, 4}).unbind(0);
+  return attend(q, kv[0], kv[1]).transpose(1, 2).flatten(2);
+}
+
+CrossAttentionBlockImpl::CrossAttentionBlockImpl(const BlockOptions& options) {
+  norm1_ = register_module("norm1", LayerNorm(options.dim, options.eps));
+  xattn_ = register_module("xattn", CrossAttention(options.dim, options.heads));
+  norm2_ = register_module("norm2", LayerNorm(options.dim, options.eps));
+  mlp_ = register_module("mlp", Mlp(options.dim, options.mlp_hidden, options.activation));
+}
+
+torch::Tensor CrossAttentionBlockImpl::forward(const torch::Tensor& queries,
+                                               const torch::Tensor& tokens) {
+  const auto q = queries + xattn_->forward(queries, norm1_->forward(tokens));
+  return q + mlp_->forward(norm2_->forward(q));
+}
+
+void CrossAttentionBlockImpl::rescale(int64_t layer) {
+  const torch::NoGradGuard no_grad;
+  mlp_->fc2->weight.mul_(1.0 / std::sqrt(2.0 * static_cast<double>(layer)));
+}
+
+AttentivePoolerImpl::AttentivePoolerImpl(const AttentivePoolerOptions& options) {
+  const BlockOptions block{
+      .dim = options.dim,
+      .heads = options.heads,
+      .mlp_hidden = static_cast<int64_t>(options.dim * options.mlp_ratio + 1e-6),
+      .eps = options.eps};
+  query_tokens_ =
+      register_parameter("query_tokens", torch::empty({1, options.queries, options.dim}));
+  if (options.depth > 1) blocks_ = make_blocks(*this, "blocks", options.depth - 1, block);
+  cross_ = register_module("cross_attention_block", CrossAttentionBlock(block));
+}
+
+torch::Tensor AttentivePoolerImpl::forward(const torch::Tensor& tokens) {
+  auto x = tokens;
+  for (auto& block : blocks_) x = block->forward(x);
+  return cross_->forward(query_tokens_.expand({tokens.size(0), -1, -1}), x);
+}
+
+void AttentivePoolerImpl::initialise(at::Generator generator) {
+  initialise_layers(*this, generator);
+  truncated_normal(query_tokens_, 0.02, generator);
+  for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i]->rescale(static_cast<int64_t>(i) + 1);
+  cross_->rescale(std::max<int64_t>(1, static_cast<int64_t>(blocks_.size())));
+}
+
+}  // namespace jepa::nn
