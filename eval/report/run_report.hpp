@@ -1,0 +1,45 @@
+// The report of one or several runs: one HTML file that says whether the model learned, and shows
+// what that rests on.
+#pragma once
+
+#include <eval/report/run_record.hpp>
+
+#include <string>
+#include <vector>
+
+namespace jepa::eval::report {
+
+/// Pictures that need the model and its data, made by the caller (run_media.hpp).
+struct ReportMedia {
+  std::vector<Picture> masks;     ///< each mask configuration over a clip
+  std::vector<Picture> features;  ///< principal components of the tokens beside the frames
+};
+
+struct RunReport {
+  RunRecord run;
+  ReportMedia media;
+};
+
+/// What became of a run, in one word.
+enum class Outcome { kLearned, kLearnedInPart, kUnclear, kDidNotLearn, kCollapsed };
+
+/// The outcome and the sentences that it rests on.
+///
+/// Collapsed: the last diagnostics verdict says so. Learned: a probe is clear of random-init's
+/// interval and none is below it; in part: some are below. Did not learn: no probe is above.
+/// Unclear: there is no probe with a random-init control.
+struct Assessment {
+  Outcome outcome = Outcome::kUnclear;
+  std::string headline;
+  std::vector<std::string> sentences;
+};
+Assessment assess(const RunRecord& run);
+
+/// The report as HTML; several runs share a summary table at the top.
+std::string report_html(const std::string& title, const std::vector<RunReport>& runs);
+
+/// Writes `report_html` to `path`, whole or not at all. @throws DataError naming the file.
+void write_report(const std::string& path, const std::string& title,
+                  const std::vector<RunReport>& runs);
+
+}  // namespace jepa::eval::report
