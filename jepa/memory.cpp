@@ -1,0 +1,20 @@
+#include <jepa/memory.hpp>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+namespace jepa {
+
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  // By default blocks of 128 KiB and more are mapped and unmapped each time, and every page of
+  // them is cleared by the kernel again.
+  constexpr int kMapThreshold = 1 << 30;
+  mallopt(M_MMAP_THRESHOLD, kMapThreshold);
+  mallopt(M_TRIM_THRESHOLD, kMapThreshold);
+  mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
+}  // namespace jepa

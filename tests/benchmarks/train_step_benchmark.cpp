@@ -1,0 +1,77 @@
+// The training step: target encoder, context encoder and predictor for both masks, backward, AdamW
+// and EMA. Beside it: tests/benchmarks/twin.py.
+#include "shapes.hpp"
+
+#include <jepa/random.hpp>
+#include <jepa/training/pretraining.hpp>
+#include <jepa/training/trainer.hpp>
+
+#include <benchmark/benchmark.h>
+#include <torch/torch.h>
+
+namespace {
+
+using namespace jepa;
+
+Trainer make_trainer(const benchmarks::Shape& shape) {
+  Encoder encoder = encoders::make_encoder(shape.encoder);
+  Encoder target = encoders::make_encoder(shape.encoder);
+  Predictor predictor =
+      predictors::make_predictor(shape.predictor, {.encoder_width = shape.encoder.vit.dim,
+                                                   .encoder_heads = shape.encoder.vit.heads,
+                                                   .masks = 2,
+                                                   .grid = shape.encoder.vit.grid()});
+  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+  copy_parameters(*encoder, *target);
+  TrainerOptions options;
+  options.optimisation.lr = 1e-4;
+  options.optimisation.schedule = "constant";
+  options.optimisation.total_steps = 1000;
+  return Trainer(encoder, target, predictor, options);
+}
+
+void train_step(benchmark::State& state, const benchmarks::Shape& shape) {
+  Trainer trainer = make_trainer(shape);
+  const auto& vit = shape.encoder.vit;
+  torch::manual_seed(0);
+  const torch::Tensor clips = torch::randint(
+      0, 256, {shape.batch, vit.channels, vit.frames, vit.height, vit.width}, torch::kUInt8);
+  const auto samplers = benchmarks::mask_samplers();
+  int64_t step = 0;  // the twin draws the same block sizes, step by step
+  const auto masks = [&] { return draw_masks(samplers, shape.batch, vit.grid(), 0, step++); };
+  trainer.step(clips, masks());
+  for (auto _ : state) {
+    state.PauseTiming();
+    const auto drawn = masks();
+    state.ResumeTiming();
+    trainer.step(clips, drawn);
+  }
+  state.SetItemsProcessed(state.iterations() * shape.batch);
+  state.SetLabel("items are clips");
+}
+
+void draw(benchmark::State& state, const benchmarks::Shape& shape) {
+  const auto samplers = benchmarks::mask_samplers();
+  int64_t step = 0;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        draw_masks(samplers, shape.batch, shape.encoder.vit.grid(), 0, step++));
+  }
+  state.SetItemsProcessed(state.iterations() * shape.batch);
+  state.SetLabel("items are clips");
+}
+
+const int registered = [] {
+  for (const auto& shape : {benchmarks::reference_shape(), benchmarks::demo_shape()}) {
+    const std::string name = shape.name;
+    benchmark::RegisterBenchmark(("train_step/" + name).c_str(), train_step, shape)
+        ->Unit(benchmark::kMillisecond)
+        ->UseRealTime();
+    benchmark::RegisterBenchmark(("mask_sampling/" + name).c_str(), draw, shape)
+        ->Unit(benchmark::kMicrosecond);
+  }
+  return 0;
+}();
+
+}  // namespace
