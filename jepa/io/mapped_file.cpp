@@ -59,6 +59,17 @@ torch::Tensor MappedFile::tensor(uint64_t offset, uint64_t bytes, at::IntArrayRe
   return aligned.as_strided(sizes, strides);
 }
 
+void MappedFile::release(const torch::Tensor& tensor) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto base = reinterpret_cast<uintptr_t>(data_);
+  const auto start = reinterpret_cast<uintptr_t>(tensor.const_data_ptr());
+  const uintptr_t end = start + tensor.nbytes();
+  if (start < base || end > base + size_) return;
+  const uintptr_t first = (start + page - 1) / page * page;
+  const uintptr_t last = end / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 int64_t checked_bytes(at::IntArrayRef sizes, int64_t item_size) {
   constexpr int64_t limit = int64_t{1} << 62;
   int64_t bytes = item_size;

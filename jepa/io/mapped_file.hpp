@@ -30,6 +30,9 @@ class MappedFile : public std::enable_shared_from_this<MappedFile> {
   /// is not aligned for `type` the bytes are copied.
   torch::Tensor tensor(uint64_t offset, uint64_t bytes, at::IntArrayRef sizes,
                        at::IntArrayRef strides, torch::ScalarType type);
+  /// Gives back the memory of the pages that `tensor` fills alone, if it lies in this mapping: its
+  /// content then comes from the file again when it is touched, and changes to it are lost.
+  void release(const torch::Tensor& tensor);
 
  private:
   MappedFile(std::string path, void* data, uint64_t size);

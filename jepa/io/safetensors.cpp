@@ -200,6 +200,7 @@ SafetensorsFile read_single(const std::string& path) {
 
   SafetensorsFile result;
   result.metadata = std::move(header.metadata);
+  result.mappings.push_back(file);
   for (const auto& [key, entry] : header.entries) {
     const uint64_t begin = entry.offsets[0], length = entry.offsets[1] - begin;
     const std::string_view content = bytes.substr(data_start + begin, length);
@@ -257,7 +258,9 @@ SafetensorsFile read_sharded(const std::string& path) {
     auto shard = shards.find(name);
     if (shard == shards.end()) {
       const std::string shard_path = (std::filesystem::path(path).parent_path() / name).string();
-      shard = shards.emplace(name, read_single(shard_path).tensors).first;
+      SafetensorsFile content = read_single(shard_path);
+      result.mappings.push_back(content.mappings.front());
+      shard = shards.emplace(name, std::move(content.tensors)).first;
     }
     const auto tensor = shard->second.find(key);
     if (tensor == shard->second.end()) {

@@ -4,9 +4,13 @@
 #include <torch/types.h>
 
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 namespace jepa {
+
+class MappedFile;
 
 /// State-dict name -> tensor.
 using TensorMap = std::map<std::string, torch::Tensor>;
@@ -15,6 +19,8 @@ using TensorMap = std::map<std::string, torch::Tensor>;
 struct SafetensorsFile {
   TensorMap tensors;
   std::map<std::string, std::string> metadata;  ///< `__metadata__`
+  /// What the tensors are views of, one for each shard.
+  std::vector<std::shared_ptr<MappedFile>> mappings;
 };
 
 /// Reads a `.safetensors` file, or all shards of a `*.safetensors.index.json` (metadata then is
