@@ -4,8 +4,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace jepa {
+
+RawClip cut_frames(const uint8_t* pixels, int64_t frames, int64_t height, int64_t width,
+                   int64_t channels, const PixelRect& part) {
+  RawClip clip{frames, part.height, part.width, channels, {}};
+  clip.pixels.resize(static_cast<size_t>(clip.frames * clip.frame_bytes()));
+  const int64_t row_bytes = part.width * channels;
+  uint8_t* to = clip.pixels.data();
+  for (int64_t t = 0; t < frames; ++t) {
+    for (int64_t y = 0; y < part.height; ++y, to += row_bytes) {
+      const int64_t pixel = (t * height + part.top + y) * width + part.left;
+      std::memcpy(to, pixels + pixel * channels, static_cast<size_t>(row_bytes));
+    }
+  }
+  return clip;
+}
 
 torch::Tensor ClipSource::column(const std::string& name) const {
   std::string known;

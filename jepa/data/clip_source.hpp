@@ -33,6 +33,10 @@ struct PixelRect {
   bool operator==(const PixelRect&) const = default;
 };
 
+/// Copies a part of frames that lie in memory as [T, H, W, C].
+RawClip cut_frames(const uint8_t* pixels, int64_t frames, int64_t height, int64_t width,
+                   int64_t channels, const PixelRect& part);
+
 /// Picks the part of a clip's frames that is wanted, given their height and width. One rectangle
 /// serves all frames of the clip.
 using CropChooser = std::function<PixelRect(int64_t height, int64_t width, Random& random)>;

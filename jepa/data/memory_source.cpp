@@ -33,19 +33,9 @@ RawClip MemorySource::read(int64_t index, Random& random, const CropChooser& cro
   const int64_t height = clips_.size(2);
   const int64_t width = clips_.size(3);
   const PixelRect rect = crop ? crop(height, width, random) : PixelRect{0, 0, height, width};
-  RawClip clip{clips_.size(1), rect.height, rect.width, clips_.size(4), {}};
-  clip.pixels.resize(static_cast<size_t>(clip.frames * clip.frame_bytes()));
-  const int64_t row_bytes = rect.width * clip.channels;
-  const uint8_t* base =
-      clips_.const_data_ptr<uint8_t>() + index * clip.frames * height * width * clip.channels;
-  uint8_t* to = clip.pixels.data();
-  for (int64_t t = 0; t < clip.frames; ++t) {
-    for (int64_t y = 0; y < rect.height; ++y, to += row_bytes) {
-      const int64_t pixel = (t * height + rect.top + y) * width + rect.left;
-      std::memcpy(to, base + pixel * clip.channels, static_cast<size_t>(row_bytes));
-    }
-  }
-  return clip;
+  const int64_t clip_bytes = clips_.size(1) * height * width * clips_.size(4);
+  return cut_frames(clips_.const_data_ptr<uint8_t>() + index * clip_bytes, clips_.size(1), height,
+                    width, clips_.size(4), rect);
 }
 
 std::vector<std::string> MemorySource::columns() const {
