@@ -110,20 +110,19 @@ std::string short_number(double value, int digits) {
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   char text[64];
   const double size = std::abs(value);
-  if (size != 0 && (size < 1e-3 || size >= 1e6)) {
+  if (size != 0 && (size < 1e-3 || size >= 1e9)) {
     std::snprintf(text, sizeof text, "%.*g", digits, value);
     return text;
   }
-  if (size >= 1000) {
-    std::snprintf(text, sizeof text, "%.0f", value);
-    std::string out = text;
-    out.insert(out.size() - 3, ",");
-    return out == "1000,000" ? "1e+06" : out == "-1000,000" ? "-1e+06" : out;
-  }
-  const int before = size >= 100 ? 3 : size >= 10 ? 2 : 1;
-  std::snprintf(text, sizeof text, "%.*f", std::max(0, digits - before + (size < 1 ? 1 : 0)),
-                value);
-  return text;
+  // Digits before the point count; whole numbers need none after it.
+  const int before = size >= 1000 ? digits : size >= 100 ? 3 : size >= 10 ? 2 : size >= 1 ? 1 : 0;
+  const int after = value == std::round(value) ? 0 : std::max(0, digits - before);
+  std::snprintf(text, sizeof text, "%.*f", after, value);
+  std::string out = text;
+  if (after > 0) return out;
+  const size_t first = value < 0 ? 1 : 0;
+  for (size_t at = out.size(); at > first + 3;) out.insert(at -= 3, ",");
+  return out;
 }
 
 std::string heading(int level, std::string_view text, std::string_view id) {

@@ -17,8 +17,8 @@ std::string escape_html(std::string_view text);
 /// Bytes as base64 (RFC 4648, padded).
 std::string base64(std::string_view bytes);
 
-/// A number for people: about `digits` significant digits, no exponent between 1e-3 and 1e6,
-/// thousands as `12,300`, "n/a" for NaN.
+/// A number for people: `digits` digits (whole numbers all of theirs), no exponent between 1e-3 and
+/// 1e9, thousands as `12,300`, "n/a" for NaN.
 std::string short_number(double value, int digits = 3);
 
 /// How a cell or badge is tinted.

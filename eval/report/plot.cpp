@@ -36,6 +36,15 @@ std::string coordinate(double value) {
   return text;
 }
 
+/// A tick's number without the zeros that align a table.
+std::string tick_text(double value) {
+  std::string text = short_number(value);
+  if (text.find('.') == std::string::npos || text.find('e') != std::string::npos) return text;
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.back() == '.') text.pop_back();
+  return text;
+}
+
 std::string point(double x, double y) { return coordinate(x) + "," + coordinate(y); }
 
 std::string text_at(double x, double y, std::string_view text, std::string_view anchor,
@@ -196,10 +205,10 @@ std::string draw_axes(const Axis& x, const Axis& y, const std::string& x_label) 
   std::string out;
   for (double tick : nice_ticks(y.low, y.high)) {
     out += line_between(x.from, y(tick), x.to, y(tick), kLine);
-    out += text_at(x.from - 7, y(tick) + 4, short_number(tick), "end", kMuted) + "\n";
+    out += text_at(x.from - 7, y(tick) + 4, tick_text(tick), "end", kMuted) + "\n";
   }
   for (double tick : nice_ticks(x.low, x.high)) {
-    out += text_at(x(tick), y.from + 16, short_number(tick), "middle", kMuted) + "\n";
+    out += text_at(x(tick), y.from + 16, tick_text(tick), "middle", kMuted) + "\n";
   }
   out += line_between(x.from, y.from, x.to, y.from, kMuted);
   return out + text_at(x.to, y.from + 31, x_label, "end", kMuted) + "\n";
@@ -283,7 +292,7 @@ std::string interval_plot(const IntervalPlot& plot) {
   std::string out = open_svg(bottom + 22, plot.title) + legend(entries);
   for (double tick : nice_ticks(range.low, range.high)) {
     out += line_between(x(tick), kTop, x(tick), bottom, kLine);
-    out += text_at(x(tick), bottom + 15, short_number(tick), "middle", kMuted) + "\n";
+    out += text_at(x(tick), bottom + 15, tick_text(tick), "middle", kMuted) + "\n";
   }
   double top = kTop + kGap / 2;
   for (const IntervalRow& row : plot.rows) {
