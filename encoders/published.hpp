@@ -1,0 +1,47 @@
+// Encoders from weight files: published checkpoints, Hugging Face folders, runs of this library.
+#pragma once
+
+#include <encoders/registry.hpp>
+#include <jepa/io/published.hpp>
+
+#include <optional>
+#include <string>
+
+namespace jepa::encoders {
+
+/// What a user may decide about loading; the file decides the rest.
+struct LoadOptions {
+  std::string which = "target_encoder";  ///< or "encoder", of files that hold both
+  std::string family = "auto";           ///< see ModelFamily; "auto": from the tensors
+  int64_t heads = 0;                     ///< 0: from the file or the table of published widths
+
+  /// `family` and `heads`; `which` is up to the program.
+  void describe(OptionVisitor& visit);
+};
+
+/// An encoder with the weights of a file, in evaluation mode.
+struct LoadedEncoder {
+  Encoder encoder{nullptr};
+  EncoderOptions options;  ///< complete: widths, patch, positions, nominal clip
+  /// Published family; empty for a run of this library, whose config.ini says what it is.
+  std::optional<ModelFamily> family;
+  std::string module;           ///< which one it is: encoder or target_encoder
+  int64_t predictor_heads = 0;  ///< what `describe_predictor` takes as the encoder's heads
+  std::string summary;          ///< one line to print: family, sizes, where each choice came from
+};
+
+/// Options of the encoder that `file` holds.
+/// @param clip sizes [B, C, T, H, W] of what will be encoded; tells the grid of a stored position
+///   table, which the table alone does not. Empty: guessed (square, 8 time steps).
+/// @throws CheckpointError for a damaged file; ConfigError where heads are unknown or do not divide
+EncoderOptions encoder_options(const WeightFile& file, const std::string& module,
+                               ModelFamily family, const LoadOptions& choices,
+                               at::IntArrayRef clip = {});
+
+/// Builds the encoder that `file` holds and gives it the weights without copying them.
+/// A file with only one of `encoder` and `target_encoder` gives that one.
+/// @throws CheckpointError, ConfigError
+LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices = {},
+                           at::IntArrayRef clip = {});
+
+}  // namespace jepa::encoders

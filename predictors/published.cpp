@@ -1,0 +1,39 @@
+#include <jepa/errors.hpp>
+#include <jepa/io/weights.hpp>
+#include <predictors/published.hpp>
+
+namespace jepa::predictors {
+
+LoadedPredictor load_predictor(const WeightFile& file, ModelFamily family, int64_t heads,
+                               int64_t encoder_heads, const TokenGrid& grid) {
+  if (family == ModelFamily::vjepa2_ac) {
+    throw ConfigError(file.path() + ": its predictor is action-conditioned, not masked");
+  }
+  const PublishedPredictor found = describe_predictor(file, family, encoder_heads);
+  LoadedPredictor loaded;
+  MaskedPredictorOptions& options = loaded.options.masked;
+  options.dim = found.dim;
+  options.depth = found.depth;
+  options.heads = heads > 0 ? heads : found.heads;
+  options.mlp_ratio = static_cast<double>(found.mlp_hidden) / static_cast<double>(found.dim);
+  const bool absolute = family == ModelFamily::ijepa || family == ModelFamily::vjepa;
+  options.positions = absolute ? "sincos" : "rope";
+  if (family == ModelFamily::vjepa21) options.rope_layout = "interleaved";
+  options.mask_tokens = found.mask_tokens;
+  options.mask_token_index = !absolute && found.mask_tokens > 1 ? 1 : -1;
+  options.single_mask_token = found.single_mask_token;
+  options.embed_hidden = found.embed_hidden;
+  options.context_head = found.context_head;
+  options.modality_embedding = found.modality_embedding;
+  const ModelShape shape{.encoder_width = found.encoder_width,
+                         .target_width = found.target_width,
+                         .encoder_heads = encoder_heads,
+                         .masks = found.mask_tokens,
+                         .grid = grid};
+  loaded.predictor = make_predictor(loaded.options, shape);
+  load_into(*loaded.predictor, family_weights(file, "predictor", family), file.path(), Fill::adopt);
+  loaded.predictor->eval();
+  return loaded;
+}
+
+}  // namespace jepa::predictors
