@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace jepa::eval::probes {
 
@@ -24,5 +25,13 @@ struct Candidate {
   /// Features -> scores [m, classes], or quantities [m, K].
   std::function<torch::Tensor(const torch::Tensor& features)> predict;
 };
+
+/// What is scored: the class of the largest score, or the quantities as they are.
+torch::Tensor decide(const torch::Tensor& prediction, int64_t classes);
+
+/// The candidate that scores best on `validation` (the later of equals: grids run from weak to
+/// strong).
+const Candidate& choose_candidate(const std::vector<Candidate>& candidates,
+                                  const LabelledFeatures& validation);
 
 }  // namespace jepa::eval::probes

@@ -56,7 +56,8 @@ torch::Tensor Standardiser::operator()(const torch::Tensor& features) const {
   return (features - mean) * scale;
 }
 
-std::vector<double> decay_grid() { return {1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100}; }
+std::vector<double> ridge_grid() { return {1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100}; }
+std::vector<double> logistic_grid() { return {1e-4, 1e-3, 1e-2, 1e-1, 1, 10}; }
 
 std::vector<Candidate> fit_ridge(const LabelledFeatures& train, const std::vector<double>& decays) {
   check(train);

@@ -19,8 +19,9 @@ struct Standardiser {
   torch::Tensor operator()(const torch::Tensor& features) const;
 };
 
-/// Default grid: decades of weight decay on the mean loss.
-std::vector<double> decay_grid();
+/// Default grids: decades of weight decay on the mean loss. Ridge's costs nothing to widen.
+std::vector<double> ridge_grid();
+std::vector<double> logistic_grid();
 
 /// Ridge regression, mean squared error / 2 + decay |W|^2 / 2, for each decay. Classes are
 /// predicted as one-hot targets. Costs one D x D eigenvalue problem.
@@ -28,8 +29,8 @@ std::vector<Candidate> fit_ridge(const LabelledFeatures& train, const std::vecto
 
 /// When the logistic fit stops.
 struct LogisticOptions {
-  int64_t iterations = 300;  ///< at most
-  double tolerance = 1e-5;   ///< largest entry of the gradient
+  int64_t iterations = 200;  ///< at most
+  double tolerance = 1e-4;   ///< largest entry of the gradient
 };
 
 /// Multinomial logistic regression, mean cross-entropy + decay |W|^2 / 2, for each decay, all

@@ -73,7 +73,7 @@ TEST(Logistic, ReachesTheMinimumOfItsObjective) {
   const auto x = at::mm(torch::randn({500, 8}), torch::randn({8, 8}));  // correlated features
   const auto labels = (at::mm(x, torch::randn({8, 3})) + 2 * torch::randn({500, 3})).argmax(1);
   const std::vector<double> decays = {1e-3, 1e-1};
-  const auto fitted = fit_logistic({x, labels, 3}, decays, {.iterations = 2000});
+  const auto fitted = fit_logistic({x, labels, 3}, decays, {.iterations = 2000, .tolerance = 1e-5});
   const Standardiser standardise(x);
   const auto z = standardise(x);
   for (size_t i = 0; i < decays.size(); ++i) {

@@ -1,0 +1,48 @@
+// The published attentive probes: learnt queries that look over all tokens, then a linear layer.
+#pragma once
+
+#include <eval/probes/candidate.hpp>
+#include <jepa/nn/attentive_pooler.hpp>
+#include <jepa/options.hpp>
+
+#include <cstdint>
+#include <vector>
+
+namespace jepa::eval::probes {
+
+/// Attentive pooler and linear classifier. Parameter names are the published ones (`pooler.*`,
+/// `linear.*`); weights are uninitialised until filled. Depth 1 is V-JEPA's, 4 is V-JEPA 2's.
+class AttentiveProbeImpl : public torch::nn::Module {
+ public:
+  AttentiveProbeImpl(const nn::AttentivePoolerOptions& options, int64_t outputs);
+  /// tokens [B, N, dim] -> [B, outputs]
+  torch::Tensor forward(const torch::Tensor& tokens);
+  /// Published initialisation.
+  void initialise(at::Generator generator);
+
+ private:
+  nn::AttentivePooler pooler_{nullptr};
+  nn::Linear linear_{nullptr};
+};
+TORCH_MODULE(AttentiveProbe);
+
+/// How attentive probes are trained: AdamW, every parameter decayed, cosine to 0 without warm-up,
+/// one probe for each pair of rate and decay, all on the same batches of cached tokens.
+struct AttentiveOptions {
+  int64_t depth = 1;
+  int64_t heads = 0;  ///< 0: the greatest common divisor of 16 (as published) and the width
+  int64_t epochs = 20;
+  int64_t batch = 64;
+  std::vector<double> rates = {3e-3, 1e-3, 3e-4};
+  std::vector<double> decays = {0.01, 0.4};
+  int64_t seed = 0;
+
+  void describe(OptionVisitor& visit);
+};
+
+/// Trains the grid on tokens [n, N, D] held in memory; quantities are standardised meanwhile.
+/// @throws ConfigError where the heads do not divide the width, or a grid is empty
+std::vector<Candidate> fit_attentive(const LabelledFeatures& train,
+                                     const AttentiveOptions& options);
+
+}  // namespace jepa::eval::probes

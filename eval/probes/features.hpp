@@ -1,0 +1,63 @@
+// Frozen features: every clip of a source through an encoder once, and the raw pixels beside it.
+#pragma once
+
+#include <jepa/data/loader.hpp>
+#include <jepa/model.hpp>
+#include <jepa/options.hpp>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace jepa::eval::probes {
+
+/// What of an encoder is read, and how clips reach it.
+struct FeatureOptions {
+  int64_t layer = -1;            ///< block from 0; negative counts from the end
+  std::string pool = "mean_max"; ///< mean, max or mean_max over all tokens
+  std::vector<double> pixel_mean = {127.5};  ///< of 0..255, one value or one a channel
+  std::vector<double> pixel_std = {127.5};
+  torch::Device device = torch::kCPU;
+  torch::ScalarType precision = torch::kFloat32;
+
+  /// Layer and pool; pixel statistics belong to the encoder, device and precision to the program.
+  void describe(OptionVisitor& visit);
+};
+
+/// Tokens [B, N, D] -> [B, D] (mean, max) or [B, 2D] (mean_max).
+/// @throws ConfigError for another name
+torch::Tensor pool_tokens(const torch::Tensor& tokens, const std::string& pool);
+
+/// Clips uint8 [B, C, T, H, W] -> tokens float [B, N, D] of the chosen layer on the CPU, without
+/// gradient. The encoder, on `options.device`, is put into evaluation mode meanwhile.
+/// @throws ConfigError for a layer the encoder does not have, or pixel statistics that fit neither
+///   one channel nor all
+torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,
+                            const FeatureOptions& options);
+
+/// Raw pixels, averaged down to at most `values` numbers a clip: uint8 [B, C, T, H, W] -> float
+/// [B, values].
+torch::Tensor raw_pixels(const torch::Tensor& clips, int64_t values);
+
+/// Raw pixels as tokens of `grid`: each its patch (averaged down to at most about 192 numbers) and
+/// its place (t, h, w in [-1, 1]), zeros up to a width that 16 divides -> float [B, N, width].
+torch::Tensor raw_pixel_tokens(const torch::Tensor& clips, const TokenGrid& grid);
+
+/// Several features of one batch of clips uint8 [B, C, T, H, W], each [B, ...] on the CPU.
+using FeatureFunction = std::function<std::vector<torch::Tensor>(const torch::Tensor& clips)>;
+
+/// Runs one pass over `source` in its own order -> the features of all its clips, each [E, ...].
+/// @param loader batch, threads and augmentation; shuffling and tolerated errors are turned off,
+///   so that row i is clip i
+/// @throws DataError naming a clip that cannot be read
+std::vector<torch::Tensor> over_clips(const std::shared_ptr<const ClipSource>& source,
+                                      LoaderOptions loader, const FeatureFunction& function);
+
+/// Pooled features of every clip of `source` -> float [E, D or 2D].
+torch::Tensor extract_features(Encoder& encoder, const std::shared_ptr<const ClipSource>& source,
+                               const LoaderOptions& loader, const FeatureOptions& options);
+
+}  // namespace jepa::eval::probes

@@ -1,0 +1,254 @@
+// Features, the attentive probe, the protocol with its controls, and the online probe.
+#include <encoders/registry.hpp>
+#include <eval/probes/attentive.hpp>
+#include <eval/probes/features.hpp>
+#include <eval/probes/online.hpp>
+#include <eval/probes/protocol.hpp>
+#include <jepa/data/memory_source.hpp>
+#include <jepa/errors.hpp>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <torch/torch.h>
+
+#include <set>
+
+namespace jepa::eval::probes {
+namespace {
+
+constexpr int64_t kFrames = 2, kSide = 16;
+
+Encoder small_encoder(uint64_t seed) {
+  encoders::EncoderOptions options;
+  options.preset = "custom";
+  auto& vit = options.vit;
+  vit.dim = 24;
+  vit.depth = 2;
+  vit.heads = 2;
+  vit.channels = 1;
+  vit.frames = kFrames;
+  vit.height = vit.width = kSide;
+  vit.patch = 8;
+  vit.positions = "sincos";
+  Encoder encoder = encoders::make_encoder(options);
+  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(seed));
+  return encoder;
+}
+
+/// Noise clips with one bright quadrant: `quadrant` is the class, `level` its brightness, `coin`
+/// a class that has nothing to do with the clip; four clips share a `unit`.
+std::shared_ptr<MemorySource> quadrant_clips(int64_t count, uint64_t seed) {
+  torch::manual_seed(static_cast<uint64_t>(seed));
+  auto clips = torch::randint(40, {count, kFrames, kSide, kSide, 1}, torch::kInt64);
+  const auto quadrant = torch::randint(4, {count}, torch::kInt64);
+  const auto level = torch::rand({count, 1}) * 150 + 50;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t q = quadrant[i].item<int64_t>();
+    clips[i].narrow(1, q / 2 * 8, 8).narrow(2, q % 2 * 8, 8) += level[i].to(torch::kInt64);
+  }
+  return std::make_shared<MemorySource>(
+      clips.to(torch::kUInt8),
+      std::map<std::string, torch::Tensor>{{"quadrant", quadrant},
+                                           {"level", level},
+                                           {"coin", torch::randint(2, {count}, torch::kInt64)},
+                                           {"unit", torch::arange(count).div(4, "floor")}});
+}
+
+LoaderOptions plain_loader() {
+  LoaderOptions loader;
+  loader.batch = 50;
+  loader.threads = 0;
+  return loader;
+}
+
+TEST(Features, RowsAreClipsInOrder) {
+  const auto source = quadrant_clips(120, 1);
+  Encoder encoder = small_encoder(2);
+  const auto features = extract_features(encoder, source, plain_loader(), {.pool = "mean"});
+  ASSERT_EQ(features.sizes(), (at::IntArrayRef{120, 24}));
+  EXPECT_FALSE(features.requires_grad());
+  Random random(0);
+  const RawClip raw = source->read(77, random);
+  const auto clip =
+      torch::tensor(std::vector<int64_t>(raw.pixels.begin(), raw.pixels.end()))
+          .view({1, kFrames, kSide, kSide, 1})
+          .permute({0, 4, 1, 2, 3});
+  const auto expected = encoder->forward((clip.to(torch::kFloat32) - 127.5) / 127.5).mean(1);
+  EXPECT_TRUE(torch::allclose(features[77], expected[0], 1e-4, 1e-5));
+}
+
+TEST(Features, PoolsAndLayers) {
+  const auto tokens = torch::tensor({{{1.0F, -1.0F}, {3.0F, -5.0F}}});
+  EXPECT_TRUE(torch::equal(pool_tokens(tokens, "mean_max"),
+                           torch::tensor({{2.0F, -3.0F, 3.0F, -1.0F}})));
+  EXPECT_THROW(pool_tokens(tokens, "sum"), ConfigError);
+  Encoder encoder = small_encoder(3);
+  const auto clips = torch::randint(256, {2, 1, kFrames, kSide, kSide}, torch::kUInt8);
+  const auto first = frozen_tokens(encoder, clips, {.layer = 0});
+  EXPECT_TRUE(torch::equal(first, frozen_tokens(encoder, clips, {.layer = -2})));
+  EXPECT_FALSE(torch::allclose(first, frozen_tokens(encoder, clips, {})));
+  EXPECT_THROW(frozen_tokens(encoder, clips, {.layer = 2}), ConfigError);
+  EXPECT_THROW(frozen_tokens(encoder, clips, {.pixel_mean = {1, 2}}), ConfigError);
+}
+
+TEST(Features, RawPixelsAreAverages) {
+  auto clips = torch::zeros({1, 1, 2, 4, 4}, torch::kUInt8);
+  clips.narrow(4, 0, 2).fill_(255);
+  // 8 numbers: 2 frames of 2 x 2.
+  EXPECT_TRUE(torch::equal(raw_pixels(clips, 8),
+                           torch::tensor({{1.0F, 0.0F, 1.0F, 0.0F, 1.0F, 0.0F, 1.0F, 0.0F}})));
+  const auto tokens = raw_pixel_tokens(clips, {1, 2, 2});
+  ASSERT_EQ(tokens.sizes(), (at::IntArrayRef{1, 4, 16}));  // 8 pixels, 3 places, 5 zeros
+  EXPECT_EQ(tokens[0][2].narrow(0, 0, 8).min().item<float>(), 1);
+  EXPECT_EQ(tokens[0][3].narrow(0, 0, 8).max().item<float>(), 0);
+  EXPECT_TRUE(torch::equal(tokens[0][2].narrow(0, 8, 3), torch::tensor({-1.0F, 1.0F, -1.0F})));
+}
+
+TEST(Attentive, ParametersHaveThePublishedNames) {
+  AttentiveProbe probe(nn::AttentivePoolerOptions{.dim = 32, .heads = 4, .depth = 4}, 7);
+  std::set<std::string> names;
+  for (const auto& item : probe->named_parameters()) names.insert(item.key());
+  for (const char* name :
+       {"pooler.query_tokens", "pooler.blocks.2.attn.qkv.weight", "linear.weight",
+        "pooler.cross_attention_block.xattn.kv.bias",
+        "pooler.cross_attention_block.mlp.fc2.weight"}) {
+    EXPECT_TRUE(names.contains(name)) << name;
+  }
+  EXPECT_FALSE(names.contains("pooler.blocks.3.attn.qkv.weight"));
+}
+
+TEST(Attentive, FindsTheOneTokenThatCounts) {
+  // One token of twelve, at a random place, is marked and carries the class; all others carry
+  // random classes. Averages say little.
+  torch::manual_seed(9);
+  const int64_t clips = 500, places = 12;
+  const auto carried = torch::randint(3, {clips, places}, torch::kInt64);
+  const auto where = torch::randint(places, {clips, 1}, torch::kInt64);
+  const auto labels = carried.gather(1, where).squeeze(1);
+  const auto marked = at::one_hot(where.squeeze(1), places).unsqueeze(2);
+  auto tokens = torch::cat({at::one_hot(carried, 3), marked, torch::zeros({clips, places, 4})}, 2)
+                    .to(torch::kFloat32);
+  tokens = tokens + 0.02 * torch::randn_like(tokens);
+  const AttentiveOptions options{.heads = 2, .epochs = 30, .batch = 32, .rates = {1e-2, 3e-3},
+                                 .decays = {0.01}};
+  const auto grid = fit_attentive({tokens.narrow(0, 0, 300), labels.narrow(0, 0, 300), 3}, options);
+  ASSERT_EQ(grid.size(), 2U);
+  const auto& chosen = choose_candidate(
+      grid, {tokens.narrow(0, 300, 100), labels.narrow(0, 300, 100), 3});
+  const auto predicted = decide(chosen.predict(tokens.narrow(0, 400, 100)), 3);
+  EXPECT_GT((predicted == labels.narrow(0, 400, 100)).to(torch::kFloat64).mean().item<double>(),
+            0.9);
+  EXPECT_THROW(fit_attentive({tokens, labels, 3}, {.heads = 3}), ConfigError);
+}
+
+TEST(Attentive, RegressesInTheLabelsOwnUnits) {
+  torch::manual_seed(10);
+  const auto tokens = torch::randn({300, 3, 8});
+  const auto labels = 1000 + 50 * tokens.mean(1).narrow(1, 0, 2);
+  const auto grid = fit_attentive({tokens, labels, 0}, {.heads = 2, .epochs = 30, .batch = 30,
+                                                        .rates = {1e-2}, .decays = {0.01}});
+  const UnitScores scores(grid[0].predict(tokens), labels, torch::arange(300), 300);
+  EXPECT_GT(scores.value(), 0.8);
+}
+
+TEST(Share, IsStratifiedAndNested) {
+  const auto labels = torch::cat({torch::zeros({90}), torch::ones({9}), torch::full({1}, 2)})
+                          .to(torch::kInt64);
+  const auto ten = share_of_labels(labels, 0.1, 4);
+  const auto counts = at::bincount(labels.index_select(0, ten), {}, 3);
+  EXPECT_TRUE(torch::equal(counts, torch::tensor({9, 1, 1})));
+  const auto half = share_of_labels(labels, 0.5, 4);
+  EXPECT_TRUE(torch::isin(ten, half).all().item<bool>());
+  EXPECT_EQ(share_of_labels(labels, 1.0, 4).size(0), 100);
+  EXPECT_EQ(share_of_labels(torch::randn({40, 2}), 0.25, 4).size(0), 10);
+}
+
+TEST(Protocol, KnownLabelsScoreHighAndCoinsAtChance) {
+  const ProbeSources sources{quadrant_clips(300, 11), quadrant_clips(100, 12),
+                             quadrant_clips(200, 13)};
+  Encoder model = small_encoder(14), random_init = small_encoder(15);
+  ProbeOptions options;
+  options.labels = "quadrant, level,coin";
+  options.kind = "linear,ridge,knn";
+  options.unit = "unit";
+  options.resamples = 300;
+  options.loader = plain_loader();
+  const auto results = run_probes(model, random_init, sources, options);
+  ASSERT_EQ(results.size(), 9U);
+  for (const auto& result : results) {
+    const auto name = result.probe + " of " + result.label;
+    EXPECT_EQ(result.test_units, 50) << name;
+    EXPECT_LE(result.score.low, result.score.value) << name;
+    EXPECT_GE(result.score.high, result.score.value) << name;
+    ASSERT_EQ(result.controls.size(), 3U) << name;
+    const double pixels = result.controls.at("raw_pixels").value;
+    const double majority = result.controls.at("majority").value;
+    EXPECT_NEAR(result.differences.at("majority").value, result.score.value - majority, 1e-12);
+    if (result.label == "quadrant") {
+      EXPECT_GT(result.score.value, 0.7) << name;
+      EXPECT_GT(pixels, 0.95) << name;
+      EXPECT_LT(majority, 0.4) << name;
+    } else if (result.label == "coin") {
+      // Chance is 0.5; 200 clips in 50 units.
+      EXPECT_NEAR(result.score.value, 0.5, 0.13) << name;
+      EXPECT_NEAR(pixels, 0.5, 0.13) << name;
+      EXPECT_LT(result.differences.at("random_init").low, 0.05) << name;
+    } else {
+      EXPECT_EQ(result.metric, "r2");
+      EXPECT_GT(result.score.value, 0.5) << name;
+      EXPECT_NEAR(majority, 0, 0.05) << name;
+    }
+  }
+  const auto json = nlohmann::json::parse(results_json(results, "quadrants"));
+  ASSERT_EQ(json.size(), 9U);
+  EXPECT_EQ(json[0]["dataset"], "quadrants");
+  EXPECT_EQ(json[0]["controls"]["random_init"]["value"],
+            results[0].controls.at("random_init").value);
+  EXPECT_TRUE(json[0].contains("low") && json[0]["differences"].contains("raw_pixels"));
+  EXPECT_NE(results_table(results).find("quadrant"), std::string::npos);
+}
+
+TEST(Protocol, RunsTheAttentiveProbeWithItsControls) {
+  const ProbeSources sources{quadrant_clips(120, 21), quadrant_clips(60, 22),
+                             quadrant_clips(60, 23)};
+  Encoder model = small_encoder(24), random_init = small_encoder(25);
+  ProbeOptions options;
+  options.labels = "quadrant";
+  options.kind = "attentive";
+  options.attentive.epochs = 4;
+  options.attentive.rates = {3e-3};
+  options.loader = plain_loader();
+  const auto results = run_probes(model, random_init, sources, options);
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results[0].test_units, 60);
+  EXPECT_GT(results[0].controls.at("raw_pixels").value, 0.5);
+}
+
+TEST(Protocol, NamesWhatIsWrong) {
+  const auto source = quadrant_clips(20, 31);
+  Encoder model = small_encoder(32), random_init = small_encoder(33);
+  ProbeOptions options;
+  options.loader = plain_loader();
+  options.labels = "colour";
+  EXPECT_THROW(run_probes(model, random_init, {source, source, source}, options), DataError);
+  options.labels = "quadrant";
+  options.kind = "svm";
+  EXPECT_THROW(run_probes(model, random_init, {source, source, source}, options), ConfigError);
+}
+
+TEST(OnlineProbe, ScoresTheSameClipsEveryTime) {
+  const auto train = quadrant_clips(250, 41), test = quadrant_clips(100, 42);
+  Encoder encoder = small_encoder(43);
+  const OnlineProbe probe(train, test,
+                          {.labels = "quadrant,level", .train_clips = 200, .test_clips = 80},
+                          plain_loader(), {});
+  const auto scores = probe(encoder);
+  EXPECT_GT(scores.at("probe_quadrant"), 0.7);
+  EXPECT_GT(scores.at("probe_level"), 0.4);
+  EXPECT_NEAR(scores.at("probe_score"),
+              (scores.at("probe_quadrant") + scores.at("probe_level")) / 2, 1e-12);
+  EXPECT_EQ(probe(encoder), scores);
+}
+
+}  // namespace
+}  // namespace jepa::eval::probes
