@@ -42,9 +42,9 @@ struct PretrainingHooks {
 /// What a run was, for its folder and for whoever started it.
 struct RunDescription {
   std::string folder;
-  std::string config_ini;                    ///< resolved options
-  std::map<std::string, double> numbers;     ///< parameters, FLOP a step, clips in the data set
-  std::map<std::string, std::string> texts;  ///< commit, versions, machine, data
+  std::string config_ini = {};                    ///< resolved options
+  std::map<std::string, double> numbers = {};     ///< parameters, FLOP a step, clips in the data set
+  std::map<std::string, std::string> texts = {};  ///< commit, versions, machine, data
 };
 
 /// Why a run ended.

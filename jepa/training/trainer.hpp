@@ -29,8 +29,8 @@ struct ObjectiveOptions {
 
 /// All that a step depends on besides the data.
 struct TrainerOptions {
-  OptimisationOptions optimisation;
-  ObjectiveOptions objective;
+  OptimisationOptions optimisation = {};
+  ObjectiveOptions objective = {};
   double pixel_mean = 127.5;  ///< clips are (x - mean) / std, x in 0..255
   double pixel_std = 127.5;
   torch::Device device = torch::kCPU;

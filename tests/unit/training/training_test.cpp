@@ -1,0 +1,333 @@
+#include <encoders/vision_transformer.hpp>
+#include <jepa/data/memory_source.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/training/checkpoint.hpp>
+#include <jepa/training/pretraining.hpp>
+#include <predictors/registry.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+namespace jepa {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kBatch = 4;
+
+encoders::VisionTransformerOptions tiny_encoder() {
+  return {.dim = 24, .depth = 2, .heads = 2, .mlp_ratio = 2, .channels = 1, .frames = 4,
+          .height = 16, .width = 16, .patch = 4, .tubelet = 2, .drop_path = 0.1};
+}
+
+Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24) {
+  auto options = tiny_encoder();
+  options.dim = dim;
+  Encoder encoder(std::static_pointer_cast<EncoderImpl>(
+      std::make_shared<encoders::VisionTransformerImpl>(options)));
+  Encoder target(std::static_pointer_cast<EncoderImpl>(
+      std::make_shared<encoders::VisionTransformerImpl>(options)));
+  predictors::PredictorOptions predictor_options;
+  predictor_options.masked.dim = 12;
+  predictor_options.masked.depth = 1;
+  predictor_options.masked.heads = 1;
+  Predictor predictor = predictors::make_predictor(
+      predictor_options,
+      {.encoder_width = dim, .encoder_heads = 2, .masks = 2, .grid = options.grid()});
+  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+  copy_parameters(*encoder, *target);
+  optimisation.total_steps = 20;
+  TrainerOptions trainer{.optimisation = optimisation, .seed = 3};
+  trainer.objective.regulariser.kind = "sigreg";
+  return Trainer(encoder, target, predictor, trainer);
+}
+
+std::shared_ptr<ClipSource> make_source() {
+  torch::manual_seed(5);
+  const torch::Tensor clips = torch::randint(0, 256, {10, 4, 16, 16, 1}, torch::kUInt8);
+  return std::make_shared<MemorySource>(clips, std::map<std::string, torch::Tensor>{});
+}
+
+std::vector<std::unique_ptr<MaskSampler>> make_samplers() {
+  MaskOptions small;
+  small.blocks = 2;
+  MaskOptions large;
+  large.blocks = 1;
+  large.spatial_scale = {0.5, 0.5};
+  std::vector<std::unique_ptr<MaskSampler>> samplers;
+  samplers.push_back(make_mask_sampler(small));
+  samplers.push_back(make_mask_sampler(large));
+  return samplers;
+}
+
+torch::Tensor random_clips() {
+  torch::manual_seed(9);
+  return torch::randint(0, 256, {kBatch, 1, 4, 16, 16}, torch::kUInt8);
+}
+
+std::string fresh_folder(const std::string& name) {
+  const std::string folder = (fs::temp_directory_path() / ("jepa_" + name)).string();
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  return folder;
+}
+
+std::vector<torch::Tensor> all_weights(Trainer& trainer) {
+  std::vector<torch::Tensor> weights;
+  for (torch::nn::Module* module : {static_cast<torch::nn::Module*>(trainer.encoder().get()),
+                                    static_cast<torch::nn::Module*>(trainer.target_encoder().get()),
+                                    static_cast<torch::nn::Module*>(trainer.predictor().get())}) {
+    for (const auto& p : module->parameters()) weights.push_back(p.detach().clone());
+  }
+  return weights;
+}
+
+/// Trains in `folder` until `steps` or until `stop_after` steps have been taken here.
+std::vector<double> train(const std::string& folder, int64_t steps, int64_t stop_after,
+                          std::vector<torch::Tensor>* weights = nullptr) {
+  Trainer trainer = make_trainer();
+  LoaderOptions options;
+  options.batch = kBatch;
+  ClipLoader loader(make_source(), options, 3);
+  std::vector<double> losses;
+  PretrainingHooks hooks;
+  hooks.on_step = [&](int64_t, const StepMetrics& metrics) {
+    losses.push_back(metrics.at("loss"));
+  };
+  hooks.stop = [&] { return static_cast<int64_t>(losses.size()) >= stop_after; };
+  TrainingOptions training;
+  training.steps = steps;
+  training.checkpoint_every = 2;
+  pretrain(trainer, loader, make_samplers(), training, {.folder = folder, .config_ini = "x = 1\n"},
+           hooks);
+  if (weights != nullptr) *weights = all_weights(trainer);
+  return losses;
+}
+
+TEST(Schedules, FollowTheirFormulas) {
+  OptimisationOptions options;
+  options.total_steps = 100;
+  options.warmup_steps = 10;
+  options.start_lr = 1e-4;
+  options.lr = 1e-3;
+  options.final_lr = 1e-5;
+  options.weight_decay = 0.04;
+  options.final_weight_decay = 0.4;
+  options.momentum = 0.9;
+  options.final_momentum = 1.0;
+  EXPECT_NEAR(rates_at(options, 5).lr, 1e-4 + 0.5 * 9e-4, 1e-15);
+  EXPECT_NEAR(rates_at(options, 10).lr, 1e-3, 1e-15);
+  EXPECT_NEAR(rates_at(options, 55).lr, 1e-5 + 0.5 * (1e-3 - 1e-5), 1e-15);
+  EXPECT_NEAR(rates_at(options, 100).lr, 1e-5, 1e-15);
+  EXPECT_NEAR(rates_at(options, 50).weight_decay, 0.22, 1e-15);
+  EXPECT_NEAR(rates_at(options, 1).momentum, 0.9, 1e-15);
+  EXPECT_NEAR(rates_at(options, 51).momentum, 0.95, 1e-15);
+  options.schedule = "wsd";
+  options.decay_steps = 20;
+  EXPECT_NEAR(rates_at(options, 79).lr, 1e-3, 1e-15);
+  EXPECT_NEAR(rates_at(options, 90).lr, 0.5 * (1e-3 + 1e-5), 1e-15);
+  options.schedule = "linear";
+  EXPECT_NEAR(rates_at(options, 55).lr, 0.5 * (1e-3 + 1e-5), 1e-15);
+  options.schedule = "constant";
+  EXPECT_NEAR(rates_at(options, 99).lr, 1e-3, 1e-15);
+}
+
+TEST(AdamW, StepsAsLibTorchsOwn) {
+  torch::manual_seed(1);
+  torch::nn::Linear ours(5, 3), theirs(5, 3);
+  copy_parameters(*ours, *theirs);
+  OptimisationOptions options;
+  AdamW optimizer({{"m", ours.ptr()}}, options);
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  groups.emplace_back(std::vector<torch::Tensor>{theirs->weight},
+                      std::make_unique<torch::optim::AdamWOptions>(
+                          torch::optim::AdamWOptions(0.01).weight_decay(0.1)));
+  groups.emplace_back(std::vector<torch::Tensor>{theirs->bias},
+                      std::make_unique<torch::optim::AdamWOptions>(
+                          torch::optim::AdamWOptions(0.01).weight_decay(0.0)));
+  torch::optim::AdamW reference(groups, torch::optim::AdamWOptions(0.01));
+  const torch::Tensor x = torch::randn({7, 5});
+  for (int i = 0; i < 5; ++i) {
+    optimizer.zero_gradients();
+    reference.zero_grad();
+    ours(x).square().sum().backward();
+    theirs(x).square().sum().backward();
+    optimizer.step({.lr = 0.01, .weight_decay = 0.1});
+    reference.step();
+  }
+  EXPECT_LT((ours->weight - theirs->weight).abs().max().item<double>(), 1e-6);
+  EXPECT_LT((ours->bias - theirs->bias).abs().max().item<double>(), 1e-6);
+}
+
+TEST(MovingAverage, MovesByOneMinusMomentum) {
+  torch::nn::Linear online(4, 4), target(4, 4);
+  const torch::Tensor before = target->weight.detach().clone();
+  const torch::Tensor goal = online->weight.detach().clone();
+  MovingAverage average(*online, *target);
+  average.update(0.75);
+  EXPECT_LT((target->weight - (0.75 * before + 0.25 * goal)).abs().max().item<double>(), 1e-6);
+}
+
+TEST(MovingAverage, RefusesAnotherShape) {
+  torch::nn::Linear online(4, 4), target(4, 5);
+  EXPECT_THROW(MovingAverage(*online, *target), Error);
+}
+
+TEST(Trainer, LossFallsAndTargetFollows) {
+  OptimisationOptions optimisation;
+  optimisation.lr = 3e-3;
+  optimisation.momentum = 0.999;
+  optimisation.final_momentum = 0.999;
+  optimisation.schedule = "constant";
+  Trainer trainer = make_trainer(optimisation);
+  const auto samplers = make_samplers();
+  const torch::Tensor clips = random_clips();
+  const auto target_before = all_weights(trainer);
+  double first = 0, last = 0;
+  for (int i = 0; i < 80; ++i) {
+    const auto metrics =
+        trainer.step(clips, draw_masks(samplers, kBatch, tiny_encoder().grid(), 1, 0));
+    (i == 0 ? first : last) = metrics.at("loss_prediction");
+  }
+  EXPECT_LT(last, 0.9 * first);
+  const auto target_after = all_weights(trainer);
+  EXPECT_FALSE(torch::equal(target_before.back(), target_after.back()));
+}
+
+TEST(Trainer, AccumulatedGradientsAreThoseOfTheWholeBatch) {
+  const auto samplers = make_samplers();
+  const auto gradient = [&](int64_t accumulate) {
+    OptimisationOptions optimisation;
+    optimisation.accumulate = accumulate;
+    auto encoder_options = tiny_encoder();
+    encoder_options.drop_path = 0;
+    Encoder encoder(std::static_pointer_cast<EncoderImpl>(
+        std::make_shared<encoders::VisionTransformerImpl>(encoder_options)));
+    Encoder target(std::static_pointer_cast<EncoderImpl>(
+        std::make_shared<encoders::VisionTransformerImpl>(encoder_options)));
+    predictors::PredictorOptions predictor_options;
+    predictor_options.masked.dim = 12;
+    predictor_options.masked.depth = 1;
+    predictor_options.masked.heads = 1;
+    Predictor predictor = predictors::make_predictor(
+        predictor_options,
+        {.encoder_width = 24, .encoder_heads = 2, .masks = 2, .grid = encoder_options.grid()});
+    encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+    predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+    copy_parameters(*encoder, *target);
+    Trainer trainer(encoder, target, predictor, {.optimisation = optimisation});
+    trainer.step(random_clips(), draw_masks(samplers, kBatch, encoder_options.grid(), 1, 0));
+    return trainer.encoder()->parameters().front().grad().clone();
+  };
+  const torch::Tensor whole = gradient(1);
+  EXPECT_LT((gradient(2) - whole).abs().max().item<double>(),
+            1e-5 * whole.abs().max().item<double>() + 1e-8);
+}
+
+TEST(Trainer, NonFiniteInputStopsWithTheWeightsUntouched) {
+  Trainer trainer = make_trainer();
+  const auto before = all_weights(trainer);
+  const auto masks = draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0);
+  const torch::Tensor clips = torch::full({kBatch, 1, 4, 16, 16}, std::nan(""));
+  EXPECT_THROW(trainer.step(clips, masks), Error);
+  const auto after = all_weights(trainer);
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::equal(before[i], after[i]));
+  EXPECT_EQ(trainer.steps_done(), 0);
+}
+
+TEST(Pretraining, InterruptedRunEndsBitForBitAsTheUninterrupted) {
+  std::vector<torch::Tensor> whole, parts;
+  const auto losses = train(fresh_folder("whole"), 9, 100, &whole);
+  ASSERT_EQ(losses.size(), 9u);
+  const std::string folder = fresh_folder("parts");
+  std::vector<double> joined;
+  for (const int64_t stop_after : {3, 1, 100}) {
+    const auto some = train(folder, 9, stop_after, &parts);
+    joined.insert(joined.end(), some.begin(), some.end());
+  }
+  EXPECT_EQ(joined, losses);
+  ASSERT_EQ(whole.size(), parts.size());
+  for (size_t i = 0; i < whole.size(); ++i) EXPECT_TRUE(torch::equal(whole[i], parts[i])) << i;
+}
+
+TEST(Pretraining, LogIsCutBackToTheCheckpoint) {
+  const std::string folder = fresh_folder("log");
+  train(folder, 9, 5);
+  // As after a kill: a later step was logged, the newest checkpoint is older, a line is cut short.
+  std::ofstream(folder + "/metrics.jsonl", std::ios::app)
+      << "{\"type\":\"step\",\"step\":6}\n{\"type\":\"st";
+  train(folder, 9, 100);
+  std::ifstream log(folder + "/metrics.jsonl");
+  std::vector<int64_t> steps;
+  for (std::string line; std::getline(log, line);) {
+    const auto at = line.find("\"step\":");
+    if (line.find("\"type\":\"step\"") != std::string::npos) {
+      steps.push_back(std::stoll(line.substr(at + 7)));
+    }
+  }
+  EXPECT_EQ(steps, (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
+}
+
+TEST(Checkpoint, OfAnotherModelIsRefusedByKey) {
+  const std::string folder = fresh_folder("other");
+  train(folder, 2, 100);
+  Trainer other = make_trainer({}, /*dim=*/48);
+  try {
+    load_checkpoint(find_checkpoint(folder), other);
+    FAIL();
+  } catch (const CheckpointError& error) {
+    EXPECT_NE(std::string(error.what()).find("encoder.safetensors: key "), std::string::npos);
+  }
+}
+
+TEST(Checkpoint, BrokenOnesAreNamed) {
+  const std::string folder = fresh_folder("broken");
+  train(folder, 2, 100);
+  const std::string checkpoint = find_checkpoint(folder);
+  Trainer trainer = make_trainer();
+  fs::resize_file(checkpoint + "/predictor.safetensors", 100);
+  EXPECT_THROW(load_checkpoint(checkpoint, trainer), CheckpointError);
+  std::ofstream(checkpoint + "/state.json") << "{";
+  EXPECT_THROW(load_checkpoint(checkpoint, trainer), CheckpointError);
+  fs::remove_all(checkpoint);
+  EXPECT_THROW(find_checkpoint(folder), CheckpointError);
+}
+
+TEST(Checkpoint, OldOnesGoAndTheBestStays) {
+  const std::string folder = fresh_folder("keep");
+  train(folder, 3, 100);
+  mark_best(folder, 3);
+  train(folder, 9, 100);
+  EXPECT_TRUE(fs::exists(find_checkpoint(folder, "best")));
+  int64_t count = 0;
+  for (const auto& entry : fs::directory_iterator(folder + "/checkpoints")) {
+    count += entry.is_directory() ? 1 : 0;
+  }
+  EXPECT_EQ(count, 3);  // the two newest and the best
+}
+
+TEST(Pretraining, StopsOnCollapse) {
+  Trainer trainer = make_trainer();
+  LoaderOptions options;
+  options.batch = kBatch;
+  ClipLoader loader(make_source(), options, 3);
+  TrainingOptions training;
+  training.steps = 50;
+  training.diagnose_every = 1;
+  training.stop_on_collapse = true;
+  // Nothing passes this: every measure would have to grow at once.
+  training.collapse.drift = 1e9;
+  training.collapse.collapse = 1e9;
+  const auto result = pretrain(trainer, loader, make_samplers(), training,
+                               {.folder = fresh_folder("collapse")}, {});
+  EXPECT_EQ(result.end, RunEnd::collapsed);
+  EXPECT_EQ(result.steps, 1);
+}
+
+}  // namespace
+}  // namespace jepa
