@@ -25,7 +25,7 @@ std::shared_ptr<ClipSource> open_clip_source(const std::string& path, const Clip
   if (extension == ".txt" || extension == ".csv") {
     return std::make_shared<VideoSource>(read_video_list(path), options);
   }
-  return std::make_shared<VideoSource>(std::vector<VideoEntry>{{path, 0}}, options);
+  return std::make_shared<VideoSource>(std::vector<MediaEntry>{{path, 0}}, options);
 }
 
 }  // namespace jepa

@@ -1,0 +1,33 @@
+#include <jepa/data/image_folder.hpp>
+
+#include <jepa/data/media_list.hpp>
+#include <jepa/data/video_reader.hpp>
+#include <jepa/errors.hpp>
+
+#include <torch/torch.h>
+
+namespace jepa {
+
+ImageFolder::ImageFolder(const std::string& folder, const ClipOptions& options)
+    : options_(options) {
+  for (auto& entry : list_images(folder)) {
+    paths_.push_back(std::move(entry.path));
+    labels_.push_back(entry.label);
+  }
+  if (paths_.empty()) throw DataError(folder + ": no videos or pictures in it");
+}
+
+RawClip ImageFolder::read(int64_t index, Random& random, const CropChooser& crop) const {
+  RawClip clip{1, 0, 0, options_.channels, {}};
+  clip.pixels = read_image(paths_[static_cast<size_t>(index)], options_.short_side, clip.channels,
+                           clip.height, clip.width);
+  if (!crop) return clip;
+  return cut_frames(clip.pixels.data(), 1, clip.height, clip.width, clip.channels,
+                    crop(clip.height, clip.width, random));
+}
+
+torch::Tensor ImageFolder::column(const std::string& name) const {
+  return name == "label" ? torch::tensor(labels_) : ClipSource::column(name);
+}
+
+}  // namespace jepa

@@ -1,0 +1,31 @@
+// Which files a data set consists of, and their classes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace jepa {
+
+/// A video or picture and its class.
+struct MediaEntry {
+  std::string path;
+  int64_t label = 0;
+};
+
+/// Reads a list of videos: a `path label` a line, as V-JEPA takes them (or `path::label`, for paths with
+/// spaces). Relative paths start at the list's folder.
+/// @throws DataError naming the list and the line
+std::vector<MediaEntry> read_video_list(const std::string& path);
+
+/// The videos below a folder, in the order of their paths. Where they lie in folders of the first
+/// level, each such folder is a class, numbered in the order of names.
+std::vector<MediaEntry> list_videos(const std::string& folder);
+
+/// The same for pictures.
+std::vector<MediaEntry> list_images(const std::string& folder);
+
+/// `.mp4` of `a/B.MP4`.
+std::string lower_extension(const std::string& path);
+
+}  // namespace jepa

@@ -1,0 +1,149 @@
+#include <jepa/data/video_library.hpp>
+
+#include <jepa/errors.hpp>
+
+#include <algorithm>
+
+namespace jepa {
+namespace {
+
+/// Lists of more videos than this close each file after use.
+constexpr size_t kOpenFiles = 64;
+
+uint8_t to_byte(int32_t fixed) {
+  return static_cast<uint8_t>(std::clamp((fixed + (1 << 15)) >> 16, 0, 255));
+}
+
+/// Limited-range Y'CbCr to R'G'B', in 1/65536 (ITU-R BT.601 and BT.709).
+struct ColourMatrix {
+  int32_t luma, red_cr, green_cb, green_cr, blue_cb;
+};
+constexpr ColourMatrix kBt601 = {76309, 104597, -25675, -53279, 132201};
+constexpr ColourMatrix kBt709 = {76309, 117489, -13975, -34925, 138438};
+
+void write_rgb(const VideoFrame& frame, const VideoInfo& info, const ColourMatrix& matrix,
+               const PixelRect& part, uint8_t* to) {
+  const int64_t half_width = (info.width + 1) / 2;
+  const uint8_t* luma = frame.planes.data();
+  const uint8_t* cb = luma + info.height * info.width;
+  const uint8_t* cr = cb + (info.height + 1) / 2 * half_width;
+  for (int64_t y = part.top; y < part.top + part.height; ++y) {
+    for (int64_t x = part.left; x < part.left + part.width; ++x, to += 3) {
+      const int32_t bright = matrix.luma * (luma[y * info.width + x] - 16);
+      const int32_t blue = cb[y / 2 * half_width + x / 2] - 128;
+      const int32_t red = cr[y / 2 * half_width + x / 2] - 128;
+      to[0] = to_byte(bright + matrix.red_cr * red);
+      to[1] = to_byte(bright + matrix.green_cb * blue + matrix.green_cr * red);
+      to[2] = to_byte(bright + matrix.blue_cb * blue);
+    }
+  }
+}
+
+}  // namespace
+
+VideoLibrary::VideoLibrary(std::vector<std::string> paths, int64_t short_side, int64_t channels,
+                           int64_t cache_mb)
+    : short_side_(short_side), channels_(channels), cache_limit_(cache_mb << 20) {
+  if (channels != 1 && channels != 3) {
+    throw ConfigError("channels: expected 1 or 3, found " + std::to_string(channels));
+  }
+  for (auto& path : paths) {
+    videos_.push_back(std::make_unique<Video>());
+    videos_.back()->path = std::move(path);
+  }
+}
+
+VideoReader& VideoLibrary::reader(Video& video) const {
+  if (!video.reader) {
+    if (!video.error.empty()) throw DataError(video.error);
+    try {
+      video.reader = std::make_unique<VideoReader>(video.path, short_side_, channels_ == 1);
+    } catch (const DataError& error) {
+      video.error = error.what();
+      throw;
+    }
+  }
+  return *video.reader;
+}
+
+const VideoInfo& VideoLibrary::info(int64_t number) const {
+  Video& video = *videos_[static_cast<size_t>(number)];
+  const std::lock_guard lock(video.mutex);
+  return reader(video).info();
+}
+
+std::shared_ptr<const FrameBlock> VideoLibrary::cached(const Key& key) const {
+  const std::lock_guard lock(cache_mutex_);
+  const auto found = cache_.find(key);
+  if (found == cache_.end()) return nullptr;
+  recent_.splice(recent_.begin(), recent_, found->second.used);
+  return found->second.block;
+}
+
+void VideoLibrary::remember(const Key& key, const std::shared_ptr<const FrameBlock>& block) const {
+  const std::lock_guard lock(cache_mutex_);
+  recent_.push_front(key);
+  cache_[key] = {block, recent_.begin()};
+  cache_bytes_ += block->bytes;
+  while (cache_bytes_ > cache_limit_ && recent_.size() > 1) {
+    const auto oldest = cache_.find(recent_.back());
+    cache_bytes_ -= oldest->second.block->bytes;
+    cache_.erase(oldest);
+    recent_.pop_back();
+  }
+}
+
+std::shared_ptr<const FrameBlock> VideoLibrary::block(int64_t number, int64_t which) const {
+  const Key key{number, which};
+  if (auto found = cached(key)) return found;
+  Video& video = *videos_[static_cast<size_t>(number)];
+  const std::lock_guard lock(video.mutex);
+  if (auto found = cached(key)) return found;  // another thread decoded it meanwhile
+  VideoReader& decoder = reader(video);
+  const int64_t first = which * kBlock;
+  auto fresh = std::make_shared<FrameBlock>();
+  fresh->frames = decoder.decode(first, std::min(kBlock, decoder.info().frames - first));
+  for (const auto& frame : fresh->frames) fresh->bytes += static_cast<int64_t>(frame.planes.size());
+  if (videos_.size() > kOpenFiles) decoder.release();
+  remember(key, fresh);
+  return fresh;
+}
+
+const VideoFrame& VideoLibrary::frame(int64_t video, int64_t number,
+                                      std::shared_ptr<const FrameBlock>& hold) const {
+  hold = block(video, number / kBlock);
+  const VideoFrame& found = hold->frames[static_cast<size_t>(number % kBlock)];
+  if (!found.error.empty()) {
+    throw DataError(path(video) + ": frame " + std::to_string(number) + ": " + found.error);
+  }
+  return found;
+}
+
+void VideoLibrary::read(int64_t video, int64_t number, const PixelRect& part, uint8_t* to) const {
+  std::shared_ptr<const FrameBlock> hold;
+  const VideoFrame& decoded = frame(video, number, hold);
+  const VideoReader& opened = *videos_[static_cast<size_t>(video)]->reader;  // stays once opened
+  const VideoInfo& info = opened.info();
+  if (channels_ == 3) {
+    write_rgb(decoded, info, opened.bt709() ? kBt709 : kBt601, part, to);
+    return;
+  }
+  for (int64_t y = part.top; y < part.top + part.height; ++y) {
+    for (int64_t x = part.left; x < part.left + part.width; ++x) {
+      const int32_t value = decoded.planes[static_cast<size_t>(y * info.width + x)] - 16;
+      *to++ = to_byte(kBt601.luma * value);
+    }
+  }
+}
+
+const uint8_t* VideoLibrary::luma(int64_t video, int64_t number,
+                                  std::shared_ptr<const FrameBlock>& hold) const {
+  return frame(video, number, hold).planes.data();
+}
+
+int64_t VideoLibrary::cached_bytes() const {
+  const std::lock_guard lock(cache_mutex_);
+  return cache_bytes_;
+}
+
+}  // namespace jepa

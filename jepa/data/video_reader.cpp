@@ -1,0 +1,356 @@
+#include <jepa/data/video_reader.hpp>
+
+#include <jepa/errors.hpp>
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/imgutils.h>
+#include <libavutil/log.h>
+#include <libswscale/swscale.h>
+}
+
+#include <algorithm>
+#include <filesystem>
+
+namespace jepa {
+namespace {
+
+std::string reason(int code) {
+  char text[AV_ERROR_MAX_STRING_SIZE] = {};
+  av_strerror(code, text, sizeof text);
+  return text;
+}
+
+/// Height and width of a frame scaled so that its short side is `short_side`; even, for 4:2:0.
+void scaled_size(int64_t short_side, int64_t& height, int64_t& width) {
+  const int64_t now = std::min(height, width);
+  if (short_side == 0 || now == short_side) return;
+  const auto scale = [&](int64_t side) {
+    return std::max<int64_t>(2, (side * short_side + now / 2) / now / 2 * 2);
+  };
+  height = scale(height);
+  width = scale(width);
+}
+
+/// Converts and scales frames; keeps its tables from frame to frame.
+class Scaler {
+ public:
+  Scaler() = default;
+  Scaler(const Scaler&) = delete;
+  Scaler& operator=(const Scaler&) = delete;
+  ~Scaler() { sws_freeContext(context_); }
+
+  void convert(const AVFrame& frame, AVPixelFormat format, int64_t height, int64_t width,
+               uint8_t* const planes[4], const int strides[4]) {
+    const int flags = SWS_AREA | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT;
+    context_ = sws_getCachedContext(
+        context_, frame.width, frame.height, static_cast<AVPixelFormat>(frame.format),
+        static_cast<int>(width), static_cast<int>(height), format, flags, nullptr, nullptr, nullptr);
+    if (context_ == nullptr) throw DataError("its pixel format cannot be converted");
+    sws_scale(context_, frame.data, frame.linesize, 0, frame.height, planes, strides);
+  }
+
+ private:
+  SwsContext* context_ = nullptr;
+};
+
+/// An open file with its best video stream and a decoder.
+class Decoder {
+ public:
+  explicit Decoder(const std::string& path) : path_(path) {
+    av_log_set_level(AV_LOG_QUIET);  // the library never prints
+    try {
+      open();
+    } catch (...) {
+      close();
+      throw;
+    }
+  }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+  ~Decoder() { close(); }
+
+  AVStream& stream() const { return *format_->streams[stream_]; }
+  AVCodecContext& codec() const { return *codec_; }
+
+  /// The next packet of the stream, valid until the next call; null at the end of the file.
+  const AVPacket* packet() {
+    while (true) {
+      av_packet_unref(packet_);
+      read_error_ = av_read_frame(format_, packet_);
+      if (read_error_ < 0) return nullptr;
+      if (packet_->stream_index == stream_) return packet_;
+    }
+  }
+  /// Why packet() gave none.
+  int read_error() const { return read_error_; }
+
+  /// The next frame, valid until the next call; null at the end of the file. Packets that the decoder
+  /// refuses are told to `bad(time, reason)`.
+  template <class Bad>
+  const AVFrame* frame(const Bad& bad) {
+    while (true) {
+      av_frame_unref(frame_);
+      const int received = avcodec_receive_frame(codec_, frame_);
+      if (received >= 0) return frame_;
+      if (received == AVERROR_EOF) return nullptr;
+      if (received != AVERROR(EAGAIN)) bad(last_time_, reason(received));
+      if (draining_) {
+        if (received == AVERROR(EAGAIN)) return nullptr;
+        continue;
+      }
+      const AVPacket* next = packet();
+      draining_ = next == nullptr;
+      if (next != nullptr) last_time_ = time_of(*next);
+      const int sent = avcodec_send_packet(codec_, next);
+      if (sent < 0 && sent != AVERROR_EOF) bad(last_time_, reason(sent));
+    }
+  }
+
+  /// Goes to the key frame at `time`, or to the start of the file.
+  bool seek(int64_t time) {
+    avcodec_flush_buffers(codec_);
+    draining_ = false;
+    return av_seek_frame(format_, stream_, time, AVSEEK_FLAG_BACKWARD) >= 0;
+  }
+
+  static int64_t time_of(const AVPacket& packet) {
+    return packet.pts != AV_NOPTS_VALUE ? packet.pts : packet.dts;
+  }
+
+ private:
+  void open() {
+    std::error_code error;
+    if (!std::filesystem::exists(path_, error)) throw DataError(path_ + ": no such file");
+    if (std::filesystem::file_size(path_, error) == 0) {
+      throw DataError(path_ + ": the file is empty");
+    }
+    int code = avformat_open_input(&format_, path_.c_str(), nullptr, nullptr);
+    if (code < 0) throw DataError(path_ + ": not a readable video (" + reason(code) + ")");
+    code = avformat_find_stream_info(format_, nullptr);
+    const AVCodec* decoder = nullptr;
+    if (code >= 0) {
+      code = stream_ = av_find_best_stream(format_, AVMEDIA_TYPE_VIDEO, -1, -1, &decoder, 0);
+    }
+    if (code < 0 || decoder == nullptr) {
+      throw DataError(path_ + ": no video in it that can be decoded (" + reason(code) + ")");
+    }
+    codec_ = avcodec_alloc_context3(decoder);
+    packet_ = av_packet_alloc();
+    frame_ = av_frame_alloc();
+    avcodec_parameters_to_context(codec_, stream().codecpar);
+    codec_->thread_count = 1;
+    codec_->pkt_timebase = stream().time_base;
+    codec_->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER;
+    code = avcodec_open2(codec_, decoder, nullptr);
+    if (code < 0 || codec_->width < 1 || codec_->height < 1) {
+      throw DataError(path_ + ": its video cannot be decoded (" + reason(code) + ")");
+    }
+  }
+
+  void close() {
+    av_frame_free(&frame_);
+    av_packet_free(&packet_);
+    avcodec_free_context(&codec_);
+    avformat_close_input(&format_);
+  }
+
+  std::string path_;
+  AVFormatContext* format_ = nullptr;
+  AVCodecContext* codec_ = nullptr;
+  AVPacket* packet_ = nullptr;
+  AVFrame* frame_ = nullptr;
+  int stream_ = -1;
+  int read_error_ = 0;
+  bool draining_ = false;
+  int64_t last_time_ = AV_NOPTS_VALUE;
+};
+
+}  // namespace
+
+class VideoReader::Impl {
+ public:
+  Impl(const std::string& path, int64_t short_side, bool luma_only)
+      : path_(path), luma_only_(luma_only), decoder_(std::make_unique<Decoder>(path)) {
+    const AVStream& stream = decoder_->stream();
+    info_.height = decoder_->codec().height;
+    info_.width = decoder_->codec().width;
+    scaled_size(short_side, info_.height, info_.width);
+    if (stream.avg_frame_rate.den > 0) info_.fps = av_q2d(stream.avg_frame_rate);
+    bt709_ = decoder_->codec().colorspace == AVCOL_SPC_BT709;
+    build_index(stream.nb_frames);
+    release();  // reading the packets has left it at the end
+  }
+
+  const VideoInfo& info() const { return info_; }
+  bool bt709() const { return bt709_; }
+  void release() { decoder_.reset(); }
+
+  std::vector<VideoFrame> decode(int64_t first, int64_t count) {
+    std::vector<VideoFrame> frames(static_cast<size_t>(count));
+    go_to(first);
+    const auto slot = [&](int64_t at) -> VideoFrame* {
+      return at >= first && at < first + count ? &frames[static_cast<size_t>(at - first)] : nullptr;
+    };
+    const auto bad = [&](int64_t time, const std::string& why) {
+      if (VideoFrame* frame = slot(number_of(time, next_))) frame->error = why;
+    };
+    while (next_ < first + count) {
+      const AVFrame* decoded = decoder_->frame(bad);
+      if (decoded == nullptr) break;
+      const int64_t number = number_of(decoded->best_effort_timestamp, next_);
+      next_ = number + 1;
+      if (VideoFrame* frame = slot(number)) {
+        keep(*decoded, *frame);
+      } else if (number >= first + count) {
+        // A frame was lost just before the end of the range; the next call must find this one again.
+        release();
+        break;
+      }
+    }
+    for (auto& frame : frames) {
+      if (frame.planes.empty() && frame.error.empty()) frame.error = "it cannot be decoded";
+    }
+    return frames;
+  }
+
+ private:
+  /// Frames in the order they are shown, from the times of their packets.
+  void build_index(int64_t promised) {
+    int64_t bytes = 0;
+    while (const AVPacket* packet = decoder_->packet()) {
+      times_.push_back(Decoder::time_of(*packet));
+      if ((packet->flags & AV_PKT_FLAG_KEY) != 0) keys_.push_back(times_.back());
+      bytes += packet->size;
+      if ((packet->flags & AV_PKT_FLAG_CORRUPT) != 0) {
+        throw DataError(path_ + ": frame " + std::to_string(times_.size() - 1) + ": its data is cut off");
+      }
+    }
+    if (decoder_->read_error() != AVERROR_EOF) {
+      throw DataError(path_ + ": ends early, after " + std::to_string(times_.size()) + " frames (" +
+                      reason(decoder_->read_error()) + ")");
+    }
+    const auto found = static_cast<int64_t>(times_.size());
+    if (found == 0 || bytes == 0) throw DataError(path_ + ": holds no frames");
+    if (found < promised) {
+      throw DataError(path_ + ": ends early, after " + std::to_string(found) + " of " +
+                      std::to_string(promised) + " frames");
+    }
+    info_.frames = found;
+    std::sort(times_.begin(), times_.end());
+    // Without usable times frames are counted instead, always from the start of the file.
+    timed_ = times_.front() != AV_NOPTS_VALUE &&
+             std::adjacent_find(times_.begin(), times_.end()) == times_.end();
+    std::sort(keys_.begin(), keys_.end());
+  }
+
+  int64_t number_of(int64_t time, int64_t otherwise) const {
+    if (!timed_ || time == AV_NOPTS_VALUE) return otherwise;
+    const auto found = std::lower_bound(times_.begin(), times_.end(), time);
+    return std::min<int64_t>(found - times_.begin(), info_.frames - 1);
+  }
+
+  /// Makes the decoder's next frames the ones before `first`, as near as it is cheap.
+  void go_to(int64_t first) {
+    const bool open = decoder_ != nullptr;
+    if (!timed_) {
+      if (!open || next_ > first) restart();
+      return;
+    }
+    const int64_t wanted = times_[static_cast<size_t>(first)];
+    auto key = std::upper_bound(keys_.begin(), keys_.end(), wanted);
+    const int64_t key_time = key == keys_.begin() ? times_.front() : *std::prev(key);
+    const int64_t key_number = number_of(key_time, 0);
+    if (open && next_ <= first && next_ >= key_number) return;
+    if (!open) restart();
+    if (key_number == 0) {
+      if (next_ != 0) restart();
+      return;
+    }
+    if (!decoder_->seek(key_time)) {
+      restart();
+      return;
+    }
+    next_ = key_number;
+  }
+
+  void restart() {
+    decoder_ = std::make_unique<Decoder>(path_);
+    next_ = 0;
+  }
+
+  void keep(const AVFrame& decoded, VideoFrame& frame) {
+    if ((decoded.flags & AV_FRAME_FLAG_CORRUPT) != 0 || decoded.decode_error_flags != 0) {
+      frame.error = "it is corrupt";
+    }
+    if (!frame.error.empty()) return;
+    // Luma alone is the head of the same buffer: a conversion to grey would stretch its range.
+    const auto height = static_cast<int>(info_.height);
+    const auto width = static_cast<int>(info_.width);
+    const int bytes = av_image_get_buffer_size(AV_PIX_FMT_YUV420P, width, height, 1);
+    frame.planes.resize(static_cast<size_t>(bytes));
+    uint8_t* planes[4];
+    int strides[4];
+    av_image_fill_arrays(planes, strides, frame.planes.data(), AV_PIX_FMT_YUV420P, width, height, 1);
+    try {
+      scaler_.convert(decoded, AV_PIX_FMT_YUV420P, info_.height, info_.width, planes, strides);
+    } catch (const DataError& error) {
+      frame.planes.clear();
+      frame.error = error.what();
+      return;
+    }
+    if (luma_only_) {
+      frame.planes.resize(static_cast<size_t>(info_.height * info_.width));
+      frame.planes.shrink_to_fit();
+    }
+  }
+
+  std::string path_;
+  bool luma_only_;
+  std::unique_ptr<Decoder> decoder_;
+  VideoInfo info_;
+  bool bt709_ = false;
+  bool timed_ = true;
+  std::vector<int64_t> times_;  // of each frame, in the order shown
+  std::vector<int64_t> keys_;   // of those that can be decoded by themselves
+  int64_t next_ = 0;            // number of the frame that the decoder gives next
+  Scaler scaler_;
+};
+
+VideoReader::VideoReader(const std::string& path, int64_t short_side, bool luma_only)
+    : impl_(std::make_unique<Impl>(path, short_side, luma_only)) {}
+VideoReader::~VideoReader() = default;
+const VideoInfo& VideoReader::info() const { return impl_->info(); }
+bool VideoReader::bt709() const { return impl_->bt709(); }
+std::vector<VideoFrame> VideoReader::decode(int64_t first, int64_t count) {
+  return impl_->decode(first, count);
+}
+void VideoReader::release() { impl_->release(); }
+
+std::vector<uint8_t> read_image(const std::string& path, int64_t short_side, int64_t channels,
+                                int64_t& height, int64_t& width) {
+  Decoder decoder(path);
+  std::string error = "it holds no picture";
+  const AVFrame* frame = decoder.frame([&](int64_t, const std::string& why) { error = why; });
+  if (frame == nullptr) throw DataError(path + ": " + error);
+  if ((frame->flags & AV_FRAME_FLAG_CORRUPT) != 0 || frame->decode_error_flags != 0) {
+    throw DataError(path + ": the picture is corrupt");
+  }
+  height = frame->height;
+  width = frame->width;
+  scaled_size(short_side, height, width);
+  std::vector<uint8_t> pixels(static_cast<size_t>(height * width * channels));
+  uint8_t* planes[4] = {pixels.data()};
+  const int strides[4] = {static_cast<int>(width * channels)};
+  Scaler scaler;
+  try {
+    scaler.convert(*frame, channels == 1 ? AV_PIX_FMT_GRAY8 : AV_PIX_FMT_RGB24, height, width, planes,
+                   strides);
+  } catch (const DataError& failure) {
+    throw DataError(path + ": " + failure.what());
+  }
+  return pixels;
+}
+
+}  // namespace jepa

@@ -1,0 +1,56 @@
+// One video or image file through FFmpeg: which frames it has, and any of them decoded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace jepa {
+
+/// What a video file holds.
+struct VideoInfo {
+  int64_t frames = 0;
+  int64_t height = 0;  ///< as decoded frames are handed out (scaled where that was asked)
+  int64_t width = 0;
+  double fps = 0.0;    ///< 0: unknown
+};
+
+/// A decoded frame: planar Y'CbCr, 4:2:0, limited range; or why there is none.
+struct VideoFrame {
+  std::vector<uint8_t> planes;  ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
+  std::string error;            ///< not empty: the frame could not be decoded
+};
+
+/// Decodes one file. Not safe for threads; each file has one decoder, with one thread.
+class VideoReader {
+ public:
+  /// Reads the file's packets once to know its frames, without decoding them.
+  /// @param short_side frames are scaled to this short side; 0: as they are
+  /// @param luma_only hand out no colour planes
+  /// @throws DataError naming the file: missing, empty, not a video, ends early
+  VideoReader(const std::string& path, int64_t short_side, bool luma_only);
+  ~VideoReader();
+
+  const VideoInfo& info() const;
+  /// True: colours by ITU-R BT.709; false: BT.601.
+  bool bt709() const;
+
+  /// Frames first .. first + count - 1. Goes on decoding where the last call ended when that is
+  /// nearer than the last key frame. A frame that cannot be decoded is returned with its error.
+  std::vector<VideoFrame> decode(int64_t first, int64_t count);
+
+  /// Closes the file until the next decode(): for lists of more videos than files can be open.
+  void release();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A picture file as [H, W, channels], scaled to `short_side` (0: as it is).
+/// @throws DataError naming the file
+std::vector<uint8_t> read_image(const std::string& path, int64_t short_side, int64_t channels,
+                                int64_t& height, int64_t& width);
+
+}  // namespace jepa

@@ -1,0 +1,220 @@
+#include <jepa/data/clip_store.hpp>
+#include <jepa/data/loader.hpp>
+#include <jepa/data/memory_source.hpp>
+#include <jepa/errors.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <numeric>
+#include <set>
+
+namespace jepa {
+namespace {
+
+/// Clips whose every pixel tells their number.
+std::shared_ptr<MemorySource> numbered(int64_t count) {
+  torch::Tensor clips = torch::arange(count).to(torch::kUInt8).view({count, 1, 1, 1, 1});
+  clips = clips.expand({count, 2, 6, 5, 3}).contiguous();
+  return std::make_shared<MemorySource>(
+      clips, std::map<std::string, torch::Tensor>{{"label", torch::arange(count)}});
+}
+
+LoaderOptions options_for(int64_t threads) {
+  LoaderOptions options;
+  options.batch = 4;
+  options.threads = threads;
+  options.augment = {.crop = "random_resized", .size = 4, .flip = 0.5};
+  return options;
+}
+
+bool same(const ClipBatch& a, const ClipBatch& b) {
+  return a.clips.equal(b.clips) && a.indices.equal(b.indices);
+}
+
+/// Clips that cannot be read where their number divides by 5.
+class FailingSource : public ClipSource {
+ public:
+  int64_t size() const override { return 20; }
+  using ClipSource::read;
+  RawClip read(int64_t index, Random&, const CropChooser&) const override {
+    if (index % 5 == 0) throw DataError("clip " + std::to_string(index) + " is broken");
+    return {1, 2, 2, 1, std::vector<uint8_t>(4, static_cast<uint8_t>(index))};
+  }
+};
+
+TEST(ClipLoader, BatchesDoNotDependOnTheNumberOfThreads) {
+  const auto source = numbered(30);
+  ClipLoader alone(source, options_for(0), 3);
+  ClipLoader one(source, options_for(1), 3);
+  ClipLoader four(source, options_for(4), 3);
+  ClipLoader other_seed(source, options_for(0), 4);
+  bool seed_matters = false;
+  for (int step = 0; step < 25; ++step) {
+    const ClipBatch expected = alone.next();
+    EXPECT_TRUE(same(expected, one.next())) << "step " << step;
+    EXPECT_TRUE(same(expected, four.next())) << "step " << step;
+    seed_matters = seed_matters || !same(expected, other_seed.next());
+  }
+  EXPECT_TRUE(seed_matters);
+}
+
+TEST(ClipLoader, SeekContinuesExactly) {
+  const auto source = numbered(30);
+  std::vector<ClipBatch> straight;
+  ClipLoader loader(source, options_for(2), 1);
+  for (int step = 0; step < 20; ++step) straight.push_back(loader.next());
+  ClipLoader resumed(source, options_for(3), 1);
+  resumed.next();
+  for (const int64_t step : {17, 0, 9, 9}) {
+    resumed.seek(step);
+    EXPECT_TRUE(same(straight[static_cast<size_t>(step)], resumed.next())) << "step " << step;
+    EXPECT_TRUE(same(straight[static_cast<size_t>(step + 1)], resumed.next())) << "step " << step;
+  }
+}
+
+TEST(ClipLoader, EachPassHoldsEveryClipOnceInAnotherOrder) {
+  LoaderOptions options = options_for(2);
+  options.batch = 7;  // 30 clips: batches span the ends of passes
+  ClipLoader loader(numbered(30), options, 0);
+  std::vector<int64_t> seen;
+  while (seen.size() < 60) {
+    const ClipBatch batch = loader.next();
+    for (int64_t i = 0; i < batch.size(); ++i) seen.push_back(batch.indices[i].item<int64_t>());
+  }
+  const std::vector<int64_t> first(seen.begin(), seen.begin() + 30);
+  const std::vector<int64_t> second(seen.begin() + 30, seen.begin() + 60);
+  EXPECT_EQ(std::set<int64_t>(first.begin(), first.end()).size(), 30U);
+  EXPECT_EQ(std::set<int64_t>(second.begin(), second.end()).size(), 30U);
+  EXPECT_NE(first, second);
+}
+
+TEST(ClipLoader, WithoutShuffleCoversTheSourceOnceInOrder) {
+  LoaderOptions options = options_for(2);
+  options.shuffle = false;
+  options.batch = 8;
+  ClipLoader loader(numbered(30), options, 0);
+  EXPECT_EQ(loader.steps_per_pass(), 4);
+  int64_t next = 0;
+  for (ClipBatch batch = loader.next(); batch.size() > 0; batch = loader.next()) {
+    for (int64_t i = 0; i < batch.size(); ++i, ++next) {
+      EXPECT_EQ(batch.indices[i].item<int64_t>(), next);
+      EXPECT_TRUE((batch.clips[i] == next).all().item<bool>());  // pixels tell the clip's number
+    }
+  }
+  EXPECT_EQ(next, 30);
+  EXPECT_EQ(loader.next().size(), 0);
+  EXPECT_EQ(loader.stats().clips, 30);
+}
+
+TEST(ClipLoader, GivesChannelsFirst) {
+  const torch::Tensor clips = torch::randint(256, {3, 4, 6, 5, 2}, torch::kUInt8);
+  LoaderOptions options;
+  options.batch = 3;
+  options.shuffle = false;
+  ClipLoader loader(std::make_shared<MemorySource>(clips, std::map<std::string, torch::Tensor>{}),
+                    options, 0);
+  EXPECT_TRUE(loader.next().clips.equal(clips.permute({0, 4, 1, 2, 3})));
+}
+
+TEST(ClipLoader, AnUnreadableClipIsAnErrorOfItsStep) {
+  LoaderOptions options;
+  options.batch = 4;
+  options.shuffle = false;
+  options.threads = 2;
+  ClipLoader loader(std::make_shared<FailingSource>(), options, 0);
+  EXPECT_THROW(loader.next(), DataError);  // clip 0
+  EXPECT_THROW(loader.next(), DataError);  // clip 5
+  EXPECT_THROW(loader.next(), DataError);  // clip 10
+}
+
+TEST(ClipLoader, ToleratedErrorsAreLeftOutAndReported) {
+  LoaderOptions options;
+  options.batch = 10;
+  options.shuffle = false;
+  options.max_errors = 3;
+  ClipLoader loader(std::make_shared<FailingSource>(), options, 0);
+  const ClipBatch batch = loader.next();
+  EXPECT_EQ(batch.size(), 8);
+  EXPECT_FALSE((batch.indices % 5 == 0).any().item<bool>());
+  EXPECT_EQ(loader.stats().errors, 2);
+  ASSERT_EQ(loader.stats().messages.size(), 2U);
+  EXPECT_EQ(loader.stats().messages[1], "clip 5 is broken");
+  EXPECT_THROW(loader.next(), DataError);  // the fourth is one too many
+}
+
+TEST(ClipLoader, RefusesNothingAndUnequalClips) {
+  EXPECT_THROW(ClipLoader(std::make_shared<MemorySource>(torch::empty({0, 1, 2, 2, 1}, torch::kUInt8),
+                                                         std::map<std::string, torch::Tensor>{}),
+                          {}, 0),
+               DataError);
+}
+
+TEST(ClipLoader, HeldInMemoryIsTheSameClips) {
+  const auto source = numbered(10);
+  const auto held = hold_in_memory(*source, 25, 0);
+  EXPECT_EQ(held->size(), 25);
+  EXPECT_TRUE(held->column("label").equal(torch::arange(25) % 10));
+  Random random(0);
+  EXPECT_EQ(held->read(13, random).pixels, source->read(3, random).pixels);
+}
+
+TEST(Augmentation, BilinearMatchesTorch) {
+  const torch::Tensor frame = torch::randint(256, {7, 9, 3}, torch::kUInt8);
+  RawClip clip{1, 7, 9, 3, {frame.const_data_ptr<uint8_t>(), frame.const_data_ptr<uint8_t>() + 189}};
+  const Augmentation augmentation({.crop = "random_resized", .size = 12});
+  torch::Tensor out = torch::empty({3, 1, 12, 12}, torch::kUInt8);
+  Random random(0);
+  augmentation.write(clip, random, out.mutable_data_ptr<uint8_t>());
+  const auto expected = torch::nn::functional::interpolate(
+      frame.permute({2, 0, 1}).unsqueeze(0).to(torch::kFloat32),
+      torch::nn::functional::InterpolateFuncOptions()
+          .size(std::vector<int64_t>{12, 12})
+          .mode(torch::kBilinear)
+          .align_corners(false));
+  EXPECT_LE((out.squeeze(1).to(torch::kFloat32) - expected[0]).abs().max().item<double>(), 0.501);
+}
+
+TEST(Augmentation, FlipMirrorsEveryFrame) {
+  const torch::Tensor frames = torch::randint(256, {2, 3, 4, 1}, torch::kUInt8);
+  RawClip clip{2, 3, 4, 1, {frames.const_data_ptr<uint8_t>(), frames.const_data_ptr<uint8_t>() + 24}};
+  torch::Tensor out = torch::empty({1, 2, 3, 4}, torch::kUInt8);
+  Random random(0);
+  Augmentation({.flip = 1.0}).write(clip, random, out.mutable_data_ptr<uint8_t>());
+  EXPECT_TRUE(out.equal(frames.flip({2}).permute({3, 0, 1, 2})));
+}
+
+TEST(Augmentation, RandomResizedStaysWithinItsRanges) {
+  const Augmentation augmentation({.crop = "random_resized", .size = 8});
+  Random random(5);
+  double smallest = 1;
+  double largest = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const PixelRect part = augmentation.choose(120, 160, random);
+    ASSERT_GE(part.top, 0);
+    ASSERT_GE(part.left, 0);
+    ASSERT_LE(part.top + part.height, 120);
+    ASSERT_LE(part.left + part.width, 160);
+    const double area = static_cast<double>(part.height * part.width) / (120.0 * 160.0);
+    const double aspect = static_cast<double>(part.width) / static_cast<double>(part.height);
+    ASSERT_NEAR(area, 0.65, 0.36);
+    ASSERT_NEAR(std::log(aspect), 0.5 * std::log(1.35 * 0.75), 0.5 * std::log(1.35 / 0.75) + 0.02);
+    smallest = std::min(smallest, area);
+    largest = std::max(largest, area);
+  }
+  EXPECT_LT(smallest, 0.35);
+  EXPECT_GT(largest, 0.9);
+}
+
+TEST(Augmentation, RandomCropKeepsPixelsAndRefusesSmallFrames) {
+  const Augmentation augmentation({.crop = "random", .size = 8});
+  Random random(0);
+  const PixelRect part = augmentation.choose(20, 30, random);
+  EXPECT_EQ(part.height, 8);
+  EXPECT_EQ(part.width, 8);
+  EXPECT_THROW(augmentation.choose(7, 30, random), DataError);
+  EXPECT_THROW(Augmentation({.crop = "random"}), ConfigError);
+}
+
+}  // namespace
+}  // namespace jepa
