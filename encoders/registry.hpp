@@ -11,7 +11,7 @@ namespace jepa::encoders {
 struct EncoderOptions {
   std::string type = "vision_transformer";
   std::string preset = "vit_tiny";  ///< `vit_tiny` ... `vit_gigantic_xformers`, or `custom`
-  VisionTransformerOptions vit;
+  VisionTransformerOptions vit = {};
 
   void describe(OptionVisitor& visit);
 };

@@ -16,7 +16,7 @@ struct ModelShape {
   int64_t target_width = 0;   ///< width of a target token; 0: as encoder_width
   int64_t encoder_heads = 0;  ///< heads of the encoder, for `heads = 0`
   int64_t masks = 1;          ///< configured masks, for `mask_tokens = 0`
-  TokenGrid grid;             ///< of the configured clip (sin-cos positions)
+  TokenGrid grid = {};        ///< of the configured clip (sin-cos positions)
 };
 
 /// Shape and habits of a masked predictor. The defaults are V-JEPA 2's.

@@ -10,7 +10,7 @@ namespace jepa::predictors {
 /// Which predictor, and its options.
 struct PredictorOptions {
   std::string type = "masked";
-  MaskedPredictorOptions masked;
+  MaskedPredictorOptions masked = {};
 
   void describe(OptionVisitor& visit);
 };
