@@ -122,13 +122,13 @@ ProbeResult read_probe(const Json& entry, const std::string& where) {
     if (!text.is_string()) throw DataError(where + ": expected a text '" + name + "'");
     *member = text.get<std::string>();
   }
-  const Json controls = entry.value("controls", Json::object());
-  if (!controls.is_object()) throw DataError(where + ": expected an object 'controls'");
-  for (const auto& [name, value] : controls.items()) {
-    result.controls[name] = read_interval(value, where + ", control " + name);
-  }
-  if (entry.contains("difference") && !entry["difference"].is_null()) {
-    result.difference = read_interval(entry["difference"], where + ", difference");
+  for (auto [key, member] : {std::pair{"controls", &result.controls},
+                             {"differences", &result.differences}}) {
+    const Json controls = entry.value(key, Json::object());
+    if (!controls.is_object()) throw DataError(where + ": expected an object '" + key + "'");
+    for (const auto& [name, value] : controls.items()) {
+      (*member)[name] = read_interval(value, where + ", " + key + "." + name);
+    }
   }
   return result;
 }
@@ -152,7 +152,9 @@ std::vector<Picture> read_pictures(const fs::path& folder) {
 }  // namespace
 
 int ProbeResult::against_random_init() const {
-  if (difference) return difference->low > 0 ? 1 : difference->high < 0 ? -1 : 0;
+  if (const auto paired = differences.find("random_init"); paired != differences.end()) {
+    return paired->second.low > 0 ? 1 : paired->second.high < 0 ? -1 : 0;
+  }
   const auto control = controls.find("random_init");
   if (control == controls.end()) return 0;
   return value.low > control->second.high ? 1 : value.high < control->second.low ? -1 : 0;

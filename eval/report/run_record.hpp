@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,11 +25,11 @@ struct ProbeResult {
   std::string metric;  ///< accuracy, r2, ...
   Interval value;
   std::map<std::string, Interval> controls;  ///< random_init, raw_pixels, majority or mean
-  /// Paired difference to random-init, where it was bootstrapped.
-  std::optional<Interval> difference;
+  std::map<std::string, Interval> differences;  ///< value less control, paired over units
 
-  /// Whether the interval lies clear of random-init's: 1 above, -1 below, 0 neither or not known.
-  /// The paired difference decides where there is one.
+  /// Whether it is clear of random-init: 1 above, -1 below, 0 neither or not known. The paired
+  /// difference decides where there is one (its interval leaves out zero), else the two intervals
+  /// (they do not overlap).
   int against_random_init() const;
 };
 

@@ -104,10 +104,8 @@ Cell interval_cell(const Interval& interval, Tone tone = Tone::kPlain) {
 std::vector<std::string> control_names(const std::vector<ProbeResult>& results) {
   std::vector<std::string> names;
   std::set<std::string> all;
-  bool difference = false;
   for (const auto& result : results) {
     for (const auto& [name, value] : result.controls) all.insert(name);
-    difference = difference || result.difference;
   }
   for (const char* usual : {"random_init", "raw_pixels", "majority", "mean"}) {
     if (all.erase(usual)) names.push_back(usual);
@@ -123,8 +121,9 @@ Tone result_tone(const ProbeResult& result) {
 
 std::string probe_table(const std::vector<ProbeResult>& results, bool with_dataset) {
   const auto controls = control_names(results);
-  const bool with_difference =
-      std::any_of(results.begin(), results.end(), [](const auto& r) { return r.difference; });
+  const bool with_difference = std::any_of(results.begin(), results.end(), [](const auto& r) {
+    return r.differences.contains("random_init");
+  });
   Table table{.text_columns = with_dataset ? 4u : 3u};
   if (with_dataset) table.head = {"dataset"};
   for (const char* name : {"label", "probe", "metric", "trained"}) table.head.push_back(name);
@@ -143,14 +142,17 @@ std::string probe_table(const std::vector<ProbeResult>& results, bool with_datas
                                                    : interval_cell(found->second));
     }
     if (with_difference) {
-      row.push_back(result.difference ? interval_cell(*result.difference, result_tone(result))
-                                      : Cell{"-", "", Tone::kMuted});
+      const auto found = result.differences.find("random_init");
+      row.push_back(found == result.differences.end()
+                        ? Cell{"-", "", Tone::kMuted}
+                        : interval_cell(found->second, result_tone(result)));
     }
     table.rows.push_back(std::move(row));
   }
   return report::table(table) +
-         paragraph("Values on held-out units with 95 % intervals. Green: clear of random-init's "
-                   "interval (or a paired difference clear of zero) from above; red: from below.",
+         paragraph("Values on held-out units with 95 % intervals. Green: above random-init, the paired "
+                   "difference clear of zero (where there is none: the intervals apart); red: "
+                   "below.",
                    Tone::kMuted);
 }
 
@@ -289,7 +291,7 @@ Assessment assess(const RunRecord& run) {
   size_t compared = 0;
   for (const ProbeResult& result : run.probes) {
     const std::string name = with_spaces(result.label) + " (" + with_spaces(result.probe) + ")";
-    compared += result.controls.contains("random_init") || result.difference ? 1 : 0;
+    compared += result.controls.contains("random_init") ? 1 : 0;
     const int against = result.against_random_init();
     if (against > 0) above.push_back(name);
     if (against < 0) below.push_back(name);

@@ -192,7 +192,7 @@ TEST(ProbeResult, IntervalsDecide) {
   result.controls["random_init"] = {0.6, 0.56, 0.64};
   EXPECT_EQ(result.against_random_init(), -1);
   // A paired difference is the sharper test and decides.
-  result.difference = Interval{0.02, 0.01, 0.03};
+  result.differences["random_init"] = {0.02, 0.01, 0.03};
   EXPECT_EQ(result.against_random_init(), 1);
 }
 

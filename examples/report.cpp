@@ -1,0 +1,172 @@
+// Turns run folders into one self-contained report.html: did it learn, and what that rests on.
+#include <encoders/registry.hpp>
+#include <eval/report/run_media.hpp>
+#include <eval/report/run_report.hpp>
+#include <examples/program.hpp>
+#include <jepa/data/loader.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/weights.hpp>
+#include <jepa/training/checkpoint.hpp>
+#include <jepa/training/pretraining.hpp>
+
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <sstream>
+
+namespace {
+
+using namespace jepa;
+namespace rep = eval::report;
+
+struct ReportOptions {
+  std::string run;
+  std::string out;
+  std::string title;
+  std::string checkpoint = "latest";
+  bool pictures = true;
+  int64_t clips = 48;
+
+  void describe(OptionVisitor& visit) {
+    visit("run", run, {.help = "run folder, or several with commas between"});
+    visit("out", out, {.help = "file to write; empty: report.html in the run folder"});
+    visit("title", title, {.help = "heading of the report; empty: the runs' names"});
+    visit("checkpoint", checkpoint,
+          {.help = "whose features are painted", .choices = {"latest", "best"}});
+    visit("pictures", pictures, {.help = "draw masks and features (needs the run's data)"});
+    visit("clips", clips, {.help = "clips that the painted components are found on", .min = 1});
+  }
+};
+
+/// The part of a run's configuration that its pictures need.
+struct PictureConfig {
+  std::string data;
+  int64_t seed = 0;
+  ClipOptions clip;
+  LoaderOptions loader;
+  encoders::EncoderOptions encoder;
+  std::vector<MaskOptions> masks;
+
+  /// @throws ConfigError naming the file and key
+  explicit PictureConfig(const std::string& path) {
+    const OptionValues stored = read_ini(path);
+    masks.resize(static_cast<size_t>(examples::count_numbered(stored, "mask")));
+    std::vector<OptionSection> sections{
+        {"", "",
+         [this](OptionVisitor& visit) {
+           visit("data", data, {});
+           visit("seed", seed, {});
+         }},
+        {"clip", "", [this](OptionVisitor& visit) { clip.describe(visit); }},
+        {"loader", "", [this](OptionVisitor& visit) { loader.describe(visit); }},
+        {"augment", "", [this](OptionVisitor& visit) { loader.augment.describe(visit); }},
+        {"encoder", "", [this](OptionVisitor& visit) { encoder.describe(visit); }}};
+    for (size_t i = 0; i < masks.size(); ++i) {
+      sections.push_back({"mask." + std::to_string(i + 1), "",
+                          [this, i](OptionVisitor& visit) { masks[i].describe(visit); }});
+    }
+    // A run's file holds more (predictor, optimisation, ...), which is none of our business.
+    OptionValues wanted;
+    for (const auto& [key, value] : dump_options(sections)) {
+      if (const auto found = stored.find(key); found != stored.end()) wanted.insert(*found);
+    }
+    apply_options(sections, wanted);
+  }
+};
+
+/// The last block's normed tokens [B, N, D] of clips uint8 [B, C, T, H, W], a few clips at a time.
+torch::Tensor encode_clips(Encoder& encoder, const torch::Tensor& clips, torch::Device device) {
+  torch::NoGradGuard no_grad;
+  const TrainerOptions defaults;
+  std::vector<torch::Tensor> tokens;
+  for (const auto& part : clips.split(8)) {
+    const auto clip = (part.to(device, torch::kFloat32) - defaults.pixel_mean) / defaults.pixel_std;
+    tokens.push_back(encoder->layers(clip, {encoder->depth() - 1}).front().cpu());
+  }
+  return torch::cat(tokens);
+}
+
+/// Masks and painted features of a run, from its checkpoint and its data.
+rep::ReportMedia draw_pictures(const std::string& folder, const ReportOptions& options,
+                               torch::Device device) {
+  const std::string checkpoint = find_checkpoint(folder, options.checkpoint);
+  if (checkpoint.empty()) throw CheckpointError(folder + ": has no checkpoint yet");
+  PictureConfig config(checkpoint + "/config.ini");
+  const auto seed = static_cast<uint64_t>(config.seed);
+
+  Encoder encoder = encoders::make_encoder(config.encoder);
+  const std::string weights = checkpoint + "/target_encoder.safetensors";
+  load_into(*encoder, read_safetensors(weights).tensors, weights);
+  encoder->to(device);
+  encoder->eval();
+
+  config.loader.batch = options.clips;
+  config.loader.threads = 0;
+  config.loader.shuffle = true;
+  ClipLoader loader(open_clip_source(config.data, config.clip), config.loader, seed);
+  const torch::Tensor clips = loader.next().clips;
+  const TokenGrid grid = encoder->grid(clips.sizes());
+
+  std::vector<std::unique_ptr<MaskSampler>> samplers;
+  for (const auto& mask : config.masks) samplers.push_back(make_mask_sampler(mask));
+  const auto drawn = draw_masks(samplers, clips.size(0), grid, seed, 0);
+  std::vector<rep::NamedMask> masks;
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    masks.push_back({"Mask " + std::to_string(i + 1) + ", " + config.masks[i].kind, drawn[i]});
+  }
+  return {rep::draw_masks_over_clip(clips, grid, masks),
+          rep::draw_features(clips, encode_clips(encoder, clips, device), grid)};
+}
+
+void run(examples::Program& program, const ReportOptions& options) {
+  std::vector<std::string> folders;
+  std::istringstream names(options.run);
+  for (std::string name; std::getline(names, name, ',');) {
+    if (!name.empty()) folders.push_back(name);
+  }
+  if (folders.empty()) throw ConfigError("option run: name a run folder");
+  std::string out = options.out;
+  if (out.empty()) {
+    if (folders.size() > 1) throw ConfigError("option out: needed for a report of several runs");
+    out = folders.front() + "/report.html";
+  }
+
+  std::vector<rep::RunReport> reports;
+  std::string title = options.title;
+  for (const auto& folder : folders) {
+    rep::RunReport report{rep::read_run(folder), {}};
+    if (options.pictures) {
+      try {
+        report.media = draw_pictures(folder, options, program.device);
+      } catch (const Error& error) {
+        // The numbers are worth reporting also where the data or the weights have gone.
+        report.run.notes.push_back(std::string("Without pictures: ") + error.what());
+        std::fprintf(stderr, "%s: without pictures: %s\n", folder.c_str(), error.what());
+      }
+    }
+    const rep::Assessment assessment = rep::assess(report.run);
+    std::printf("%-20s %s\n", report.run.name.c_str(), assessment.headline.c_str());
+    program.results["runs"].push_back({{"run", folder}, {"outcome", assessment.headline}});
+    if (options.title.empty()) title += (title.empty() ? "" : ", ") + report.run.name;
+    reports.push_back(std::move(report));
+  }
+  rep::write_report(out, title, reports);
+  program.results["report"] = out;
+  std::printf("report               %s\n", out.c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ReportOptions options;
+  return examples::program_main(
+      argc, argv,
+      {.name = "report",
+       .summary = "writes one self-contained report.html for one or several run folders",
+       .sections =
+           [&](const OptionValues&) {
+             return std::vector<OptionSection>{
+                 {"", "", [&](OptionVisitor& visit) { options.describe(visit); }}};
+           },
+       .run = [&](examples::Program& program) { run(program, options); }});
+}
