@@ -1,0 +1,251 @@
+// Clips in, features out: the frozen encoder of a run or of published weights over videos or
+// tensors, and a picture of what it sees.
+#include <encoders/published.hpp>
+#include <eval/report/features_pca.hpp>
+#include <eval/report/video_writer.hpp>
+#include <examples/program.hpp>
+#include <jepa/data/hdf5_file.hpp>
+#include <jepa/data/loader.hpp>
+#include <jepa/data/video_reader.hpp>
+#include <jepa/device.hpp>
+#include <jepa/errors.hpp>
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+
+namespace {
+
+using namespace jepa;
+
+/// What this program is asked to do.
+struct EmbedOptions {
+  std::string weights, clip, video, out, pca;
+  std::string layout = "bcthw";
+  int64_t batch = 4;
+  encoders::LoadOptions load;
+  // How clips are cut from `video`; 0: as the encoder was trained.
+  int64_t frames = 0, size = 0, frame_step = 0, clips = 0;
+  double fps = 0;
+
+  std::vector<OptionSection> sections();
+};
+
+std::vector<OptionSection> EmbedOptions::sections() {
+  return {
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("weights", weights,
+               {.help =
+                    "run folder, checkpoint, .safetensors, .pt, .pth.tar or Hugging Face folder"});
+         visit(
+             "which", load.which,
+             {.help = "encoder of files that hold both", .choices = {"target_encoder", "encoder"}});
+         visit("clip", clip,
+               {.help =
+                    "FILE.safetensors:NAME of clips; float is taken as it is, uint8 as x/127.5-1"});
+         visit("clip-layout", layout,
+               {.help = "axes: batch, channels, frames, height, width",
+                .choices = {"bcthw", "btchw"}});
+         visit("video", video, {.help = "video, folder or list of videos or images, clip store"});
+         visit("out", out, {.help = "`tokens` [B, N, D] to FILE.safetensors or FILE.h5"});
+         visit("pca", pca,
+               {.help = "FILE.mp4: first three principal components beside the frames"});
+         visit("batch", batch, {.help = "clips encoded together", .min = 1});
+       }},
+      {"encoder", "of published weights", [this](OptionVisitor& visit) { load.describe(visit); }},
+      {"video", "how clips are cut; 0: as the encoder was trained",
+       [this](OptionVisitor& visit) {
+         visit("frames", frames, {.help = "frames a clip", .min = 0});
+         visit("size", size, {.help = "side of the central square", .unit = "pixels", .min = 0});
+         visit("frame_step", frame_step, {.help = "video frames a clip frame", .min = 0});
+         visit("fps", fps, {.help = "clip frames a second; wins over frame_step", .min = 0});
+         visit("clips", clips,
+               {.help = "clips of each video; 0: as many as fit, of one video", .min = 0});
+       }},
+  };
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The tensor that `FILE:NAME` names, as [B, C, T, H, W].
+torch::Tensor read_clip_tensor(const std::string& argument, const std::string& layout) {
+  const size_t colon = argument.rfind(':');
+  if (colon == std::string::npos) {
+    throw ConfigError("--clip " + argument + ": expected FILE.safetensors:NAME");
+  }
+  const std::string path = argument.substr(0, colon), name = argument.substr(colon + 1);
+  const TensorMap tensors = read_safetensors(path).tensors;
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) throw DataError(path + ": no tensor '" + name + "'");
+  torch::Tensor clip = found->second;
+  if (clip.dim() != 5 || !(clip.is_floating_point() || clip.scalar_type() == torch::kUInt8)) {
+    throw DataError(c10::str(path, ": '", name, "' is ", clip.scalar_type(), " ", clip.sizes(),
+                             ", expected five axes of float or uint8"));
+  }
+  return layout == "btchw" ? clip.transpose(1, 2) : clip;
+}
+
+/// How pixels 0..255 become what the encoder was trained on: (x - mean) / deviation by channel.
+struct Normalisation {
+  torch::Tensor mean, deviation;  // [C, 1, 1, 1]
+};
+
+Normalisation normalisation_of(const encoders::LoadedEncoder& loaded) {
+  if (!loaded.family) return {torch::full({1}, 127.5), torch::full({1}, 127.5)};
+  // All published families: ImageNet's.
+  return {torch::tensor({0.485F, 0.456F, 0.406F}).mul(255).view({3, 1, 1, 1}),
+          torch::tensor({0.229F, 0.224F, 0.225F}).mul(255).view({3, 1, 1, 1})};
+}
+
+/// Clips of the videos, uint8 [B, C, T, H, W], cut as the encoder was trained.
+torch::Tensor read_videos(const EmbedOptions& options, const WeightFile& file,
+                          const encoders::LoadedEncoder& loaded) {
+  const auto& vit = loaded.options.vit;
+  ClipOptions clip{.frames = options.frames > 0 ? options.frames : vit.frames,
+                   .frame_step = std::max<int64_t>(options.frame_step, 1),
+                   .fps = options.fps,
+                   .random_window = false,
+                   .channels = vit.channels};
+  if (options.fps == 0 && options.frame_step == 0) {
+    if (loaded.family == ModelFamily::vjepa) {
+      clip.frame_step = 4;
+    } else if (loaded.family && vit.frames > 1) {
+      clip.fps = 4;
+    } else if (const auto step = file.options().find("clip.frame_step");
+               step != file.options().end()) {
+      clip.frame_step = std::stoll(step->second);
+    }
+  }
+  clip.clips_per_video = std::max<int64_t>(options.clips, 1);
+  const bool one_video = std::filesystem::is_regular_file(options.video) &&
+                         !options.video.ends_with(".h5") && !options.video.ends_with(".txt") &&
+                         !options.video.ends_with(".csv") && !options.video.ends_with(".hdf5");
+  if (one_video && options.clips == 0) {
+    const VideoInfo info = VideoReader(options.video, 0, true).info();
+    const double step =
+        clip.fps > 0 && info.fps > 0 ? info.fps / clip.fps : static_cast<double>(clip.frame_step);
+    const auto fits = static_cast<int64_t>(static_cast<double>(info.frames) /
+                                           (step * static_cast<double>(clip.frames)));
+    clip.clips_per_video = std::max<int64_t>(fits, 1);
+  }
+  LoaderOptions batches;
+  batches.batch = 16;
+  batches.threads = 0;
+  batches.shuffle = false;
+  batches.augment.crop = "centre";
+  batches.augment.size = options.size > 0 ? options.size : vit.height;
+  ClipLoader loader(open_clip_source(options.video, clip), batches, 0);
+  std::vector<torch::Tensor> clips;
+  for (ClipBatch batch = loader.next(); batch.size() > 0; batch = loader.next()) {
+    clips.push_back(batch.clips);
+  }
+  return torch::cat(clips);
+}
+
+/// Tokens [B, N, D] on the CPU, `batch` clips at a time.
+torch::Tensor encode(encoders::LoadedEncoder& loaded, const torch::Tensor& clips,
+                     const Normalisation& bytes, int64_t batch, torch::Device device,
+                     torch::ScalarType precision) {
+  const torch::InferenceMode guard;
+  const auto& vit = loaded.options.vit;
+  std::vector<torch::Tensor> tokens;
+  examples::ProgressBar progress("encode");
+  for (int64_t first = 0; first < clips.size(0); first += batch) {
+    torch::Tensor clip = clips.slice(0, first, first + batch).to(device);
+    if (clip.scalar_type() == torch::kUInt8) {
+      clip = (clip.to(torch::kFloat) - bytes.mean.to(device)) / bytes.deviation.to(device);
+    }
+    clip = clip.to(torch::kFloat).contiguous();
+    // A video encoder sees an image as a still of one tubelet; V-JEPA 2.1 has patches for images.
+    if (clip.size(2) == 1 && vit.frames > 1 && !vit.image_embedding) {
+      clip = clip.repeat({1, 1, vit.tubelet, 1, 1});
+    }
+    const AutocastScope autocast(device, precision);
+    tokens.push_back(loaded.encoder->forward(clip).to(torch::kFloat).cpu());
+    progress.update(std::min(first + batch, clips.size(0)), clips.size(0), "clips");
+  }
+  progress.finish();
+  return torch::cat(tokens);
+}
+
+/// Frames beside their features, clip after clip.
+void write_pca(const std::string& path, const torch::Tensor& clips, const torch::Tensor& tokens,
+               const encoders::LoadedEncoder& loaded) {
+  const torch::InferenceMode guard;
+  torch::Tensor pixels = clips;
+  if (pixels.scalar_type() != torch::kUInt8) {
+    const torch::Tensor low = pixels.min(), range = (pixels.max() - low).clamp_min(1e-6);
+    pixels = ((pixels - low) / range * 255).round().to(torch::kUInt8);
+  }
+  const auto colours = eval::report::fit_pca(tokens).colours(tokens);
+  const int64_t scale = std::max<int64_t>(1, 256 / pixels.size(3));
+  const int64_t tubelet = loaded.options.vit.frames == 1 ? 1 : loaded.options.vit.tubelet;
+  const TokenGrid grid{std::max<int64_t>(pixels.size(2) / tubelet, 1),
+                       pixels.size(3) / loaded.options.vit.patch,
+                       pixels.size(4) / loaded.options.vit.patch};
+  std::vector<torch::Tensor> frames;
+  for (int64_t i = 0; i < pixels.size(0); ++i) {
+    // [C, T, H, W] -> [T, H, W, 3], small clips enlarged
+    torch::Tensor clip = pixels[i].permute({1, 2, 3, 0}).expand({-1, -1, -1, 3});
+    clip = clip.repeat_interleave(scale, 1).repeat_interleave(scale, 2);
+    frames.push_back(eval::report::pca_frames(clip.contiguous(), colours[i], grid));
+  }
+  eval::report::write_video(path, torch::cat(frames), 8);
+}
+
+void run(examples::Program& program, EmbedOptions& options) {
+  if (options.weights.empty()) throw ConfigError("--weights is needed");
+  if (options.clip.empty() == options.video.empty()) {
+    throw ConfigError("one of --clip and --video is needed");
+  }
+  torch::Tensor clips;
+  if (!options.clip.empty()) clips = read_clip_tensor(options.clip, options.layout);
+  const auto start = std::chrono::steady_clock::now();
+  const WeightFile file = WeightFile::open(options.weights);
+  auto loaded = encoders::load_encoder(file, options.load,
+                                       clips.defined() ? clips.sizes() : at::IntArrayRef());
+  loaded.encoder->to(program.device);
+  const double load_seconds = seconds_since(start);
+  std::cout << loaded.summary << "\n";
+
+  Normalisation bytes{torch::full({1}, 127.5), torch::full({1}, 127.5)};
+  if (!clips.defined()) {
+    clips = read_videos(options, file, loaded);
+    bytes = normalisation_of(loaded);
+  }
+  // Exact unless asked otherwise: `auto` would round to bfloat16 where that is fast.
+  const bool exact = program.common.precision == "auto";
+  const auto encode_start = std::chrono::steady_clock::now();
+  const torch::Tensor tokens = encode(loaded, clips, bytes, options.batch, program.device,
+                                      exact ? torch::kFloat32 : program.precision);
+  const double encode_seconds = seconds_since(encode_start);
+  std::cout << "tokens " << tokens.sizes() << ", loaded in " << load_seconds << " s, encoded in "
+            << encode_seconds << " s, peak memory " << peak_memory_mb() << " MB\n";
+  if (options.out.ends_with(".h5") || options.out.ends_with(".hdf5")) {
+    write_hdf5(options.out, {{"tokens", tokens}}, {{"weights", loaded.summary}});
+  } else if (!options.out.empty()) {
+    write_safetensors(options.out, {{"tokens", tokens}}, {{"weights", loaded.summary}});
+  }
+  if (!options.pca.empty()) write_pca(options.pca, clips, tokens, loaded);
+  program.results = {{"weights", loaded.summary},        {"module", loaded.module},
+                     {"shape", tokens.sizes().vec()},    {"load_seconds", load_seconds},
+                     {"encode_seconds", encode_seconds}, {"peak_rss_mb", peak_memory_mb()}};
+  if (loaded.family) program.results["family"] = to_string(*loaded.family);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  EmbedOptions options;
+  return examples::program_main(
+      argc, argv,
+      {.name = "embed",
+       .summary = "features of clips under a frozen encoder",
+       .sections = [&](const OptionValues&) { return options.sections(); },
+       .run = [&](examples::Program& program) { run(program, options); }});
+}
