@@ -1,11 +1,10 @@
 // Turns run folders into one self-contained report.html: did it learn, and what that rests on.
-#include <encoders/registry.hpp>
+#include <encoders/published.hpp>
 #include <eval/report/run_media.hpp>
 #include <eval/report/run_report.hpp>
 #include <examples/program.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/io/weights.hpp>
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/pretraining.hpp>
 
@@ -44,12 +43,9 @@ struct PictureConfig {
   int64_t seed = 0;
   ClipOptions clip;
   LoaderOptions loader;
-  encoders::EncoderOptions encoder;
   std::vector<MaskOptions> masks;
 
-  /// @throws ConfigError naming the file and key
-  explicit PictureConfig(const std::string& path) {
-    const OptionValues stored = read_ini(path);
+  explicit PictureConfig(const OptionValues& stored) {
     masks.resize(static_cast<size_t>(examples::count_numbered(stored, "mask")));
     std::vector<OptionSection> sections{
         {"", "",
@@ -59,13 +55,12 @@ struct PictureConfig {
          }},
         {"clip", "", [this](OptionVisitor& visit) { clip.describe(visit); }},
         {"loader", "", [this](OptionVisitor& visit) { loader.describe(visit); }},
-        {"augment", "", [this](OptionVisitor& visit) { loader.augment.describe(visit); }},
-        {"encoder", "", [this](OptionVisitor& visit) { encoder.describe(visit); }}};
+        {"augment", "", [this](OptionVisitor& visit) { loader.augment.describe(visit); }}};
     for (size_t i = 0; i < masks.size(); ++i) {
       sections.push_back({"mask." + std::to_string(i + 1), "",
                           [this, i](OptionVisitor& visit) { masks[i].describe(visit); }});
     }
-    // A run's file holds more (predictor, optimisation, ...), which is none of our business.
+    // A run has more options (predictor, optimisation, ...), which is none of our business.
     OptionValues wanted;
     for (const auto& [key, value] : dump_options(sections)) {
       if (const auto found = stored.find(key); found != stored.end()) wanted.insert(*found);
@@ -91,14 +86,11 @@ rep::ReportMedia draw_pictures(const std::string& folder, const ReportOptions& o
                                torch::Device device) {
   const std::string checkpoint = find_checkpoint(folder, options.checkpoint);
   if (checkpoint.empty()) throw CheckpointError(folder + ": has no checkpoint yet");
-  PictureConfig config(checkpoint + "/config.ini");
+  const WeightFile file = WeightFile::open(checkpoint);
+  PictureConfig config(file.options());
   const auto seed = static_cast<uint64_t>(config.seed);
-
-  Encoder encoder = encoders::make_encoder(config.encoder);
-  const std::string weights = checkpoint + "/target_encoder.safetensors";
-  load_into(*encoder, read_safetensors(weights).tensors, weights);
+  Encoder encoder = encoders::load_encoder(file).encoder;
   encoder->to(device);
-  encoder->eval();
 
   config.loader.batch = options.clips;
   config.loader.threads = 0;

@@ -40,7 +40,7 @@ padding:10px 16px;margin:14px 0}.callout b{font-size:17px}.callout p{color:var(-
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));
 gap:14px 22px;align-items:start}
 figure{margin:8px 0;min-width:0}figcaption{color:var(--muted);font-size:13px;max-width:80ch}
-svg{display:block;width:100%;height:auto}
+svg{display:block;width:100%;max-width:600px;height:auto}
 img,video{display:block;max-width:100%;border-radius:4px;image-rendering:pixelated}
 details{margin:10px 0}summary{cursor:pointer;color:var(--muted)}
 pre{background:var(--panel);border-radius:6px;padding:12px 14px;overflow-x:auto;font-size:13px;

@@ -125,7 +125,7 @@ std::string probe_table(const std::vector<ProbeResult>& results, bool with_datas
     return r.differences.contains("random_init");
   });
   Table table{.text_columns = with_dataset ? 4u : 3u};
-  if (with_dataset) table.head = {"dataset"};
+  if (with_dataset) table.head = {"run"};
   for (const char* name : {"label", "probe", "metric", "trained"}) table.head.push_back(name);
   for (const auto& name : controls) table.head.push_back(with_spaces(name));
   if (with_difference) table.head.push_back("trained less random-init");
@@ -342,7 +342,7 @@ std::string report_html(const std::string& title, const std::vector<RunReport>& 
                              {duration_text(number(run, "train_seconds"))},
                              {short_number(number(run, "peak_rss_mb")) + " MB"}});
     for (ProbeResult result : run.probes) {
-      if (result.dataset.empty()) result.dataset = run.name;
+      result.dataset = run.name;  // two runs may be on the same data
       results.push_back(std::move(result));
     }
   }
