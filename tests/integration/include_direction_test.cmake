@@ -1,0 +1,31 @@
+# The rooms' direction: jepa <- encoders, predictors <- eval <- examples. A room includes only those
+# named for it. Run by ctest: cmake -DSOURCE=... -P include_direction_test.cmake
+cmake_minimum_required(VERSION 3.25)
+
+set(rooms jepa encoders predictors eval examples tests)
+set(may_jepa jepa)
+set(may_encoders jepa encoders)
+set(may_predictors jepa predictors)
+set(may_eval jepa encoders predictors eval)
+
+set(wrong "")
+foreach(room jepa encoders predictors eval)
+  file(GLOB_RECURSE files "${SOURCE}/${room}/*.hpp" "${SOURCE}/${room}/*.cpp")
+  if(NOT files)
+    message(FATAL_ERROR "no sources in ${SOURCE}/${room}")
+  endif()
+  foreach(file ${files})
+    # Paths are relative to the repository's root in either kind of bracket; "../" would escape that.
+    file(STRINGS "${file}" includes REGEX "^[ \t]*#[ \t]*include[ \t]*[<\"]")
+    foreach(include ${includes})
+      string(REGEX REPLACE "^[ \t]*#[ \t]*include[ \t]*[<\"]([^>\"]*).*" "\\1" path "${include}")
+      string(REGEX MATCH "^[^/]*" first "${path}")
+      if(path MATCHES "\\.\\./" OR (first IN_LIST rooms AND NOT first IN_LIST may_${room}))
+        string(APPEND wrong "\n  ${file} includes ${path}")
+      endif()
+    endforeach()
+  endforeach()
+endforeach()
+if(wrong)
+  message(FATAL_ERROR "against the rooms' direction:${wrong}")
+endif()

@@ -1,0 +1,45 @@
+# Installs the built tree into a fresh prefix, then configures, builds and runs tests/consumer
+# against it. Run by ctest: cmake -DBUILD=... -DSOURCE=... -DWORK=... -P install_test.cmake
+cmake_minimum_required(VERSION 3.25)
+
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
+  message("${out}")
+  if(NOT code EQUAL 0)
+    list(JOIN ARGV " " line)
+    message(FATAL_ERROR "failed (${code}): ${line}")
+  endif()
+  set(output "${out}" PARENT_SCOPE)
+endfunction()
+
+file(REMOVE_RECURSE "${WORK}")
+run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${WORK}/prefix")
+
+# Headers keep their places: what is included from the source tree is included when installed.
+foreach(header jepa/model.hpp encoders/registry.hpp predictors/registry.hpp
+        eval/report/run_report.hpp)
+  if(NOT EXISTS "${WORK}/prefix/include/libjepa/${header}")
+    message(FATAL_ERROR "${header} was not installed")
+  endif()
+endforeach()
+
+# Nothing installed may point back at the source or build tree.
+file(GLOB configs "${WORK}/prefix/lib*/cmake/jepa/*.cmake" "${WORK}/prefix/lib*/*/cmake/jepa/*.cmake")
+foreach(config ${configs})
+  file(READ "${config}" text)
+  foreach(tree "${SOURCE}/jepa" "${SOURCE}/eval" "${BUILD}/")
+    string(FIND "${text}" "${tree}" position)
+    if(NOT position EQUAL -1)
+      message(FATAL_ERROR "${config} names ${tree}")
+    endif()
+  endforeach()
+endforeach()
+
+run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer" -B "${WORK}/build"
+    "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Release)
+run("${CMAKE_COMMAND}" --build "${WORK}/build")
+run("${WORK}/build/consumer")
+if(NOT output MATCHES "grid 4 x 4 x 4, tokens \\[1, 64, 192\\]")
+  message(FATAL_ERROR "the consumer said: ${output}")
+endif()
+file(REMOVE_RECURSE "${WORK}")
