@@ -1,4 +1,5 @@
 #include <jepa/nn/attention.hpp>
+#include <jepa/nn/attention_kernel.hpp>
 
 #include <torch/torch.h>
 
@@ -21,8 +22,11 @@ torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const RotaryTable& 
                                      const torch::Tensor& mask) {
   const int64_t batch = x.size(0);
   const int64_t count = x.size(1);
-  const auto parts =
-      qkv->forward(x).view({batch, count, 3, heads_, -1}).permute({2, 0, 3, 1, 4}).unbind(0);
+  const auto joint = qkv->forward(x).view({batch, count, 3, heads_, -1});
+  if (!mask.defined() && attention_kernel_fits(joint)) {
+    return proj->forward(attention_kernel(joint, rotary));
+  }
+  const auto parts = joint.permute({2, 0, 3, 1, 4}).unbind(0);
   auto q = parts[0];
   auto k = parts[1];
   if (rotary.defined()) {
