@@ -119,7 +119,6 @@ void AttentiveOptions::describe(OptionVisitor& visit) {
   visit("batch", batch, {.help = "clips in one step", .min = 1});
   visit("rates", rates, {.help = "learning rates of the grid", .min = 0});
   visit("decays", decays, {.help = "weight decays of the grid", .min = 0});
-  visit("seed", seed, {.help = "of initial weights and order", .min = 0});
 }
 
 std::vector<Candidate> fit_attentive(const LabelledFeatures& train,

@@ -35,7 +35,7 @@ struct AttentiveOptions {
   int64_t batch = 64;
   std::vector<double> rates = {3e-3, 1e-3, 3e-4};
   std::vector<double> decays = {0.01, 0.4};
-  int64_t seed = 0;
+  int64_t seed = 0;  ///< of initial weights and order; not described: the program's
 
   void describe(OptionVisitor& visit);
 };

@@ -1,0 +1,148 @@
+// Probes a frozen encoder: what can be read from its features, beside controls.
+#include <encoders/published.hpp>
+#include <eval/probes/protocol.hpp>
+#include <examples/program.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/random.hpp>
+#include <jepa/training/trainer.hpp>
+
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <filesystem>
+
+namespace {
+
+using namespace jepa;
+
+struct Options {
+  std::string weights;
+  std::string module = "target_encoder";
+  std::string train;
+  std::string validation;
+  std::string test;
+  std::string dataset;
+  std::vector<double> pixel_mean;
+  std::vector<double> pixel_std;
+  eval::probes::ProbeOptions probe;
+  encoders::LoadOptions load;
+  ClipOptions clip{.random_window = false};
+
+  void describe(OptionVisitor& visit) {
+    visit("weights", weights, {.help = "run folder, checkpoint, or published weights"});
+    visit("module", module,
+          {.help = "which encoder of the weights", .choices = {"encoder", "target_encoder"}});
+    visit("train", train, {.help = "labelled clips that probes are fitted on"});
+    visit("validation", validation, {.help = "labelled clips that settings are chosen on"});
+    visit("test", test, {.help = "labelled clips that results are reported on"});
+    visit("dataset", dataset, {.help = "its name in the results; none: the test clips' path"});
+    visit("pixel_mean", pixel_mean,
+          {.help = "taken off pixels 0..255, one value or one a channel; none: as in training"});
+    visit("pixel_std", pixel_std, {.help = "what they are then divided by"});
+    probe.describe(visit);
+    probe.features.describe(visit);
+  }
+
+  std::vector<OptionSection> sections() {
+    return {
+        {"", "", [this](OptionVisitor& visit) { describe(visit); }},
+        {"encoder", "how weights are read", [this](OptionVisitor& visit) { load.describe(visit); }},
+        {"attentive", "training of the attentive probes",
+         [this](OptionVisitor& visit) { probe.attentive.describe(visit); }},
+        {"clip", "how clips are cut; where not given, length and rate of the weights' run",
+         [this](OptionVisitor& visit) { clip.describe(visit); }},
+        {"loader", "batches; always in order, every clip read",
+         [this](OptionVisitor& visit) { probe.loader.describe(visit); }},
+        {"augment", "", [this](OptionVisitor& visit) { probe.loader.augment.describe(visit); }}};
+  }
+};
+
+/// Pixels as the encoder met them in training.
+void set_pixel_statistics(const Options& options, const encoders::LoadedEncoder& loaded,
+                          eval::probes::FeatureOptions& features) {
+  if (loaded.family.has_value()) {  // all published families: ImageNet's
+    features.pixel_mean = {0.485 * 255, 0.456 * 255, 0.406 * 255};
+    features.pixel_std = {0.229 * 255, 0.224 * 255, 0.225 * 255};
+  } else {
+    const TrainerOptions training;
+    features.pixel_mean = {training.pixel_mean};
+    features.pixel_std = {training.pixel_std};
+  }
+  if (!options.pixel_mean.empty()) features.pixel_mean = options.pixel_mean;
+  if (!options.pixel_std.empty()) features.pixel_std = options.pixel_std;
+}
+
+/// Clips are as long and as far apart in time as in the run that made the weights, except where
+/// `given` says otherwise. Which part of a video is used (from, to) is each source's own matter.
+void take_clips_from_run(const WeightFile& weights, const OptionValues& given, ClipOptions& clip) {
+  OptionValues values;
+  for (const char* key : {"clip.frames", "clip.frame_step", "clip.fps", "clip.short_side",
+                          "clip.channels"}) {
+    const auto found = weights.options().find(key);
+    if (found != weights.options().end() && !given.contains(key)) values.insert(*found);
+  }
+  apply_options({{"clip", "", [&](OptionVisitor& visit) { clip.describe(visit); }}}, values);
+}
+
+eval::probes::ProbeSources open_sources(const Options& options) {
+  const auto open = [&](const char* name, const std::string& path) {
+    if (path.empty()) throw ConfigError(std::string("option ") + name + ": name labelled clips");
+    return open_clip_source(path, options.clip);
+  };
+  return {open("train", options.train), open("validation", options.validation),
+          open("test", options.test)};
+}
+
+void run(examples::Program& program, Options& options, const OptionValues& given) {
+  if (options.weights.empty()) throw ConfigError("option weights: name a run or a weight file");
+  const auto weights = WeightFile::open(options.weights);
+  take_clips_from_run(weights, given, options.clip);
+  const auto sources = open_sources(options);
+  auto& probe = options.probe;
+  probe.seed = probe.attentive.seed = program.common.seed;
+  probe.features.device = program.device;
+  probe.features.precision = program.precision;
+
+  // The size of what will be encoded tells the grid of a stored position table.
+  ClipLoader one(sources.test, {.batch = 1, .threads = 0, .shuffle = false,
+                                .augment = probe.loader.augment}, 0);
+  const auto clip = one.next().clips;
+  options.load.which = options.module;
+  auto loaded = encoders::load_encoder(weights, options.load, clip.sizes());
+  std::printf("%s\n", loaded.summary.c_str());
+  set_pixel_statistics(options, loaded, probe.features);
+  Encoder random_init = encoders::make_encoder(loaded.options);
+  random_init->initialise(at::make_generator<at::CPUGeneratorImpl>(
+      stream_seed(static_cast<uint64_t>(program.common.seed), "random init", 0)));
+  loaded.encoder->to(program.device);
+  random_init->to(program.device);
+
+  const auto results = run_probes(loaded.encoder, random_init, sources, probe,
+                                  [](const std::string& what) {
+                                    std::fprintf(stderr, "%s\n", what.c_str());
+                                  });
+  std::printf("%s", results_table(results).c_str());
+  const std::string dataset = options.dataset.empty()
+                                  ? std::filesystem::path(options.test).stem().string()
+                                  : options.dataset;
+  program.results["weights"] = options.weights;
+  program.results["encoder"] = loaded.summary;
+  program.results["results"] = nlohmann::json::parse(results_json(results, dataset));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  OptionValues given;
+  return examples::program_main(
+      argc, argv,
+      {.name = "probe",
+       .summary = "reads labels from a frozen encoder's features, beside controls",
+       .sections =
+           [&](const OptionValues& values) {
+             given = values;
+             return options.sections();
+           },
+       .run = [&](examples::Program& program) { run(program, options, given); }});
+}
