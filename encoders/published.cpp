@@ -77,9 +77,20 @@ void LoadOptions::describe(OptionVisitor& visit) {
   visit("heads", heads, {.help = "attention heads; 0: from the file or its width", .min = 0});
 }
 
+std::optional<ModelFamily> family_of(const WeightFile& file, const std::string& module,
+                                     const LoadOptions& choices) {
+  if (choices.family != "auto") return parse_model_family(choices.family);
+  const auto recorded = file.options().find("published.family");
+  if (recorded != file.options().end()) return parse_model_family(recorded->second);
+  if (!file.options().empty()) return std::nullopt;
+  return detect_family(file, module);
+}
+
 EncoderOptions encoder_options(const WeightFile& file, const std::string& module,
-                               ModelFamily family, const LoadOptions& choices,
+                               std::optional<ModelFamily> family, const LoadOptions& choices,
                                at::IntArrayRef clip) {
+  if (!file.options().empty()) return run_options(file);
+  TORCH_CHECK(family.has_value(), "encoder_options: the family of published weights is needed");
   const PublishedEncoder shape = describe_encoder(file, module);
   EncoderOptions options{.preset = "custom"};
   VisionTransformerOptions& vit = options.vit;
@@ -99,7 +110,7 @@ EncoderOptions encoder_options(const WeightFile& file, const std::string& module
     throw CheckpointError(file.path() + ": 2D patches, which only I-JEPA models have");
   }
   if (shape.tubelet > 0) vit.tubelet = shape.tubelet;
-  set_positions(file, family, shape, clip, vit);
+  set_positions(file, *family, shape, clip, vit);
   for (int64_t level = 1; level <= shape.norm_levels; ++level) {
     vit.output_levels.push_back(shape.depth * level / shape.norm_levels - 1);
   }
@@ -112,31 +123,25 @@ LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices,
   LoadedEncoder loaded;
   const std::string other = choices.which == "encoder" ? "target_encoder" : "encoder";
   loaded.module = file.has(choices.which) ? choices.which : other;
-  TensorMap weights;
-  std::string origin = "a run of this library";
-  if (file.options().empty()) {
-    loaded.family = choices.family == "auto" ? detect_family(file, loaded.module)
-                                             : parse_model_family(choices.family);
-    loaded.options = encoder_options(file, loaded.module, *loaded.family, choices, clip);
-    weights = family_weights(file, loaded.module, *loaded.family);
-    origin = to_string(*loaded.family) + (choices.family == "auto" ? " (detected)" : " (chosen)");
-  } else {
-    loaded.options = run_options(file);
-    weights = file.weights(loaded.module);
-  }
+  loaded.family = family_of(file, loaded.module, choices);
+  loaded.options = encoder_options(file, loaded.module, loaded.family, choices, clip);
   loaded.encoder = make_encoder(loaded.options);
-  load_into(*loaded.encoder, weights, file.path(), Fill::adopt);
+  load_into(*loaded.encoder, family_weights(file, loaded.module, loaded.family), file.path(),
+            Fill::adopt);
   loaded.encoder->eval();
   if (auto* vit = dynamic_cast<VisionTransformerImpl*>(loaded.encoder.get())) {
     vit->set_all_levels(false);
   }
   const VisionTransformerOptions& vit = loaded.options.vit;
-  loaded.predictor_heads = vit.heads;
-  loaded.summary =
-      c10::str(file.path(), ": ", origin, ", ", loaded.module, ", width ", vit.dim, ", depth ",
-               vit.depth, ", heads ", vit.heads, choices.heads > 0 ? " (chosen)" : "", ", patch ",
-               vit.patch, vit.frames == 1 ? "" : c10::str(", tubelet ", vit.tubelet), ", ",
-               vit.positions, " positions");
+  loaded.summary = c10::str(file.path(), ": ",
+                            loaded.family ? to_string(*loaded.family) : "a run of this library",
+                            !loaded.family             ? ""
+                            : choices.family == "auto" ? " (detected)"
+                                                       : " (chosen)",
+                            ", ", loaded.module, ", width ", vit.dim, ", depth ", vit.depth,
+                            ", heads ", vit.heads, choices.heads > 0 ? " (chosen)" : "", ", patch ",
+                            vit.patch, vit.frames == 1 ? "" : c10::str(", tubelet ", vit.tubelet),
+                            ", ", vit.positions, " positions");
   return loaded;
 }
 

@@ -30,12 +30,17 @@ struct LoadedEncoder {
   std::string summary;          ///< one line to print: family, sizes, where each choice came from
 };
 
-/// Options of the encoder that `file` holds.
+/// The family of `file`: as chosen, as a converted file says, as the tensors show; none for a run.
+std::optional<ModelFamily> family_of(const WeightFile& file, const std::string& module,
+                                     const LoadOptions& choices);
+
+/// Options of the encoder that `file` holds: a run's own, else read off the tensors.
+/// @param family of published weights, see family_of()
 /// @param clip sizes [B, C, T, H, W] of what will be encoded; tells the grid of a stored position
 ///   table, which the table alone does not. Empty: guessed (square, 8 time steps).
 /// @throws CheckpointError for a damaged file; ConfigError where heads are unknown or do not divide
 EncoderOptions encoder_options(const WeightFile& file, const std::string& module,
-                               ModelFamily family, const LoadOptions& choices,
+                               std::optional<ModelFamily> family, const LoadOptions& choices,
                                at::IntArrayRef clip = {});
 
 /// Builds the encoder that `file` holds and gives it the weights without copying them.

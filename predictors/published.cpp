@@ -2,16 +2,35 @@
 #include <jepa/io/weights.hpp>
 #include <predictors/published.hpp>
 
-namespace jepa::predictors {
+#include <algorithm>
 
-LoadedPredictor load_predictor(const WeightFile& file, ModelFamily family, int64_t heads,
-                               int64_t encoder_heads, const TokenGrid& grid) {
+namespace jepa::predictors {
+namespace {
+
+// The options of the run that wrote the file.
+PredictorOptions run_options(const WeightFile& file) {
+  PredictorOptions options;
+  OptionValues values;
+  for (const auto& [key, value] : file.options()) {
+    if (key.starts_with("predictor.")) values[key] = value;
+  }
+  apply_options({{"predictor", "", [&](OptionVisitor& visit) { options.describe(visit); }}},
+                values);
+  return options;
+}
+
+}  // namespace
+
+PredictorOptions predictor_options(const WeightFile& file, std::optional<ModelFamily> family,
+                                   int64_t heads, int64_t encoder_heads) {
+  if (!file.options().empty()) return run_options(file);
+  TORCH_CHECK(family.has_value(), "predictor_options: the family of published weights is needed");
   if (family == ModelFamily::vjepa2_ac) {
     throw ConfigError(file.path() + ": its predictor is action-conditioned, not masked");
   }
-  const PublishedPredictor found = describe_predictor(file, family, encoder_heads);
-  LoadedPredictor loaded;
-  MaskedPredictorOptions& options = loaded.options.masked;
+  const PublishedPredictor found = describe_predictor(file, *family, encoder_heads);
+  PredictorOptions result;
+  MaskedPredictorOptions& options = result.masked;
   options.dim = found.dim;
   options.depth = found.depth;
   options.heads = heads > 0 ? heads : found.heads;
@@ -25,10 +44,19 @@ LoadedPredictor load_predictor(const WeightFile& file, ModelFamily family, int64
   options.embed_hidden = found.embed_hidden;
   options.context_head = found.context_head;
   options.modality_embedding = found.modality_embedding;
+  return result;
+}
+
+LoadedPredictor load_predictor(const WeightFile& file, std::optional<ModelFamily> family,
+                               int64_t heads, int64_t encoder_heads, const TokenGrid& grid) {
+  LoadedPredictor loaded;
+  loaded.options = predictor_options(file, family, heads, encoder_heads);
+  const PublishedPredictor found =
+      describe_predictor(file, family.value_or(ModelFamily::vjepa2), encoder_heads);
   const ModelShape shape{.encoder_width = found.encoder_width,
                          .target_width = found.target_width,
                          .encoder_heads = encoder_heads,
-                         .masks = found.mask_tokens,
+                         .masks = std::max<int64_t>(found.mask_tokens, 1),
                          .grid = grid};
   loaded.predictor = make_predictor(loaded.options, shape);
   load_into(*loaded.predictor, family_weights(file, "predictor", family), file.path(), Fill::adopt);

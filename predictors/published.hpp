@@ -4,6 +4,8 @@
 #include <jepa/io/published.hpp>
 #include <predictors/registry.hpp>
 
+#include <optional>
+
 namespace jepa::predictors {
 
 /// A masked predictor with the weights of a file, in evaluation mode.
@@ -12,13 +14,18 @@ struct LoadedPredictor {
   PredictorOptions options;
 };
 
-/// Builds the masked predictor that `file` holds and gives it the weights without copying them.
-/// Where a file has many mask tokens (V-JEPA 2: ten), number 1 is used, as the published code and
-/// Hugging Face's do outside training.
+/// Options of the predictor that `file` holds: a run's own, else read off the tensors. Where a file
+/// has many mask tokens (V-JEPA 2: ten), number 1 is used, as the published code and Hugging Face's
+/// do outside training.
+/// @param family of published weights; none for a run
 /// @param heads 0: from the file or by family (V-JEPA 2 and 2.1: 12; else `encoder_heads`)
-/// @param grid token grid of the clips it was trained on (a stored position table's)
 /// @throws CheckpointError naming what is missing; ConfigError for an action-conditioned predictor
-LoadedPredictor load_predictor(const WeightFile& file, ModelFamily family, int64_t heads,
-                               int64_t encoder_heads, const TokenGrid& grid);
+PredictorOptions predictor_options(const WeightFile& file, std::optional<ModelFamily> family,
+                                   int64_t heads, int64_t encoder_heads);
+
+/// Builds that predictor and gives it the weights without copying them.
+/// @param grid token grid of the clips it was trained on (a stored position table's)
+LoadedPredictor load_predictor(const WeightFile& file, std::optional<ModelFamily> family,
+                               int64_t heads, int64_t encoder_heads, const TokenGrid& grid);
 
 }  // namespace jepa::predictors

@@ -159,9 +159,10 @@ PublishedPredictor describe_predictor(const WeightFile& file, ModelFamily family
   return shape;
 }
 
-TensorMap family_weights(const WeightFile& file, const std::string& module, ModelFamily family) {
+TensorMap family_weights(const WeightFile& file, const std::string& module,
+                         std::optional<ModelFamily> family) {
   TensorMap weights = file.weights(module);
-  if (family != ModelFamily::ijepa && family != ModelFamily::vjepa) {
+  if (family && family != ModelFamily::ijepa && family != ModelFamily::vjepa) {
     weights.erase("pos_embed");
     weights.erase("predictor_pos_embed");
   }

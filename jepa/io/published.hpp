@@ -4,6 +4,7 @@
 #include <jepa/io/weight_file.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,9 +65,10 @@ PublishedEncoder describe_encoder(const WeightFile& file, const std::string& enc
 PublishedPredictor describe_predictor(const WeightFile& file, ModelFamily family,
                                       int64_t encoder_heads);
 
-/// The weights of one module for a model of this family: unused tensors (a `pos_embed` beside
-/// rotary positions) are left out.
-TensorMap family_weights(const WeightFile& file, const std::string& module, ModelFamily family);
+/// The weights of one module for a model of this family: unused tensors of published files (a
+/// `pos_embed` beside rotary positions) are left out.
+TensorMap family_weights(const WeightFile& file, const std::string& module,
+                         std::optional<ModelFamily> family);
 
 /// Published heads of an encoder of this width; 0: not in the table.
 int64_t published_heads(int64_t dim);

@@ -104,14 +104,22 @@ void WeightFile::open_folder(const std::string& folder) {
 
 void WeightFile::open_checkpoint(const std::string& folder) {
   path_ = folder;
-  for (const std::string module : {"encoder", "target_encoder", "predictor"}) {
+  for (const std::string module : {"encoder", "target_encoder", "predictor", "probe"}) {
     const std::string path = folder + "/" + module + ".safetensors";
     if (!fs::exists(path)) continue;
     SafetensorsFile file = read_safetensors(path);
     for (const auto& [key, tensor] : file.tensors) add(module, key, tensor);
     take_mappings(file);
   }
-  if (fs::exists(folder + "/config.ini")) options_ = read_ini(folder + "/config.ini");
+  read_options(folder + "/config.ini");
+}
+
+// A config.ini beside the weights counts if it describes an encoder.
+void WeightFile::read_options(const std::string& ini) {
+  if (!fs::exists(ini)) return;
+  OptionValues options = read_ini(ini);
+  const auto found = options.lower_bound("encoder.");
+  if (found != options.end() && found->first.starts_with("encoder.")) options_ = std::move(options);
 }
 
 void WeightFile::open_file(const std::string& path) {
@@ -131,8 +139,8 @@ void WeightFile::open_file(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
   if (hugging_face_) {
     if (fs::exists(folder / "config.json")) notes_ = read_config_json(folder / "config.json");
-  } else if (fs::exists(folder / "config.ini")) {
-    options_ = read_ini(folder / "config.ini");
+  } else {
+    read_options(folder / "config.ini");
   }
   const std::string stem = fs::path(path).stem().string();
   sort_out(std::move(file.tensors), stem == "target_encoder" ? stem : "");

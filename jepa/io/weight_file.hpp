@@ -50,6 +50,7 @@ class WeightFile {
   void open_folder(const std::string& folder);
   void open_checkpoint(const std::string& folder);
   void open_file(const std::string& file);
+  void read_options(const std::string& ini);
   void add(const std::string& module, const std::string& key, const torch::Tensor& tensor);
   void sort_out(TensorMap tensors, const std::string& only_module);
   void take_mappings(SafetensorsFile& file);
