@@ -68,7 +68,8 @@ class ClipSource {
 
 /// How clips are cut from episodes and videos. A path may be an HDF5 clip store (`.h5`, `.hdf5`), a
 /// video file, a `path label` list (`.txt`, `.csv`), a folder of videos, or a folder of images
-/// (clips of one frame; one folder a class, or all in one).
+/// (clips of one frame; one folder a class, or all in one); or an ini file with a DataRecipe, which has
+/// its own such options.
 struct ClipOptions {
   int64_t frames = 0;           ///< frames a clip; 0: the whole episode
   int64_t frame_step = 1;       ///< source frames from one clip frame to the next
@@ -91,7 +92,7 @@ struct ClipOptions {
 std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipOptions& options,
                                    int64_t part, Random& random, const std::string& name);
 
-/// Opens what `path` is: a clip store, a video, a `path label` list, or a folder of videos or images.
+/// Opens what `path` is (see ClipOptions).
 /// @throws DataError naming the path
 std::shared_ptr<ClipSource> open_clip_source(const std::string& path, const ClipOptions& options);
 

@@ -87,9 +87,6 @@ std::vector<float> shape_sprite(int64_t shape, int64_t side) {
 }  // namespace
 
 void GeneratedOptions::describe(OptionVisitor& visit) {
-  visit("split", split, {.help = "no digit is in two of them",
-                         .choices = {"train", "validation", "test"}});
-  visit("clips", clips, {.help = "clips of one pass", .min = 1});
   visit("frames", frames, {.help = "frames a clip", .min = 1, .max = 4096});
   visit("size", size, {.help = "side of a frame", .unit = "px", .min = 4, .max = 1024});
   visit("object_size", object_size,

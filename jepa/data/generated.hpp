@@ -20,6 +20,7 @@ struct GeneratedOptions {
   double noise = 0.0;            ///< brightest background pixel, 0 (none) to 1 (white)
   int64_t channels = 1;          ///< 1, or 3 for shapes of random colour
 
+  /// All but kind, split and clips, which are the recipe's own.
   void describe(OptionVisitor& visit);
 };
 

@@ -10,6 +10,7 @@ namespace jepa {
 
 ImageFolder::ImageFolder(const std::string& folder, const ClipOptions& options)
     : options_(options) {
+  if (options_.channels == 2) throw ConfigError("channels: expected 1 or 3, found 2");
   for (auto& entry : list_images(folder)) {
     paths_.push_back(std::move(entry.path));
     labels_.push_back(entry.label);
@@ -19,8 +20,8 @@ ImageFolder::ImageFolder(const std::string& folder, const ClipOptions& options)
 
 RawClip ImageFolder::read(int64_t index, Random& random, const CropChooser& crop) const {
   RawClip clip{1, 0, 0, options_.channels, {}};
-  clip.pixels = read_image(paths_[static_cast<size_t>(index)], options_.short_side, clip.channels,
-                           clip.height, clip.width);
+  clip.pixels = read_image(paths_[static_cast<size_t>(index)], {.short_side = options_.short_side},
+                           clip.channels, clip.height, clip.width);
   if (!crop) return clip;
   return cut_frames(clip.pixels.data(), 1, clip.height, clip.width, clip.channels,
                     crop(clip.height, clip.width, random));

@@ -67,14 +67,13 @@ class PassOrder {
 
 void LoaderOptions::describe(OptionVisitor& visit) {
   visit("batch", batch, {.help = "clips a batch", .min = 1});
-  visit("loader_threads", threads,
+  visit("threads", threads,
         {.help = "threads that prepare batches; 0: the caller does", .min = 0, .max = 256});
   visit("prefetch", prefetch, {.help = "batches prepared ahead", .min = 1, .max = 1024});
   visit("shuffle", shuffle, {.help = "false: the source's order, once"});
   visit("max_errors", max_errors,
         {.help = "unreadable clips that are left out and reported before it is an error",
          .min = 0});
-  augment.describe(visit);
 }
 
 class ClipLoader::Impl {

@@ -80,6 +80,21 @@ std::vector<MediaEntry> list_videos(const std::string& folder) {
                              ".wmv", ".ts"});
 }
 
+std::vector<MediaEntry> find_videos(const std::string& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    throw DataError(path.empty() ? "no data: a path is needed" : path + ": no such file or folder");
+  }
+  if (fs::is_directory(path, error)) {
+    auto videos = list_videos(path);
+    if (videos.empty()) throw DataError(path + ": no videos in it");
+    return videos;
+  }
+  const std::string extension = lower_extension(path);
+  if (extension == ".txt" || extension == ".csv") return read_video_list(path);
+  return {{path, 0}};
+}
+
 std::vector<MediaEntry> list_images(const std::string& folder) {
   return list_files(folder, {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp", ".tif",
                              ".tiff"});

@@ -22,7 +22,11 @@ std::vector<MediaEntry> read_video_list(const std::string& path);
 /// level, each such folder is a class, numbered in the order of names.
 std::vector<MediaEntry> list_videos(const std::string& folder);
 
-/// The same for pictures.
+/// The videos of a folder, a `path label` list (`.txt`, `.csv`), or one file by itself.
+/// @throws DataError where the path is missing or a folder has none
+std::vector<MediaEntry> find_videos(const std::string& path);
+
+/// The same as list_videos() for pictures.
 std::vector<MediaEntry> list_images(const std::string& folder);
 
 /// `.mp4` of `a/B.MP4`.

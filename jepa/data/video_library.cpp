@@ -39,11 +39,19 @@ void write_rgb(const VideoFrame& frame, const VideoInfo& info, const ColourMatri
   }
 }
 
+std::shared_ptr<const FrameBlock> decode_block(VideoReader& reader, int64_t number) {
+  const int64_t first = number * VideoLibrary::kBlock;
+  auto block = std::make_shared<FrameBlock>();
+  block->frames = reader.decode(first, std::min(VideoLibrary::kBlock, reader.info().frames - first));
+  for (const auto& frame : block->frames) block->bytes += static_cast<int64_t>(frame.planes.size());
+  return block;
+}
+
 }  // namespace
 
-VideoLibrary::VideoLibrary(std::vector<std::string> paths, int64_t short_side, int64_t channels,
+VideoLibrary::VideoLibrary(std::vector<std::string> paths, const FrameScale& scale, int64_t channels,
                            int64_t cache_mb)
-    : short_side_(short_side), channels_(channels), cache_limit_(cache_mb << 20) {
+    : scale_(scale), channels_(channels), cache_limit_(cache_mb << 20) {
   if (channels != 1 && channels != 3) {
     throw ConfigError("channels: expected 1 or 3, found " + std::to_string(channels));
   }
@@ -57,7 +65,7 @@ VideoReader& VideoLibrary::reader(Video& video) const {
   if (!video.reader) {
     if (!video.error.empty()) throw DataError(video.error);
     try {
-      video.reader = std::make_unique<VideoReader>(video.path, short_side_, channels_ == 1);
+      video.reader = std::make_unique<VideoReader>(video.path, scale_, channels_ == 1);
     } catch (const DataError& error) {
       video.error = error.what();
       throw;
@@ -82,6 +90,7 @@ std::shared_ptr<const FrameBlock> VideoLibrary::cached(const Key& key) const {
 
 void VideoLibrary::remember(const Key& key, const std::shared_ptr<const FrameBlock>& block) const {
   const std::lock_guard lock(cache_mutex_);
+  if (cache_.contains(key)) return;
   recent_.push_front(key);
   cache_[key] = {block, recent_.begin()};
   cache_bytes_ += block->bytes;
@@ -100,12 +109,14 @@ std::shared_ptr<const FrameBlock> VideoLibrary::block(int64_t number, int64_t wh
   const std::lock_guard lock(video.mutex);
   if (auto found = cached(key)) return found;  // another thread decoded it meanwhile
   VideoReader& decoder = reader(video);
-  const int64_t first = which * kBlock;
-  auto fresh = std::make_shared<FrameBlock>();
-  fresh->frames = decoder.decode(first, std::min(kBlock, decoder.info().frames - first));
-  for (const auto& frame : fresh->frames) fresh->bytes += static_cast<int64_t>(frame.planes.size());
+  // What has to be decoded on the way is kept too, so that no frame is decoded for nothing.
+  const int64_t start = (decoder.decode_start(which * kBlock) + kBlock - 1) / kBlock;
+  std::shared_ptr<const FrameBlock> fresh;
+  for (int64_t at = std::min(start, which); at <= which; ++at) {
+    fresh = decode_block(decoder, at);
+    remember({number, at}, fresh);
+  }
   if (videos_.size() > kOpenFiles) decoder.release();
-  remember(key, fresh);
   return fresh;
 }
 

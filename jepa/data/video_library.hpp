@@ -28,7 +28,7 @@ class VideoLibrary {
   static constexpr int64_t kBlock = 16;
 
   /// Opens no file yet.
-  VideoLibrary(std::vector<std::string> paths, int64_t short_side, int64_t channels,
+  VideoLibrary(std::vector<std::string> paths, const FrameScale& scale, int64_t channels,
                int64_t cache_mb);
 
   int64_t size() const { return static_cast<int64_t>(videos_.size()); }
@@ -65,7 +65,7 @@ class VideoLibrary {
   void remember(const Key& key, const std::shared_ptr<const FrameBlock>& block) const;
 
   std::vector<std::unique_ptr<Video>> videos_;
-  int64_t short_side_;
+  FrameScale scale_;
   int64_t channels_;
   int64_t cache_limit_;
 

@@ -22,15 +22,17 @@ std::string reason(int code) {
   return text;
 }
 
-/// Height and width of a frame scaled so that its short side is `short_side`; even, for 4:2:0.
-void scaled_size(int64_t short_side, int64_t& height, int64_t& width) {
+/// Height and width of a frame once it is scaled; even, for 4:2:0.
+void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
   const int64_t now = std::min(height, width);
-  if (short_side == 0 || now == short_side) return;
-  const auto scale = [&](int64_t side) {
-    return std::max<int64_t>(2, (side * short_side + now / 2) / now / 2 * 2);
+  const int64_t wanted = scale.short_side > 0 ? scale.short_side : now;
+  if (wanted == now && scale.divide == 1) return;
+  const int64_t whole = now * scale.divide;
+  const auto scaled = [&](int64_t side) {
+    return std::max<int64_t>(2, (side * wanted + whole / 2) / whole / 2 * 2);
   };
-  height = scale(height);
-  width = scale(width);
+  height = scaled(height);
+  width = scaled(width);
 }
 
 /// Converts and scales frames; keeps its tables from frame to frame.
@@ -115,6 +117,9 @@ class Decoder {
     return av_seek_frame(format_, stream_, time, AVSEEK_FLAG_BACKWARD) >= 0;
   }
 
+  /// False for formats where a seek may end beside the frame that was asked for.
+  bool exact_seek() const { return (format_->iformat->flags & AVFMT_TS_DISCONT) == 0; }
+
   static int64_t time_of(const AVPacket& packet) {
     return packet.pts != AV_NOPTS_VALUE ? packet.pts : packet.dts;
   }
@@ -171,21 +176,30 @@ class Decoder {
 
 class VideoReader::Impl {
  public:
-  Impl(const std::string& path, int64_t short_side, bool luma_only)
+  Impl(const std::string& path, const FrameScale& scale, bool luma_only)
       : path_(path), luma_only_(luma_only), decoder_(std::make_unique<Decoder>(path)) {
     const AVStream& stream = decoder_->stream();
     info_.height = decoder_->codec().height;
     info_.width = decoder_->codec().width;
-    scaled_size(short_side, info_.height, info_.width);
+    scaled_size(scale, info_.height, info_.width);
     if (stream.avg_frame_rate.den > 0) info_.fps = av_q2d(stream.avg_frame_rate);
     bt709_ = decoder_->codec().colorspace == AVCOL_SPC_BT709;
-    build_index(stream.nb_frames);
+    build_index();
     release();  // reading the packets has left it at the end
   }
 
   const VideoInfo& info() const { return info_; }
   bool bt709() const { return bt709_; }
   void release() { decoder_.reset(); }
+
+  int64_t decode_start(int64_t first) const {
+    int64_t key = 0;
+    if (seekable_) {
+      const auto after = std::upper_bound(keys_.begin(), keys_.end(), times_[static_cast<size_t>(first)]);
+      if (after != keys_.begin()) key = number_of(*std::prev(after), 0);
+    }
+    return decoder_ && next_ <= first && next_ >= key ? next_ : key;
+  }
 
   std::vector<VideoFrame> decode(int64_t first, int64_t count) {
     std::vector<VideoFrame> frames(static_cast<size_t>(count));
@@ -217,12 +231,15 @@ class VideoReader::Impl {
 
  private:
   /// Frames in the order they are shown, from the times of their packets.
-  void build_index(int64_t promised) {
+  void build_index() {
     int64_t bytes = 0;
+    bool reordered = false;
     while (const AVPacket* packet = decoder_->packet()) {
+      if ((packet->flags & AV_PKT_FLAG_DISCARD) != 0) continue;  // the file says: not to be shown
       times_.push_back(Decoder::time_of(*packet));
       if ((packet->flags & AV_PKT_FLAG_KEY) != 0) keys_.push_back(times_.back());
       bytes += packet->size;
+      reordered = reordered || (packet->pts != AV_NOPTS_VALUE && packet->pts != packet->dts);
       if ((packet->flags & AV_PKT_FLAG_CORRUPT) != 0) {
         throw DataError(path_ + ": frame " + std::to_string(times_.size() - 1) + ": its data is cut off");
       }
@@ -231,18 +248,32 @@ class VideoReader::Impl {
       throw DataError(path_ + ": ends early, after " + std::to_string(times_.size()) + " frames (" +
                       reason(decoder_->read_error()) + ")");
     }
-    const auto found = static_cast<int64_t>(times_.size());
-    if (found == 0 || bytes == 0) throw DataError(path_ + ": holds no frames");
-    if (found < promised) {
-      throw DataError(path_ + ": ends early, after " + std::to_string(found) + " of " +
-                      std::to_string(promised) + " frames");
-    }
-    info_.frames = found;
+    info_.frames = static_cast<int64_t>(times_.size());
+    if (bytes == 0) throw DataError(path_ + ": holds no frames");
     std::sort(times_.begin(), times_.end());
-    // Without usable times frames are counted instead, always from the start of the file.
-    timed_ = times_.front() != AV_NOPTS_VALUE &&
-             std::adjacent_find(times_.begin(), times_.end()) == times_.end();
     std::sort(keys_.begin(), keys_.end());
+    // Without usable times frames are counted instead, always from the start of the file: where there
+    // are none, and where frames are stored out of order but their times do not say so.
+    timed_ = times_.front() != AV_NOPTS_VALUE &&
+             std::adjacent_find(times_.begin(), times_.end()) == times_.end() &&
+             (reordered || decoder_->codec().has_b_frames == 0);
+    seekable_ = timed_ && decoder_->exact_seek();
+    if (times_.front() != AV_NOPTS_VALUE) check_end();
+  }
+
+  /// Compares the last frame's time with the length that the file's header promises.
+  void check_end() {
+    const AVStream& stream = decoder_->stream();
+    if (info_.frames < 2) return;
+    const double length = static_cast<double>(times_.back() - times_.front());
+    const double step = length / static_cast<double>(info_.frames - 1);
+    info_.fps = step > 0 ? 1.0 / (step * av_q2d(stream.time_base)) : 0.0;
+    if (stream.duration == AV_NOPTS_VALUE) return;
+    const double missing = (static_cast<double>(stream.duration) - length - step) / step;
+    if (missing > 2.0) {
+      throw DataError(path_ + ": ends early, after " + std::to_string(info_.frames) + " of about " +
+                      std::to_string(info_.frames + static_cast<int64_t>(missing)) + " frames");
+    }
   }
 
   int64_t number_of(int64_t time, int64_t otherwise) const {
@@ -251,28 +282,12 @@ class VideoReader::Impl {
     return std::min<int64_t>(found - times_.begin(), info_.frames - 1);
   }
 
-  /// Makes the decoder's next frames the ones before `first`, as near as it is cheap.
+  /// Makes the decoder's next frame the one where decoding for `first` starts.
   void go_to(int64_t first) {
-    const bool open = decoder_ != nullptr;
-    if (!timed_) {
-      if (!open || next_ > first) restart();
-      return;
-    }
-    const int64_t wanted = times_[static_cast<size_t>(first)];
-    auto key = std::upper_bound(keys_.begin(), keys_.end(), wanted);
-    const int64_t key_time = key == keys_.begin() ? times_.front() : *std::prev(key);
-    const int64_t key_number = number_of(key_time, 0);
-    if (open && next_ <= first && next_ >= key_number) return;
-    if (!open) restart();
-    if (key_number == 0) {
-      if (next_ != 0) restart();
-      return;
-    }
-    if (!decoder_->seek(key_time)) {
-      restart();
-      return;
-    }
-    next_ = key_number;
+    const int64_t start = decode_start(first);
+    if (decoder_ && start == next_) return;
+    restart();
+    if (start > 0 && decoder_->seek(times_[static_cast<size_t>(start)])) next_ = start;
   }
 
   void restart() {
@@ -311,24 +326,26 @@ class VideoReader::Impl {
   std::unique_ptr<Decoder> decoder_;
   VideoInfo info_;
   bool bt709_ = false;
-  bool timed_ = true;
+  bool timed_ = true;     // frames can be told by their times
+  bool seekable_ = true;  // and the file can be entered at key frames
   std::vector<int64_t> times_;  // of each frame, in the order shown
   std::vector<int64_t> keys_;   // of those that can be decoded by themselves
   int64_t next_ = 0;            // number of the frame that the decoder gives next
   Scaler scaler_;
 };
 
-VideoReader::VideoReader(const std::string& path, int64_t short_side, bool luma_only)
-    : impl_(std::make_unique<Impl>(path, short_side, luma_only)) {}
+VideoReader::VideoReader(const std::string& path, const FrameScale& scale, bool luma_only)
+    : impl_(std::make_unique<Impl>(path, scale, luma_only)) {}
 VideoReader::~VideoReader() = default;
 const VideoInfo& VideoReader::info() const { return impl_->info(); }
 bool VideoReader::bt709() const { return impl_->bt709(); }
 std::vector<VideoFrame> VideoReader::decode(int64_t first, int64_t count) {
   return impl_->decode(first, count);
 }
+int64_t VideoReader::decode_start(int64_t first) const { return impl_->decode_start(first); }
 void VideoReader::release() { impl_->release(); }
 
-std::vector<uint8_t> read_image(const std::string& path, int64_t short_side, int64_t channels,
+std::vector<uint8_t> read_image(const std::string& path, const FrameScale& scale, int64_t channels,
                                 int64_t& height, int64_t& width) {
   Decoder decoder(path);
   std::string error = "it holds no picture";
@@ -339,7 +356,7 @@ std::vector<uint8_t> read_image(const std::string& path, int64_t short_side, int
   }
   height = frame->height;
   width = frame->width;
-  scaled_size(short_side, height, width);
+  scaled_size(scale, height, width);
   std::vector<uint8_t> pixels(static_cast<size_t>(height * width * channels));
   uint8_t* planes[4] = {pixels.data()};
   const int strides[4] = {static_cast<int>(width * channels)};

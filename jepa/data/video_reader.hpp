@@ -16,6 +16,12 @@ struct VideoInfo {
   double fps = 0.0;    ///< 0: unknown
 };
 
+/// How frames are scaled once they are decoded, by averages over areas.
+struct FrameScale {
+  int64_t short_side = 0;  ///< to this short side; 0: as they are
+  int64_t divide = 1;      ///< then to 1 / divide
+};
+
 /// A decoded frame: planar Y'CbCr, 4:2:0, limited range; or why there is none.
 struct VideoFrame {
   std::vector<uint8_t> planes;  ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
@@ -26,18 +32,21 @@ struct VideoFrame {
 class VideoReader {
  public:
   /// Reads the file's packets once to know its frames, without decoding them.
-  /// @param short_side frames are scaled to this short side; 0: as they are
   /// @param luma_only hand out no colour planes
   /// @throws DataError naming the file: missing, empty, not a video, ends early
-  VideoReader(const std::string& path, int64_t short_side, bool luma_only);
+  VideoReader(const std::string& path, const FrameScale& scale, bool luma_only);
   ~VideoReader();
 
   const VideoInfo& info() const;
   /// True: colours by ITU-R BT.709; false: BT.601.
   bool bt709() const;
 
-  /// Frames first .. first + count - 1. Goes on decoding where the last call ended when that is
-  /// nearer than the last key frame. A frame that cannot be decoded is returned with its error.
+  /// The frame where decoding starts so that frame `first` can be reached: where the last call ended
+  /// when that is nearer than the last key frame, else that key frame (the first frame of files whose
+  /// times are not good enough to seek by).
+  int64_t decode_start(int64_t first) const;
+
+  /// Frames first .. first + count - 1. A frame that cannot be decoded is returned with its error.
   std::vector<VideoFrame> decode(int64_t first, int64_t count);
 
   /// Closes the file until the next decode(): for lists of more videos than files can be open.
@@ -48,9 +57,9 @@ class VideoReader {
   std::unique_ptr<Impl> impl_;
 };
 
-/// A picture file as [H, W, channels], scaled to `short_side` (0: as it is).
+/// A picture file as [H, W, channels].
 /// @throws DataError naming the file
-std::vector<uint8_t> read_image(const std::string& path, int64_t short_side, int64_t channels,
+std::vector<uint8_t> read_image(const std::string& path, const FrameScale& scale, int64_t channels,
                                 int64_t& height, int64_t& width);
 
 }  // namespace jepa

@@ -18,7 +18,8 @@ std::vector<std::string> paths_of(const std::vector<MediaEntry>& videos) {
 
 VideoSource::VideoSource(const std::vector<MediaEntry>& videos, const ClipOptions& options)
     : options_(options),
-      library_(paths_of(videos), options.short_side, options.channels, options.cache_mb) {
+      library_(paths_of(videos), FrameScale{.short_side = options.short_side}, options.channels,
+               options.cache_mb) {
   for (const auto& video : videos) labels_.push_back(video.label);
 }
 

@@ -1,0 +1,98 @@
+// Makes a clip store: generated clips with known truth, or clips cut from videos, footage and images.
+#include <examples/program.hpp>
+#include <jepa/data/clip_store.hpp>
+#include <jepa/data/loader.hpp>
+#include <jepa/data/recipe.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/version.hpp>
+
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <iostream>
+
+namespace {
+
+using namespace jepa;
+
+struct MakeDataOptions {
+  std::string out;
+  DataRecipe recipe;
+  AugmentOptions augment;
+  int64_t max_errors = 0;
+
+  std::vector<OptionSection> sections() {
+    std::vector<OptionSection> all = recipe.sections();
+    all.insert(all.begin(), {"", "", [this](OptionVisitor& visit) {
+                               visit("out", out, {.help = "the clip store to write (.h5)"});
+                               visit("max_errors", max_errors,
+                                     {.help = "unreadable clips that are left out and reported "
+                                              "before it is an error",
+                                      .min = 0});
+                             }});
+    all.push_back({"augment", "crop and size of the clips, drawn once",
+                   [this](OptionVisitor& visit) { augment.describe(visit); }});
+    return all;
+  }
+};
+
+/// Clip `i` of a batch as a store takes it.
+RawClip clip_of(const ClipBatch& batch, int64_t i) {
+  const torch::Tensor clip = batch.clips[i].permute({1, 2, 3, 0}).contiguous();
+  const auto* pixels = clip.const_data_ptr<uint8_t>();
+  return {clip.size(0), clip.size(1), clip.size(2), clip.size(3), {pixels, pixels + clip.numel()}};
+}
+
+void make_data(examples::Program& program, MakeDataOptions& options) {
+  if (options.out.empty()) throw ConfigError("option out: a file to write is needed");
+  const auto seed = static_cast<uint64_t>(program.common.seed);
+  const std::shared_ptr<ClipSource> source = options.recipe.open(seed);
+  LoaderOptions loading{.batch = 16, .threads = 2, .shuffle = false,
+                        .max_errors = options.max_errors, .augment = options.augment};
+  ClipLoader loader(source, loading, seed);
+
+  const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();
+  if (!folder.empty()) std::filesystem::create_directories(folder);
+  ClipStoreInfo info;
+  info.attributes = {{"generator", "jepa make_data " + std::string(version())},
+                     {"recipe", dump_ini(program.sections)},
+                     {"seed", std::to_string(seed)}};
+  ClipStoreWriter writer(options.out, info);
+  examples::ProgressBar progress("clips");
+  std::vector<int64_t> written;
+  for (ClipBatch batch = loader.next(); batch.size() > 0; batch = loader.next()) {
+    for (int64_t i = 0; i < batch.size(); ++i) {
+      writer.append(clip_of(batch, i));
+      written.push_back(batch.indices[i].item<int64_t>());
+    }
+    progress.update(static_cast<int64_t>(written.size()), source->size(), options.out);
+  }
+  progress.finish();
+  std::map<std::string, torch::Tensor> columns;
+  for (const auto& name : source->columns()) {
+    columns[name] = source->column(name).index_select(0, torch::tensor(written));
+  }
+  writer.finish(columns);
+
+  const LoaderStats stats = loader.stats();
+  for (const auto& message : stats.messages) std::cerr << "left out: " << message << "\n";
+  std::cout << options.out << ": " << written.size() << " clips";
+  if (stats.errors > 0) std::cout << ", " << stats.errors << " left out";
+  for (const auto& [name, values] : columns) std::cout << ", " << name << " " << values.sizes();
+  std::cout << "\n";
+  program.results["out"] = options.out;
+  program.results["clips"] = written.size();
+  program.results["errors"] = stats.errors;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  MakeDataOptions options;
+  return examples::program_main(
+      argc, argv,
+      {.name = "make_data",
+       .summary = "turns generated clips, videos, footage or images into a clip store",
+       .sections = [&](const OptionValues&) { return options.sections(); },
+       .run = [&](examples::Program& program) { make_data(program, options); }});
+}
