@@ -34,7 +34,7 @@ std::vector<Picture> draw_masks_over_clip(const torch::Tensor& clips, const Toke
   // One frame a tubelet, evenly over the clip.
   auto times = torch::empty({columns}, torch::kInt64);
   for (int64_t i = 0; i < columns; ++i) times[i] = i * grid.t / columns * tubelet;
-  const int64_t factor = scale_to(frames.size(2), 96);
+  const int64_t factor = scale_to(frames.size(2), 128);
   std::vector<Picture> pictures;
   for (const auto& [name, mask] : masks) {
     const auto seen = draw_mask(frames, mask, 0, grid);
@@ -42,9 +42,7 @@ std::vector<Picture> draw_masks_over_clip(const torch::Tensor& clips, const Toke
     const auto picture = frame_grid(upscale(rows, factor), columns, 3);
     pictures.push_back(
         {.caption = name + ": context " + share_text(mask.context, grid, 1) + " tokens, target " +
-                    share_text(mask.target, grid, mask.targets_per_context()) +
-                    ". Above the frames, below what is visible; to be predicted in orange, left "
-                    "out dark.",
+                    share_text(mask.target, grid, mask.targets_per_context()) + ".",
          .png = encode_png(picture),
          .width = static_cast<int>(picture.size(1))});
   }

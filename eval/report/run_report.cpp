@@ -206,7 +206,8 @@ std::string tiles_section(const RunRecord& run) {
   return tiles(all);
 }
 
-std::string media_section(std::string_view title, const std::vector<Picture>& pictures) {
+std::string media_section(std::string_view title, std::string_view how_to_read,
+                          const std::vector<Picture>& pictures) {
   if (pictures.empty()) return "";
   std::vector<std::string> figures;
   for (const Picture& picture : pictures) {
@@ -215,7 +216,7 @@ std::string media_section(std::string_view title, const std::vector<Picture>& pi
                                                  : video(picture.mp4, picture.caption, width),
                              picture.caption));
   }
-  return heading(3, title) + grid(figures);
+  return heading(3, title) + paragraph(how_to_read, Tone::kMuted) + grid(figures);
 }
 
 /// The lines of type "run" and "end" as they are, the numbers after the words.
@@ -252,10 +253,16 @@ std::string run_section(const RunReport& report) {
            figure(probe_plot(run.probes), "Whiskers: 95 % intervals.");
   }
   out += curves_section(run);
-  out += media_section("Masks over a clip", report.media.masks);
+  out += media_section("Masks over a clip",
+                       "Above the frames, below what the context encoder sees of them; what is to be "
+                       "predicted in orange, what is left out dark.",
+                       report.media.masks);
   out += media_section("Features: the first three principal components as colours",
+                       "Each clip beside its tokens. One and the same pattern beside every clip: "
+                       "tokens say where they stand. One colour a clip: they say which clip it is. "
+                       "Colours that follow what moves: they say what is there.",
                        report.media.features);
-  out += media_section("More pictures", run.pictures);
+  out += media_section("More pictures", "", run.pictures);
   out += heading(3, "How it was made");
   out += details("Machine, versions and sizes", facts_table(run));
   if (!run.config.empty()) {

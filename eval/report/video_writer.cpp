@@ -64,6 +64,7 @@ AVCodecContext* open_encoder(int height, int width, AVRational frame_rate) {
     context->time_base = av_inv_q(frame_rate);
     context->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     context->thread_count = 1;  // same bytes on every machine
+    context->log_level_offset = AV_LOG_TRACE;  // say nothing; errors come back as codes
     // Near-lossless: the pictures are small and hard-edged.
     av_opt_set(context->priv_data, "crf", "16", 0);
     av_opt_set(context->priv_data, "preset", "medium", 0);

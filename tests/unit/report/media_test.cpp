@@ -179,7 +179,7 @@ TEST(RunMedia, MasksAndFeaturesBecomePictures) {
   const Mask mask{torch::arange(20).expand({5, 20}), torch::arange(20, 64).expand({5, 44})};
   const auto masks = draw_masks_over_clip(clips, grid, {{"Mask 1, tube", mask}});
   ASSERT_EQ(masks.size(), 1u);
-  EXPECT_EQ(masks[0].width, 4 * 96 + 3 * 3);  // a frame for each tubelet
+  EXPECT_EQ(masks[0].width, 4 * 128 + 3 * 3);  // a frame for each tubelet
   EXPECT_NE(masks[0].caption.find("context 20 of 64 tokens, target 44 of 64"), std::string::npos);
   const auto films = draw_features(clips, torch::randn({5, 64, 12}), grid, 4);
   ASSERT_EQ(films.size(), 2u);
