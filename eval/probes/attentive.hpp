@@ -31,9 +31,9 @@ TORCH_MODULE(AttentiveProbe);
 struct AttentiveOptions {
   int64_t depth = 1;
   int64_t heads = 0;  ///< 0: the greatest common divisor of 16 (as published) and the width
-  int64_t epochs = 20;
+  int64_t epochs = 10;
   int64_t batch = 64;
-  std::vector<double> rates = {3e-3, 1e-3, 3e-4};
+  std::vector<double> rates = {3e-3, 1e-3};
   std::vector<double> decays = {0.01, 0.4};
   int64_t seed = 0;  ///< of initial weights and order; not described: the program's
 

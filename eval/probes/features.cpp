@@ -9,16 +9,6 @@
 namespace jepa::eval::probes {
 namespace {
 
-/// Pixel statistics as [C or 1, 1, 1, 1], to meet clips [B, C, T, H, W].
-torch::Tensor per_channel(const std::vector<double>& values, int64_t channels, const char* name) {
-  const auto count = static_cast<int64_t>(values.size());
-  if (count != 1 && count != channels) {
-    throw ConfigError(std::string(name) + ": expected 1 value or one for each of " +
-                      std::to_string(channels) + " channels, found " + std::to_string(count));
-  }
-  return torch::tensor(values, torch::kFloat32).view({count, 1, 1, 1});
-}
-
 int64_t resolve_layer(int64_t layer, int64_t depth) {
   const int64_t resolved = layer < 0 ? depth + layer : layer;
   if (resolved < 0 || resolved >= depth) {
@@ -54,9 +44,7 @@ torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,
   TORCH_CHECK(clips.dim() == 5, "frozen_tokens: expected clips [B, C, T, H, W], found ",
               clips.sizes());
   torch::NoGradGuard no_grad;
-  const auto mean = per_channel(options.pixel_mean, clips.size(1), "pixel_mean");
-  const auto deviation = per_channel(options.pixel_std, clips.size(1), "pixel_std");
-  const auto normal = (clips.to(torch::kFloat32) - mean).div_(deviation).to(options.device);
+  const auto normal = options.pixels.normalise(clips, options.device);
   AutocastScope autocast(options.device, options.precision);
   const auto layer = resolve_layer(options.layer, encoder->depth());
   const bool training = encoder->is_training();  // the online probe looks in while it trains

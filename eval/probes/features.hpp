@@ -18,8 +18,7 @@ namespace jepa::eval::probes {
 struct FeatureOptions {
   int64_t layer = -1;            ///< block from 0; negative counts from the end
   std::string pool = "mean_max"; ///< mean, max or mean_max over all tokens
-  std::vector<double> pixel_mean = {127.5};  ///< of 0..255, one value or one a channel
-  std::vector<double> pixel_std = {127.5};
+  PixelStatistics pixels = {};   ///< of the encoder
   torch::Device device = torch::kCPU;
   torch::ScalarType precision = torch::kFloat32;
 

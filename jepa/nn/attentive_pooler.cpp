@@ -15,14 +15,24 @@ CrossAttentionImpl::CrossAttentionImpl(int64_t dim, int64_t heads) : heads_(head
 }
 
 torch::Tensor CrossAttentionImpl::forward(const torch::Tensor& queries,
-                                          const torch::Tensor& tokens) {
-  const auto q = q_->forward(queries).unflatten(-1, {heads_, -1}).transpose(1, 2);
-  const auto kv =
-      kv_->forward(tokens).unflatten(-1, {2, heads_, -1}).permute({2, 0, 3, 1, 4}).unbind(0);
-  return attend(q, kv[0], kv[1]).transpose(1, 2).flatten(2);
+                                          const torch::Tensor& normal, const LayerNorm& norm) {
+  const int64_t batch = normal.size(0), count = queries.size(1), dim = normal.size(2);
+  const auto weights = kv_->weight.view({2, heads_, dim / heads_, dim}).unbind(0);
+  const auto q = q_->forward(queries).view({-1, count, heads_, dim / heads_});
+  // What the norm's shift and the keys' bias add to a score is the same for every token, so it
+  // cancels in the softmax.
+  const double scale = 1.0 / std::sqrt(static_cast<double>(dim / heads_));
+  const auto seen = at::einsum("bqhd,hde->bhqe", {q, weights[0]}) * (norm->weight * scale);
+  const auto scores = at::matmul(seen.flatten(1, 2), normal.transpose(1, 2));  // [B, H*Q, N]
+  const auto pooled =
+      at::matmul(at::softmax(scores, -1), normal).view({batch, heads_, count, dim});
+  const auto values = pooled * norm->weight + norm->bias;
+  return at::einsum("bhqe,hde->bqhd", {values, weights[1]}).flatten(2) +
+         kv_->bias.narrow(0, dim, dim);
 }
 
-CrossAttentionBlockImpl::CrossAttentionBlockImpl(const BlockOptions& options) {
+CrossAttentionBlockImpl::CrossAttentionBlockImpl(const BlockOptions& options)
+    : eps_(options.eps) {
   norm1_ = register_module("norm1", LayerNorm(options.dim, options.eps));
   xattn_ = register_module("xattn", CrossAttention(options.dim, options.heads));
   norm2_ = register_module("norm2", LayerNorm(options.dim, options.eps));
@@ -31,7 +41,8 @@ CrossAttentionBlockImpl::CrossAttentionBlockImpl(const BlockOptions& options) {
 
 torch::Tensor CrossAttentionBlockImpl::forward(const torch::Tensor& queries,
                                                const torch::Tensor& tokens) {
-  const auto q = queries + xattn_->forward(queries, norm1_->forward(tokens));
+  const auto normal = at::layer_norm(tokens, {tokens.size(2)}, {}, {}, eps_);
+  const auto q = queries + xattn_->forward(queries, normal, norm1_);
   return q + mlp_->forward(norm2_->forward(q));
 }
 
@@ -55,7 +66,7 @@ AttentivePoolerImpl::AttentivePoolerImpl(const AttentivePoolerOptions& options) 
 torch::Tensor AttentivePoolerImpl::forward(const torch::Tensor& tokens) {
   auto x = tokens;
   for (auto& block : blocks_) x = block->forward(x);
-  return cross_->forward(query_tokens_.expand({tokens.size(0), -1, -1}), x);
+  return cross_->forward(query_tokens_, x);
 }
 
 void AttentivePoolerImpl::initialise(at::Generator generator) {

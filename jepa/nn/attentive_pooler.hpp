@@ -7,12 +7,20 @@
 
 namespace jepa::nn {
 
-/// Attention of queries over tokens, with no projection of the output.
+/// Attention of a few queries over layer-normed tokens, with no projection of the output.
+///
+/// The key and value projections are applied on the queries' side, before and after the sums over
+/// tokens, which is the same map: q . (K x) = (K^T q) . x. So N tokens cost 2 N Q heads dim
+/// multiply-adds, not 2 N dim^2, and tokens that need no gradient get no backward pass.
 class CrossAttentionImpl : public torch::nn::Module {
  public:
   CrossAttentionImpl(int64_t dim, int64_t heads);
-  /// queries [B, Q, dim], tokens [B, N, dim] -> [B, Q, dim]
-  torch::Tensor forward(const torch::Tensor& queries, const torch::Tensor& tokens);
+  /// @param queries [B, Q, dim], or [1, Q, dim] for all tokens alike
+  /// @param normal tokens [B, N, dim] after a layer norm without scale and shift
+  /// @param norm whose scale and shift the tokens then have
+  /// @return [B, Q, dim]
+  torch::Tensor forward(const torch::Tensor& queries, const torch::Tensor& normal,
+                        const LayerNorm& norm);
 
  private:
   int64_t heads_;
@@ -25,11 +33,13 @@ TORCH_MODULE(CrossAttention);
 class CrossAttentionBlockImpl : public torch::nn::Module {
  public:
   explicit CrossAttentionBlockImpl(const BlockOptions& options);
+  /// queries [1, Q, dim], tokens [B, N, dim] -> [B, Q, dim]
   torch::Tensor forward(const torch::Tensor& queries, const torch::Tensor& tokens);
   /// Divides the MLP's last weights by sqrt(2 * layer), layer counted from 1.
   void rescale(int64_t layer);
 
  private:
+  double eps_;
   LayerNorm norm1_{nullptr};
   CrossAttention xattn_{nullptr};
   LayerNorm norm2_{nullptr};
