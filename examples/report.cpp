@@ -70,12 +70,13 @@ struct PictureConfig {
 };
 
 /// The last block's normed tokens [B, N, D] of clips uint8 [B, C, T, H, W], a few clips at a time.
-torch::Tensor encode_clips(Encoder& encoder, const torch::Tensor& clips, torch::Device device) {
+torch::Tensor encode_clips(encoders::LoadedEncoder& loaded, const torch::Tensor& clips,
+                           torch::Device device) {
   torch::NoGradGuard no_grad;
-  const TrainerOptions defaults;
+  Encoder& encoder = loaded.encoder;
   std::vector<torch::Tensor> tokens;
   for (const auto& part : clips.split(8)) {
-    const auto clip = (part.to(device, torch::kFloat32) - defaults.pixel_mean) / defaults.pixel_std;
+    const auto clip = loaded.options.pixels.normalise(part, device);
     tokens.push_back(encoder->layers(clip, {encoder->depth() - 1}).front().cpu());
   }
   return torch::cat(tokens);
@@ -89,15 +90,15 @@ rep::ReportMedia draw_pictures(const std::string& folder, const ReportOptions& o
   const WeightFile file = WeightFile::open(checkpoint);
   PictureConfig config(file.options());
   const auto seed = static_cast<uint64_t>(config.seed);
-  Encoder encoder = encoders::load_encoder(file).encoder;
-  encoder->to(device);
+  encoders::LoadedEncoder loaded = encoders::load_encoder(file);
+  loaded.encoder->to(device);
 
   config.loader.batch = options.clips;
   config.loader.threads = 0;
   config.loader.shuffle = true;
   ClipLoader loader(open_clip_source(config.data, config.clip), config.loader, seed);
   const torch::Tensor clips = loader.next().clips;
-  const TokenGrid grid = encoder->grid(clips.sizes());
+  const TokenGrid grid = loaded.encoder->grid(clips.sizes());
 
   std::vector<std::unique_ptr<MaskSampler>> samplers;
   for (const auto& mask : config.masks) samplers.push_back(make_mask_sampler(mask));
@@ -107,7 +108,7 @@ rep::ReportMedia draw_pictures(const std::string& folder, const ReportOptions& o
     masks.push_back({"Mask " + std::to_string(i + 1) + ", " + config.masks[i].kind, drawn[i]});
   }
   return {rep::draw_masks_over_clip(clips, grid, masks),
-          rep::draw_features(clips, encode_clips(encoder, clips, device), grid)};
+          rep::draw_features(clips, encode_clips(loaded, clips, device), grid)};
 }
 
 void run(examples::Program& program, const ReportOptions& options) {

@@ -283,6 +283,8 @@ std::string interval_plot(const IntervalPlot& plot) {
     }
   }
   range.widen();
+  // Scores are shares more often than not: show how far off all of it is.
+  if (range.high > 0.4 && range.high < 1) range.high = 1;
   const double bottom =
       kTop + kBar * static_cast<double>(bars) + kGap * static_cast<double>(plot.rows.size());
   const Axis x{range.low, range.high, kLabels, kWidth - kRight - 34};

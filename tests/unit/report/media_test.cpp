@@ -31,7 +31,7 @@ TEST(Image, PngReadsBackExactly) {
   const std::string path = temporary("image.png");
   write_png(path, image);
   int64_t height = 0, width = 0;
-  const auto pixels = read_image(path, 0, 3, height, width);
+  const auto pixels = read_image(path, {}, 3, height, width);
   ASSERT_EQ(height, 31);
   ASSERT_EQ(width, 45);
   EXPECT_TRUE(torch::equal(torch::tensor(c10::ArrayRef<uint8_t>(pixels), torch::kUInt8)
@@ -89,7 +89,7 @@ TEST(Video, ReadsBackWithItsSizeTimesAndColours) {
   }
   const std::string path = temporary("film.mp4");
   write_video(path, frames, 12.5);
-  VideoReader reader(path, 0, false);
+  VideoReader reader(path, {}, false);
   EXPECT_EQ(reader.info().frames, 12);
   EXPECT_EQ(reader.info().height, 48);
   EXPECT_EQ(reader.info().width, 64);
@@ -185,7 +185,7 @@ TEST(RunMedia, MasksAndFeaturesBecomePictures) {
   ASSERT_EQ(films.size(), 2u);
   const std::string path = temporary("features.mp4");
   std::ofstream(path, std::ios::binary) << films[1].mp4;
-  const VideoReader reader(path, 0, false);
+  const VideoReader reader(path, {}, false);
   EXPECT_EQ(reader.info().frames, 8);
   EXPECT_EQ(reader.info().width, films[1].width);
 }
