@@ -2,7 +2,7 @@
 #include "models.hpp"
 
 #include <encoders/vision_transformer.hpp>
-#include <jepa/nn/attentive_pooler.hpp>
+#include <eval/probes/attentive.hpp>
 #include <jepa/objectives/latent_regression.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/masked.hpp>
@@ -135,18 +135,19 @@ void vjepa2_ac(Case& test) {
 
 void attentive_probe(Case& test) {
   const auto& tokens = test.tensor("in/tokens");
-  jepa::nn::AttentivePooler pooler(jepa::nn::AttentivePoolerOptions{
-      .dim = tokens.size(2),
-      .heads = test.size("heads"),
-      .depth = test.size("depth"),
-      .queries = test.tensor("weights/pooler.query_tokens").size(1)});
+  jepa::eval::probes::AttentiveProbe probe(
+      jepa::nn::AttentivePoolerOptions{
+          .dim = tokens.size(2),
+          .heads = test.size("heads"),
+          .depth = test.size("depth"),
+          .queries = test.tensor("weights/pooler.query_tokens").size(1)},
+      test.size("classes"));
   // Old checkpoints carry an output projection that nothing uses.
-  test.load(*pooler, "pooler.",
-            {"cross_attention_block.xattn.proj.weight", "cross_attention_block.xattn.proj.bias"});
+  test.load(*probe, "",
+            {"pooler.cross_attention_block.xattn.proj.weight",
+             "pooler.cross_attention_block.xattn.proj.bias"});
   const torch::NoGradGuard no_grad;
-  const auto pooled = pooler->forward(tokens).squeeze(1);
-  test.forward("logits", torch::linear(pooled, test.tensor("weights/linear.weight"),
-                                       test.tensor("weights/linear.bias")));
+  test.forward("logits", probe->forward(tokens));
 }
 
 }  // namespace parity

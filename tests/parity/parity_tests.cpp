@@ -31,6 +31,8 @@ const std::map<std::string, void (*)(Case&)>& kinds() {
       {"vjepa2_ac", parity::vjepa2_ac},
       {"vjepa1_attentive_probe", parity::attentive_probe},
       {"vjepa2_attentive_probe", parity::attentive_probe},
+      {"checkpoint_expected", parity::checkpoint_expected},
+      {"hf_vjepa2_expected", parity::hugging_face_expected},
   };
   return table;
 }
