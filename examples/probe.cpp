@@ -4,7 +4,6 @@
 #include <examples/program.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
-#include <jepa/training/trainer.hpp>
 
 #include <torch/torch.h>
 
@@ -22,8 +21,6 @@ struct Options {
   std::string validation;
   std::string test;
   std::string dataset;
-  std::vector<double> pixel_mean;
-  std::vector<double> pixel_std;
   eval::probes::ProbeOptions probe;
   encoders::LoadOptions load;
   ClipOptions clip{.random_window = false};
@@ -36,9 +33,6 @@ struct Options {
     visit("validation", validation, {.help = "labelled clips that settings are chosen on"});
     visit("test", test, {.help = "labelled clips that results are reported on"});
     visit("dataset", dataset, {.help = "its name in the results; none: the test clips' path"});
-    visit("pixel_mean", pixel_mean,
-          {.help = "taken off pixels 0..255, one value or one a channel; none: as in training"});
-    visit("pixel_std", pixel_std, {.help = "what they are then divided by"});
     probe.describe(visit);
     probe.features.describe(visit);
   }
@@ -56,21 +50,6 @@ struct Options {
         {"augment", "", [this](OptionVisitor& visit) { probe.loader.augment.describe(visit); }}};
   }
 };
-
-/// Pixels as the encoder met them in training.
-void set_pixel_statistics(const Options& options, const encoders::LoadedEncoder& loaded,
-                          eval::probes::FeatureOptions& features) {
-  if (loaded.family.has_value()) {  // all published families: ImageNet's
-    features.pixel_mean = {0.485 * 255, 0.456 * 255, 0.406 * 255};
-    features.pixel_std = {0.229 * 255, 0.224 * 255, 0.225 * 255};
-  } else {
-    const TrainerOptions training;
-    features.pixel_mean = {training.pixel_mean};
-    features.pixel_std = {training.pixel_std};
-  }
-  if (!options.pixel_mean.empty()) features.pixel_mean = options.pixel_mean;
-  if (!options.pixel_std.empty()) features.pixel_std = options.pixel_std;
-}
 
 /// Clips are as long and as far apart in time as in the run that made the weights, except where
 /// `given` says otherwise. Which part of a video is used (from, to) is each source's own matter.
@@ -103,14 +82,10 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   probe.features.device = program.device;
   probe.features.precision = program.precision;
 
-  // The size of what will be encoded tells the grid of a stored position table.
-  ClipLoader one(sources.test, {.batch = 1, .threads = 0, .shuffle = false,
-                                .augment = probe.loader.augment}, 0);
-  const auto clip = one.next().clips;
   options.load.which = options.module;
-  auto loaded = encoders::load_encoder(weights, options.load, clip.sizes());
+  auto loaded = encoders::load_encoder(weights, options.load);
   std::printf("%s\n", loaded.summary.c_str());
-  set_pixel_statistics(options, loaded, probe.features);
+  probe.features.pixels = loaded.options.pixels;
   Encoder random_init = encoders::make_encoder(loaded.options);
   random_init->initialise(at::make_generator<at::CPUGeneratorImpl>(
       stream_seed(static_cast<uint64_t>(program.common.seed), "random init", 0)));

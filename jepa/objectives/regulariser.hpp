@@ -15,8 +15,8 @@ namespace jepa {
 struct RegulariserOptions {
   std::string kind = "none";
   /// Pooling alone pushes all tokens of a clip together (clip codes); tokens alone may spend their
-  /// variance on where they stand (position codes).
-  std::string on = "token_residual";
+  /// variance on where they stand (position codes). The rest is neither.
+  std::string on = "token_rest";
   double variance_weight = 2.0;
   double covariance_weight = 0.08;
   double gamma = 0.8;

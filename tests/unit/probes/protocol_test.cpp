@@ -88,7 +88,7 @@ TEST(Features, PoolsAndLayers) {
   EXPECT_TRUE(torch::equal(first, frozen_tokens(encoder, clips, {.layer = -2})));
   EXPECT_FALSE(torch::allclose(first, frozen_tokens(encoder, clips, {})));
   EXPECT_THROW(frozen_tokens(encoder, clips, {.layer = 2}), ConfigError);
-  EXPECT_THROW(frozen_tokens(encoder, clips, {.pixel_mean = {1, 2}}), ConfigError);
+  EXPECT_THROW(frozen_tokens(encoder, clips, {.pixels = {.mean = {1, 2}}}), ConfigError);
 }
 
 TEST(Features, RawPixelsAreAverages) {
