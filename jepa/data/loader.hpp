@@ -26,7 +26,7 @@ struct LoaderOptions {
   int64_t prefetch = 3;     ///< batches prepared ahead
   bool shuffle = true;      ///< false: the source's order, once, with a smaller last batch
   int64_t max_errors = 0;   ///< clips that may fail before it counts as an error
-  AugmentOptions augment;   ///< described by itself, as a section of its own
+  AugmentOptions augment = {};  ///< described by itself, as a section of its own
 
   void describe(OptionVisitor& visit);
 };

@@ -117,6 +117,17 @@ class Decoder {
     return av_seek_frame(format_, stream_, time, AVSEEK_FLAG_BACKWARD) >= 0;
   }
 
+  /// How long the header says that the video is, in the stream's time base; 0: it does not say.
+  double promised_length() const {
+    if (stream().duration != AV_NOPTS_VALUE) return static_cast<double>(stream().duration);
+    // Some formats tell the length of the file only, which is its longest stream's.
+    if (format_->nb_streams != 1 || format_->duration == AV_NOPTS_VALUE ||
+        format_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) {
+      return 0.0;
+    }
+    return static_cast<double>(format_->duration) / AV_TIME_BASE / av_q2d(stream().time_base);
+  }
+
   /// False for formats where a seek may end beside the frame that was asked for.
   bool exact_seek() const { return (format_->iformat->flags & AVFMT_TS_DISCONT) == 0; }
 
@@ -208,15 +219,19 @@ class VideoReader::Impl {
       return at >= first && at < first + count ? &frames[static_cast<size_t>(at - first)] : nullptr;
     };
     const auto bad = [&](int64_t time, const std::string& why) {
-      if (VideoFrame* frame = slot(number_of(time, next_))) frame->error = why;
+      const int64_t number = number_of(time, next_);
+      if (VideoFrame* frame = slot(number)) frame->error = why;
+      broken_ = number;
     };
     while (next_ < first + count) {
       const AVFrame* decoded = decoder_->frame(bad);
       if (decoded == nullptr) break;
       const int64_t number = number_of(decoded->best_effort_timestamp, next_);
       next_ = number + 1;
+      const std::string error = judge(*decoded, number);
       if (VideoFrame* frame = slot(number)) {
-        keep(*decoded, *frame);
+        if (frame->error.empty()) frame->error = error;
+        if (frame->error.empty()) keep(*decoded, *frame);
       } else if (number >= first + count) {
         // A frame was lost just before the end of the range; the next call must find this one again.
         release();
@@ -267,9 +282,10 @@ class VideoReader::Impl {
     if (info_.frames < 2) return;
     const double length = static_cast<double>(times_.back() - times_.front());
     const double step = length / static_cast<double>(info_.frames - 1);
-    info_.fps = step > 0 ? 1.0 / (step * av_q2d(stream.time_base)) : 0.0;
-    if (stream.duration == AV_NOPTS_VALUE) return;
-    const double missing = (static_cast<double>(stream.duration) - length - step) / step;
+    if (step <= 0) return;
+    info_.fps = 1.0 / (step * av_q2d(stream.time_base));
+    const double promised = decoder_->promised_length();
+    const double missing = (promised - length - step) / step;
     if (missing > 2.0) {
       throw DataError(path_ + ": ends early, after " + std::to_string(info_.frames) + " of about " +
                       std::to_string(info_.frames + static_cast<int64_t>(missing)) + " frames");
@@ -287,19 +303,28 @@ class VideoReader::Impl {
     const int64_t start = decode_start(first);
     if (decoder_ && start == next_) return;
     restart();
+    // Where the format cannot seek after all, decoding goes on from the first frame.
     if (start > 0 && decoder_->seek(times_[static_cast<size_t>(start)])) next_ = start;
   }
 
   void restart() {
     decoder_ = std::make_unique<Decoder>(path_);
     next_ = 0;
+    broken_ = -1;
+  }
+
+  /// What is wrong with a decoded frame; empty: nothing. Until the next key frame, frames build on the
+  /// ones before them, so what follows a broken one is guesswork of the decoder.
+  std::string judge(const AVFrame& decoded, int64_t number) {
+    if ((decoded.flags & AV_FRAME_FLAG_CORRUPT) != 0 || decoded.decode_error_flags != 0) {
+      broken_ = number;
+      return "it is corrupt";
+    }
+    if (decoded.key_frame != 0) broken_ = -1;
+    return broken_ < 0 ? "" : "it builds on frame " + std::to_string(broken_) + ", which is corrupt";
   }
 
   void keep(const AVFrame& decoded, VideoFrame& frame) {
-    if ((decoded.flags & AV_FRAME_FLAG_CORRUPT) != 0 || decoded.decode_error_flags != 0) {
-      frame.error = "it is corrupt";
-    }
-    if (!frame.error.empty()) return;
     // Luma alone is the head of the same buffer: a conversion to grey would stretch its range.
     const auto height = static_cast<int>(info_.height);
     const auto width = static_cast<int>(info_.width);
@@ -331,6 +356,7 @@ class VideoReader::Impl {
   std::vector<int64_t> times_;  // of each frame, in the order shown
   std::vector<int64_t> keys_;   // of those that can be decoded by themselves
   int64_t next_ = 0;            // number of the frame that the decoder gives next
+  int64_t broken_ = -1;  // the last frame that was found corrupt since the last key frame
   Scaler scaler_;
 };
 
