@@ -5,12 +5,14 @@
 #include <examples/program.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/pretraining.hpp>
 
 #include <torch/torch.h>
 
 #include <cstdio>
+#include <fstream>
 #include <sstream>
 
 namespace {
@@ -21,6 +23,7 @@ namespace rep = eval::report;
 struct ReportOptions {
   std::string run;
   std::string out;
+  std::string summary;
   std::string title;
   std::string checkpoint = "latest";
   bool pictures = true;
@@ -29,6 +32,7 @@ struct ReportOptions {
   void describe(OptionVisitor& visit) {
     visit("run", run, {.help = "run folder, or several with commas between"});
     visit("out", out, {.help = "file to write; empty: report.html in the run folder"});
+    visit("summary", summary, {.help = "JSON file for the numbers of all runs; empty: none"});
     visit("title", title, {.help = "heading of the report; empty: the runs' names"});
     visit("checkpoint", checkpoint,
           {.help = "whose features are painted", .choices = {"latest", "best"}});
@@ -111,6 +115,46 @@ rep::ReportMedia draw_pictures(const std::string& folder, const ReportOptions& o
           rep::draw_features(clips, encode_clips(loaded, clips, device), grid)};
 }
 
+/// What a run took and where its tokens' variance went.
+nlohmann::ordered_json summarise(const rep::RunRecord& run) {
+  const auto number = [&](const std::string& name) -> nlohmann::ordered_json {
+    const auto found = run.numbers.find(name);
+    if (found == run.numbers.end()) return nullptr;
+    return found->second;
+  };
+  const auto variance = [&](const std::string& prefix) {
+    return nlohmann::ordered_json{{"position", number(prefix + "position_share")},
+                                  {"clip", number(prefix + "clip_share")},
+                                  {"rest", number(prefix + "rest_share")}};
+  };
+  const auto commit = run.texts.find("commit");
+  return {{"dataset", run.name},
+          {"steps", number("steps")},
+          {"clips", number("clips")},
+          {"train_seconds", number("train_seconds")},
+          {"peak_rss_mb", number("peak_rss_mb")},
+          {"loader_wait_share", number("loader_wait_share")},
+          {"variance", variance("")},
+          {"variance_random_init", variance("initial_")},
+          {"commit", commit == run.texts.end() ? "" : commit->second}};
+}
+
+/// Probe results and costs of all runs in one file.
+void write_summary(const std::string& path, const std::vector<rep::RunReport>& reports) {
+  nlohmann::ordered_json summary{{"results", nlohmann::ordered_json::array()},
+                                 {"runs", nlohmann::ordered_json::array()}};
+  for (const auto& report : reports) {
+    summary["runs"].push_back(summarise(report.run));
+    std::ifstream file(report.run.folder + "/probes.json");
+    if (!file) continue;
+    const auto probes = nlohmann::ordered_json::parse(file);
+    for (const auto& result : probes.contains("results") ? probes["results"] : probes) {
+      summary["results"].push_back(result);
+    }
+  }
+  write_file_atomic(path, summary.dump(2) + "\n");
+}
+
 void run(examples::Program& program, const ReportOptions& options) {
   std::vector<std::string> folders;
   std::istringstream names(options.run);
@@ -144,6 +188,7 @@ void run(examples::Program& program, const ReportOptions& options) {
     reports.push_back(std::move(report));
   }
   rep::write_report(out, title, reports);
+  if (!options.summary.empty()) write_summary(options.summary, reports);
   program.results["report"] = out;
   std::printf("report               %s\n", out.c_str());
 }

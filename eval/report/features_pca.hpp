@@ -3,6 +3,7 @@
 #pragma once
 
 #include <jepa/grid.hpp>
+
 #include <torch/types.h>
 
 namespace jepa::eval::report {
@@ -26,8 +27,8 @@ struct FeaturePca {
   torch::Tensor colours(const torch::Tensor& tokens) const;
 };
 
-/// Principal components of tokens [B, N, D] (float, D >= 3). Signs are fixed, so the same tokens give
-/// the same colours.
+/// Principal components of tokens [B, N, D] (float, D >= 3). Signs are fixed, so the same tokens
+/// give the same colours.
 FeaturePca fit_pca(const torch::Tensor& tokens, const PcaOptions& options = {});
 
 /// Frames with their features painted beside them: `frames` uint8 [T, H, W, 3] and `colours`

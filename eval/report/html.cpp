@@ -50,11 +50,16 @@ line-height:1.45}
 
 std::string_view tone_class(Tone tone) {
   switch (tone) {
-    case Tone::kGood: return "good";
-    case Tone::kWarning: return "warning";
-    case Tone::kBad: return "bad";
-    case Tone::kMuted: return "muted";
-    case Tone::kPlain: break;
+    case Tone::kGood:
+      return "good";
+    case Tone::kWarning:
+      return "warning";
+    case Tone::kBad:
+      return "bad";
+    case Tone::kMuted:
+      return "muted";
+    case Tone::kPlain:
+      break;
   }
   return "";
 }
@@ -77,12 +82,23 @@ std::string escape_html(std::string_view text) {
   out.reserve(text.size());
   for (char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -176,8 +192,8 @@ std::string tiles(const std::vector<Tile>& tiles) {
 
 std::string callout(std::string_view headline, const std::vector<std::string>& sentences,
                     Tone tone) {
-  std::string out = "<div class=\"callout " + std::string(tone_class(tone)) + "\">" +
-                    element("b", headline);
+  std::string out =
+      "<div class=\"callout " + std::string(tone_class(tone)) + "\">" + element("b", headline);
   for (const std::string& sentence : sentences) out += element("p", sentence);
   return out + "</div>\n";
 }
@@ -192,9 +208,8 @@ std::string image(std::string_view png, std::string_view alternative, int width)
 }
 
 std::string video(std::string_view mp4, std::string_view alternative, int width) {
-  return "<video width=\"" + std::to_string(width) + "\" aria-label=\"" +
-         escape_html(alternative) + "\" autoplay loop muted playsinline controls" +
-         media_source("video/mp4", mp4) + "></video>";
+  return "<video width=\"" + std::to_string(width) + "\" aria-label=\"" + escape_html(alternative) +
+         "\" autoplay loop muted playsinline" + media_source("video/mp4", mp4) + "></video>";
 }
 
 std::string grid(const std::vector<std::string>& markup) {
@@ -212,8 +227,8 @@ std::string preformatted(std::string_view text) { return element("pre", text) + 
 std::string page(std::string_view title, std::string_view body_markup) {
   return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
          "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n" +
-         element("title", title) + "\n<style>" + std::string(kStyle) + "</style></head>\n<body><main>\n" +
-         std::string(body_markup) + "</main></body></html>\n";
+         element("title", title) + "\n<style>" + std::string(kStyle) +
+         "</style></head>\n<body><main>\n" + std::string(body_markup) + "</main></body></html>\n";
 }
 
 }  // namespace jepa::eval::report

@@ -1,5 +1,5 @@
-// One self-contained HTML file: inline style, SVG, base64 pictures and films. It opens offline, runs
-// no script and follows the reader's light or dark setting.
+// One self-contained HTML file: inline style, SVG, base64 pictures and films. It opens offline,
+// runs no script and follows the reader's light or dark setting.
 //
 // Every function returns markup; a page is their concatenation. Text is escaped here and nowhere
 // else: parameters called `text` are plain text, parameters called `markup` are taken as they are.

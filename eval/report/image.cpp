@@ -1,6 +1,7 @@
 #include <eval/report/image.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+
 #include <torch/torch.h>
 
 extern "C" {
@@ -40,8 +41,8 @@ std::string encode_png(const torch::Tensor& image) {
   context->time_base = {1, 25};  // FFmpeg asks for one, also of a picture
   context->thread_count = 1;
   frame->format = context->pix_fmt;
-  bool good = avcodec_open2(context.get(), codec, nullptr) >= 0 &&
-              av_frame_get_buffer(frame.get(), 0) >= 0;
+  bool good =
+      avcodec_open2(context.get(), codec, nullptr) >= 0 && av_frame_get_buffer(frame.get(), 0) >= 0;
   if (good) {
     for (int64_t row = 0; row < pixels.size(0); ++row) {
       std::memcpy(frame->data[0] + row * frame->linesize[0],
@@ -73,8 +74,10 @@ torch::Tensor clip_frames(const torch::Tensor& clip) {
 }
 
 torch::Tensor upscale(const torch::Tensor& frames, int64_t factor) {
-  TORCH_CHECK(factor >= 1 && frames.dim() >= 3, "upscale takes [..., H, W, 3] and a factor of 1 or "
-              "more, got ", frames.sizes(), " and ", factor);
+  TORCH_CHECK(factor >= 1 && frames.dim() >= 3,
+              "upscale takes [..., H, W, 3] and a factor of 1 or "
+              "more, got ",
+              frames.sizes(), " and ", factor);
   return frames.repeat_interleave(factor, -3).repeat_interleave(factor, -2);
 }
 
@@ -96,10 +99,10 @@ torch::Tensor frame_grid(const torch::Tensor& frames, int64_t columns, int64_t g
 torch::Tensor draw_mask(const torch::Tensor& frames, const Mask& mask, int64_t row,
                         const TokenGrid& grid) {
   check_frames(frames, 4, "draw_mask");
-  TORCH_CHECK(frames.size(0) % grid.t == 0 && frames.size(1) % grid.h == 0 &&
-                  frames.size(2) % grid.w == 0,
-              "frames ", frames.sizes(), " do not divide into a grid of ", grid.t, " x ", grid.h,
-              " x ", grid.w, " tokens");
+  TORCH_CHECK(
+      frames.size(0) % grid.t == 0 && frames.size(1) % grid.h == 0 && frames.size(2) % grid.w == 0,
+      "frames ", frames.sizes(), " do not divide into a grid of ", grid.t, " x ", grid.h, " x ",
+      grid.w, " tokens");
   // 0: neither, 1: context, 2: target.
   auto role = torch::zeros({grid.size()}, torch::kInt64);
   role.index_fill_(0, mask.context[row].cpu(), 1);
@@ -113,9 +116,8 @@ torch::Tensor draw_mask(const torch::Tensor& frames, const Mask& mask, int64_t r
              .repeat_interleave(frames.size(2) / grid.w, 2)
              .unsqueeze(-1);
   const auto shown = frames.cpu().to(torch::kFloat32);
-  const auto tint = torch::tensor({236.0f, 130.0f, 22.0f});
-  const auto target = 0.32 * shown + 0.68 * tint;
-  const auto hidden = 0.15 * shown + 40;
+  const auto target = 0.32 * shown + 0.68 * torch::tensor({236.0f, 130.0f, 22.0f});
+  const auto hidden = 0.15 * shown + 0.85 * torch::tensor({78.0f, 92.0f, 128.0f});
   return torch::where(role == 1, shown, torch::where(role == 2, target, hidden))
       .round()
       .clamp(0, 255)

@@ -3,6 +3,7 @@
 
 #include <jepa/grid.hpp>
 #include <jepa/model.hpp>
+
 #include <torch/types.h>
 
 #include <string>
@@ -27,8 +28,8 @@ torch::Tensor upscale(const torch::Tensor& frames, int64_t factor);
 torch::Tensor frame_grid(const torch::Tensor& frames, int64_t columns, int64_t gap = 2);
 
 /// What a mask shows of a clip: `frames` uint8 [T, H, W, 3] -> [T, H, W, 3], context as it is,
-/// target tinted orange, tokens that are neither dark. Row `row` of the mask's context is drawn
-/// with the union of its target sets. T, H and W are multiples of the grid's sides.
+/// target tinted orange, tokens that are neither blue-grey. Row `row` of the mask's context is
+/// drawn with the union of its target sets. T, H and W are multiples of the grid's sides.
 torch::Tensor draw_mask(const torch::Tensor& frames, const Mask& mask, int64_t row,
                         const TokenGrid& grid);
 

@@ -79,9 +79,9 @@ std::string legend(const std::vector<LegendEntry>& entries) {
   std::string out;
   double x = 0;
   for (const LegendEntry& entry : entries) {
-    out += line_between(x, 31, x + 14, 31, colour(entry.colour),
-                        entry.dashed ? " stroke-width=\"2\" stroke-dasharray=\"4 3\""
-                                     : " stroke-width=\"4\"");
+    out += line_between(
+        x, 31, x + 14, 31, colour(entry.colour),
+        entry.dashed ? " stroke-width=\"2\" stroke-dasharray=\"4 3\"" : " stroke-width=\"4\"");
     out += text_at(x + 19, 35, entry.name, "start", kMuted);
     x += 32 + 5.9 * static_cast<double>(entry.name.size());
   }
@@ -264,7 +264,8 @@ std::string line_plot(const LinePlot& plot) {
   }
   for (const Level& level : plot.levels) {
     out += line_between(x.from, y(level.y), x.to, y(level.y), colour(level.colour),
-                        " stroke-width=\"1.5\" stroke-dasharray=\"5 4\"") + "\n";
+                        " stroke-width=\"1.5\" stroke-dasharray=\"5 4\"") +
+           "\n";
   }
   return out + "</svg>\n";
 }

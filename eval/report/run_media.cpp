@@ -3,6 +3,7 @@
 #include <eval/report/image.hpp>
 #include <eval/report/run_media.hpp>
 #include <eval/report/video_writer.hpp>
+
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -40,11 +41,11 @@ std::vector<Picture> draw_masks_over_clip(const torch::Tensor& clips, const Toke
     const auto seen = draw_mask(frames, mask, 0, grid);
     const auto rows = torch::cat({frames.index_select(0, times), seen.index_select(0, times)});
     const auto picture = frame_grid(upscale(rows, factor), columns, 3);
-    pictures.push_back(
-        {.caption = name + ": context " + share_text(mask.context, grid, 1) + " tokens, target " +
-                    share_text(mask.target, grid, mask.targets_per_context()) + ".",
-         .png = encode_png(picture),
-         .width = static_cast<int>(picture.size(1))});
+    pictures.push_back({.caption = name + ": context " + share_text(mask.context, grid, 1) +
+                                   " tokens, target " +
+                                   share_text(mask.target, grid, mask.targets_per_context()) + ".",
+                        .png = encode_png(picture),
+                        .width = static_cast<int>(picture.size(1))});
   }
   return pictures;
 }
@@ -70,13 +71,12 @@ std::vector<Picture> draw_features(const torch::Tensor& clips, const torch::Tens
     for (int64_t t = 0; t < all.size(0); ++t) frames.push_back(frame_grid(all[t], columns, 8));
     const auto film = torch::stack(frames);
     const auto explained = pca.explained.sum().item<double>();
-    films.push_back(
-        {.caption = std::string(residual ? "Tokens less the mean of their position"
-                                         : "Tokens as they are") +
-                    "; the three components hold " + short_number(100 * explained, 2) +
-                    " % of the variance.",
-         .mp4 = encode_video(film, kFilmFps),
-         .width = static_cast<int>(film.size(2))});
+    films.push_back({.caption = std::string(residual ? "Tokens less the mean of their position"
+                                                     : "Tokens as they are") +
+                                "; the three components hold " + short_number(100 * explained, 2) +
+                                " % of the variance.",
+                     .mp4 = encode_video(film, kFilmFps),
+                     .width = static_cast<int>(film.size(2))});
   }
   return films;
 }

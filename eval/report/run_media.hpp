@@ -3,6 +3,7 @@
 
 #include <eval/report/run_report.hpp>
 #include <jepa/model.hpp>
+
 #include <torch/types.h>
 
 #include <string>

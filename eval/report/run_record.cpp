@@ -1,12 +1,13 @@
 #include <eval/report/run_record.hpp>
 #include <jepa/errors.hpp>
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 namespace jepa::eval::report {
@@ -78,9 +79,8 @@ void read_metrics(const std::string& path, RunRecord& run) {
                           ") is unfinished and was left out: the run was killed while writing it.");
       break;
     }
-    const std::string type = line.contains("type") && line["type"].is_string()
-                                 ? line["type"].get<std::string>()
-                                 : "";
+    const std::string type =
+        line.contains("type") && line["type"].is_string() ? line["type"].get<std::string>() : "";
     if (!started && type != "run") {
       throw DataError(where + ": expected the line of type \"run\" that opens a log, found " +
                       (type.empty() ? "no type" : "type \"" + type + "\""));
@@ -116,14 +116,16 @@ Interval read_interval(const Json& value, const std::string& where) {
 ProbeResult read_probe(const Json& entry, const std::string& where) {
   ProbeResult result;
   result.value = read_interval(entry, where);
-  for (auto [name, member] : {std::pair{"dataset", &result.dataset}, {"probe", &result.probe},
-                              {"label", &result.label}, {"metric", &result.metric}}) {
+  for (auto [name, member] : {std::pair{"dataset", &result.dataset},
+                              {"probe", &result.probe},
+                              {"label", &result.label},
+                              {"metric", &result.metric}}) {
     const Json text = entry.value(name, Json(""));
     if (!text.is_string()) throw DataError(where + ": expected a text '" + name + "'");
     *member = text.get<std::string>();
   }
-  for (auto [key, member] : {std::pair{"controls", &result.controls},
-                             {"differences", &result.differences}}) {
+  for (auto [key, member] :
+       {std::pair{"controls", &result.controls}, {"differences", &result.differences}}) {
     const Json controls = entry.value(key, Json::object());
     if (!controls.is_object()) throw DataError(where + ": expected an object '" + key + "'");
     for (const auto& [name, value] : controls.items()) {

@@ -24,7 +24,7 @@ struct ProbeResult {
   std::string label;   ///< what was asked: digit, direction, position, ...
   std::string metric;  ///< accuracy, r2, ...
   Interval value;
-  std::map<std::string, Interval> controls;  ///< random_init, raw_pixels, majority or mean
+  std::map<std::string, Interval> controls;     ///< random_init, raw_pixels, majority or mean
   std::map<std::string, Interval> differences;  ///< value less control, paired over units
 
   /// Whether it is clear of random-init: 1 above, -1 below, 0 neither or not known. The paired
@@ -44,10 +44,10 @@ struct Picture {
 /// Everything a run left behind.
 struct RunRecord {
   std::string folder;
-  std::string name;                           ///< last part of the folder's path
-  std::map<std::string, double> numbers;      ///< of the lines of type "run" and "end"
-  std::map<std::string, std::string> texts;   ///< of the same lines
-  std::map<std::string, Curve> curves;        ///< every number of the step lines, by name
+  std::string name;                          ///< last part of the folder's path
+  std::map<std::string, double> numbers;     ///< of the lines of type "run" and "end"
+  std::map<std::string, std::string> texts;  ///< of the same lines
+  std::map<std::string, Curve> curves;       ///< every number of the step lines, by name
   std::vector<std::pair<int64_t, std::string>> verdicts;  ///< step and sentence
   int64_t last_step = 0;
   std::vector<ProbeResult> probes;

@@ -19,19 +19,24 @@ struct PlotPlan {
 
 const std::vector<PlotPlan>& plot_plans() {
   static const std::vector<PlotPlan> plans = {
-      {"Loss", {"loss", "loss_*"},
+      {"Loss",
+       {"loss", "loss_*"},
        "Falls when the model learns and when it collapses: read it with the diagnostics."},
-      {"Where the token variance is", {"position_share", "clip_share", "rest_share"},
+      {"Where the token variance is",
+       {"position_share", "clip_share", "rest_share"},
        "Explained by a token's position alone, by its clip alone, and the rest, which is what a "
        "token should carry. Position filling the plot: position codes. Clip: clip codes.",
        true},
-      {"Rank of the tokens", {"rankme", "effective_rank", "content_rank"},
+      {"Rank of the tokens",
+       {"rankme", "effective_rank", "content_rank"},
        "Directions in use. Content: after taking away what position explains. Falling to a few: "
        "dimensional collapse."},
-      {"Spread of the tokens", {"std_median", "std_min", "cosine"},
+      {"Spread of the tokens",
+       {"std_median", "std_min", "cosine"},
        "Per-dimension standard deviation (median, smallest) and mean cosine of two tokens. "
        "Deviations at 0 or cosine at 1: all tokens are one point."},
-      {"Online probe", {"probe_*"},
+      {"Online probe",
+       {"probe_*"},
        "Ridge on held-out labelled clips while training: what the loss cannot say."},
       {"Gradient norm", {"grad_norm_*"}, ""},
       {"Learning rate", {"lr"}, ""},
@@ -150,10 +155,11 @@ std::string probe_table(const std::vector<ProbeResult>& results, bool with_datas
     table.rows.push_back(std::move(row));
   }
   return report::table(table) +
-         paragraph("Values on held-out units with 95 % intervals. Green: above random-init, the paired "
-                   "difference clear of zero (where there is none: the intervals apart); red: "
-                   "below.",
-                   Tone::kMuted);
+         paragraph(
+             "Values on held-out units with 95 % intervals. Green: above random-init, the paired "
+             "difference clear of zero (where there is none: the intervals apart); red: "
+             "below.",
+             Tone::kMuted);
 }
 
 std::string probe_plot(const std::vector<ProbeResult>& results) {
@@ -233,11 +239,15 @@ std::string facts_table(const RunRecord& run) {
 
 Tone tone_of(Outcome outcome) {
   switch (outcome) {
-    case Outcome::kLearned: return Tone::kGood;
-    case Outcome::kLearnedInPart: return Tone::kWarning;
-    case Outcome::kUnclear: return Tone::kMuted;
+    case Outcome::kLearned:
+      return Tone::kGood;
+    case Outcome::kLearnedInPart:
+      return Tone::kWarning;
+    case Outcome::kUnclear:
+      return Tone::kMuted;
     case Outcome::kDidNotLearn:
-    case Outcome::kCollapsed: return Tone::kBad;
+    case Outcome::kCollapsed:
+      return Tone::kBad;
   }
   return Tone::kPlain;
 }
@@ -253,10 +263,11 @@ std::string run_section(const RunReport& report) {
            figure(probe_plot(run.probes), "Whiskers: 95 % intervals.");
   }
   out += curves_section(run);
-  out += media_section("Masks over a clip",
-                       "Above the frames, below what the context encoder sees of them; what is to be "
-                       "predicted in orange, what is left out dark.",
-                       report.media.masks);
+  out +=
+      media_section("Masks over a clip",
+                    "Above the frames, below what the context encoder sees of them; what is to be "
+                    "predicted in orange, what is left out in blue-grey.",
+                    report.media.masks);
   out += media_section("Features: the first three principal components as colours",
                        "Each clip beside its tokens. One and the same pattern beside every clip: "
                        "tokens say where they stand. One colour a clip: they say which clip it is. "
@@ -328,8 +339,8 @@ Assessment assess(const RunRecord& run) {
                             ": " + verdict + ".");
   }
   if (const std::string last = shares_text(run, true); !last.empty()) {
-    out.sentences.push_back("Token variance by position / clip / rest: " + last + "; at the start " +
-                            shares_text(run, false) + ".");
+    out.sentences.push_back("Token variance by position / clip / rest: " + last +
+                            "; at the start " + shares_text(run, false) + ".");
   }
   return out;
 }

@@ -1,6 +1,7 @@
 #include <eval/report/video_writer.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+
 #include <torch/torch.h>
 
 extern "C" {
@@ -63,7 +64,7 @@ AVCodecContext* open_encoder(int height, int width, AVRational frame_rate) {
     context->framerate = frame_rate;
     context->time_base = av_inv_q(frame_rate);
     context->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    context->thread_count = 1;  // same bytes on every machine
+    context->thread_count = 1;                 // same bytes on every machine
     context->log_level_offset = AV_LOG_TRACE;  // say nothing; errors come back as codes
     // Near-lossless: the pictures are small and hard-edged.
     av_opt_set(context->priv_data, "crf", "16", 0);
@@ -135,9 +136,8 @@ VideoEncoder::VideoEncoder(int64_t height, int64_t width, double fps)
 
   check(avformat_alloc_output_context2(&s.format, nullptr, "mp4", nullptr), "make an MP4");
   constexpr int kBuffer = 1 << 16;
-  s.format->pb =
-      avio_alloc_context(static_cast<unsigned char*>(av_malloc(kBuffer)), kBuffer, 1, &s.file,
-                         nullptr, write_memory, seek_memory);
+  s.format->pb = avio_alloc_context(static_cast<unsigned char*>(av_malloc(kBuffer)), kBuffer, 1,
+                                    &s.file, nullptr, write_memory, seek_memory);
   s.stream = avformat_new_stream(s.format, nullptr);
   s.stream->time_base = s.codec->time_base;
   s.stream->avg_frame_rate = s.codec->framerate;
@@ -149,7 +149,8 @@ VideoEncoder::VideoEncoder(int64_t height, int64_t width, double fps)
                             nullptr);
   s.frame = av_frame_alloc();
   s.packet = av_packet_alloc();
-  TORCH_CHECK(s.scaler && s.frame && s.packet, "out of memory for a film of ", width, " x ", height);
+  TORCH_CHECK(s.scaler && s.frame && s.packet, "out of memory for a film of ", width, " x ",
+              height);
   s.frame->format = AV_PIX_FMT_YUV420P;
   s.frame->width = even_width;
   s.frame->height = even_height;

@@ -1,6 +1,7 @@
 // Encodes a clip with a randomly initialised ViT-tiny and prints the token grid.
 #include <encoders/vision_transformer.hpp>
 #include <jepa/version.hpp>
+
 #include <torch/torch.h>
 
 #include <iostream>

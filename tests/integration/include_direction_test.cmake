@@ -15,7 +15,7 @@ foreach(room jepa encoders predictors eval)
     message(FATAL_ERROR "no sources in ${SOURCE}/${room}")
   endif()
   foreach(file ${files})
-    # Paths are relative to the repository's root in either kind of bracket; "../" would escape that.
+    # Paths are relative to the repository's root in either bracket; "../" would escape that.
     file(STRINGS "${file}" includes REGEX "^[ \t]*#[ \t]*include[ \t]*[<\"]")
     foreach(include ${includes})
       string(REGEX REPLACE "^[ \t]*#[ \t]*include[ \t]*[<\"]([^>\"]*).*" "\\1" path "${include}")

@@ -24,7 +24,8 @@ foreach(header jepa/model.hpp encoders/registry.hpp predictors/registry.hpp
 endforeach()
 
 # Nothing installed may point back at the source or build tree.
-file(GLOB configs "${WORK}/prefix/lib*/cmake/jepa/*.cmake" "${WORK}/prefix/lib*/*/cmake/jepa/*.cmake")
+file(GLOB configs "${WORK}/prefix/lib*/cmake/jepa/*.cmake"
+     "${WORK}/prefix/lib*/*/cmake/jepa/*.cmake")
 foreach(config ${configs})
   file(READ "${config}" text)
   foreach(tree "${SOURCE}/jepa" "${SOURCE}/eval" "${BUILD}/")

@@ -1,6 +1,7 @@
 // Pages and plots: escaping, numbers, ticks, what a curve becomes.
 #include <eval/report/html.hpp>
 #include <eval/report/plot.hpp>
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -63,7 +64,8 @@ TEST(Plot, TicksAreRoundAndInside) {
 
 TEST(Plot, NonFiniteValuesBreakTheLine) {
   const double nan = std::nan("");
-  const std::string whole = line_plot({.title = "t", .series = {{"a", {1, 2, 3, 4}, {1, 2, 3, 4}}}});
+  const std::string whole =
+      line_plot({.title = "t", .series = {{"a", {1, 2, 3, 4}, {1, 2, 3, 4}}}});
   const std::string broken =
       line_plot({.title = "t", .series = {{"a", {1, 2, 3, 4, 5}, {1, 2, nan, 3, 4}}}});
   EXPECT_EQ(count(whole, "<circle"), 4u);
@@ -79,8 +81,7 @@ TEST(Plot, NonFiniteValuesBreakTheLine) {
 
 TEST(Plot, NothingAndConstantsAreDrawable) {
   for (const std::string& svg :
-       {line_plot({.title = "empty"}),
-        line_plot({.title = "one", .series = {{"a", {5}, {0.25}}}}),
+       {line_plot({.title = "empty"}), line_plot({.title = "one", .series = {{"a", {5}, {0.25}}}}),
         line_plot({.title = "no", .series = {{"a", {1, 2}, {std::nan(""), std::nan("")}}}}),
         interval_plot({.title = "empty", .groups = {}})}) {
     EXPECT_EQ(svg.find("nan"), std::string::npos) << svg;
@@ -99,16 +100,17 @@ TEST(Plot, LongCurvesAreThinnedWithTheirExtremesKept) {
   EXPECT_LT(svg.size(), 20000u);
   EXPECT_EQ(count(svg, "<polygon"), 1u);
   // The peak reaches the top of the drawing: range 0..9 and 5 % more.
-  const std::string fan = svg.substr(svg.find("<polygon"), svg.find("opacity") - svg.find("<polygon"));
+  const std::string fan =
+      svg.substr(svg.find("<polygon"), svg.find("opacity") - svg.find("<polygon"));
   EXPECT_NE(fan.find(",54.5 "), std::string::npos);
 }
 
 TEST(Plot, IntervalsHaveABarEachAndWhiskersWhereKnown) {
-  const std::string svg = interval_plot(
-      {.title = "probes",
-       .groups = {"trained", "random-init"},
-       .rows = {{"digit", {{0, {0.5, 0.45, 0.55}}, {1, {0.36, 0.36, 0.36}}}},
-                {"direction", {{0, {0.6, 0.5, 0.7}}}}}});
+  const std::string svg =
+      interval_plot({.title = "probes",
+                     .groups = {"trained", "random-init"},
+                     .rows = {{"digit", {{0, {0.5, 0.45, 0.55}}, {1, {0.36, 0.36, 0.36}}}},
+                              {"direction", {{0, {0.6, 0.5, 0.7}}}}}});
   EXPECT_EQ(count(svg, "<rect"), 3u);
   EXPECT_EQ(count(svg, "stroke-width=\"1.6\""), 2u);
   EXPECT_NE(svg.find("trained: 0.500 [0.450, 0.550]"), std::string::npos);

@@ -1,12 +1,13 @@
 // Reading a run folder back, and what the report says about it.
 #include <eval/report/run_report.hpp>
-#include <gtest/gtest.h>
 #include <jepa/errors.hpp>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 namespace jepa::eval::report {
 namespace {
@@ -59,11 +60,17 @@ Json step(int64_t number, double loss) {
 /// A probe result with random-init as its control.
 Json probe(const std::string& label, double low, double value, double high, double random_low,
            double random_high) {
-  return {{"dataset", "digits"}, {"probe", "linear"}, {"label", label}, {"metric", "accuracy"},
-          {"value", value}, {"low", low}, {"high", high},
+  return {{"dataset", "digits"},
+          {"probe", "linear"},
+          {"label", label},
+          {"metric", "accuracy"},
+          {"value", value},
+          {"low", low},
+          {"high", high},
           {"controls",
            {{"random_init",
-             {{"value", (random_low + random_high) / 2}, {"low", random_low},
+             {{"value", (random_low + random_high) / 2},
+              {"low", random_low},
               {"high", random_high}}}}}};
 }
 
@@ -218,8 +225,12 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
   for (int64_t i = 1; i <= 1000; ++i) {
     Json line = step(i, 1.0 / static_cast<double>(i));
     if (i % 100 == 0) {
-      line.update({{"position_share", 0.6}, {"clip_share", 0.1}, {"rest_share", 0.3},
-                   {"probe_digit", 0.4}, {"odd_number", 3}, {"verdict", "healthy: x < y"}});
+      line.update({{"position_share", 0.6},
+                   {"clip_share", 0.1},
+                   {"rest_share", 0.3},
+                   {"probe_digit", 0.4},
+                   {"odd_number", 3},
+                   {"verdict", "healthy: x < y"}});
     }
     fake.line(line);
   }
@@ -232,10 +243,10 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
 
   const std::string html = report_html("A <run>", {report});
   for (const char* part :
-       {"A &lt;run&gt;", "Learned: clear above random-init on 1 of 1 probes",
-        "a &lt;fast&gt; one", "path = &lt;b&gt;&quot;quoted&quot;&lt;/b&gt;", "mask 1 &amp; more",
-        "healthy: x &lt; y", "Where the token variance is", "Online probe", "odd number",
-        "view_1", "[0.500, 0.600]", "data:video/mp4;base64,eQ==", "60 / 10 / 30 %"}) {
+       {"A &lt;run&gt;", "Learned: clear above random-init on 1 of 1 probes", "a &lt;fast&gt; one",
+        "path = &lt;b&gt;&quot;quoted&quot;&lt;/b&gt;", "mask 1 &amp; more", "healthy: x &lt; y",
+        "Where the token variance is", "Online probe", "odd number", "view_1", "[0.500, 0.600]",
+        "data:video/mp4;base64,eQ==", "60 / 10 / 30 %"}) {
     EXPECT_NE(html.find(part), std::string::npos) << part;
   }
   EXPECT_EQ(html.find("<b>\"quoted\""), std::string::npos);
