@@ -9,6 +9,8 @@ void EncoderOptions::describe(OptionVisitor& visit) {
   for (const auto& row : vision_transformer_presets()) presets.emplace_back(row.name);
   visit("preset", preset, {.help = "published shape", .choices = presets});
   vit.describe(visit);
+  visit("pixel_mean", pixels.mean, {.help = "taken off pixels 0..255, one value or one a channel"});
+  visit("pixel_std", pixels.std, {.help = "what they are then divided by"});
 }
 
 Encoder make_encoder(const EncoderOptions& options) {

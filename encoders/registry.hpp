@@ -12,6 +12,7 @@ struct EncoderOptions {
   std::string type = "vision_transformer";
   std::string preset = "vit_tiny";  ///< `vit_tiny` ... `vit_gigantic_xformers`, or `custom`
   VisionTransformerOptions vit = {};
+  PixelStatistics pixels = {};      ///< of the clips it takes
 
   void describe(OptionVisitor& visit);
 };

@@ -90,18 +90,6 @@ torch::Tensor read_clip_tensor(const std::string& argument, const std::string& l
   return layout == "btchw" ? clip.transpose(1, 2) : clip;
 }
 
-/// How pixels 0..255 become what the encoder was trained on: (x - mean) / deviation by channel.
-struct Normalisation {
-  torch::Tensor mean, deviation;  // [C, 1, 1, 1]
-};
-
-Normalisation normalisation_of(const encoders::LoadedEncoder& loaded) {
-  if (!loaded.family) return {torch::full({1}, 127.5), torch::full({1}, 127.5)};
-  // All published families: ImageNet's.
-  return {torch::tensor({0.485F, 0.456F, 0.406F}).mul(255).view({3, 1, 1, 1}),
-          torch::tensor({0.229F, 0.224F, 0.225F}).mul(255).view({3, 1, 1, 1})};
-}
-
 /// Clips of the videos, uint8 [B, C, T, H, W], cut as the encoder was trained.
 torch::Tensor read_videos(const EmbedOptions& options, const WeightFile& file,
                           const encoders::LoadedEncoder& loaded) {
@@ -126,7 +114,7 @@ torch::Tensor read_videos(const EmbedOptions& options, const WeightFile& file,
                          !options.video.ends_with(".h5") && !options.video.ends_with(".txt") &&
                          !options.video.ends_with(".csv") && !options.video.ends_with(".hdf5");
   if (one_video && options.clips == 0) {
-    const VideoInfo info = VideoReader(options.video, 0, true).info();
+    const VideoInfo info = VideoReader(options.video, {}, true).info();
     const double step =
         clip.fps > 0 && info.fps > 0 ? info.fps / clip.fps : static_cast<double>(clip.frame_step);
     const auto fits = static_cast<int64_t>(static_cast<double>(info.frames) /
@@ -149,7 +137,7 @@ torch::Tensor read_videos(const EmbedOptions& options, const WeightFile& file,
 
 /// Tokens [B, N, D] on the CPU, `batch` clips at a time.
 torch::Tensor encode(encoders::LoadedEncoder& loaded, const torch::Tensor& clips,
-                     const Normalisation& bytes, int64_t batch, torch::Device device,
+                     const PixelStatistics& pixels, int64_t batch, torch::Device device,
                      torch::ScalarType precision) {
   const torch::InferenceMode guard;
   const auto& vit = loaded.options.vit;
@@ -158,7 +146,7 @@ torch::Tensor encode(encoders::LoadedEncoder& loaded, const torch::Tensor& clips
   for (int64_t first = 0; first < clips.size(0); first += batch) {
     torch::Tensor clip = clips.slice(0, first, first + batch).to(device);
     if (clip.scalar_type() == torch::kUInt8) {
-      clip = (clip.to(torch::kFloat) - bytes.mean.to(device)) / bytes.deviation.to(device);
+      clip = pixels.normalise(clip, device);
     }
     clip = clip.to(torch::kFloat).contiguous();
     // A video encoder sees an image as a still of one tubelet; V-JEPA 2.1 has patches for images.
@@ -207,21 +195,20 @@ void run(examples::Program& program, EmbedOptions& options) {
   if (!options.clip.empty()) clips = read_clip_tensor(options.clip, options.layout);
   const auto start = std::chrono::steady_clock::now();
   const WeightFile file = WeightFile::open(options.weights);
-  auto loaded = encoders::load_encoder(file, options.load,
-                                       clips.defined() ? clips.sizes() : at::IntArrayRef());
+  auto loaded = encoders::load_encoder(file, options.load);
   loaded.encoder->to(program.device);
   const double load_seconds = seconds_since(start);
   std::cout << loaded.summary << "\n";
 
-  Normalisation bytes{torch::full({1}, 127.5), torch::full({1}, 127.5)};
+  PixelStatistics pixels;  // bytes in a tensor file: x / 127.5 - 1
   if (!clips.defined()) {
     clips = read_videos(options, file, loaded);
-    bytes = normalisation_of(loaded);
+    pixels = loaded.options.pixels;
   }
   // Exact unless asked otherwise: `auto` would round to bfloat16 where that is fast.
   const bool exact = program.common.precision == "auto";
   const auto encode_start = std::chrono::steady_clock::now();
-  const torch::Tensor tokens = encode(loaded, clips, bytes, options.batch, program.device,
+  const torch::Tensor tokens = encode(loaded, clips, pixels, options.batch, program.device,
                                       exact ? torch::kFloat32 : program.precision);
   const double encode_seconds = seconds_since(encode_start);
   std::cout << "tokens " << tokens.sizes() << ", loaded in " << load_seconds << " s, encoded in "

@@ -1,5 +1,6 @@
 // Pretrains a JEPA on clips: masked latent prediction against a moving-average target encoder.
 #include <encoders/registry.hpp>
+#include <eval/probes/online.hpp>
 #include <examples/program.hpp>
 #include <jepa/data/clip_source.hpp>
 #include <jepa/data/loader.hpp>
@@ -29,6 +30,9 @@ struct PretrainOptions {
   std::string run = "runs/pretrain";
   std::string data;
   double fit_minutes = 0;
+  std::string probe_train;
+  std::string probe_test;
+  eval::probes::OnlineProbeOptions probe;
   ClipOptions clip;
   LoaderOptions loader;
   encoders::EncoderOptions encoder;
@@ -78,6 +82,12 @@ std::vector<OptionSection> PretrainOptions::sections() {
   sections.push_back({"regulariser", "on the context encoder's tokens",
                       [this](OptionVisitor& visit) { objective.regulariser.describe(visit); }});
   sections.push_back({"training", "", [this](OptionVisitor& visit) { training.describe(visit); }});
+  sections.push_back({"probe", "online probe on labelled clips, every training.probe_every steps",
+                      [this](OptionVisitor& visit) {
+                        visit("train", probe_train, {.help = "clip store it is fitted on"});
+                        visit("test", probe_test, {.help = "held-out clip store it is scored on"});
+                        probe.describe(visit);
+                      }});
   sections.push_back({"collapse", "when the diagnostics are a bad sign",
                       [this](OptionVisitor& visit) { training.collapse.describe(visit); }});
   return sections;
@@ -103,6 +113,21 @@ void take_sizes_from_data(PretrainOptions& options, const ClipSource& source,
   set("width", vit.width, augmentation.out_width(cropped));
 }
 
+/// The online probe that the options ask for; empty: none.
+std::function<StepMetrics(Encoder&)> make_probe(const PretrainOptions& options) {
+  if (options.probe_train.empty() || options.probe_test.empty() || options.probe.labels.empty()) {
+    return {};
+  }
+  LoaderOptions loader = options.loader;
+  if (loader.augment.crop != "none") loader.augment.crop = "centre";
+  loader.augment.flip = 0;
+  auto probe = std::make_shared<eval::probes::OnlineProbe>(
+      open_clip_source(options.probe_train, options.clip),
+      open_clip_source(options.probe_test, options.clip), options.probe, loader,
+      eval::probes::FeatureOptions{.pixels = options.encoder.pixels});
+  return [probe](Encoder& encoder) { return (*probe)(encoder); };
+}
+
 Trainer make_trainer(const PretrainOptions& options, const examples::Program& program) {
   const uint64_t seed = static_cast<uint64_t>(program.common.seed);
   Encoder encoder = encoders::make_encoder(options.encoder);
@@ -120,6 +145,7 @@ Trainer make_trainer(const PretrainOptions& options, const examples::Program& pr
   return Trainer(encoder, target, predictor,
                  {.optimisation = options.optimisation,
                   .objective = options.objective,
+                  .pixels = options.encoder.pixels,
                   .device = program.device,
                   .precision = program.precision,
                   .seed = seed});
@@ -220,11 +246,22 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   examples::ProgressBar bar("training");
   PretrainingHooks hooks;
   hooks.stop = examples::stop_requested;
+  hooks.probe = make_probe(options);
   hooks.on_step = [&](int64_t step, const StepMetrics& metrics) {
     char text[96];
     std::snprintf(text, sizeof text, "loss %.4f  %.1f clips/s", metrics.at("loss"),
                   static_cast<double>(options.loader.batch) / metrics.at("seconds"));
     bar.update(step, options.training.steps, text);
+    if (metrics.contains("probe_score")) {
+      bar.finish();
+      std::string scores = "step " + std::to_string(step) + ": online probe";
+      for (const auto& [name, value] : metrics) {
+        if (!name.starts_with("probe_") || name == "probe_score") continue;
+        std::snprintf(text, sizeof text, "  %s %.3f", name.c_str() + 6, value);
+        scores += text;
+      }
+      std::fprintf(stderr, "%s\n", scores.c_str());
+    }
   };
   hooks.on_verdict = [&](int64_t step, const Verdict& verdict) {
     bar.finish();

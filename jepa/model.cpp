@@ -1,8 +1,34 @@
+#include <jepa/errors.hpp>
 #include <jepa/model.hpp>
 
 #include <torch/torch.h>
 
 namespace jepa {
+
+PixelStatistics PixelStatistics::imagenet() {
+  return {{0.485 * 255, 0.456 * 255, 0.406 * 255}, {0.229 * 255, 0.224 * 255, 0.225 * 255}};
+}
+
+torch::Tensor PixelStatistics::normalise(const torch::Tensor& clips, torch::Device device) const {
+  TORCH_CHECK(clips.dim() == 5, "clips: expected [B, C, T, H, W], got ", clips.sizes());
+  const auto fits = [&](const std::vector<double>& values) {
+    return values.size() == 1 || static_cast<int64_t>(values.size()) == clips.size(1);
+  };
+  if (!fits(mean) || !fits(std)) {
+    throw ConfigError(c10::str("pixel_mean, pixel_std: expected 1 or ", clips.size(1),
+                               " values, found ", mean.size(), " and ", std.size()));
+  }
+  const auto row = [&](const std::vector<double>& values) {
+    return torch::tensor(values, torch::kFloat64).view({1, -1, 1, 1, 1});
+  };
+  // x * (1 / std) - mean / std, written into one buffer.
+  const torch::Tensor scale = row(std).reciprocal();
+  const torch::Tensor shift = row(mean) * scale;
+  const auto type = torch::TensorOptions().dtype(torch::kFloat32).device(device);
+  return clips.to(device).to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true)
+      .mul_(scale.to(type))
+      .sub_(shift.to(type));
+}
 
 torch::Tensor gather_tokens(const torch::Tensor& tokens, const torch::Tensor& ids) {
   TORCH_CHECK(tokens.dim() == 3 && ids.dim() == 2, "gather_tokens: tokens [B, N, D] and ids ",

@@ -10,6 +10,19 @@
 
 namespace jepa {
 
+/// How pixels 0..255 become what an encoder takes: (x - mean) / std, one value for all channels or
+/// one a channel. Part of a model: it reads no other pixels than those it was trained on.
+struct PixelStatistics {
+  std::vector<double> mean = {127.5};
+  std::vector<double> std = {127.5};
+
+  /// ImageNet's, as all published families use.
+  static PixelStatistics imagenet();
+  /// Clips [B, C, T, H, W], uint8 or float 0..255 -> float, on `device`.
+  /// @throws ConfigError where the number of values is neither 1 nor C
+  torch::Tensor normalise(const torch::Tensor& clips, torch::Device device = torch::kCPU) const;
+};
+
 /// Which tokens are shown and which are to be predicted.
 struct Mask {
   torch::Tensor context;  ///< int64 [B, Kc], kept token ids

@@ -65,14 +65,6 @@ Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
   for (auto& p : target_encoder_->parameters()) p.set_requires_grad(false);
 }
 
-torch::Tensor Trainer::prepare(const torch::Tensor& clips) const {
-  TORCH_CHECK(clips.dim() == 5, "clips: expected [B, C, T, H, W], got ", clips.sizes());
-  const double scale = 1.0 / options_.pixel_std;
-  return clips.to(options_.device, torch::kFloat32)
-      .mul_(scale)
-      .sub_(options_.pixel_mean * scale);
-}
-
 StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& masks,
                           StepTrace* trace) {
   TORCH_CHECK(!masks.empty(), "a training step needs at least one mask");
@@ -116,7 +108,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
 
 void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector<Mask>& masks,
                                    double share, StepMetrics& metrics, StepTrace* trace) {
-  const torch::Tensor clip = prepare(clips);  // [B, C, T, H, W]
+  const torch::Tensor clip = options_.pixels.normalise(clips, options_.device);  // [B, C, T, H, W]
   const TokenGrid grid = encoder_->grid(clip.sizes());
   torch::Tensor targets;  // [B, N, D]
   {

@@ -31,8 +31,7 @@ struct ObjectiveOptions {
 struct TrainerOptions {
   OptimisationOptions optimisation = {};
   ObjectiveOptions objective = {};
-  double pixel_mean = 127.5;  ///< clips are (x - mean) / std, x in 0..255
-  double pixel_std = 127.5;
+  PixelStatistics pixels = {};
   torch::Device device = torch::kCPU;
   torch::ScalarType precision = torch::kFloat32;
   uint64_t seed = 0;
@@ -61,9 +60,6 @@ class Trainer {
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched.
   StepMetrics step(const torch::Tensor& clips, const std::vector<Mask>& masks,
                    StepTrace* trace = nullptr);
-
-  /// Clips as the encoder takes them: float, on the device, normalised.
-  torch::Tensor prepare(const torch::Tensor& clips) const;
 
   int64_t steps_done() const { return step_; }
   Encoder& encoder() { return encoder_; }

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# The main job, end to end, on two cores: pretrain a small V-JEPA on moving real digits and one on
+# real footage, probe both beside their controls, write the report. Run it as `./dev demo`.
+#
+#   JEPA_DEMO_RUN=DIR    where everything goes (default runs/demo)
+#   JEPA_DEMO_MINUTES=M  training time for digits; footage gets 3/5 of it (default 5)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+programs=$PWD/build/release/examples
+run=${JEPA_DEMO_RUN:-runs/demo}
+minutes=${JEPA_DEMO_MINUTES:-5}
+start=$SECONDS
+
+say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - start)); }
+
+rm -rf "$run"
+mkdir -p "$run/data"
+
+say "moving digits: 20,000 clips to train on, 3,000 + 1,000 + 2,000 to probe"
+digits() { "$programs/make_data" --kind digits --split "$1" --clips "$2" --seed "$3" --out "$run/data/$4.h5"; }
+digits train 20000 1 digits
+digits train 3000 2 digits_train
+digits validation 1000 3 digits_validation
+digits test 2000 4 digits_test
+
+say "pretraining on digits, about $minutes minutes"
+"$programs/pretrain" --config examples/configs/moving_digits.ini --run "$run/digits" \
+  --data "$run/data/digits.h5" --fit_minutes "$minutes" \
+  --probe.train "$run/data/digits_train.h5" --probe.test "$run/data/digits_validation.h5" \
+  --json "$run/digits.json"
+
+say "probing: which digit, which direction, where"
+probe() { # probe DATASET LABELS UNIT
+  "$programs/probe" --weights "$run/$1" --dataset "$1" --labels "$2" --unit "$3" \
+    --train "$run/data/$1_train.h5" --validation "$run/data/$1_validation.h5" \
+    --test "$run/data/$1_test.h5" --kind linear,knn,attentive --attentive.epochs 3 \
+    --json "$run/$1/probes.json"
+}
+probe digits digit,direction,position instance
+runs=$run/digits
+
+say "real footage: seven videos, fetched once"
+if examples/fetch_footage.sh .deps/footage; then
+  footage() {
+    "$programs/make_data" --kind footage --data .deps/footage --split "$1" --clips "$2" --seed "$3" \
+      --out "$run/data/footage_$1.h5"
+  }
+  footage train 3000 2
+  footage validation 1000 3
+  footage test 1500 4
+  say "pretraining on footage, straight from the video files"
+  "$programs/pretrain" --config examples/configs/footage.ini --run "$run/footage" \
+    --fit_minutes "$(awk "BEGIN { print 0.6 * $minutes }")" \
+    --probe.train "$run/data/footage_train.h5" --probe.test "$run/data/footage_validation.h5" \
+    --json "$run/footage.json"
+  say "probing: playback speed, drift of the crop, arrow of time, source"
+  probe footage speed,drift,arrow,source segment
+  runs=$runs,$run/footage
+else
+  say "the footage cannot be fetched (no network?): left out"
+fi
+
+say "report"
+"$programs/report" --run "$runs" --title "jepa demo" --out "$run/report.html" \
+  --summary "$run/summary.json"
+say "done: open $PWD/$run/report.html"

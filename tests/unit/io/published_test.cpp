@@ -1,0 +1,175 @@
+#include "temporary_folder.hpp"
+
+#include <encoders/published.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/name_map.hpp>
+#include <jepa/io/published.hpp>
+#include <jepa/io/weights.hpp>
+#include <predictors/published.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+namespace jepa {
+namespace {
+
+const std::string kFixtures = JEPA_TEST_FIXTURES;
+
+TensorMap fixture(const std::string& name) {
+  return read_safetensors(kFixtures + "/" + name + ".safetensors").tensors;
+}
+
+double difference(const torch::Tensor& a, const torch::Tensor& b) {
+  EXPECT_EQ(a.sizes(), b.sizes());
+  return (a - b).abs().max().item<double>();
+}
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+TEST(Published, PyTorchCheckpointsReproduceTheirTokens) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& [name, expected, family] :
+       {std::tuple{"vjepa1_checkpoint.pth.tar", "vjepa1_checkpoint_expected", ModelFamily::vjepa},
+        std::tuple{"vjepa2_checkpoint.pt", "vjepa2_checkpoint_expected", ModelFamily::vjepa2}}) {
+    const TensorMap data = fixture(expected);
+    const auto clip = data.at("in/clip");
+    const WeightFile file = WeightFile::open(kFixtures + "/" + name);
+    auto loaded = encoders::load_encoder(file, {.heads = 3});
+    EXPECT_EQ(loaded.family, family);
+    EXPECT_EQ(loaded.module, "target_encoder");
+    EXPECT_LT(difference(loaded.encoder->forward(clip), data.at("out/tokens")), 2e-5) << name;
+  }
+}
+
+TEST(Published, HuggingFaceModelReproducesTokensAndPredictions) {
+  const torch::NoGradGuard no_grad;
+  const TensorMap data = fixture("hf_vjepa2_expected");
+  const auto clip = data.at("in/clip").transpose(1, 2).contiguous();
+  const WeightFile file = WeightFile::open(kFixtures + "/hf_vjepa2");
+  auto loaded = encoders::load_encoder(file);
+  EXPECT_EQ(loaded.module, "encoder");
+  EXPECT_EQ(loaded.options.vit.heads, 3);
+  EXPECT_EQ(loaded.options.vit.height, 32);
+  const auto tokens = loaded.encoder->forward(clip);
+  EXPECT_LT(difference(tokens, data.at("out/tokens")), 2e-5);
+
+  const TokenGrid grid = loaded.encoder->grid(clip.sizes());
+  auto predictor = predictors::load_predictor(file, loaded.family, 0, 3, grid).predictor;
+  const auto all = torch::arange(grid.size()).expand({clip.size(0), grid.size()}).contiguous();
+  const Prediction prediction = predictor->forward(tokens, {all, all}, grid, 0);
+  EXPECT_LT(difference(prediction.target, data.at("out/predicted")), 2e-5);
+}
+
+TEST(Published, WeightsAreTakenNotCopied) {
+  const WeightFile file = WeightFile::open(kFixtures + "/vjepa2_checkpoint.pt");
+  const auto loaded = encoders::load_encoder(file, {.heads = 3});
+  const auto parameters = loaded.encoder->named_parameters();
+  EXPECT_EQ(parameters["blocks.0.attn.qkv.weight"].data_ptr(),
+            file.stored("target_encoder").at("blocks.0.attn.qkv.weight").data_ptr());
+}
+
+TEST(Published, UnknownWidthsNeedHeads) {
+  const WeightFile file = WeightFile::open(kFixtures + "/vjepa2_checkpoint.pt");
+  EXPECT_SAYS(message_of<ConfigError>([&] { encoders::load_encoder(file); }), "--encoder.heads");
+  EXPECT_SAYS(message_of<ConfigError>([&] { encoders::load_encoder(file, {.heads = 5}); }),
+              "does not divide over 5 heads");
+  EXPECT_EQ(published_heads(1024), 16);
+  EXPECT_EQ(published_heads(1408), 22);
+  EXPECT_EQ(published_heads(1664), 26);
+  EXPECT_EQ(published_heads(48), 0);
+}
+
+// A small encoder state dict: 2D or 3D patches, with what the families are told apart by.
+TensorMap small_model(bool flat, const std::vector<std::string>& extra) {
+  TensorMap tensors = {{"encoder/module.backbone.patch_embed.proj.weight",
+                        flat ? torch::zeros({8, 3, 4, 4}) : torch::zeros({8, 3, 2, 4, 4})}};
+  for (const std::string& key : extra) tensors[key] = torch::zeros({1, 16, 8});
+  return tensors;
+}
+
+TEST(Published, FamiliesAreToldApart) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("x.safetensors");
+  const std::string table = "encoder/module.backbone.pos_embed";
+  const std::string token = "predictor/module.backbone.mask_tokens.";
+  const auto family = [&](bool flat, const std::vector<std::string>& extra) {
+    write_safetensors(path, small_model(flat, extra));
+    return detect_family(WeightFile::open(path), "encoder");
+  };
+  EXPECT_EQ(family(true, {table, "predictor/mask_token"}), ModelFamily::ijepa);
+  EXPECT_EQ(family(false, {table, token + "0", token + "1"}), ModelFamily::vjepa);
+  EXPECT_EQ(family(false, {table}), ModelFamily::vjepa);
+  EXPECT_EQ(family(false, {table, token + "0", token + "1", token + "2"}), ModelFamily::vjepa2);
+  EXPECT_EQ(family(false, {token + "0"}), ModelFamily::vjepa2);
+  EXPECT_EQ(family(false, {"predictor/module.action_encoder.weight"}), ModelFamily::vjepa2_ac);
+  EXPECT_EQ(family(false, {"encoder/norms_block.0.weight"}), ModelFamily::vjepa21);
+  EXPECT_EQ(parse_model_family("vjepa21"), ModelFamily::vjepa21);
+  EXPECT_SAYS(message_of<ConfigError>([] { parse_model_family("vjepa3"); }), "ijepa, vjepa");
+}
+
+TEST(Published, WhatDoesNotFitIsNamed) {
+  torch::nn::Linear linear(2, 3);
+  const auto error = [&](const TensorMap& weights) {
+    return message_of<CheckpointError>([&] { load_into(*linear, weights, "file.pt"); });
+  };
+  const auto weight = torch::ones({3, 2}), bias = torch::ones({3});
+  EXPECT_EQ(error({{"weight", weight}, {"bias", bias}}), "");
+  EXPECT_TRUE(linear->weight.equal(weight));
+  EXPECT_EQ(error({{"weight", weight.to(torch::kHalf)}, {"bias", bias}}), "");
+  EXPECT_EQ(linear->weight.scalar_type(), torch::kFloat);
+  EXPECT_SAYS(error({{"weight", weight}}), "file.pt: 'bias' is missing");
+  EXPECT_SAYS(error({{"weight", weight.t()}, {"bias", bias}}), "'weight' has shape [2, 3]");
+  EXPECT_SAYS(error({{"weight", weight}, {"bias", bias}, {"x", bias}}), "'x' of shape [3] belongs");
+}
+
+TEST(Published, HuggingFaceNamesGoThereAndBack) {
+  const WeightFile file = WeightFile::open(kFixtures + "/hf_vjepa2");
+  for (const std::string module : {"encoder", "predictor", "probe"}) {
+    const TensorMap& stored = file.stored(module);
+    const TensorMap back = to_hugging_face(module, file.weights(module));
+    ASSERT_EQ(back.size(), stored.size()) << module;
+    for (const auto& [key, tensor] : stored) EXPECT_TRUE(back.at(key).equal(tensor)) << key;
+  }
+  const TensorMap partial = {{"layer.0.attention.query.weight", torch::ones({4, 4})}};
+  EXPECT_SAYS(message_of<CheckpointError>([&] { from_hugging_face("encoder", partial, "m"); }),
+              "'blocks.0.attn.qkv.weight' are incomplete");
+  const TensorMap unknown = {{"layer.0.attention.sink.weight", torch::ones({4, 4})}};
+  EXPECT_SAYS(message_of<CheckpointError>([&] { from_hugging_face("encoder", unknown, "m"); }),
+              "'layer.0.attention.sink.weight'");
+  EXPECT_EQ(strip_wrappers("module.backbone.norm.weight"), "norm.weight");
+}
+
+TEST(Published, RunsAndCheckpointFoldersOpen) {
+  const TemporaryFolder folder;
+  encoders::EncoderOptions options{.preset = "custom"};
+  options.vit.dim = 24;
+  options.vit.depth = 1;
+  options.vit.heads = 2;
+  options.vit.frames = 4;
+  options.vit.height = options.vit.width = 8;
+  options.vit.patch = 4;
+  auto encoder = encoders::make_encoder(options);
+  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(7));
+  const std::string checkpoint = folder.file("checkpoints/step-00000003");
+  std::filesystem::create_directories(checkpoint);
+  write_safetensors(checkpoint + "/encoder.safetensors", state_dict(*encoder));
+  write_bytes(checkpoint + "/config.ini",
+              dump_ini({{"encoder", "", [&](OptionVisitor& visit) { options.describe(visit); }}}));
+  write_bytes(folder.file("checkpoints/latest"), "step-00000003\n");
+  const torch::NoGradGuard no_grad;
+  const auto clip = torch::rand({2, 3, 4, 8, 8});
+  for (const std::string& path :
+       {folder.file(""), checkpoint, checkpoint + "/encoder.safetensors"}) {
+    auto loaded = encoders::load_encoder(WeightFile::open(path));
+    EXPECT_FALSE(loaded.family.has_value());
+    EXPECT_TRUE(loaded.encoder->forward(clip).equal(encoder->forward(clip))) << path;
+  }
+  std::filesystem::create_directory(folder.file("nothing"));
+  EXPECT_SAYS(message_of<CheckpointError>([&] { WeightFile::open(folder.file("nothing")); }),
+              "no model.safetensors");
+  EXPECT_SAYS(message_of<CheckpointError>([&] { WeightFile::open(folder.file("absent")); }),
+              "absent");
+}
+
+}  // namespace
+}  // namespace jepa
