@@ -134,8 +134,9 @@ Verdict judge(const CollapseReport& report, const CollapseReport& initial,
   const auto rest = [&](const CollapseReport& r) {
     return content(r) > 0 ? r.rest_share / content(r) : 0;
   };
-  const double dimensional = std::min(ratio(report.content_rank, initial.content_rank),
-                                      ratio(report.std_median, initial.std_median));
+  const double dimensional = std::min({ratio(report.rankme, initial.rankme),
+                                       ratio(report.content_rank, initial.content_rank),
+                                       ratio(report.std_median, initial.std_median)});
   struct Measure {
     CollapseState state;
     double kept;  ///< relative to initialisation
@@ -143,10 +144,12 @@ Verdict judge(const CollapseReport& report, const CollapseReport& initial,
     std::string numbers;
   };
   const std::vector<Measure> measures = {
-      {CollapseState::dimensional, dimensional, "collapsing onto few directions",
-       "content rank " + decimal(report.content_rank) + " (at the start " +
+      {CollapseState::dimensional, dimensional, "becoming all alike",
+       "RankMe " + decimal(report.rankme) + " (at the start " + decimal(initial.rankme) +
+           "), content rank " + decimal(report.content_rank) + " (" +
            decimal(initial.content_rank) + "), median deviation " + decimal(report.std_median) +
-           " (" + decimal(initial.std_median) + ")"},
+           " (" + decimal(initial.std_median) + "), mean cosine " + decimal(report.cosine) + " (" +
+           decimal(initial.cosine) + ")"},
       {CollapseState::position_codes, ratio(content(report), content(initial)),
        "becoming position codes",
        percent(report.position_share) + " of the token variance is position alone (at the start " +

@@ -71,8 +71,10 @@ struct Verdict {
 /// Judges `report` against `initial`, the report of the same model when it was initialised.
 ///
 /// Position codes: content (clip + rest) holds a smaller share of the variance than it did. Clip
-/// codes: the rest holds a smaller share of the content. Dimensional collapse: the rank of the
-/// content or the median standard deviation has fallen. The worst of them is named.
+/// codes: the rest holds a smaller share of the content. Dimensional collapse: RankMe, the rank of
+/// the content or the median standard deviation has fallen. The worst of them is named. A small
+/// V-JEPA without regulariser drifts after 150 steps and has collapsed after 250, its loss falling
+/// all the while from 0.9 to 0.02, its shares of variance hardly changing.
 Verdict judge(const CollapseReport& report, const CollapseReport& initial,
               const CollapseOptions& options = {});
 
