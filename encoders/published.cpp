@@ -1,10 +1,12 @@
 #include <encoders/published.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
+#include <jepa/nn/positions.hpp>
 
+#include <ATen/ATen.h>
 #include <c10/util/StringUtil.h>
 
-#include <cmath>
+#include <algorithm>
 
 namespace jepa::encoders {
 namespace {
@@ -26,35 +28,48 @@ EncoderOptions run_options(const WeightFile& file) {
   return options;
 }
 
-// Grid of a stored position table of `tokens` tokens.
-TokenGrid table_grid(const WeightFile& file, const PublishedEncoder& shape, at::IntArrayRef clip) {
-  const int64_t tubelet = std::max<int64_t>(shape.tubelet, 1);
-  if (clip.size() == 5) {
-    const TokenGrid grid{clip[2] / tubelet, clip[3] / shape.patch, clip[4] / shape.patch};
-    if (grid.size() == shape.positions) return grid;
-  }
-  const int64_t steps = shape.tubelet == 0 ? 1 : kNominalFrames / tubelet;
-  const int64_t per_step = steps > 0 ? shape.positions / steps : 0;
-  const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(per_step))));
-  if (steps * side * side != shape.positions || side == 0) {
-    throw CheckpointError(c10::str(file.path(), ": cannot tell the grid of the ", shape.positions,
-                                   " positions; encode a clip of the size it was trained on"));
-  }
-  return {steps, side, side};
+// First row of `table` [N, D] where `column`, the sine of a coordinate, is not zero: how many
+// tokens pass before that coordinate moves.
+int64_t first_step(const torch::Tensor& table, int64_t column) {
+  if (column >= table.size(1)) return table.size(0);
+  const auto moved = table.select(1, column).to(at::kFloat).abs() > 1e-3;
+  return moved.any().item<bool>() ? moved.to(at::kByte).argmax().item<int64_t>() : table.size(0);
 }
 
-void set_positions(const WeightFile& file, ModelFamily family, const PublishedEncoder& shape,
-                   at::IntArrayRef clip, VisionTransformerOptions& vit) {
+// The grid of a stored position table, read off its columns: they come in the order time, row,
+// column (2D: column, row), each axis starting with the sine of the coordinate itself.
+void set_table_grid(const WeightFile& file, const torch::Tensor& table,
+                    const PublishedEncoder& shape, VisionTransformerOptions& vit) {
+  const int64_t tokens = table.size(0), dim = table.size(1);
+  const bool flat = shape.tubelet == 0;
+  for (const bool uniform : {true, false}) {
+    const int64_t rows_start = flat || !uniform ? dim / 2 : 2 * ((dim + 5) / 6);
+    const int64_t frame = flat ? tokens : std::max<int64_t>(first_step(table, 0), 1);
+    const int64_t w = std::clamp<int64_t>(first_step(table, rows_start), 1, frame);
+    const TokenGrid grid{tokens / frame, frame / w, w};
+    if (grid.size() != tokens || dim % 4 != 0) continue;
+    const auto expected =
+        flat ? nn::sincos_2d(dim, grid.h, grid.w) : nn::sincos_3d(dim, grid, uniform);
+    if (!expected.allclose(table.to(at::kFloat), 1e-2, 1e-2)) continue;
+    vit.uniform_power = uniform;
+    vit.frames = flat ? 1 : grid.t * shape.tubelet;
+    vit.height = grid.h * shape.patch;
+    vit.width = grid.w * shape.patch;
+    return;
+  }
+  throw CheckpointError(c10::str(file.path(), ": 'pos_embed' of ", tokens,
+                                 " tokens is not a sin-cos table of any grid"));
+}
+
+void set_positions(const WeightFile& file, const std::string& module, ModelFamily family,
+                   const PublishedEncoder& shape, VisionTransformerOptions& vit) {
   if (family == ModelFamily::ijepa || family == ModelFamily::vjepa) {
     if (shape.positions == 0) {
       throw CheckpointError(file.path() + ": no 'pos_embed', which " + to_string(family) +
                             " models have");
     }
-    const TokenGrid grid = table_grid(file, shape, clip);
     vit.positions = "sincos";
-    vit.frames = shape.tubelet == 0 ? 1 : grid.t * shape.tubelet;
-    vit.height = grid.h * shape.patch;
-    vit.width = grid.w * shape.patch;
+    set_table_grid(file, file.stored(module).at("pos_embed").flatten(0, 1), shape, vit);
     return;
   }
   vit.positions = "rope";
@@ -87,8 +102,7 @@ std::optional<ModelFamily> family_of(const WeightFile& file, const std::string& 
 }
 
 EncoderOptions encoder_options(const WeightFile& file, const std::string& module,
-                               std::optional<ModelFamily> family, const LoadOptions& choices,
-                               at::IntArrayRef clip) {
+                               std::optional<ModelFamily> family, const LoadOptions& choices) {
   if (!file.options().empty()) return run_options(file);
   TORCH_CHECK(family.has_value(), "encoder_options: the family of published weights is needed");
   const PublishedEncoder shape = describe_encoder(file, module);
@@ -110,21 +124,21 @@ EncoderOptions encoder_options(const WeightFile& file, const std::string& module
     throw CheckpointError(file.path() + ": 2D patches, which only I-JEPA models have");
   }
   if (shape.tubelet > 0) vit.tubelet = shape.tubelet;
-  set_positions(file, *family, shape, clip, vit);
+  set_positions(file, module, *family, shape, vit);
   for (int64_t level = 1; level <= shape.norm_levels; ++level) {
     vit.output_levels.push_back(shape.depth * level / shape.norm_levels - 1);
   }
   vit.image_embedding = shape.image_patches;
+  options.pixels = PixelStatistics::imagenet();
   return options;
 }
 
-LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices,
-                           at::IntArrayRef clip) {
+LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices) {
   LoadedEncoder loaded;
   const std::string other = choices.which == "encoder" ? "target_encoder" : "encoder";
   loaded.module = file.has(choices.which) ? choices.which : other;
   loaded.family = family_of(file, loaded.module, choices);
-  loaded.options = encoder_options(file, loaded.module, loaded.family, choices, clip);
+  loaded.options = encoder_options(file, loaded.module, loaded.family, choices);
   loaded.encoder = make_encoder(loaded.options);
   load_into(*loaded.encoder, family_weights(file, loaded.module, loaded.family), file.path(),
             Fill::adopt);

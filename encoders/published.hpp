@@ -36,17 +36,13 @@ std::optional<ModelFamily> family_of(const WeightFile& file, const std::string& 
 
 /// Options of the encoder that `file` holds: a run's own, else read off the tensors.
 /// @param family of published weights, see family_of()
-/// @param clip sizes [B, C, T, H, W] of what will be encoded; tells the grid of a stored position
-///   table, which the table alone does not. Empty: guessed (square, 8 time steps).
 /// @throws CheckpointError for a damaged file; ConfigError where heads are unknown or do not divide
 EncoderOptions encoder_options(const WeightFile& file, const std::string& module,
-                               std::optional<ModelFamily> family, const LoadOptions& choices,
-                               at::IntArrayRef clip = {});
+                               std::optional<ModelFamily> family, const LoadOptions& choices);
 
 /// Builds the encoder that `file` holds and gives it the weights without copying them.
 /// A file with only one of `encoder` and `target_encoder` gives that one.
 /// @throws CheckpointError, ConfigError
-LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices = {},
-                           at::IntArrayRef clip = {});
+LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices = {});
 
 }  // namespace jepa::encoders

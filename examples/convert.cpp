@@ -115,8 +115,11 @@ void write_vjepa(const std::string& path, const Model& model) {
       tensors[probe ? "classifiers/0/module." + key : module + "/" + wrappers + key] = tensor;
     }
   }
+  const auto& vit = model.encoder.vit;
   std::map<std::string, std::string> notes = {
-      {"num_attention_heads", std::to_string(model.encoder.vit.heads)}};
+      {"num_attention_heads", std::to_string(vit.heads)},
+      {"crop_size", std::to_string(vit.height)},
+      {"frames_per_clip", std::to_string(vit.frames)}};
   if (model.predictor) {
     notes["pred_num_attention_heads"] = std::to_string(model.predictor->masked.heads);
   }

@@ -2,11 +2,14 @@
 #include <jepa/io/name_map.hpp>
 
 #include <ATen/ATen.h>
+#include <c10/util/StringUtil.h>
 
 #include <vector>
 
 namespace jepa {
 namespace {
+
+constexpr int64_t kMaxMaskTokens = 1024;  // published: 10
 
 // Where the pieces of a model stand.
 struct PrefixRule {
@@ -110,7 +113,10 @@ TensorMap from_hugging_face(const std::string& module, const TensorMap& weights,
   std::map<std::string, std::vector<torch::Tensor>> parts;
   for (const auto& [key, tensor] : weights) {
     if (module == "predictor" && key == "embeddings.mask_tokens") {
-      if (tensor.dim() != 4) throw CheckpointError(source + ": '" + key + "' is not [M, 1, 1, D]");
+      if (tensor.dim() != 4 || tensor.numel() == 0 || tensor.size(0) > kMaxMaskTokens) {
+        throw CheckpointError(c10::str(source, ": '", key, "' has shape ", tensor.sizes(),
+                                       ", [mask tokens, 1, 1, width] is expected"));
+      }
       for (int64_t i = 0; i < tensor.size(0); ++i) {
         result["mask_tokens." + std::to_string(i)] = tensor[i];
       }

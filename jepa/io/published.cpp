@@ -43,6 +43,28 @@ int64_t optional_size(const WeightFile& file, const std::string& module, const s
   return sizes_of(file, module, key, dims)[static_cast<size_t>(dim)];
 }
 
+// Hidden width of the blocks PREFIX0 to PREFIX(depth-1), after checking that all have the sizes of
+// a model of width `dim`: building it then takes no more memory than the file has.
+int64_t checked_hidden_width(const WeightFile& file, const std::string& module,
+                             const std::string& prefix, int64_t depth, int64_t dim) {
+  const bool other = file.hugging_face();
+  const std::string attention = other ? ".attention.query.weight" : ".attn.qkv.weight";
+  const std::string first = prefix + "0.mlp.fc1.weight";
+  const int64_t hidden = sizes_of(file, module, first, 2)[0];
+  const auto expect = [&](const std::string& key, int64_t rows) {
+    const at::IntArrayRef sizes = sizes_of(file, module, key, 2);
+    if (sizes[0] == rows && sizes[1] == dim) return;
+    throw CheckpointError(c10::str(file.path(), ": '", key, "' of the ", module, " has shape ",
+                                   sizes, ", expected [", rows, ", ", dim, "]"));
+  };
+  for (int64_t i = 0; i < depth; ++i) {
+    const std::string block = prefix + std::to_string(i);
+    expect(block + attention, other ? dim : 3 * dim);
+    expect(block + ".mlp.fc1.weight", hidden);
+  }
+  return hidden;
+}
+
 int64_t count_mask_tokens(const WeightFile& file) {
   if (!file.has("predictor")) return 0;
   const TensorMap& predictor = file.stored("predictor");
@@ -113,7 +135,7 @@ PublishedEncoder describe_encoder(const WeightFile& file, const std::string& mod
     throw CheckpointError(c10::str(file.path(), ": patches of shape ", sizes, " are not square"));
   }
   shape.depth = count_layers(weights, blocks);
-  shape.mlp_hidden = sizes_of(file, module, blocks + "0.mlp.fc1.weight", 2)[0];
+  shape.mlp_hidden = checked_hidden_width(file, module, blocks, shape.depth, shape.dim);
   shape.gated = weights.contains(blocks + "0.mlp.fc3.weight");
   shape.heads = file.number("num_attention_heads", published_heads(shape.dim));
   shape.positions = optional_size(file, module, "pos_embed", 3, 1);
@@ -143,7 +165,7 @@ PublishedPredictor describe_predictor(const WeightFile& file, ModelFamily family
   shape.target_width =
       sizes_of(file, module, other ? "proj.weight" : "predictor_proj.weight", 2)[0];
   shape.depth = count_layers(weights, blocks);
-  shape.mlp_hidden = sizes_of(file, module, blocks + "0.mlp.fc1.weight", 2)[0];
+  shape.mlp_hidden = checked_hidden_width(file, module, blocks, shape.depth, shape.dim);
   shape.single_mask_token = weights.contains("mask_token");
   shape.mask_tokens = shape.single_mask_token ? 1 : count_mask_tokens(file);
   shape.context_head = has_prefix(weights, "predictor_proj_context.");

@@ -25,6 +25,10 @@ void load_into(torch::nn::Module& module, const TensorMap& weights, const std::s
       throw CheckpointError(c10::str(source, ": '", key, "' has shape ", value.sizes(),
                                      ", the model has ", target.sizes()));
     }
+    if (!value.is_floating_point() && target.is_floating_point()) {
+      throw CheckpointError(c10::str(source, ": '", key, "' has type ", value.scalar_type(),
+                                     ", weights are floating-point"));
+    }
     const bool alike = value.options().type_equal(target.options()) && value.is_contiguous();
     if (fill == Fill::adopt && alike) {
       target.set_data(value);

@@ -1,0 +1,22 @@
+// Hostile variants of weight files: changes that keep most of a file's structure, so that they
+// reach header fields and pickle operations and not only the first check.
+#pragma once
+
+#include <jepa/random.hpp>
+
+#include <string>
+
+namespace jepa::fuzz {
+
+/// A safetensors file with one to four changes: the header's length, its numbers, names and types,
+/// entries twice or out of order, nesting, bytes, truncation.
+std::string mutate_safetensors(std::string file, Random& random);
+
+/// A `torch.save` archive with one to four changes: fields of the zip records, operations and
+/// arguments of the pickle, foreign globals, bytes, truncation.
+std::string mutate_torch(std::string file, Random& random);
+
+/// JSON text with one to four changes.
+std::string mutate_json(std::string text, Random& random);
+
+}  // namespace jepa::fuzz
