@@ -20,11 +20,21 @@ AttentionImpl::AttentionImpl(int64_t dim, int64_t heads) : heads_(heads) {
 
 torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const RotaryTable& rotary,
                                      const torch::Tensor& mask) {
+  return proj->forward(mix(x, rotary, mask));
+}
+
+torch::Tensor AttentionImpl::forward_onto(const torch::Tensor& residual, const torch::Tensor& x,
+                                          const RotaryTable& rotary, const torch::Tensor& mask) {
+  return proj->forward_onto(residual, mix(x, rotary, mask));
+}
+
+torch::Tensor AttentionImpl::mix(const torch::Tensor& x, const RotaryTable& rotary,
+                                 const torch::Tensor& mask) {
   const int64_t batch = x.size(0);
   const int64_t count = x.size(1);
   const auto joint = qkv->forward(x).view({batch, count, 3, heads_, -1});
   if (!mask.defined() && attention_kernel_fits(joint)) {
-    return proj->forward(attention_kernel(joint, rotary));
+    return attention_kernel(joint, rotary);
   }
   const auto parts = joint.permute({2, 0, 3, 1, 4}).unbind(0);
   auto q = parts[0];
@@ -33,8 +43,7 @@ torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const RotaryTable& 
     q = rotate(q, rotary);
     k = rotate(k, rotary);
   }
-  const auto out = attend(q, k, parts[2], mask);
-  return proj->forward(out.transpose(1, 2).reshape(x.sizes()));
+  return attend(q, k, parts[2], mask).transpose(1, 2).reshape(x.sizes());
 }
 
 }  // namespace jepa::nn

@@ -22,11 +22,17 @@ class AttentionImpl : public torch::nn::Module {
   /// @param mask bool [N, N], true where a token may look; undefined: everywhere
   torch::Tensor forward(const torch::Tensor& x, const RotaryTable& rotary = {},
                         const torch::Tensor& mask = {});
+  /// residual + forward(x, ...)
+  torch::Tensor forward_onto(const torch::Tensor& residual, const torch::Tensor& x,
+                             const RotaryTable& rotary, const torch::Tensor& mask);
 
   Linear qkv{nullptr};
   Linear proj{nullptr};
 
  private:
+  /// What all heads see, before the output projection.
+  torch::Tensor mix(const torch::Tensor& x, const RotaryTable& rotary, const torch::Tensor& mask);
+
   int64_t heads_;
 };
 TORCH_MODULE(Attention);

@@ -16,10 +16,12 @@ BlockImpl::BlockImpl(const BlockOptions& options) {
 
 torch::Tensor BlockImpl::forward(const torch::Tensor& x, const RotaryTable& rotary,
                                  const torch::Tensor& mask, const torch::Tensor& keep) {
-  auto branch = attn_->forward(norm1_->forward(x), rotary, mask);
-  const auto y = x + (keep.defined() ? branch * keep[0] : branch);
-  branch = mlp_->forward(norm2_->forward(y));
-  return y + (keep.defined() ? branch * keep[1] : branch);
+  if (!keep.defined()) {
+    const auto y = attn_->forward_onto(x, norm1_->forward(x), rotary, mask);
+    return mlp_->forward_onto(y, norm2_->forward(y));
+  }
+  const auto y = x + attn_->forward(norm1_->forward(x), rotary, mask) * keep[0];
+  return y + mlp_->forward(norm2_->forward(y)) * keep[1];
 }
 
 void BlockImpl::rescale(int64_t layer) {

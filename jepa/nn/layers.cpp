@@ -1,6 +1,7 @@
 #include <jepa/nn/layers.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include <cmath>
@@ -17,6 +18,17 @@ LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) {
 
 torch::Tensor LinearImpl::forward(const torch::Tensor& x) const {
   return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+}
+
+torch::Tensor LinearImpl::forward_onto(const torch::Tensor& residual,
+                                       const torch::Tensor& x) const {
+  if (!bias.defined() || at::autocast::is_autocast_enabled(x.device().type())) {
+    return residual + forward(x);
+  }
+  // In place on rows, not on a view of the result: autograd then has no slice to copy.
+  return at::add(residual.flatten(0, 1), bias)
+      .addmm_(x.flatten(0, 1), weight.t())
+      .view(residual.sizes());
 }
 
 LayerNormImpl::LayerNormImpl(int64_t dim, double eps) : eps_(eps) {

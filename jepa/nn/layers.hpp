@@ -13,6 +13,8 @@ class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in, int64_t out, bool with_bias = true);
   torch::Tensor forward(const torch::Tensor& x) const;
+  /// residual + forward(x), the product accumulated onto the residual; x [B, N, in].
+  torch::Tensor forward_onto(const torch::Tensor& residual, const torch::Tensor& x) const;
 
   torch::Tensor weight;
   torch::Tensor bias;  ///< undefined without bias

@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/nn/mlp.hpp>
+#include <jepa/nn/mlp_kernel.hpp>
 
 #include <torch/torch.h>
 
@@ -18,6 +19,11 @@ MlpImpl::MlpImpl(int64_t dim, int64_t hidden, const std::string& activation) {
 torch::Tensor MlpImpl::forward(const torch::Tensor& x) {
   if (fc3.is_empty()) return fc2->forward(at::gelu(fc1->forward(x)));
   return fc3->forward(at::silu(fc1->forward(x)) * fc2->forward(x));
+}
+
+torch::Tensor MlpImpl::forward_onto(const torch::Tensor& residual, const torch::Tensor& x) {
+  if (!fc3.is_empty() || !mlp_kernel_fits(x)) return residual + forward(x);
+  return mlp_kernel(residual, x, fc1->weight, fc1->bias, fc2->weight, fc2->bias);
 }
 
 int64_t wide_swiglu_width(int64_t hidden) { return (2 * hidden / 3 + 7) / 8 * 8; }

@@ -13,6 +13,8 @@ class MlpImpl : public torch::nn::Module {
   /// @throws ConfigError for an activation that is neither "gelu" nor "swiglu"
   MlpImpl(int64_t dim, int64_t hidden, const std::string& activation = "gelu");
   torch::Tensor forward(const torch::Tensor& x);
+  /// residual + forward(x)
+  torch::Tensor forward_onto(const torch::Tensor& residual, const torch::Tensor& x);
 
   Linear fc1{nullptr};
   Linear fc2{nullptr};

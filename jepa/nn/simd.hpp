@@ -60,7 +60,7 @@ JEPA_INLINE Floats exp(Floats x) {
   return p * power;
 }
 
-/// Calls `function` (a lambda that is always inlined) with the widest instructions of this machine.
+#if defined(__x86_64__)
 template <class Function>
 __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma"))) void run_avx512(
     const Function& function) {
@@ -70,23 +70,25 @@ template <class Function>
 __attribute__((target("avx2,fma"))) void run_avx2(const Function& function) {
   function();
 }
+inline int instruction_level() {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
+    return 2;
+  }
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
+}
+#endif
+
+/// Calls `function` (a lambda that is always inlined) with the widest instructions of this machine.
 template <class Function>
 void widest(const Function& function) {
-  static const int level = [] {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
-      return 2;
-    }
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
-  }();
-  if (level == 2) {
-    run_avx512(function);
-  } else if (level == 1) {
-    run_avx2(function);
-  } else {
-    function();
-  }
+#if defined(__x86_64__)
+  static const int level = instruction_level();
+  if (level == 2) return run_avx512(function);
+  if (level == 1) return run_avx2(function);
+#endif
+  function();
 }
 
 }  // namespace jepa::nn::simd

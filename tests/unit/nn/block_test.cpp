@@ -147,6 +147,43 @@ TEST(Mlp, SwigluFollowsItsFormula) {
   EXPECT_THROW(Mlp(6, 8, "relu"), ConfigError);
 }
 
+TEST(Mlp, OntoAResidualIsTheFormulaAndItsGradients) {
+  for (const int64_t hidden : {5, 16, 40}) {
+    torch::manual_seed(10);
+    Mlp mlp(6, hidden);
+    for (auto& p : mlp->parameters()) torch::nn::init::normal_(p, 0, 1);
+    const auto start = torch::randn({2, 3, 6}) * 2;
+    const auto weight = torch::randn({2, 3, 6});
+    std::vector<std::vector<torch::Tensor>> gradients;
+    std::vector<torch::Tensor> outputs;
+    for (const bool fused : {true, false}) {
+      const auto x = start.clone().requires_grad_();
+      const auto residual = start.flip(0).clone().requires_grad_();
+      outputs.push_back(fused ? mlp->forward_onto(residual, x) : residual + mlp->forward(x));
+      auto inputs = mlp->parameters();
+      inputs.push_back(x);
+      inputs.push_back(residual);
+      gradients.push_back(torch::autograd::grad({(outputs.back() * weight).sum()}, inputs));
+    }
+    const torch::NoGradGuard no_grad;
+    outputs.push_back(mlp->forward_onto(start.flip(0), start));
+    EXPECT_TRUE(torch::allclose(outputs[0], outputs[1], 1e-5, 1e-5));
+    EXPECT_TRUE(torch::allclose(outputs[2], outputs[1], 1e-5, 1e-5));
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+      EXPECT_TRUE(torch::allclose(gradients[0][i], gradients[1][i], 1e-5, 1e-5)) << i;
+    }
+  }
+}
+
+TEST(Mlp, TrainsAroundFrozenWeights) {
+  Mlp mlp(6, 16);
+  initialise_layers(*mlp, generator());
+  mlp->fc1->weight.set_requires_grad(false);
+  mlp->forward_onto(torch::randn({1, 2, 6}), torch::randn({1, 2, 6})).sum().backward();
+  EXPECT_FALSE(mlp->fc1->weight.grad().defined());
+  EXPECT_TRUE(mlp->fc2->weight.grad().defined());
+}
+
 TEST(PatchEmbedding, IsTheStridedConvolution) {
   torch::manual_seed(7);
   PatchEmbedding patches(3, 10, 2, 4, false);
