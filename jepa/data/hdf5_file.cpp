@@ -6,6 +6,7 @@
 #include <hdf5.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -113,6 +114,13 @@ std::string hdf5_reason() {
         return 0;
       },
       &reason);
+  // Where the system refused, HDF5's text holds addresses and a time with a line break: keep the core.
+  const std::string start = "error message = '";
+  if (const size_t at = reason.find(start); at != std::string::npos) {
+    reason = reason.substr(at + start.size());
+    reason = reason.substr(0, reason.find('\''));
+  }
+  std::replace(reason.begin(), reason.end(), '\n', ' ');
   return reason;
 }
 

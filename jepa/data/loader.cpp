@@ -103,14 +103,16 @@ class ClipLoader::Impl {
 
   ClipBatch next() {
     using Clock = std::chrono::steady_clock;
-    if (!options_.shuffle && step_ >= steps_per_pass()) return {};
-    const auto start = Clock::now();
-    PlainBatch plain = options_.threads == 0 ? make(step_) : take(step_);
-    stats_.wait_seconds += std::chrono::duration<double>(Clock::now() - start).count();
-    advance();
-    if (plain.failure) std::rethrow_exception(plain.failure);
-    count_errors(plain);
-    return wrap(std::move(plain));
+    while (options_.shuffle || step_ < steps_per_pass()) {
+      const auto start = Clock::now();
+      PlainBatch plain = options_.threads == 0 ? make(step_) : take(step_);
+      stats_.wait_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+      advance();
+      if (plain.failure) std::rethrow_exception(plain.failure);
+      count_errors(plain);
+      if (!plain.indices.empty()) return wrap(std::move(plain));
+    }
+    return {};
   }
 
   void seek(int64_t step) {
@@ -227,11 +229,12 @@ class ClipLoader::Impl {
     for (const auto& message : batch.messages) {
       if (stats_.messages.size() < kMessages) stats_.messages.push_back(message);
     }
-    if (stats_.errors > options_.max_errors || (!batch.messages.empty() && batch.indices.empty())) {
+    // With shuffle each step has its own batch, so that none of a step's clips is left is an error.
+    if (stats_.errors > options_.max_errors || (options_.shuffle && batch.indices.empty())) {
       throw DataError(batch.messages.back() + " (" + std::to_string(stats_.errors) +
                       " clips could not be read)");
     }
-    ++stats_.batches;
+    stats_.batches += batch.indices.empty() ? 0 : 1;
     stats_.clips += static_cast<int64_t>(batch.indices.size());
   }
 

@@ -39,9 +39,11 @@ void write_rgb(const VideoFrame& frame, const VideoInfo& info, const ColourMatri
   }
 }
 
-std::shared_ptr<const FrameBlock> decode_block(VideoReader& reader, int64_t number) {
+std::shared_ptr<const FrameBlock> decode_block(VideoReader& reader, int64_t video, int64_t number) {
   const int64_t first = number * VideoLibrary::kBlock;
   auto block = std::make_shared<FrameBlock>();
+  block->video = video;
+  block->number = number;
   block->frames = reader.decode(first, std::min(VideoLibrary::kBlock, reader.info().frames - first));
   for (const auto& frame : block->frames) block->bytes += static_cast<int64_t>(frame.planes.size());
   return block;
@@ -113,7 +115,7 @@ std::shared_ptr<const FrameBlock> VideoLibrary::block(int64_t number, int64_t wh
   const int64_t start = (decoder.decode_start(which * kBlock) + kBlock - 1) / kBlock;
   std::shared_ptr<const FrameBlock> fresh;
   for (int64_t at = std::min(start, which); at <= which; ++at) {
-    fresh = decode_block(decoder, at);
+    fresh = decode_block(decoder, number, at);
     remember({number, at}, fresh);
   }
   if (videos_.size() > kOpenFiles) decoder.release();
@@ -122,7 +124,9 @@ std::shared_ptr<const FrameBlock> VideoLibrary::block(int64_t number, int64_t wh
 
 const VideoFrame& VideoLibrary::frame(int64_t video, int64_t number,
                                       std::shared_ptr<const FrameBlock>& hold) const {
-  hold = block(video, number / kBlock);
+  if (!hold || hold->video != video || hold->number != number / kBlock) {
+    hold = block(video, number / kBlock);
+  }
   const VideoFrame& found = hold->frames[static_cast<size_t>(number % kBlock)];
   if (!found.error.empty()) {
     throw DataError(path(video) + ": frame " + std::to_string(number) + ": " + found.error);

@@ -15,6 +15,8 @@ namespace jepa {
 
 /// Decoded frames that follow each other.
 struct FrameBlock {
+  int64_t video = 0;
+  int64_t number = 0;  ///< of the block: its first frame is number * VideoLibrary::kBlock
   std::vector<VideoFrame> frames;
   int64_t bytes = 0;
 };
@@ -42,7 +44,8 @@ class VideoLibrary {
   /// @throws DataError naming the file and the frame that cannot be decoded
   void read(int64_t video, int64_t frame, const PixelRect& part, uint8_t* to) const;
 
-  /// The luma plane [H, W] of a frame, valid while the returned block is held.
+  /// The luma plane [H, W] of a frame, valid while `hold` is. Cheap where `hold` is already the block of
+  /// the frame.
   const uint8_t* luma(int64_t video, int64_t frame, std::shared_ptr<const FrameBlock>& hold) const;
 
   /// Bytes of decoded frames in memory.

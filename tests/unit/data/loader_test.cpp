@@ -143,7 +143,23 @@ TEST(ClipLoader, ToleratedErrorsAreLeftOutAndReported) {
   EXPECT_THROW(loader.next(), DataError);  // the fourth is one too many
 }
 
-TEST(ClipLoader, RefusesNothingAndUnequalClips) {
+TEST(ClipLoader, ABatchOfWhichNothingIsLeftIsSkippedInOrderOnly) {
+  LoaderOptions options;
+  options.batch = 1;
+  options.max_errors = 100;
+  options.shuffle = false;
+  ClipLoader in_order(std::make_shared<FailingSource>(), options, 0);
+  EXPECT_EQ(in_order.next().indices[0].item<int64_t>(), 1);  // clip 0 is broken
+  options.shuffle = true;
+  ClipLoader shuffled(std::make_shared<FailingSource>(), options, 0);
+  EXPECT_THROW(
+      {
+        for (int step = 0; step < 20; ++step) shuffled.next();
+      },
+      DataError);
+}
+
+TEST(ClipLoader, RefusesASourceWithoutClips) {
   EXPECT_THROW(ClipLoader(std::make_shared<MemorySource>(torch::empty({0, 1, 2, 2, 1}, torch::kUInt8),
                                                          std::map<std::string, torch::Tensor>{}),
                           {}, 0),
