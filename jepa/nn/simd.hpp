@@ -4,9 +4,6 @@
 #include <cstdint>
 #include <cstring>
 
-// Vectors are only passed between functions that are inlined into one another.
-#pragma GCC diagnostic ignored "-Wpsabi"
-
 namespace jepa::nn::simd {
 
 constexpr int64_t kLanes = 16;
