@@ -1,4 +1,5 @@
-// Makes a clip store: generated clips with known truth, or clips cut from videos, footage and images.
+// Makes a clip store: generated clips with known truth, or clips cut from videos, footage and
+// images.
 #include <examples/program.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/loader.hpp>
@@ -47,8 +48,11 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   if (options.out.empty()) throw ConfigError("option out: a file to write is needed");
   const auto seed = static_cast<uint64_t>(program.common.seed);
   const std::shared_ptr<ClipSource> source = options.recipe.open(seed);
-  LoaderOptions loading{.batch = 16, .threads = 2, .shuffle = false,
-                        .max_errors = options.max_errors, .augment = options.augment};
+  LoaderOptions loading{.batch = 16,
+                        .threads = 2,
+                        .shuffle = false,
+                        .max_errors = options.max_errors,
+                        .augment = options.augment};
   ClipLoader loader(source, loading, seed);
 
   const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();

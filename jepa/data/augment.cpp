@@ -1,5 +1,4 @@
 #include <jepa/data/augment.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <algorithm>
@@ -15,8 +14,8 @@ PixelRect random_resized(int64_t height, int64_t width, const AugmentOptions& op
   const auto area = static_cast<double>(height * width);
   for (int attempt = 0; attempt < 10; ++attempt) {
     const double target = area * random.uniform(options.area_min, options.area_max);
-    const double aspect = std::exp(
-        random.uniform(std::log(options.aspect_min), std::log(options.aspect_max)));
+    const double aspect =
+        std::exp(random.uniform(std::log(options.aspect_min), std::log(options.aspect_max)));
     const int64_t w = std::llround(std::sqrt(target * aspect));
     const int64_t h = std::llround(std::sqrt(target / aspect));
     if (w < 1 || h < 1 || w > width || h > height) continue;
@@ -24,8 +23,10 @@ PixelRect random_resized(int64_t height, int64_t width, const AugmentOptions& op
   }
   const double aspect = std::clamp(static_cast<double>(width) / static_cast<double>(height),
                                    options.aspect_min, options.aspect_max);
-  const int64_t w = std::clamp<int64_t>(std::llround(static_cast<double>(height) * aspect), 1, width);
-  const int64_t h = std::clamp<int64_t>(std::llround(static_cast<double>(width) / aspect), 1, height);
+  const int64_t w =
+      std::clamp<int64_t>(std::llround(static_cast<double>(height) * aspect), 1, width);
+  const int64_t h =
+      std::clamp<int64_t>(std::llround(static_cast<double>(width) / aspect), 1, height);
   return {(height - h) / 2, (width - w) / 2, h, w};
 }
 
@@ -51,20 +52,24 @@ std::vector<Tap> bilinear_taps(int64_t in, int64_t out) {
 }  // namespace
 
 void AugmentOptions::describe(OptionVisitor& visit) {
-  visit("crop", crop, {.help = "which part of the frames is seen",
-                       .choices = {"none", "random_resized", "random", "centre"}});
-  visit("size", size, {.help = "side of the clip made; 0: as the source gives it", .unit = "px",
-                       .min = 0, .max = 4096});
-  visit("area_min", area_min, {.help = "random_resized: smallest share of the area",
-                               .min = 1e-4, .max = 1});
-  visit("area_max", area_max, {.help = "random_resized: largest share of the area",
-                               .min = 1e-4, .max = 1});
-  visit("aspect_min", aspect_min, {.help = "random_resized: smallest width / height",
-                                   .min = 0.01, .max = 100});
-  visit("aspect_max", aspect_max, {.help = "random_resized: largest width / height",
-                                   .min = 0.01, .max = 100});
-  visit("centre_share", centre_share, {.help = "centre: share of the short side seen",
-                                       .min = 0.01, .max = 1});
+  visit("crop", crop,
+        {.help = "which part of the frames is seen",
+         .choices = {"none", "random_resized", "random", "centre"}});
+  visit("size", size,
+        {.help = "side of the clip made; 0: as the source gives it",
+         .unit = "px",
+         .min = 0,
+         .max = 4096});
+  visit("area_min", area_min,
+        {.help = "random_resized: smallest share of the area", .min = 1e-4, .max = 1});
+  visit("area_max", area_max,
+        {.help = "random_resized: largest share of the area", .min = 1e-4, .max = 1});
+  visit("aspect_min", aspect_min,
+        {.help = "random_resized: smallest width / height", .min = 0.01, .max = 100});
+  visit("aspect_max", aspect_max,
+        {.help = "random_resized: largest width / height", .min = 0.01, .max = 100});
+  visit("centre_share", centre_share,
+        {.help = "centre: share of the short side seen", .min = 0.01, .max = 1});
   visit("flip", flip, {.help = "chance of mirroring a clip left to right", .min = 0, .max = 1});
 }
 

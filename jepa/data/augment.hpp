@@ -33,8 +33,9 @@ class Augmentation {
   /// @throws DataError where `random` finds frames smaller than the crop
   PixelRect choose(int64_t height, int64_t width, Random& random) const;
 
-  /// Scales the part that was read to the size of the batch, with bilinear interpolation (half-pixel
-  /// centres: `align_corners` false, no antialiasing, values rounded to bytes), and flips.
+  /// Scales the part that was read to the size of the batch, with bilinear interpolation
+  /// (half-pixel centres: `align_corners` false, no antialiasing, values rounded to bytes), and
+  /// flips.
   /// @param out [C, T, height(clip), width(clip)]
   void write(const RawClip& clip, Random& random, uint8_t* out) const;
 

@@ -1,5 +1,4 @@
 #include <jepa/data/clip_source.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <algorithm>
@@ -39,17 +38,18 @@ void ClipOptions::describe(OptionVisitor& visit) {
         {.help = "equal parts of a video, one clip from each", .min = 1});
   visit("random_window", random_window,
         {.help = "draw where in its part a clip starts; false: its middle"});
-  visit("from", from, {.help = "share of a video's time where its used part starts",
-                       .min = 0, .max = 1});
-  visit("to", to, {.help = "share of a video's time where its used part ends",
-                   .min = 0, .max = 1});
+  visit("from", from,
+        {.help = "share of a video's time where its used part starts", .min = 0, .max = 1});
+  visit("to", to, {.help = "share of a video's time where its used part ends", .min = 0, .max = 1});
   visit("repeat_last", repeat_last,
         {.help = "hold the last frame of videos shorter than a clip; false: an error"});
   visit("short_side", short_side,
-        {.help = "scale decoded frames to this short side; 0: as they are", .unit = "px",
-         .min = 0, .max = 8192});
-  visit("channels", channels, {.help = "of videos and images: 1 (luma) or 3 (RGB)",
-                               .min = 1, .max = 3});
+        {.help = "scale decoded frames to this short side; 0: as they are",
+         .unit = "px",
+         .min = 0,
+         .max = 8192});
+  visit("channels", channels,
+        {.help = "of videos and images: 1 (luma) or 3 (RGB)", .min = 1, .max = 3});
   visit("cache_mb", cache_mb,
         {.help = "decoded video frames kept in memory", .unit = "MB", .min = 1});
 }
@@ -64,8 +64,8 @@ int64_t step_for(double video_fps, const ClipOptions& options, const std::string
   // V-JEPA 2: a rate of 29.97 counts as 30.
   const auto step = static_cast<int64_t>(std::floor(std::ceil(video_fps) / options.fps));
   if (step < 1) {
-    throw DataError(name + ": " + std::to_string(video_fps) + " frames a second, expected at least " +
-                    std::to_string(options.fps));
+    throw DataError(name + ": " + std::to_string(video_fps) +
+                    " frames a second, expected at least " + std::to_string(options.fps));
   }
   return step;
 }

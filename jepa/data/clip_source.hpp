@@ -3,6 +3,7 @@
 
 #include <jepa/options.hpp>
 #include <jepa/random.hpp>
+
 #include <torch/types.h>
 
 #include <cstdint>
@@ -68,8 +69,8 @@ class ClipSource {
 
 /// How clips are cut from episodes and videos. A path may be an HDF5 clip store (`.h5`, `.hdf5`), a
 /// video file, a `path label` list (`.txt`, `.csv`), a folder of videos, or a folder of images
-/// (clips of one frame; one folder a class, or all in one); or an ini file with a DataRecipe, which has
-/// its own such options.
+/// (clips of one frame; one folder a class, or all in one); or an ini file with a DataRecipe, which
+/// has its own such options.
 struct ClipOptions {
   int64_t frames = 0;           ///< frames a clip; 0: the whole episode
   int64_t frame_step = 1;       ///< source frames from one clip frame to the next
@@ -78,10 +79,10 @@ struct ClipOptions {
   bool random_window = true;    ///< start drawn within the part; false: its middle
   double from = 0.0;            ///< share of each video's time where its used part starts
   double to = 1.0;              ///< share where it ends
-  bool repeat_last = false;     ///< videos shorter than a clip: hold the last frame; false: an error
-  int64_t short_side = 0;       ///< videos and images are scaled to this once decoded; 0: as they are
-  int64_t channels = 3;         ///< of videos and images: 1 (luma) or 3 (RGB)
-  int64_t cache_mb = 512;       ///< decoded video frames kept in memory, least recently used go
+  bool repeat_last = false;  ///< videos shorter than a clip: hold the last frame; false: an error
+  int64_t short_side = 0;    ///< videos and images are scaled to this once decoded; 0: as they are
+  int64_t channels = 3;      ///< of videos and images: 1 (luma) or 3 (RGB)
+  int64_t cache_mb = 512;    ///< decoded video frames kept in memory, least recently used go
 
   void describe(OptionVisitor& visit);
 };

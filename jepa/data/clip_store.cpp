@@ -1,5 +1,4 @@
 #include <jepa/data/clip_store.hpp>
-
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/errors.hpp>
 
@@ -62,8 +61,8 @@ class ClipStore::Impl {
     const auto frames =
         choose_frames(lengths_[episode], info_.fps, options_, index % options_.clips_per_video,
                       random, file_.path() + ": episode " + std::to_string(episode));
-    const PixelRect rect = crop ? crop(info_.height, info_.width, random)
-                                : PixelRect{0, 0, info_.height, info_.width};
+    const PixelRect rect =
+        crop ? crop(info_.height, info_.width, random) : PixelRect{0, 0, info_.height, info_.width};
     RawClip clip{static_cast<int64_t>(frames.size()), rect.height, rect.width, info_.channels, {}};
     clip.pixels.resize(static_cast<size_t>(clip.frames * clip.frame_bytes()));
     // Only a held last frame breaks the even spacing: read what differs, then repeat it.
@@ -155,8 +154,8 @@ class ClipStore::Impl {
     if (H5Sselect_hyperslab(file_space.id(), H5S_SELECT_SET, start, stride, counts, nullptr) < 0 ||
         H5Dread(pixels_.id(), H5T_NATIVE_UINT8, memory_space.id(), file_space.id(), H5P_DEFAULT,
                 to) < 0) {
-      throw DataError(file_.path() + ": episode " + std::to_string(episode) +
-                      " cannot be read (" + hdf5_reason() + ")");
+      throw DataError(file_.path() + ": episode " + std::to_string(episode) + " cannot be read (" +
+                      hdf5_reason() + ")");
     }
   }
 
@@ -201,7 +200,8 @@ class ClipStoreWriter::Impl {
     if (!pixels_.valid()) create_pixels(clip);
     if (clip.height != info_.height || clip.width != info_.width ||
         clip.channels != info_.channels || clip.frames < 1) {
-      throw DataError(path_ + ": episode " + std::to_string(lengths_.size()) + ": expected frames " +
+      throw DataError(path_ + ": episode " + std::to_string(lengths_.size()) +
+                      ": expected frames " +
                       shape_text({info_.height, info_.width, info_.channels}) + ", found " +
                       std::to_string(clip.frames) + " of " +
                       shape_text({clip.height, clip.width, clip.channels}));
@@ -256,14 +256,16 @@ class ClipStoreWriter::Impl {
     const hsize_t now[4] = {0, size(clip.height), size(clip.width), size(clip.channels)};
     const hsize_t most[4] = {H5S_UNLIMITED, now[1], now[2], now[3]};
     // A few frames a chunk, but no more than about a megabyte: reading a window reads its chunks.
-    const int64_t fit = std::max<int64_t>(1, (int64_t{1} << 20) / std::max<int64_t>(1, clip.frame_bytes()));
-    const hsize_t chunk[4] = {size(std::min({clip.frames, int64_t{16}, fit})), now[1], now[2], now[3]};
+    const int64_t fit =
+        std::max<int64_t>(1, (int64_t{1} << 20) / std::max<int64_t>(1, clip.frame_bytes()));
+    const hsize_t chunk[4] = {size(std::min({clip.frames, int64_t{16}, fit})), now[1], now[2],
+                              now[3]};
     const auto lock = lock_hdf5();
     const Hdf5Handle space(H5Screate_simple(4, now, most), H5Sclose);
     const Hdf5Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_chunk(layout.id(), 4, chunk);
-    pixels_ = Hdf5Handle(H5Dcreate2(file_->id(), "pixels", H5T_NATIVE_UINT8, space.id(), H5P_DEFAULT,
-                                    layout.id(), H5P_DEFAULT),
+    pixels_ = Hdf5Handle(H5Dcreate2(file_->id(), "pixels", H5T_NATIVE_UINT8, space.id(),
+                                    H5P_DEFAULT, layout.id(), H5P_DEFAULT),
                          H5Dclose);
     if (!pixels_.valid()) throw DataError(path_ + ": cannot be written (" + hdf5_reason() + ")");
   }

@@ -1,9 +1,10 @@
 // The clip store: episodes of frames and their labels in one HDF5 file.
 //
-// Layout: `pixels` uint8 (N, H, W, C), all frames of all episodes one after another, chunked by a few
-// frames; `ep_len` int32 (E), `ep_offset` int64 (E); any further dataset whose first dimension is E is
-// a column: integers (E) are classes, floating-point (E) or (E, K) are quantities. Attributes: fps,
-// generator, seed, licence, version. Files of this layout from other tools open as they are.
+// Layout: `pixels` uint8 (N, H, W, C), all frames of all episodes one after another, chunked by a
+// few frames; `ep_len` int32 (E), `ep_offset` int64 (E); any further dataset whose first dimension
+// is E is a column: integers (E) are classes, floating-point (E) or (E, K) are quantities.
+// Attributes: fps, generator, seed, licence, version. Files of this layout from other tools open as
+// they are.
 #pragma once
 
 #include <jepa/data/clip_source.hpp>
@@ -57,7 +58,8 @@ class ClipStoreWriter {
   /// @throws DataError where its frames are of another size than the first one's, or on a full disk
   void append(const RawClip& clip);
 
-  /// Writes the index and the columns (int64 [E], float32 [E] or [E, K]) and puts the file in place.
+  /// Writes the index and the columns (int64 [E], float32 [E] or [E, K]) and puts the file in
+  /// place.
   void finish(const std::map<std::string, torch::Tensor>& columns);
 
  private:

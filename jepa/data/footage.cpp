@@ -1,5 +1,4 @@
 #include <jepa/data/footage.hpp>
-
 #include <jepa/data/media_list.hpp>
 #include <jepa/errors.hpp>
 
@@ -43,26 +42,32 @@ double difference(const uint8_t* a, const uint8_t* b, int64_t width, const Pixel
 void FootageOptions::describe(OptionVisitor& visit) {
   visit("frames", frames, {.help = "frames a clip", .min = 2, .max = 1024});
   visit("size", size, {.help = "side of the crop", .unit = "px", .min = 4, .max = 4096});
-  visit("divide", divide, {.help = "frames are scaled to 1 / divide; 1: native scale",
-                           .min = 1, .max = 64});
+  visit("divide", divide,
+        {.help = "frames are scaled to 1 / divide; 1: native scale", .min = 1, .max = 64});
   visit("channels", channels, {.help = "1 (luma) or 3 (RGB)", .min = 1, .max = 3});
   visit("speeds", speeds, {.help = "source frames from one clip frame to the next", .min = 1});
-  visit("drift_max", drift_max, {.help = "fastest drift of the crop; 0: none drifts",
-                                 .unit = "px a frame", .min = 0, .max = 64});
-  visit("drift_share", drift_share, {.help = "share of clips whose crop drifts",
-                                     .min = 0, .max = 1});
-  visit("backward_share", backward_share, {.help = "share of clips played backward",
-                                           .min = 0, .max = 1});
+  visit("drift_max", drift_max,
+        {.help = "fastest drift of the crop; 0: none drifts",
+         .unit = "px a frame",
+         .min = 0,
+         .max = 64});
+  visit("drift_share", drift_share,
+        {.help = "share of clips whose crop drifts", .min = 0, .max = 1});
+  visit("backward_share", backward_share,
+        {.help = "share of clips played backward", .min = 0, .max = 1});
   visit("motion_min", motion_min,
-        {.help = "least mean change of luma from source frame to source frame", .min = 0, .max = 255});
+        {.help = "least mean change of luma from source frame to source frame",
+         .min = 0,
+         .max = 255});
   visit("motion_max", motion_max, {.help = "most: above it, a cut", .min = 0, .max = 255});
-  visit("cache_mb", cache_mb, {.help = "decoded video frames kept in memory", .unit = "MB",
-                               .min = 1});
+  visit("cache_mb", cache_mb,
+        {.help = "decoded video frames kept in memory", .unit = "MB", .min = 1});
 }
 
 FootageSource::FootageSource(const FootageOptions& options, uint64_t seed)
     : options_(options), seed_(seed) {
-  if (options_.speeds.empty() || *std::min_element(options_.speeds.begin(), options_.speeds.end()) < 1) {
+  if (options_.speeds.empty() ||
+      *std::min_element(options_.speeds.begin(), options_.speeds.end()) < 1) {
     throw ConfigError("speeds: expected at least one, of at least 1");
   }
   longest_ = span(*std::max_element(options_.speeds.begin(), options_.speeds.end()));

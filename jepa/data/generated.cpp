@@ -1,5 +1,4 @@
 #include <jepa/data/generated.hpp>
-
 #include <jepa/data/mnist.hpp>
 #include <jepa/errors.hpp>
 
@@ -21,8 +20,8 @@ std::vector<float> area_weights(int64_t in, int64_t out) {
   for (int64_t o = 0; o < out; ++o) {
     const double low = static_cast<double>(o) * ratio;
     for (int64_t i = 0; i < in; ++i) {
-      const double covered = std::min(low + ratio, static_cast<double>(i + 1)) -
-                             std::max(low, static_cast<double>(i));
+      const double covered =
+          std::min(low + ratio, static_cast<double>(i + 1)) - std::max(low, static_cast<double>(i));
       weights[static_cast<size_t>(o * in + i)] = static_cast<float>(std::max(0.0, covered) / ratio);
     }
   }
@@ -59,13 +58,17 @@ std::vector<float> digit_sprite(int64_t instance, int64_t side) {
 double shape_distance(int64_t shape, double x, double y) {
   const double radius = std::hypot(x, y);
   switch (shape) {
-    case 0: return radius - 1.0;                                             // disc
-    case 1: return std::max(std::abs(x), std::abs(y)) - 0.8;                 // square
-    case 2: return std::max(y - 0.75, std::abs(x) * 0.87 - y * 0.5 - 0.48);  // triangle
-    case 3:                                                                  // cross
+    case 0:
+      return radius - 1.0;  // disc
+    case 1:
+      return std::max(std::abs(x), std::abs(y)) - 0.8;  // square
+    case 2:
+      return std::max(y - 0.75, std::abs(x) * 0.87 - y * 0.5 - 0.48);  // triangle
+    case 3:                                                            // cross
       return std::max(std::min(std::abs(x), std::abs(y)) - 0.25,
                       std::max(std::abs(x), std::abs(y)) - 0.95);
-    default: return std::abs(radius - 0.75) - 0.22;  // ring
+    default:
+      return std::abs(radius - 0.75) - 0.22;  // ring
   }
 }
 
@@ -75,8 +78,9 @@ std::vector<float> shape_sprite(int64_t shape, int64_t side) {
   const double scale = half - 1.0;  // one pixel of room for the soft edge
   for (int64_t y = 0; y < side; ++y) {
     for (int64_t x = 0; x < side; ++x) {
-      const double distance = scale * shape_distance(shape, (static_cast<double>(x) + 0.5 - half) / scale,
-                                                     (static_cast<double>(y) + 0.5 - half) / scale);
+      const double distance =
+          scale * shape_distance(shape, (static_cast<double>(x) + 0.5 - half) / scale,
+                                 (static_cast<double>(y) + 0.5 - half) / scale);
       sprite[static_cast<size_t>(y * side + x)] =
           static_cast<float>(255.0 * std::clamp(0.5 - distance, 0.0, 1.0));
     }
@@ -110,8 +114,8 @@ GeneratedSource::GeneratedSource(GeneratedOptions options, uint64_t seed)
   const auto room = static_cast<double>(options_.size - options_.object_size);
   if (options_.speed_max * static_cast<double>(options_.frames - 1) > room) {
     throw ConfigError("speed_max: an object of " + std::to_string(options_.object_size) +
-                      " px would leave a frame of " + std::to_string(options_.size) + " px within " +
-                      std::to_string(options_.frames) + " frames");
+                      " px would leave a frame of " + std::to_string(options_.size) +
+                      " px within " + std::to_string(options_.frames) + " frames");
   }
   instances_ = mnist_split(options_.split);
 }
@@ -119,8 +123,8 @@ GeneratedSource::GeneratedSource(GeneratedOptions options, uint64_t seed)
 MovingObject GeneratedSource::draw_object(int64_t index, Random& random) const {
   MovingObject object;
   if (digits()) {
-    object.instance = instances_[static_cast<size_t>(
-        random.below(static_cast<int64_t>(instances_.size())))];
+    object.instance =
+        instances_[static_cast<size_t>(random.below(static_cast<int64_t>(instances_.size())))];
     object.kind = mnist_digits().labels[static_cast<size_t>(object.instance)];
   } else {
     object.instance = index;
@@ -160,7 +164,8 @@ void GeneratedSource::add_object(const MovingObject& object, const std::vector<f
   const int64_t side = options_.object_size;
   const int64_t size = options_.size;
   const auto corner = [&](double at, double velocity) {
-    const double moved = at + velocity * static_cast<double>(frame) - static_cast<double>(side) / 2.0;
+    const double moved =
+        at + velocity * static_cast<double>(frame) - static_cast<double>(side) / 2.0;
     return std::clamp(moved, 0.0, static_cast<double>(size - side));
   };
   const double left = corner(object.x, object.velocity_x);
@@ -187,7 +192,8 @@ void GeneratedSource::add_object(const MovingObject& object, const std::vector<f
 
 RawClip GeneratedSource::read(int64_t index, Random& random, const CropChooser& crop) const {
   const auto moving = objects(index);
-  Random noise(seed_, options_.kind + "/" + options_.split + "/noise", static_cast<uint64_t>(index));
+  Random noise(seed_, options_.kind + "/" + options_.split + "/noise",
+               static_cast<uint64_t>(index));
   std::vector<std::vector<float>> sprites;
   for (const auto& object : moving) {
     sprites.push_back(digits() ? digit_sprite(object.instance, options_.object_size)
@@ -230,8 +236,10 @@ torch::Tensor GeneratedSource::column(const std::string& name) const {
     const MovingObject& first = moving.front();
     if (pair) {
       float* row = values.mutable_data_ptr<float>() + 2 * i;
-      row[0] = static_cast<float>(position ? first.x + middle * first.velocity_x : first.velocity_x);
-      row[1] = static_cast<float>(position ? first.y + middle * first.velocity_y : first.velocity_y);
+      row[0] =
+          static_cast<float>(position ? first.x + middle * first.velocity_x : first.velocity_x);
+      row[1] =
+          static_cast<float>(position ? first.y + middle * first.velocity_y : first.velocity_y);
       continue;
     }
     int64_t& value = values.mutable_data_ptr<int64_t>()[i];

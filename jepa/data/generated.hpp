@@ -1,5 +1,5 @@
-// Generated video with known truth: real digits or drawn shapes that move in straight lines. Every clip
-// is a function of (seed, split, index).
+// Generated video with known truth: real digits or drawn shapes that move in straight lines. Every
+// clip is a function of (seed, split, index).
 #pragma once
 
 #include <jepa/data/clip_source.hpp>
@@ -8,23 +8,24 @@ namespace jepa {
 
 /// What generated clips look like.
 struct GeneratedOptions {
-  std::string kind = "digits";   ///< `digits`: handwritten ones; `shapes`: drawn ones
-  std::string split = "train";   ///< train, validation or test: no digit is in two of them
-  int64_t clips = 10000;         ///< one pass
-  int64_t frames = 8;            ///< a clip
-  int64_t size = 32;             ///< side of a frame, px
-  int64_t object_size = 12;      ///< side of the square that an object fills, px
-  double speed_min = 0.4;        ///< px a frame
-  double speed_max = 1.2;        ///< px a frame
-  int64_t count = 1;             ///< objects a clip: 1 to this many
-  double noise = 0.0;            ///< brightest background pixel, 0 (none) to 1 (white)
-  int64_t channels = 1;          ///< 1, or 3 for shapes of random colour
+  std::string kind = "digits";  ///< `digits`: handwritten ones; `shapes`: drawn ones
+  std::string split = "train";  ///< train, validation or test: no digit is in two of them
+  int64_t clips = 10000;        ///< one pass
+  int64_t frames = 8;           ///< a clip
+  int64_t size = 32;            ///< side of a frame, px
+  int64_t object_size = 12;     ///< side of the square that an object fills, px
+  double speed_min = 0.4;       ///< px a frame
+  double speed_max = 1.2;       ///< px a frame
+  int64_t count = 1;            ///< objects a clip: 1 to this many
+  double noise = 0.0;           ///< brightest background pixel, 0 (none) to 1 (white)
+  int64_t channels = 1;         ///< 1, or 3 for shapes of random colour
 
   /// All but kind, split and clips, which are the recipe's own.
   void describe(OptionVisitor& visit);
 };
 
-/// One moving object of a clip. Positions are of its centre, in px from the frame's upper left corner.
+/// One moving object of a clip. Positions are of its centre, in px from the frame's upper left
+/// corner.
 struct MovingObject {
   int64_t kind = 0;       ///< class: the digit, or the shape
   int64_t instance = 0;   ///< which handwritten digit; of shapes, the clip's own number
@@ -40,8 +41,8 @@ struct MovingObject {
 ///
 /// Columns: `digit` or `shape` int64 (5 shapes: disc, square, triangle, cross, ring), `direction`
 /// int64 (8), `position` float32 [E, 2] (x, y of the centre at mid-clip, px), `velocity` float32
-/// [E, 2] (px a frame), `count` int64 (objects, 1 to `count`), `instance` int64 (the independent unit:
-/// clips that show the same handwritten digit share it). They tell of the first object; the
+/// [E, 2] (px a frame), `count` int64 (objects, 1 to `count`), `instance` int64 (the independent
+/// unit: clips that show the same handwritten digit share it). They tell of the first object; the
 /// others are half as bright.
 ///
 /// An object moves straight at constant speed, wholly inside the frame, placed between pixels by

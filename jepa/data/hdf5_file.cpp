@@ -1,16 +1,15 @@
 #include <jepa/data/hdf5_file.hpp>
-
 #include <jepa/errors.hpp>
 
-#include <fcntl.h>
 #include <hdf5.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
+#include <unistd.h>
 #include <utility>
 
 namespace jepa {
@@ -33,12 +32,18 @@ std::vector<int64_t> shape_of(int64_t dataset) {
 
 hid_t memory_type(torch::ScalarType type) {
   switch (type) {
-    case torch::kUInt8: return H5T_NATIVE_UINT8;
-    case torch::kInt32: return H5T_NATIVE_INT32;
-    case torch::kInt64: return H5T_NATIVE_INT64;
-    case torch::kFloat32: return H5T_NATIVE_FLOAT;
-    case torch::kFloat64: return H5T_NATIVE_DOUBLE;
-    default: throw DataError(std::string("HDF5 files hold no ") + c10::toString(type) + " here");
+    case torch::kUInt8:
+      return H5T_NATIVE_UINT8;
+    case torch::kInt32:
+      return H5T_NATIVE_INT32;
+    case torch::kInt64:
+      return H5T_NATIVE_INT64;
+    case torch::kFloat32:
+      return H5T_NATIVE_FLOAT;
+    case torch::kFloat64:
+      return H5T_NATIVE_DOUBLE;
+    default:
+      throw DataError(std::string("HDF5 files hold no ") + c10::toString(type) + " here");
   }
 }
 
@@ -49,8 +54,10 @@ torch::ScalarType tensor_type(int64_t dataset, const std::string& where) {
   switch (H5Tget_class(type.id())) {
     case H5T_INTEGER:
       return size == 1 && H5Tget_sign(type.id()) == H5T_SGN_NONE ? torch::kUInt8 : torch::kInt64;
-    case H5T_FLOAT: return size > 4 ? torch::kFloat64 : torch::kFloat32;
-    default: throw DataError(where + ": expected numbers");
+    case H5T_FLOAT:
+      return size > 4 ? torch::kFloat64 : torch::kFloat32;
+    default:
+      throw DataError(where + ": expected numbers");
   }
 }
 
@@ -114,7 +121,8 @@ std::string hdf5_reason() {
         return 0;
       },
       &reason);
-  // Where the system refused, HDF5's text holds addresses and a time with a line break: keep the core.
+  // Where the system refused, HDF5's text holds addresses and a time with a line break: keep the
+  // core.
   const std::string start = "error message = '";
   if (const size_t at = reason.find(start); at != std::string::npos) {
     reason = reason.substr(at + start.size());
@@ -187,15 +195,15 @@ void Hdf5File::write(const std::string& name, const torch::Tensor& tensor) {
   const auto lock = lock_hdf5();
   const hid_t type = memory_type(plain.scalar_type());
   const std::vector<hsize_t> dims(plain.sizes().begin(), plain.sizes().end());
-  const Hdf5Handle space(dims.empty()
-                             ? H5Screate(H5S_SCALAR)
-                             : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
-                         H5Sclose);
-  const Hdf5Handle dataset(H5Dcreate2(id(), name.c_str(), type, space.id(), H5P_DEFAULT, H5P_DEFAULT,
-                                      H5P_DEFAULT),
-                           H5Dclose);
-  if (!dataset.valid() || H5Dwrite(dataset.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                                   plain.const_data_ptr()) < 0) {
+  const Hdf5Handle space(
+      dims.empty() ? H5Screate(H5S_SCALAR)
+                   : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
+      H5Sclose);
+  const Hdf5Handle dataset(
+      H5Dcreate2(id(), name.c_str(), type, space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+      H5Dclose);
+  if (!dataset.valid() ||
+      H5Dwrite(dataset.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, plain.const_data_ptr()) < 0) {
     throw DataError(path_ + ": dataset '" + name + "' cannot be written (" + hdf5_reason() + ")");
   }
 }
@@ -231,9 +239,9 @@ void Hdf5File::write_attribute(const std::string& name, const std::string& value
 void Hdf5File::write_attribute(const std::string& name, double value) {
   const auto lock = lock_hdf5();
   const Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Hdf5Handle attribute(H5Acreate2(id(), name.c_str(), H5T_NATIVE_DOUBLE, space.id(),
-                                        H5P_DEFAULT, H5P_DEFAULT),
-                             H5Aclose);
+  const Hdf5Handle attribute(
+      H5Acreate2(id(), name.c_str(), H5T_NATIVE_DOUBLE, space.id(), H5P_DEFAULT, H5P_DEFAULT),
+      H5Aclose);
   if (!attribute.valid() || H5Awrite(attribute.id(), H5T_NATIVE_DOUBLE, &value) < 0) {
     throw DataError(path_ + ": attribute '" + name + "' cannot be written (" + hdf5_reason() + ")");
   }

@@ -1,5 +1,5 @@
-// HDF5 files as named tensors. The HDF5 library is not safe for threads, so all of it runs under one
-// lock for the process; its own error printing is off, and its reasons end up in our messages.
+// HDF5 files as named tensors. The HDF5 library is not safe for threads, so all of it runs under
+// one lock for the process; its own error printing is off, and its reasons end up in our messages.
 #pragma once
 
 #include <torch/types.h>
@@ -78,8 +78,8 @@ class Hdf5File {
   Hdf5Handle handle_;
 };
 
-/// Writes tensors as the datasets of one HDF5 file: beside `path`, renamed when complete. For features
-/// and other results.
+/// Writes tensors as the datasets of one HDF5 file: beside `path`, renamed when complete. For
+/// features and other results.
 void write_hdf5(const std::string& path, const std::map<std::string, torch::Tensor>& tensors,
                 const std::map<std::string, std::string>& attributes = {});
 

@@ -1,5 +1,4 @@
 #include <jepa/data/image_folder.hpp>
-
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>

@@ -5,8 +5,8 @@
 
 namespace jepa {
 
-/// The pictures below a folder, in the order of their paths, each a clip of one frame. Where they lie
-/// in folders of the first level, each such folder is a class. Column: `label`.
+/// The pictures below a folder, in the order of their paths, each a clip of one frame. Where they
+/// lie in folders of the first level, each such folder is a class. Column: `label`.
 class ImageFolder : public ClipSource {
  public:
   /// Uses `short_side` and `channels` of the options.

@@ -1,5 +1,4 @@
 #include <jepa/data/loader.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <torch/torch.h>
@@ -71,9 +70,9 @@ void LoaderOptions::describe(OptionVisitor& visit) {
         {.help = "threads that prepare batches; 0: the caller does", .min = 0, .max = 256});
   visit("prefetch", prefetch, {.help = "batches prepared ahead", .min = 1, .max = 1024});
   visit("shuffle", shuffle, {.help = "false: the source's order, once"});
-  visit("max_errors", max_errors,
-        {.help = "unreadable clips that are left out and reported before it is an error",
-         .min = 0});
+  visit(
+      "max_errors", max_errors,
+      {.help = "unreadable clips that are left out and reported before it is an error", .min = 0});
 }
 
 class ClipLoader::Impl {
@@ -127,14 +126,13 @@ class ClipLoader::Impl {
     wake_workers_.notify_all();
   }
 
-  int64_t steps_per_pass() const {
-    return (source_->size() + options_.batch - 1) / options_.batch;
-  }
+  int64_t steps_per_pass() const { return (source_->size() + options_.batch - 1) / options_.batch; }
 
   const LoaderStats& stats() const { return stats_; }
 
  private:
-  /// What a thread does until the loader goes: claim the next step, prepare its batch, hand it over.
+  /// What a thread does until the loader goes: claim the next step, prepare its batch, hand it
+  /// over.
   void work() {
     std::unique_lock lock(mutex_);
     while (true) {
@@ -244,11 +242,11 @@ class ClipLoader::Impl {
     const auto count = static_cast<int64_t>(owner->indices.size());
     const auto& shape = owner->shape;
     ClipBatch batch;
-    batch.clips = torch::from_blob(owner->clips.data(),
-                                   {count, shape[0], shape[1], shape[2], shape[3]},
-                                   [owner](void*) {}, torch::kUInt8);
-    batch.indices =
-        torch::from_blob(owner->indices.data(), {count}, [owner](void*) {}, torch::kInt64);
+    batch.clips = torch::from_blob(
+        owner->clips.data(), {count, shape[0], shape[1], shape[2], shape[3]}, [owner](void*) {},
+        torch::kUInt8);
+    batch.indices = torch::from_blob(
+        owner->indices.data(), {count}, [owner](void*) {}, torch::kInt64);
     return batch;
   }
 

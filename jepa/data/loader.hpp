@@ -22,10 +22,10 @@ struct ClipBatch {
 /// How batches are made.
 struct LoaderOptions {
   int64_t batch = 64;
-  int64_t threads = 1;      ///< 0: clips are read by the caller of next()
-  int64_t prefetch = 3;     ///< batches prepared ahead
-  bool shuffle = true;      ///< false: the source's order, once, with a smaller last batch
-  int64_t max_errors = 0;   ///< clips that may fail before it counts as an error
+  int64_t threads = 1;          ///< 0: clips are read by the caller of next()
+  int64_t prefetch = 3;         ///< batches prepared ahead
+  bool shuffle = true;          ///< false: the source's order, once, with a smaller last batch
+  int64_t max_errors = 0;       ///< clips that may fail before it counts as an error
   AugmentOptions augment = {};  ///< described by itself, as a section of its own
 
   void describe(OptionVisitor& visit);
@@ -33,10 +33,10 @@ struct LoaderOptions {
 
 /// What the loader did so far.
 struct LoaderStats {
-  double wait_seconds = 0;            ///< time that next() waited for a batch
-  int64_t batches = 0;                ///< delivered
-  int64_t clips = 0;                  ///< delivered
-  int64_t errors = 0;                 ///< clips left out of their batch since they could not be read
+  double wait_seconds = 0;  ///< time that next() waited for a batch
+  int64_t batches = 0;      ///< delivered
+  int64_t clips = 0;        ///< delivered
+  int64_t errors = 0;       ///< clips left out of their batch since they could not be read
   std::vector<std::string> messages;  ///< of the first of them (at most 20)
 };
 
@@ -47,8 +47,8 @@ struct LoaderStats {
 /// (seed, its place in that sequence).
 ///
 /// A clip that cannot be read is an error, thrown by the next() that should have held it. With
-/// `max_errors` > 0, so many are left out of their batch instead (which is then smaller), counted and
-/// reported in the stats; nothing takes their place.
+/// `max_errors` > 0, so many are left out of their batch instead (which is then smaller), counted
+/// and reported in the stats; nothing takes their place.
 class ClipLoader {
  public:
   /// @throws DataError where the source is empty; ConfigError where options contradict each other

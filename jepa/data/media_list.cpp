@@ -1,5 +1,4 @@
 #include <jepa/data/media_list.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <algorithm>
@@ -64,8 +63,8 @@ std::vector<MediaEntry> read_video_list(const std::string& path) {
     MediaEntry entry;
     const auto parsed = std::from_chars(label.data(), label.data() + label.size(), entry.label);
     if (label.empty() || parsed.ec != std::errc() || parsed.ptr != label.data() + label.size()) {
-      throw DataError(path + ": line " + std::to_string(number) + ": expected 'path label', found '" +
-                      line + "'");
+      throw DataError(path + ": line " + std::to_string(number) +
+                      ": expected 'path label', found '" + line + "'");
     }
     const fs::path video(line.substr(0, at));
     entry.path = (video.is_absolute() ? video : fs::path(path).parent_path() / video).string();
@@ -76,8 +75,8 @@ std::vector<MediaEntry> read_video_list(const std::string& path) {
 }
 
 std::vector<MediaEntry> list_videos(const std::string& folder) {
-  return list_files(folder, {".mp4", ".avi", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".m4v", ".ogv",
-                             ".wmv", ".ts"});
+  return list_files(folder, {".mp4", ".avi", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".m4v",
+                             ".ogv", ".wmv", ".ts"});
 }
 
 std::vector<MediaEntry> find_videos(const std::string& path) {
@@ -96,8 +95,8 @@ std::vector<MediaEntry> find_videos(const std::string& path) {
 }
 
 std::vector<MediaEntry> list_images(const std::string& folder) {
-  return list_files(folder, {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp", ".tif",
-                             ".tiff"});
+  return list_files(folder,
+                    {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff"});
 }
 
 }  // namespace jepa

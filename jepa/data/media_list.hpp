@@ -13,8 +13,8 @@ struct MediaEntry {
   int64_t label = 0;
 };
 
-/// Reads a list of videos: a `path label` a line, as V-JEPA takes them (or `path::label`, for paths with
-/// spaces). Relative paths start at the list's folder.
+/// Reads a list of videos: a `path label` a line, as V-JEPA takes them (or `path::label`, for paths
+/// with spaces). Relative paths start at the list's folder.
 /// @throws DataError naming the list and the line
 std::vector<MediaEntry> read_video_list(const std::string& path);
 

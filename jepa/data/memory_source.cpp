@@ -1,5 +1,4 @@
 #include <jepa/data/memory_source.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <cstring>
@@ -20,8 +19,8 @@ void check_column(const std::string& name, const torch::Tensor& column, int64_t 
 
 MemorySource::MemorySource(torch::Tensor clips, std::map<std::string, torch::Tensor> columns)
     : clips_(std::move(clips)), columns_(std::move(columns)) {
-  TORCH_CHECK(clips_.dim() == 5 && clips_.scalar_type() == torch::kUInt8 && clips_.is_contiguous() &&
-                  clips_.device().is_cpu(),
+  TORCH_CHECK(clips_.dim() == 5 && clips_.scalar_type() == torch::kUInt8 &&
+                  clips_.is_contiguous() && clips_.device().is_cpu(),
               "expected contiguous uint8 clips [E, T, H, W, C] on the CPU, found ",
               clips_.scalar_type(), " ", clips_.sizes());
   for (const auto& [name, column] : columns_) check_column(name, column, clips_.size(0));

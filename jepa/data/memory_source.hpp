@@ -25,8 +25,8 @@ class MemorySource : public ClipSource {
   std::map<std::string, torch::Tensor> columns_;
 };
 
-/// Reads `count` clips of `source` (0: one pass) into memory: clip i is `source`'s clip i modulo its
-/// size, drawn from (seed, i) and cropped by `crop`. Columns follow.
+/// Reads `count` clips of `source` (0: one pass) into memory: clip i is `source`'s clip i modulo
+/// its size, drawn from (seed, i) and cropped by `crop`. Columns follow.
 /// @throws DataError where clips differ in shape
 std::shared_ptr<MemorySource> hold_in_memory(const ClipSource& source, int64_t count, uint64_t seed,
                                              const CropChooser& crop = {});

@@ -1,5 +1,4 @@
 #include <jepa/data/mnist.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <zlib.h>
@@ -9,7 +8,8 @@ asm(".section .rodata\n"
     ".balign 16\n"
     ".globl jepa_mnist_5k_begin\n"
     "jepa_mnist_5k_begin:\n"
-    ".incbin \"" JEPA_MNIST_FILE "\"\n"
+    ".incbin \"" JEPA_MNIST_FILE
+    "\"\n"
     ".globl jepa_mnist_5k_end\n"
     "jepa_mnist_5k_end:\n"
     ".byte 0\n"

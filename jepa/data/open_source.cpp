@@ -1,5 +1,4 @@
 #include <jepa/data/clip_source.hpp>
-
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/image_folder.hpp>
 #include <jepa/data/media_list.hpp>

@@ -3,23 +3,26 @@
 namespace jepa {
 
 std::vector<OptionSection> DataRecipe::sections() {
-  return {{"", "",
-           [this](OptionVisitor& visit) {
-             visit("kind", kind,
-                   {.help = "generated digits or shapes, labelled crops of footage, or files as they are",
-                    .choices = {"digits", "shapes", "footage", "files"}});
-             visit("data", data,
-                   {.help = "clip store, video, `path label` list, folder of videos or images"});
-             visit("split", split, {.help = "of generated clips and footage",
-                                    .choices = {"train", "validation", "test"}});
-             visit("clips", clips, {.help = "of generated clips and footage", .min = 1});
-           }},
-          {"generated", "moving digits and shapes",
-           [this](OptionVisitor& visit) { generated.describe(visit); }},
-          {"footage", "crops of real footage, labelled by how they were cut",
-           [this](OptionVisitor& visit) { footage.describe(visit); }},
-          {"clip", "how clips are cut from files",
-           [this](OptionVisitor& visit) { clip.describe(visit); }}};
+  return {
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit(
+             "kind", kind,
+             {.help = "generated digits or shapes, labelled crops of footage, or files as they are",
+              .choices = {"digits", "shapes", "footage", "files"}});
+         visit("data", data,
+               {.help = "clip store, video, `path label` list, folder of videos or images"});
+         visit("split", split,
+               {.help = "of generated clips and footage",
+                .choices = {"train", "validation", "test"}});
+         visit("clips", clips, {.help = "of generated clips and footage", .min = 1});
+       }},
+      {"generated", "moving digits and shapes",
+       [this](OptionVisitor& visit) { generated.describe(visit); }},
+      {"footage", "crops of real footage, labelled by how they were cut",
+       [this](OptionVisitor& visit) { footage.describe(visit); }},
+      {"clip", "how clips are cut from files",
+       [this](OptionVisitor& visit) { clip.describe(visit); }}};
 }
 
 std::shared_ptr<ClipSource> DataRecipe::open(uint64_t seed) const {

@@ -1,5 +1,6 @@
-// A data set in words: what to generate or to cut from which files. The same description makes a clip
-// store (program make_data) or is trained on directly, where a path to such an ini file is given.
+// A data set in words: what to generate or to cut from which files. The same description makes a
+// clip store (program make_data) or is trained on directly, where a path to such an ini file is
+// given.
 #pragma once
 
 #include <jepa/data/clip_source.hpp>

@@ -1,5 +1,4 @@
 #include <jepa/data/video_library.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <algorithm>
@@ -44,15 +43,16 @@ std::shared_ptr<const FrameBlock> decode_block(VideoReader& reader, int64_t vide
   auto block = std::make_shared<FrameBlock>();
   block->video = video;
   block->number = number;
-  block->frames = reader.decode(first, std::min(VideoLibrary::kBlock, reader.info().frames - first));
+  block->frames =
+      reader.decode(first, std::min(VideoLibrary::kBlock, reader.info().frames - first));
   for (const auto& frame : block->frames) block->bytes += static_cast<int64_t>(frame.planes.size());
   return block;
 }
 
 }  // namespace
 
-VideoLibrary::VideoLibrary(std::vector<std::string> paths, const FrameScale& scale, int64_t channels,
-                           int64_t cache_mb)
+VideoLibrary::VideoLibrary(std::vector<std::string> paths, const FrameScale& scale,
+                           int64_t channels, int64_t cache_mb)
     : scale_(scale), channels_(channels), cache_limit_(cache_mb << 20) {
   if (channels != 1 && channels != 3) {
     throw ConfigError("channels: expected 1 or 3, found " + std::to_string(channels));

@@ -22,8 +22,8 @@ struct FrameBlock {
 };
 
 /// Hands out parts of frames of a list of videos. Frames are decoded by blocks, each video by one
-/// thread at a time, and kept in memory up to a limit; the least recently used blocks go first. Safe
-/// for threads.
+/// thread at a time, and kept in memory up to a limit; the least recently used blocks go first.
+/// Safe for threads.
 class VideoLibrary {
  public:
   /// Frames decoded together.
@@ -44,8 +44,8 @@ class VideoLibrary {
   /// @throws DataError naming the file and the frame that cannot be decoded
   void read(int64_t video, int64_t frame, const PixelRect& part, uint8_t* to) const;
 
-  /// The luma plane [H, W] of a frame, valid while `hold` is. Cheap where `hold` is already the block of
-  /// the frame.
+  /// The luma plane [H, W] of a frame, valid while `hold` is. Cheap where `hold` is already the
+  /// block of the frame.
   const uint8_t* luma(int64_t video, int64_t frame, std::shared_ptr<const FrameBlock>& hold) const;
 
   /// Bytes of decoded frames in memory.

@@ -1,5 +1,4 @@
 #include <jepa/data/video_reader.hpp>
-
 #include <jepa/errors.hpp>
 
 extern "C" {
@@ -46,9 +45,10 @@ class Scaler {
   void convert(const AVFrame& frame, AVPixelFormat format, int64_t height, int64_t width,
                uint8_t* const planes[4], const int strides[4]) {
     const int flags = SWS_AREA | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT;
-    context_ = sws_getCachedContext(
-        context_, frame.width, frame.height, static_cast<AVPixelFormat>(frame.format),
-        static_cast<int>(width), static_cast<int>(height), format, flags, nullptr, nullptr, nullptr);
+    context_ =
+        sws_getCachedContext(context_, frame.width, frame.height,
+                             static_cast<AVPixelFormat>(frame.format), static_cast<int>(width),
+                             static_cast<int>(height), format, flags, nullptr, nullptr, nullptr);
     if (context_ == nullptr) throw DataError("its pixel format cannot be converted");
     sws_scale(context_, frame.data, frame.linesize, 0, frame.height, planes, strides);
   }
@@ -88,8 +88,8 @@ class Decoder {
   /// Why packet() gave none.
   int read_error() const { return read_error_; }
 
-  /// The next frame, valid until the next call; null at the end of the file. Packets that the decoder
-  /// refuses are told to `bad(time, reason)`.
+  /// The next frame, valid until the next call; null at the end of the file. Packets that the
+  /// decoder refuses are told to `bad(time, reason)`.
   template <class Bad>
   const AVFrame* frame(const Bad& bad) {
     while (true) {
@@ -206,7 +206,8 @@ class VideoReader::Impl {
   int64_t decode_start(int64_t first) const {
     int64_t key = 0;
     if (seekable_) {
-      const auto after = std::upper_bound(keys_.begin(), keys_.end(), times_[static_cast<size_t>(first)]);
+      const auto after =
+          std::upper_bound(keys_.begin(), keys_.end(), times_[static_cast<size_t>(first)]);
       if (after != keys_.begin()) key = number_of(*std::prev(after), 0);
     }
     return decoder_ && next_ <= first && next_ >= key ? next_ : key;
@@ -233,7 +234,8 @@ class VideoReader::Impl {
         if (frame->error.empty()) frame->error = error;
         if (frame->error.empty()) keep(*decoded, *frame);
       } else if (number >= first + count) {
-        // A frame was lost just before the end of the range; the next call must find this one again.
+        // A frame was lost just before the end of the range; the next call must find this one
+        // again.
         release();
         break;
       }
@@ -256,7 +258,8 @@ class VideoReader::Impl {
       bytes += packet->size;
       reordered = reordered || (packet->pts != AV_NOPTS_VALUE && packet->pts != packet->dts);
       if ((packet->flags & AV_PKT_FLAG_CORRUPT) != 0) {
-        throw DataError(path_ + ": frame " + std::to_string(times_.size() - 1) + ": its data is cut off");
+        throw DataError(path_ + ": frame " + std::to_string(times_.size() - 1) +
+                        ": its data is cut off");
       }
     }
     if (decoder_->read_error() != AVERROR_EOF) {
@@ -267,8 +270,8 @@ class VideoReader::Impl {
     if (bytes == 0) throw DataError(path_ + ": holds no frames");
     std::sort(times_.begin(), times_.end());
     std::sort(keys_.begin(), keys_.end());
-    // Without usable times frames are counted instead, always from the start of the file: where there
-    // are none, and where frames are stored out of order but their times do not say so.
+    // Without usable times frames are counted instead, always from the start of the file: where
+    // there are none, and where frames are stored out of order but their times do not say so.
     timed_ = times_.front() != AV_NOPTS_VALUE &&
              std::adjacent_find(times_.begin(), times_.end()) == times_.end() &&
              (reordered || decoder_->codec().has_b_frames == 0);
@@ -313,15 +316,16 @@ class VideoReader::Impl {
     broken_ = -1;
   }
 
-  /// What is wrong with a decoded frame; empty: nothing. Until the next key frame, frames build on the
-  /// ones before them, so what follows a broken one is guesswork of the decoder.
+  /// What is wrong with a decoded frame; empty: nothing. Until the next key frame, frames build on
+  /// the ones before them, so what follows a broken one is guesswork of the decoder.
   std::string judge(const AVFrame& decoded, int64_t number) {
     if ((decoded.flags & AV_FRAME_FLAG_CORRUPT) != 0 || decoded.decode_error_flags != 0) {
       broken_ = number;
       return "it is corrupt";
     }
     if (decoded.key_frame != 0) broken_ = -1;
-    return broken_ < 0 ? "" : "it builds on frame " + std::to_string(broken_) + ", which is corrupt";
+    return broken_ < 0 ? ""
+                       : "it builds on frame " + std::to_string(broken_) + ", which is corrupt";
   }
 
   void keep(const AVFrame& decoded, VideoFrame& frame) {
@@ -332,7 +336,8 @@ class VideoReader::Impl {
     frame.planes.resize(static_cast<size_t>(bytes));
     uint8_t* planes[4];
     int strides[4];
-    av_image_fill_arrays(planes, strides, frame.planes.data(), AV_PIX_FMT_YUV420P, width, height, 1);
+    av_image_fill_arrays(planes, strides, frame.planes.data(), AV_PIX_FMT_YUV420P, width, height,
+                         1);
     try {
       scaler_.convert(decoded, AV_PIX_FMT_YUV420P, info_.height, info_.width, planes, strides);
     } catch (const DataError& error) {
@@ -351,12 +356,12 @@ class VideoReader::Impl {
   std::unique_ptr<Decoder> decoder_;
   VideoInfo info_;
   bool bt709_ = false;
-  bool timed_ = true;     // frames can be told by their times
-  bool seekable_ = true;  // and the file can be entered at key frames
+  bool timed_ = true;           // frames can be told by their times
+  bool seekable_ = true;        // and the file can be entered at key frames
   std::vector<int64_t> times_;  // of each frame, in the order shown
   std::vector<int64_t> keys_;   // of those that can be decoded by themselves
   int64_t next_ = 0;            // number of the frame that the decoder gives next
-  int64_t broken_ = -1;  // the last frame that was found corrupt since the last key frame
+  int64_t broken_ = -1;         // the last frame that was found corrupt since the last key frame
   Scaler scaler_;
 };
 
@@ -388,8 +393,8 @@ std::vector<uint8_t> read_image(const std::string& path, const FrameScale& scale
   const int strides[4] = {static_cast<int>(width * channels)};
   Scaler scaler;
   try {
-    scaler.convert(*frame, channels == 1 ? AV_PIX_FMT_GRAY8 : AV_PIX_FMT_RGB24, height, width, planes,
-                   strides);
+    scaler.convert(*frame, channels == 1 ? AV_PIX_FMT_GRAY8 : AV_PIX_FMT_RGB24, height, width,
+                   planes, strides);
   } catch (const DataError& failure) {
     throw DataError(path + ": " + failure.what());
   }

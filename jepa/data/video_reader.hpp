@@ -13,7 +13,7 @@ struct VideoInfo {
   int64_t frames = 0;
   int64_t height = 0;  ///< as decoded frames are handed out (scaled where that was asked)
   int64_t width = 0;
-  double fps = 0.0;    ///< 0: unknown
+  double fps = 0.0;  ///< 0: unknown
 };
 
 /// How frames are scaled once they are decoded, by averages over areas.
@@ -24,8 +24,9 @@ struct FrameScale {
 
 /// A decoded frame: planar Y'CbCr, 4:2:0, limited range; or why there is none.
 struct VideoFrame {
-  std::vector<uint8_t> planes;  ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
-  std::string error;            ///< not empty: the frame could not be decoded
+  std::vector<uint8_t>
+      planes;         ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
+  std::string error;  ///< not empty: the frame could not be decoded
 };
 
 /// Decodes one file. Not safe for threads; each file has one decoder, with one thread.
@@ -41,9 +42,9 @@ class VideoReader {
   /// True: colours by ITU-R BT.709; false: BT.601.
   bool bt709() const;
 
-  /// The frame where decoding starts so that frame `first` can be reached: where the last call ended
-  /// when that is nearer than the last key frame, else that key frame (the first frame of files whose
-  /// times are not good enough to seek by).
+  /// The frame where decoding starts so that frame `first` can be reached: where the last call
+  /// ended when that is nearer than the last key frame, else that key frame (the first frame of
+  /// files whose times are not good enough to seek by).
   int64_t decode_start(int64_t first) const;
 
   /// Frames first .. first + count - 1. A frame that cannot be decoded is returned with its error.

@@ -1,5 +1,4 @@
 #include <jepa/data/video_source.hpp>
-
 #include <jepa/errors.hpp>
 
 #include <torch/torch.h>
@@ -28,12 +27,12 @@ int64_t VideoSource::size() const { return library_.size() * options_.clips_per_
 RawClip VideoSource::read(int64_t index, Random& random, const CropChooser& crop) const {
   const int64_t video = index / options_.clips_per_video;
   const VideoInfo& info = library_.info(video);
-  const auto frames =
-      choose_frames(info.frames, info.fps, options_, index % options_.clips_per_video, random,
-                    library_.path(video));
+  const auto frames = choose_frames(info.frames, info.fps, options_,
+                                    index % options_.clips_per_video, random, library_.path(video));
   const PixelRect part =
       crop ? crop(info.height, info.width, random) : PixelRect{0, 0, info.height, info.width};
-  RawClip clip{static_cast<int64_t>(frames.size()), part.height, part.width, library_.channels(), {}};
+  RawClip clip{
+      static_cast<int64_t>(frames.size()), part.height, part.width, library_.channels(), {}};
   clip.pixels.resize(static_cast<size_t>(clip.frames * clip.frame_bytes()));
   for (int64_t t = 0; t < clip.frames; ++t) {
     library_.read(video, frames[static_cast<size_t>(t)], part,

@@ -6,8 +6,9 @@
 
 namespace jepa {
 
-/// Clips from videos: clip i comes from video i / clips_per_video. Columns: `label`, and `video`, the
-/// number in the list. Files are opened when they are first read; a bad one is an error of its clips.
+/// Clips from videos: clip i comes from video i / clips_per_video. Columns: `label`, and `video`,
+/// the number in the list. Files are opened when they are first read; a bad one is an error of its
+/// clips.
 class VideoSource : public ClipSource {
  public:
   /// @throws DataError where the list is empty

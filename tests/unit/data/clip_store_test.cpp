@@ -5,11 +5,11 @@
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -33,7 +33,8 @@ class ClipStoreTest : public testing::Test {
     uint8_t value = 0;
     for (const int64_t frames : {6, 10}) {
       RawClip clip{frames, 4, 5, 1, {}};
-      for (int64_t t = 0; t < frames; ++t, ++value) clip.pixels.insert(clip.pixels.end(), 20, value);
+      for (int64_t t = 0; t < frames; ++t, ++value)
+        clip.pixels.insert(clip.pixels.end(), 20, value);
       writer.append(clip);
     }
     writer.finish({{"label", torch::tensor({3, 4})}, {"place", torch::rand({2, 2})}});
@@ -154,7 +155,9 @@ TEST_F(ClipStoreTest, WrongShapesAreNamed) {
   check({{"pixels", pixels}, {"ep_len", lengths}, {"ep_offset", offsets - 1}}, "episode 0");
   check({{"pixels", pixels}, {"ep_len", lengths}, {"ep_offset", offsets.slice(0, 0, 1)}},
         "2 ep_len but 1 ep_offset");
-  check({{"pixels", pixels}, {"ep_len", lengths.slice(0, 0, 0)}, {"ep_offset", offsets.slice(0, 0, 0)}},
+  check({{"pixels", pixels},
+         {"ep_len", lengths.slice(0, 0, 0)},
+         {"ep_offset", offsets.slice(0, 0, 0)}},
         "no episodes");
   check({{"pixels", pixels}, {"ep_len", lengths.to(torch::kFloat32)}, {"ep_offset", offsets}},
         "'ep_len': expected integers");

@@ -18,8 +18,8 @@ RawClip read(const GeneratedSource& source, int64_t index) {
 TEST(Mnist, SplitsAreDisjointAndBalanced) {
   std::set<int64_t> all;
   size_t total = 0;
-  for (const auto& [split, per_class] :
-       std::vector<std::pair<std::string, int64_t>>{{"train", 350}, {"validation", 50}, {"test", 100}}) {
+  for (const auto& [split, per_class] : std::vector<std::pair<std::string, int64_t>>{
+           {"train", 350}, {"validation", 50}, {"test", 100}}) {
     const auto indices = mnist_split(split);
     std::vector<int64_t> counts(10, 0);
     for (const int64_t index : indices) ++counts[mnist_digits().labels[static_cast<size_t>(index)]];
@@ -75,11 +75,13 @@ TEST(Generated, PixelsMoveAsTheLabelsSay) {
       const torch::Tensor x = (frames.sum(1) * place).sum(1) / mass;
       const torch::Tensor y = (frames.sum(2) * place).sum(1) / mass;
       const torch::Tensor centre = torch::stack({x.mean(), y.mean()});
-      // Ink is not centred in a digit's box to the pixel, so the place is known less well than motion.
+      // Ink is not centred in a digit's box to the pixel, so the place is known less well than
+      // motion.
       EXPECT_LT((centre - positions[i]).abs().max().item<double>(), 1.0) << kind << " " << i;
       const torch::Tensor moved = torch::stack({x[7] - x[0], y[7] - y[0]}) / 7;
       EXPECT_LT((moved - velocities[i]).abs().max().item<double>(), 0.02) << kind << " " << i;
-      const double angle = std::atan2(velocities[i][1].item<double>(), velocities[i][0].item<double>());
+      const double angle =
+          std::atan2(velocities[i][1].item<double>(), velocities[i][0].item<double>());
       const auto octant = (std::lround(angle / (M_PI / 4)) + 8) % 8;
       EXPECT_EQ(directions[i].item<int64_t>(), octant);
     }

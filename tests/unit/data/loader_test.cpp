@@ -160,10 +160,11 @@ TEST(ClipLoader, ABatchOfWhichNothingIsLeftIsSkippedInOrderOnly) {
 }
 
 TEST(ClipLoader, RefusesASourceWithoutClips) {
-  EXPECT_THROW(ClipLoader(std::make_shared<MemorySource>(torch::empty({0, 1, 2, 2, 1}, torch::kUInt8),
-                                                         std::map<std::string, torch::Tensor>{}),
-                          {}, 0),
-               DataError);
+  EXPECT_THROW(
+      ClipLoader(std::make_shared<MemorySource>(torch::empty({0, 1, 2, 2, 1}, torch::kUInt8),
+                                                std::map<std::string, torch::Tensor>{}),
+                 {}, 0),
+      DataError);
 }
 
 TEST(ClipLoader, HeldInMemoryIsTheSameClips) {
@@ -177,23 +178,25 @@ TEST(ClipLoader, HeldInMemoryIsTheSameClips) {
 
 TEST(Augmentation, BilinearMatchesTorch) {
   const torch::Tensor frame = torch::randint(256, {7, 9, 3}, torch::kUInt8);
-  RawClip clip{1, 7, 9, 3, {frame.const_data_ptr<uint8_t>(), frame.const_data_ptr<uint8_t>() + 189}};
+  RawClip clip{
+      1, 7, 9, 3, {frame.const_data_ptr<uint8_t>(), frame.const_data_ptr<uint8_t>() + 189}};
   const Augmentation augmentation({.crop = "random_resized", .size = 12});
   torch::Tensor out = torch::empty({3, 1, 12, 12}, torch::kUInt8);
   Random random(0);
   augmentation.write(clip, random, out.mutable_data_ptr<uint8_t>());
-  const auto expected = torch::nn::functional::interpolate(
-      frame.permute({2, 0, 1}).unsqueeze(0).to(torch::kFloat32),
-      torch::nn::functional::InterpolateFuncOptions()
-          .size(std::vector<int64_t>{12, 12})
-          .mode(torch::kBilinear)
-          .align_corners(false));
+  const auto expected =
+      torch::nn::functional::interpolate(frame.permute({2, 0, 1}).unsqueeze(0).to(torch::kFloat32),
+                                         torch::nn::functional::InterpolateFuncOptions()
+                                             .size(std::vector<int64_t>{12, 12})
+                                             .mode(torch::kBilinear)
+                                             .align_corners(false));
   EXPECT_LE((out.squeeze(1).to(torch::kFloat32) - expected[0]).abs().max().item<double>(), 0.501);
 }
 
 TEST(Augmentation, FlipMirrorsEveryFrame) {
   const torch::Tensor frames = torch::randint(256, {2, 3, 4, 1}, torch::kUInt8);
-  RawClip clip{2, 3, 4, 1, {frames.const_data_ptr<uint8_t>(), frames.const_data_ptr<uint8_t>() + 24}};
+  RawClip clip{
+      2, 3, 4, 1, {frames.const_data_ptr<uint8_t>(), frames.const_data_ptr<uint8_t>() + 24}};
   torch::Tensor out = torch::empty({1, 2, 3, 4}, torch::kUInt8);
   Random random(0);
   Augmentation({.flip = 1.0}).write(clip, random, out.mutable_data_ptr<uint8_t>());

@@ -8,11 +8,11 @@
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -31,7 +31,8 @@ class VideoTest : public testing::Test {
 
   /// A video whose frame i is grey of brightness 20 + 3 (i modulo 60).
   std::string write_counting(const std::string& name, int64_t frames) {
-    torch::Tensor clip = (20 + 3 * (torch::arange(frames) % 60)).to(torch::kUInt8).view({frames, 1, 1, 1});
+    torch::Tensor clip =
+        (20 + 3 * (torch::arange(frames) % 60)).to(torch::kUInt8).view({frames, 1, 1, 1});
     eval::report::write_video(path(name), clip.expand({frames, 48, 64, 3}).contiguous(), 10.0);
     return path(name);
   }
@@ -130,8 +131,9 @@ TEST_F(VideoTest, CropsColourAndScale) {
                                   .repeat_interleave(8, 0)
                                   .repeat_interleave(8, 1);
   const torch::Tensor expected = noise.slice(1, 700, 796).to(torch::kFloat32);
-  const torch::Tensor found =
-      torch::tensor(at::ArrayRef<uint8_t>(whole.pixels)).view({4, 96, 96, 3})[0].to(torch::kFloat32);
+  const torch::Tensor found = torch::tensor(at::ArrayRef<uint8_t>(whole.pixels))
+                                  .view({4, 96, 96, 3})[0]
+                                  .to(torch::kFloat32);
   EXPECT_LT((found - expected).abs().mean().item<double>(), 15.0);
   const VideoSource halved({{file, 0}}, {.short_side = 48, .channels = 1});
   const RawClip small = halved.read(0, random);
@@ -204,8 +206,14 @@ TEST_F(VideoTest, ACorruptFrameIsNamedAndItsClipsLeftOut) {
 
 TEST_F(VideoTest, FootageLabelsAreTrue) {
   write_moving("a.mp4", 200);
-  FootageOptions options{.data = path("a.mp4"), .clips = 60, .frames = 4, .size = 16, .divide = 1,
-                         .speeds = {1, 2}, .motion_min = 1.0, .motion_max = 255.0};
+  FootageOptions options{.data = path("a.mp4"),
+                         .clips = 60,
+                         .frames = 4,
+                         .size = 16,
+                         .divide = 1,
+                         .speeds = {1, 2},
+                         .motion_min = 1.0,
+                         .motion_max = 255.0};
   const FootageSource source(options, 0);
   const torch::Tensor velocity = source.column("drift_velocity");
   const VideoLibrary& library = source.library();
@@ -224,7 +232,8 @@ TEST_F(VideoTest, FootageLabelsAreTrue) {
       part.left += velocity[i][0].item<int64_t>() * t - drawn.drift_x * 3 / 2;
       part.top += velocity[i][1].item<int64_t>() * t - drawn.drift_y * 3 / 2;
       library.read(0, number, part, frame.data());
-      EXPECT_TRUE(std::equal(frame.begin(), frame.end(), clip.pixels.data() + t * clip.frame_bytes()));
+      EXPECT_TRUE(
+          std::equal(frame.begin(), frame.end(), clip.pixels.data() + t * clip.frame_bytes()));
     }
   }
 }
@@ -233,8 +242,13 @@ TEST_F(VideoTest, FootageSplitsShareNoFrame) {
   write_moving("a.mp4", 200);
   std::vector<std::pair<int64_t, int64_t>> ranges;
   for (const std::string split : {"train", "validation", "test"}) {
-    const FootageSource source({.data = path("a.mp4"), .split = split, .clips = 100, .size = 16,
-                                .divide = 1, .motion_min = 0, .motion_max = 255},
+    const FootageSource source({.data = path("a.mp4"),
+                                .split = split,
+                                .clips = 100,
+                                .size = 16,
+                                .divide = 1,
+                                .motion_min = 0,
+                                .motion_max = 255},
                                0);
     int64_t low = 1000;
     int64_t high = -1;
@@ -254,15 +268,20 @@ TEST_F(VideoTest, FootageSplitsShareNoFrame) {
 
 TEST_F(VideoTest, FootageThatDoesNotMoveIsAnError) {
   write_counting("still.mp4", 150);
-  const FootageSource source({.data = path("still.mp4"), .clips = 4, .size = 16, .divide = 1,
-                              .drift_max = 1, .motion_min = 10},
+  const FootageSource source({.data = path("still.mp4"),
+                              .clips = 4,
+                              .size = 16,
+                              .divide = 1,
+                              .drift_max = 1,
+                              .motion_min = 10},
                              0);
   EXPECT_THROW(source.draw(0), DataError);
   EXPECT_THROW(FootageSource({.data = path("still.mp4"), .size = 60}, 0), DataError);
 }
 
 TEST_F(VideoTest, ARecipeFileIsASource) {
-  std::ofstream(path("digits.ini")) << "kind = digits\nclips = 12\nseed = 5\n[generated]\nframes = 4\n";
+  std::ofstream(path("digits.ini"))
+      << "kind = digits\nclips = 12\nseed = 5\n[generated]\nframes = 4\n";
   const auto source = open_clip_source(path("digits.ini"), {});
   EXPECT_EQ(source->size(), 12);
   Random random(0);
@@ -277,7 +296,8 @@ TEST_F(VideoTest, ImagesAreClipsOfOneFrame) {
   for (const std::string name : {"set/b/y.ppm", "set/b/x.ppm"}) {
     std::ofstream file(path(name), std::ios::binary);
     file << "P6 3 2 255\n";
-    for (int value = 0; value < 18; ++value) file.put(static_cast<char>(value + (name == "set/b/y.ppm" ? 100 : 0)));
+    for (int value = 0; value < 18; ++value)
+      file.put(static_cast<char>(value + (name == "set/b/y.ppm" ? 100 : 0)));
   }
   const auto source = open_clip_source(path("set"), {});
   Random random(0);
