@@ -20,6 +20,7 @@ struct ConvertOptions {
   std::string weights, out, to = "safetensors";
   encoders::LoadOptions load;
   int64_t predictor_heads = 0;
+  int64_t size = 0, frames = 0;
 
   std::vector<OptionSection> sections();
 };
@@ -36,6 +37,14 @@ std::vector<OptionSection> ConvertOptions::sections() {
                     "safetensors: one file a module and config.ini; vjepa: the V-JEPA code's keys "
                     "in one file; huggingface: config.json and model.safetensors",
                 .choices = {"safetensors", "vjepa", "huggingface"}});
+         visit("size", size,
+               {.help =
+                    "side of a clip, where the weights do not say (Hugging Face's positions are on "
+                    "the grid of its config.json); 0: 16 patches",
+                .unit = "pixels",
+                .min = 0});
+         visit("frames", frames,
+               {.help = "frames of a clip, where the weights do not say; 0: 16", .min = 0});
          visit("which", load.which,
                {.help = "encoder for Hugging Face, which has one",
                 .choices = {"target_encoder", "encoder"}});
@@ -65,6 +74,11 @@ Model open_model(const ConvertOptions& options) {
   }
   model.family = encoders::family_of(model.file, model.module, options.load);
   model.encoder = encoders::encoder_options(model.file, model.module, model.family, options.load);
+  if (model.file.options().empty() && model.encoder.vit.positions == "rope") {
+    auto& vit = model.encoder.vit;
+    if (options.size > 0) vit.height = vit.width = options.size;
+    if (options.frames > 0) vit.frames = options.frames;
+  }
   model.encoder.vit = encoders::resolve(model.encoder.vit, model.encoder.preset);
   model.encoder.preset = "custom";
   if (model.file.has("predictor") && model.family != ModelFamily::vjepa2_ac) {
@@ -116,10 +130,9 @@ void write_vjepa(const std::string& path, const Model& model) {
     }
   }
   const auto& vit = model.encoder.vit;
-  std::map<std::string, std::string> notes = {
-      {"num_attention_heads", std::to_string(vit.heads)},
-      {"crop_size", std::to_string(vit.height)},
-      {"frames_per_clip", std::to_string(vit.frames)}};
+  std::map<std::string, std::string> notes = {{"num_attention_heads", std::to_string(vit.heads)},
+                                              {"crop_size", std::to_string(vit.height)},
+                                              {"frames_per_clip", std::to_string(vit.frames)}};
   if (model.predictor) {
     notes["pred_num_attention_heads"] = std::to_string(model.predictor->masked.heads);
   }
