@@ -5,7 +5,13 @@
 #include <new>
 
 #ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/allocator_interface.h>
+// GCC ships the functions without their header.
+extern "C" {
+int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*, size_t),
+                                              void (*on_free)(const volatile void*));
+int __sanitizer_get_ownership(const volatile void*);
+size_t __sanitizer_get_allocated_size(const volatile void*);
+}
 #else
 #include <malloc.h>
 #endif
@@ -30,9 +36,8 @@ namespace {
 const int installed = __sanitizer_install_malloc_and_free_hooks(
     [](const volatile void*, size_t size) { count(static_cast<int64_t>(size)); },
     [](const volatile void* pointer) {
-      const auto* memory = const_cast<const void*>(pointer);
-      if (memory != nullptr && __sanitizer_get_ownership(memory)) {
-        count(-static_cast<int64_t>(__sanitizer_get_allocated_size(memory)));
+      if (pointer != nullptr && __sanitizer_get_ownership(pointer) != 0) {
+        count(-static_cast<int64_t>(__sanitizer_get_allocated_size(pointer)));
       }
     });
 }  // namespace
