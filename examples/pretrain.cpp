@@ -1,5 +1,5 @@
 // Pretrains a JEPA on clips: masked latent prediction against a moving-average target encoder.
-#include <encoders/registry.hpp>
+#include <encoders/published.hpp>
 #include <eval/probes/online.hpp>
 #include <examples/program.hpp>
 #include <jepa/data/clip_source.hpp>
@@ -8,6 +8,7 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/weights.hpp>
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/cost.hpp>
 #include <jepa/training/pretraining.hpp>
@@ -29,6 +30,7 @@ using namespace jepa;
 struct PretrainOptions {
   std::string run = "runs/pretrain";
   std::string data;
+  std::string init;
   double fit_minutes = 0;
   std::string probe_train;
   std::string probe_test;
@@ -61,6 +63,8 @@ std::vector<OptionSection> PretrainOptions::sections() {
          visit("run", run, {.help = "folder of the run; one that exists is continued"});
          visit("data", data,
                {.help = "clip store (.h5), video, `path label` list, or folder of videos or images"});
+         visit("init", init,
+               {.help = "checkpoint folder, run or published weights that a new run starts from"});
          visit("fit_minutes", fit_minutes,
                {.help = "shorten a new run so that it takes about so long here; 0: as it is",
                 .unit = "minutes",
@@ -151,6 +155,22 @@ Trainer make_trainer(const PretrainOptions& options, const examples::Program& pr
                   .seed = seed});
 }
 
+/// Weights, and the optimiser's moments where they are there, of what `path` holds; the schedules
+/// start anew (V-JEPA 2's cooldown).
+void start_from(const std::string& path, Trainer& trainer) {
+  const WeightFile file = WeightFile::open(path);
+  const std::string online = file.has("encoder") ? "encoder" : "target_encoder";
+  const std::string target = file.has("target_encoder") ? "target_encoder" : "encoder";
+  const auto family = encoders::family_of(file, online, {});
+  load_into(*trainer.encoder(), family_weights(file, online, family), file.path());
+  load_into(*trainer.target_encoder(), family_weights(file, target, family), file.path());
+  if (file.has("predictor")) {
+    load_into(*trainer.predictor(), family_weights(file, "predictor", family), file.path());
+  }
+  const std::string moments = file.path() + "/optimizer.safetensors";
+  if (std::filesystem::exists(moments)) trainer.restore(0, read_safetensors(moments).tensors);
+}
+
 /// Seconds a step takes here, from a few steps that are thrown away.
 double measure_step(const PretrainOptions& options, const examples::Program& program,
                     const std::shared_ptr<ClipSource>& source,
@@ -217,6 +237,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
     }
   }
   Trainer trainer = make_trainer(options, program);
+  if (fresh && !options.init.empty()) start_from(options.init, trainer);
   const auto& vit = options.encoder.vit;
   const TrainingCost cost =
       estimate_cost(trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
