@@ -1,5 +1,6 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/objectives/clip_agreement.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/trainer.hpp>
 
@@ -48,6 +49,13 @@ void ObjectiveOptions::describe(OptionVisitor& visit) {
   visit("context_full_step", context_full_step, {.help = "to here", .unit = "steps", .min = 0});
   visit("context_distance", context_distance,
         {.help = "weight visible tokens by 1/sqrt(distance to the nearest target)"});
+  visit("prediction_weight", prediction_weight,
+        {.help = "of the masked prediction; 0: the other terms alone (a control)", .min = 0});
+  visit("clip_weight", clip_weight,
+        {.help = "of the agreement (Barlow Twins) between a clip's visible part and its whole",
+         .min = 0});
+  visit("clip_off_diagonal", clip_off_diagonal,
+        {.help = "weight of the correlations between different directions in it", .min = 0});
   visit("normalise_predictions", normalise_predictions,
         {.help = "layer-norm predictions as targets are"});
 }
@@ -155,6 +163,7 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tenso
   const torch::Tensor target = gather_tokens(targets, mask.target);     // [M*B, Kt, D]
   torch::Tensor total = latent_regression(predicted, target, loss_);
   metrics["loss_prediction"] += share * total.item<double>();
+  total = options_.objective.prediction_weight * total;
 
   if (prediction.context.defined() && context_weight() > 0) {
     const int64_t sets = mask.targets_per_context();
@@ -166,6 +175,12 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tenso
             : latent_regression(said, seen, loss_);
     metrics["loss_context"] += share * loss.item<double>();
     total = total + context_weight() * loss;
+  }
+  if (options_.objective.clip_weight > 0) {
+    const torch::Tensor loss = clip_agreement(visible.to(torch::kFloat32), mask.context, targets,
+                                              grid, options_.objective.clip_off_diagonal);
+    metrics["loss_clip"] += share * loss.item<double>();
+    total = total + options_.objective.clip_weight * loss;
   }
   // Under SIGReg the slices differ by mask and step, never by what else was drawn.
   const auto terms = regularise(

@@ -22,7 +22,10 @@ struct ObjectiveOptions {
   int64_t context_full_step = 30000;
   bool context_distance = true;     ///< weight a token by 1/sqrt(distance to the nearest target)
   bool normalise_predictions = false;  ///< layer-norm the predictions as the targets
-  RegulariserOptions regulariser;
+  double prediction_weight = 1.0;  ///< of the masked prediction; 0 leaves the other terms alone
+  double clip_weight = 0.0;        ///< of the agreement between a clip's visible part and its whole
+  double clip_off_diagonal = 0.005;
+  RegulariserOptions regulariser = {};
 
   void describe(OptionVisitor& visit);
 };
