@@ -30,31 +30,37 @@ say "pretraining on digits, about $minutes minutes"
   --json "$run/digits.json"
 
 say "probing: which digit, which direction, where"
-probe() { # probe DATASET LABELS UNIT
-  "$programs/probe" --weights "$run/$1" --dataset "$1" --labels "$2" --unit "$3" \
-    --train "$run/data/$1_train.h5" --validation "$run/data/$1_validation.h5" \
-    --test "$run/data/$1_test.h5" --kind linear,knn,attentive --attentive.epochs 3 \
-    --json "$run/$1/probes.json"
+probe() { # probe RUN DATASET LABELS UNIT: the checkpoint that the online probe liked best
+  "$programs/probe" --weights "$run/$1/checkpoints/$(cat "$run/$1/checkpoints/best")" \
+    --dataset "$1" --labels "$3" --unit "$4" --kind linear,knn,attentive \
+    --train "$run/data/$2_train.h5" --validation "$run/data/$2_validation.h5" \
+    --test "$run/data/$2_test.h5" --json "$run/$1/probes_$2.json"
 }
-probe digits digit,direction,position instance
+probe digits digits digit,direction,position instance
 runs=$run/digits
 
 say "real footage: seven videos, fetched once"
 if examples/fetch_footage.sh .deps/footage; then
-  footage() {
-    "$programs/make_data" --kind footage --data .deps/footage --split "$1" --clips "$2" --seed "$3" \
-      --out "$run/data/footage_$1.h5"
+  footage() { # footage NAME OPTIONS...: labelled clips of one kind, split by time
+    local name=$1 split
+    shift
+    for split in train:3000:2 validation:1000:3 test:1500:4; do
+      IFS=: read -r split clips seed <<<"$split"
+      "$programs/make_data" --kind footage --data .deps/footage --split "$split" --clips "$clips" \
+        --seed "$seed" --out "$run/data/${name}_$split.h5" "$@"
+    done
   }
-  footage train 3000 2
-  footage validation 1000 3
-  footage test 1500 4
+  # Apart, so that neither label hides in the other: speed and arrow without drift, drift at speed 1.
+  footage motion --footage.drift_share 0
+  footage drift --footage.speeds 1 --footage.drift_share 0.889
   say "pretraining on footage, straight from the video files"
   "$programs/pretrain" --config examples/configs/footage.ini --run "$run/footage" \
     --fit_minutes "$(awk "BEGIN { print 0.6 * $minutes }")" \
-    --probe.train "$run/data/footage_train.h5" --probe.test "$run/data/footage_validation.h5" \
+    --probe.train "$run/data/drift_train.h5" --probe.test "$run/data/drift_validation.h5" \
     --json "$run/footage.json"
-  say "probing: playback speed, drift of the crop, arrow of time, source"
-  probe footage speed,drift,arrow,source segment
+  say "probing: playback speed, arrow of time, source clip, drift of the crop"
+  probe footage motion speed,arrow,source segment
+  probe footage drift drift segment
   runs=$runs,$run/footage
 else
   say "the footage cannot be fetched (no network?): left out"

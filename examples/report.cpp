@@ -145,11 +145,12 @@ void write_summary(const std::string& path, const std::vector<rep::RunReport>& r
                                  {"runs", nlohmann::ordered_json::array()}};
   for (const auto& report : reports) {
     summary["runs"].push_back(summarise(report.run));
-    std::ifstream file(report.run.folder + "/probes.json");
-    if (!file) continue;
-    const auto probes = nlohmann::ordered_json::parse(file);
-    for (const auto& result : probes.contains("results") ? probes["results"] : probes) {
-      summary["results"].push_back(result);
+    for (const auto& path : rep::probe_files(report.run.folder)) {
+      std::ifstream file(path);
+      const auto probes = nlohmann::ordered_json::parse(file);
+      for (const auto& result : probes.contains("results") ? probes["results"] : probes) {
+        summary["results"].push_back(result);
+      }
     }
   }
   write_file_atomic(path, summary.dump(2) + "\n");

@@ -176,6 +176,16 @@ std::vector<ProbeResult> read_probe_results(const std::string& path) {
   return results;
 }
 
+std::vector<std::string> probe_files(const std::string& folder) {
+  std::vector<std::string> paths;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("probes") && name.ends_with(".json")) paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
 RunRecord read_run(const std::string& folder) {
   const fs::path root = fs::path(folder).lexically_normal();
   if (!fs::is_directory(root)) throw DataError(folder + ": is not a run folder");
@@ -184,8 +194,9 @@ RunRecord read_run(const std::string& folder) {
   run.name = (root.has_filename() ? root : root.parent_path()).filename().string();
   read_metrics((root / "metrics.jsonl").string(), run);
   if (fs::exists(root / "config.ini")) run.config = read_whole_file((root / "config.ini").string());
-  if (fs::exists(root / "probes.json")) {
-    run.probes = read_probe_results((root / "probes.json").string());
+  for (const auto& path : probe_files(folder)) {
+    const auto results = read_probe_results(path);
+    run.probes.insert(run.probes.end(), results.begin(), results.end());
   }
   run.pictures = read_pictures(root / "media");
   return run;

@@ -56,7 +56,10 @@ struct RunRecord {
   std::vector<std::string> notes;  ///< what the reader of the report should know about the files
 };
 
-/// Reads a run folder. `probes.json`, `config.ini` and `media/` may be absent; a last line of
+/// The files of probe results in a run folder, `probes*.json`, by name.
+std::vector<std::string> probe_files(const std::string& folder);
+
+/// Reads a run folder. `probes*.json`, `config.ini` and `media/` may be absent; a last line of
 /// metrics.jsonl that was cut short (a killed run) is left out and noted.
 /// @throws DataError naming the file, and in a log or list the line or entry: missing, damaged,
 /// steps going back, a result without a value.
