@@ -26,7 +26,6 @@ struct LoadedEncoder {
   /// Published family; empty for a run of this library, whose config.ini says what it is.
   std::optional<ModelFamily> family;
   std::string module;           ///< which one it is: encoder or target_encoder
-  int64_t predictor_heads = 0;  ///< what `describe_predictor` takes as the encoder's heads
   std::string summary;          ///< one line to print: family, sizes, where each choice came from
 };
 

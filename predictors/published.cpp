@@ -64,4 +64,25 @@ LoadedPredictor load_predictor(const WeightFile& file, std::optional<ModelFamily
   return loaded;
 }
 
+ActionConditionedPredictor load_action_conditioned(const WeightFile& file, int64_t heads) {
+  const PublishedPredictor found = describe_predictor(file, ModelFamily::vjepa2_ac, 0);
+  if (found.action_width == 0 || found.state_width == 0 || found.extrinsics_width == 0) {
+    throw CheckpointError(file.path() +
+                          ": no action, state or extrinsics encoder: not a V-JEPA 2-AC predictor");
+  }
+  ActionConditionedOptions options;
+  options.dim = found.dim;
+  options.depth = found.depth;
+  options.heads = heads > 0 ? heads : found.heads;
+  options.mlp_ratio = static_cast<double>(found.mlp_hidden) / static_cast<double>(found.dim);
+  options.action_width = found.action_width;
+  options.state_width = found.state_width;
+  options.extrinsics_width = found.extrinsics_width;
+  ActionConditionedPredictor predictor(options, found.encoder_width);
+  load_into(*predictor, family_weights(file, "predictor", ModelFamily::vjepa2_ac), file.path(),
+            Fill::adopt);
+  predictor->eval();
+  return predictor;
+}
+
 }  // namespace jepa::predictors

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jepa/io/published.hpp>
+#include <predictors/action_conditioned.hpp>
 #include <predictors/registry.hpp>
 
 #include <optional>
@@ -27,5 +28,11 @@ PredictorOptions predictor_options(const WeightFile& file, std::optional<ModelFa
 /// @param grid token grid of the clips it was trained on (a stored position table's)
 LoadedPredictor load_predictor(const WeightFile& file, std::optional<ModelFamily> family,
                                int64_t heads, int64_t encoder_heads, const TokenGrid& grid);
+
+/// Builds the action-conditioned predictor that a V-JEPA 2-AC file holds, in evaluation mode.
+/// Extrinsics are left unused, as in the published model.
+/// @param heads 0: the published 16
+/// @throws CheckpointError naming what is missing
+ActionConditionedPredictor load_action_conditioned(const WeightFile& file, int64_t heads = 0);
 
 }  // namespace jepa::predictors

@@ -60,6 +60,48 @@ TEST(Published, HuggingFaceModelReproducesTokensAndPredictions) {
   EXPECT_LT(difference(prediction.target, data.at("out/predicted")), 2e-5);
 }
 
+// A V-JEPA 2-AC file: wrapped once, its encoder V-JEPA 2's.
+TEST(Published, ActionConditionedPredictorsLoad) {
+  const torch::NoGradGuard no_grad;
+  const TensorMap data = fixture("vjepa2_ac");
+  TensorMap weights;
+  for (const auto& [key, tensor] : data) {
+    if (key.starts_with("weights/")) weights["predictor/module." + key.substr(8)] = tensor;
+  }
+  weights["encoder/module.patch_embed.proj.weight"] = torch::zeros({48, 3, 2, 4, 4});
+  const TemporaryFolder folder;
+  write_safetensors(folder.file("ac.safetensors"), weights);
+  const WeightFile file = WeightFile::open(folder.file("ac.safetensors"));
+  EXPECT_EQ(detect_family(file, "encoder"), ModelFamily::vjepa2_ac);
+  auto predictor = predictors::load_action_conditioned(file, 3);
+  const predictors::Conditions conditions{data.at("in/actions"), data.at("in/states"), {}};
+  const auto frames = torch::layer_norm(data.at("in/tokens"), {48});
+  const auto next = predictors::teacher_forced(predictor, frames, conditions, {4, 8, 8});
+  EXPECT_LT(difference(next, data.at("out/teacher_forced")), 2e-5);
+}
+
+// The weights of a V-JEPA 2.1 training case: four levels, of which inference gives the last.
+TEST(Published, FourLevelModelsLoad) {
+  const torch::NoGradGuard no_grad;
+  const TensorMap data = fixture("vjepa21_step");
+  TensorMap weights;
+  for (const auto& [key, tensor] : data) {
+    if (key.starts_with("weights/")) weights[key.substr(8)] = tensor;
+  }
+  const TemporaryFolder folder;
+  write_safetensors(folder.file("x.safetensors"), weights);
+  const WeightFile file = WeightFile::open(folder.file("x.safetensors"));
+  auto loaded = encoders::load_encoder(file, {.which = "encoder", .heads = 2});
+  EXPECT_EQ(loaded.family, ModelFamily::vjepa21);
+  EXPECT_EQ(loaded.options.vit.output_levels, (std::vector<int64_t>{2, 5, 8, 11}));
+  const auto clip = data.at("in/clip").to(torch::kFloat) / 127.5 - 1;
+  const auto image = data.at("in/image").to(torch::kFloat) / 127.5 - 1;
+  EXPECT_LT(difference(loaded.encoder->forward(clip), data.at("out/encoder")), 2e-5);
+  EXPECT_LT(difference(loaded.encoder->forward(image), data.at("out/encoder_image")), 2e-5);
+  EXPECT_EQ(predictors::load_predictor(file, loaded.family, 1, 2, {2, 4, 4}).options.masked.depth,
+            4);
+}
+
 TEST(Published, WeightsAreTakenNotCopied) {
   const WeightFile file = WeightFile::open(kFixtures + "/vjepa2_checkpoint.pt");
   const auto loaded = encoders::load_encoder(file, {.heads = 3});

@@ -1,0 +1,141 @@
+// embed and convert from the command line: the published tokens, and what a user can do wrong.
+#include <jepa/io/safetensors.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <sys/wait.h>
+
+namespace jepa {
+namespace {
+
+const std::string kFixtures = JEPA_TEST_FIXTURES;
+
+struct Outcome {
+  int exit = -1;
+  std::string errors;  // what went to stderr
+};
+
+class Weights : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "jepa_weights_XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string file(const std::string& name) const { return folder_ + "/" + name; }
+
+  Outcome run(const std::string& program, const std::string& arguments) const {
+    const std::string log = file("stderr");
+    const std::string command =
+        std::string(JEPA_PROGRAMS) + "/" + program + " " + arguments + " >/dev/null 2>" + log;
+    const int status = std::system(command.c_str());
+    std::ifstream stream(log);
+    return {WEXITSTATUS(status), {std::istreambuf_iterator<char>(stream), {}}};
+  }
+
+  /// Largest difference of embed's tokens from those expected, or what went wrong.
+  void expect_tokens(const std::string& weights, const std::string& expected,
+                     const std::string& more) const {
+    const std::string out = file("tokens.safetensors");
+    const std::string clip = kFixtures + "/" + expected + ".safetensors";
+    const Outcome outcome = run(
+        "embed", "--weights " + weights + " --clip " + clip + ":in/clip --out " + out + " " + more);
+    ASSERT_EQ(outcome.exit, 0) << outcome.errors;
+    const auto tokens = read_safetensors(out).tensors.at("tokens");
+    const auto wanted = read_safetensors(clip).tensors.at("out/tokens");
+    EXPECT_LT((tokens - wanted).abs().max().item<double>(), 2e-5) << weights;
+  }
+
+  std::string folder_;
+};
+
+TEST_F(Weights, EmbedReproducesPublishedTokens) {
+  expect_tokens(kFixtures + "/vjepa1_checkpoint.pth.tar", "vjepa1_checkpoint_expected",
+                "--encoder.heads 3");
+  expect_tokens(kFixtures + "/vjepa2_checkpoint.pt", "vjepa2_checkpoint_expected",
+                "--encoder.heads 3 --clip-layout bcthw");
+  expect_tokens(kFixtures + "/hf_vjepa2", "hf_vjepa2_expected", "--clip-layout btchw");
+}
+
+TEST_F(Weights, ConvertGoesRound) {
+  const std::string keys = file("keys.safetensors"), ours = file("ours"), hf = file("hf");
+  ASSERT_EQ(run("convert", "--weights " + kFixtures + "/hf_vjepa2 --to vjepa --out " + keys).exit,
+            0);
+  ASSERT_EQ(run("convert", "--weights " + keys + " --to safetensors --out " + ours).exit, 0);
+  ASSERT_EQ(run("convert", "--weights " + ours + " --to huggingface --out " + hf).exit, 0);
+  for (const std::string& weights : {keys, ours, hf}) {
+    expect_tokens(weights, "hf_vjepa2_expected", "--clip-layout btchw");
+  }
+  const TensorMap before = read_safetensors(kFixtures + "/hf_vjepa2/model.safetensors").tensors;
+  const TensorMap after = read_safetensors(hf + "/model.safetensors").tensors;
+  ASSERT_EQ(after.size(), before.size());
+  for (const auto& [key, tensor] : before) EXPECT_TRUE(after.at(key).equal(tensor)) << key;
+}
+
+TEST_F(Weights, SincosModelsKeepTheirGrid) {
+  const std::string ours = file("ours");
+  ASSERT_EQ(run("convert", "--weights " + kFixtures + "/vjepa1_checkpoint.pth.tar --out " + ours +
+                               " --encoder.heads 3")
+                .exit,
+            0);
+  expect_tokens(ours, "vjepa1_checkpoint_expected", "");
+}
+
+TEST_F(Weights, FeaturesAsHdf5AndAsAFilm) {
+  const std::string clip = kFixtures + "/hf_vjepa2_expected.safetensors:in/clip";
+  const Outcome outcome =
+      run("embed", "--weights " + kFixtures + "/hf_vjepa2 --clip " + clip +
+                       " --clip-layout btchw --out " + file("t.h5") + " --pca " + file("p.mp4"));
+  ASSERT_EQ(outcome.exit, 0) << outcome.errors;
+  EXPECT_GT(std::filesystem::file_size(file("t.h5")), 2U * 256 * 48 * 4);
+  // The film is a video that can be embedded in turn.
+  const Outcome film =
+      run("embed", "--weights " + kFixtures + "/hf_vjepa2 --video " + file("p.mp4") +
+                       " --video.frame_step 1 --out " + file("v.safetensors"));
+  ASSERT_EQ(film.exit, 0) << film.errors;
+  EXPECT_EQ(read_safetensors(file("v.safetensors")).tensors.at("tokens").sizes(),
+            (std::vector<int64_t>{2, 256, 48}));
+}
+
+TEST_F(Weights, MistakesAreNamed) {
+  const std::string clip =
+      " --clip " + kFixtures + "/vjepa2_checkpoint_expected.safetensors:in/clip";
+  const std::string model = "--weights " + kFixtures + "/vjepa2_checkpoint.pt";
+  const auto expect = [&](const std::string& program, const std::string& arguments, int exit,
+                          const std::string& part) {
+    const Outcome outcome = run(program, arguments);
+    EXPECT_EQ(outcome.exit, exit) << arguments << "\n" << outcome.errors;
+    EXPECT_NE(outcome.errors.find(part), std::string::npos) << outcome.errors;
+    EXPECT_NE(outcome.errors.find("error: "), std::string::npos) << outcome.errors;
+  };
+  std::ofstream(file("bad.pt")) << "PK not really";
+  expect("embed", model + clip, 2, "give --encoder.heads");
+  expect("embed", model + clip + " --encoder.heads 5", 2, "does not divide over 5 heads");
+  expect("embed", model + clip + " --encoder.family vjepa9", 2, "vjepa9");
+  expect("embed", model, 2, "one of --clip and --video");
+  expect("embed", clip, 2, "--weights is needed");
+  expect("embed", model + clip + " --encoder.heads 3 --unknown 1", 2, "unknown");
+  expect("embed", model + " --clip nowhere.safetensors:x --encoder.heads 3", 1,
+         "nowhere.safetensors");
+  expect("embed", model + clip + "s --encoder.heads 3", 1, "no tensor 'in/clips'");
+  expect("embed", "--weights " + file("absent") + clip, 1, "absent");
+  expect("embed", "--weights " + file("bad.pt") + clip, 1, "bad.pt: damaged zip archive");
+  expect("embed", "--weights " + kFixtures + "/ijepa_masks.safetensors" + clip, 1,
+         "ijepa_masks.safetensors: holds no encoder");
+  expect("embed", model + " --video " + file("bad.pt") + " --encoder.heads 3", 1, "bad.pt");
+  expect("embed", model + clip + " --encoder.heads 3 --out " + file("no/such/folder.safetensors"),
+         1, "no/such/folder.safetensors");
+  expect("convert",
+         "--weights " + kFixtures + "/vjepa1_checkpoint.pth.tar --to huggingface --out " +
+             file("x") + " --encoder.heads 3",
+         2, "sin-cos positions");
+}
+
+}  // namespace
+}  // namespace jepa
