@@ -1,6 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
-#include <jepa/io/safetensors.hpp>
+#include <jepa/io/weights.hpp>
 #include <jepa/training/checkpoint.hpp>
 
 #include <torch/torch.h>
@@ -27,32 +27,8 @@ std::string step_name(int64_t step) {
   return name;
 }
 
-/// Parameters and buffers under their state-dict names.
-TensorMap state_dict(const torch::nn::Module& module) {
-  TensorMap tensors;
-  for (const auto& item : module.named_parameters()) tensors[item.key()] = item.value().detach();
-  for (const auto& item : module.named_buffers()) tensors[item.key()] = item.value();
-  return tensors;
-}
-
-void load_state_dict(const std::string& path, torch::nn::Module& module) {
-  torch::NoGradGuard no_grad;
-  const TensorMap stored = read_safetensors(path).tensors;
-  auto wanted = state_dict(module);
-  for (auto& [key, tensor] : wanted) {
-    const auto found = stored.find(key);
-    if (found == stored.end()) throw CheckpointError(path + ": key " + key + " is missing");
-    if (found->second.sizes() != tensor.sizes()) {
-      throw CheckpointError(c10::str(path, ": key ", key, " has shape ", found->second.sizes(),
-                                     ", this model has ", tensor.sizes()));
-    }
-    tensor.copy_(found->second);
-  }
-  for (const auto& [key, tensor] : stored) {
-    if (!wanted.contains(key)) {
-      throw CheckpointError(path + ": key " + key + " belongs to another model");
-    }
-  }
+void load_module(const std::string& path, torch::nn::Module& module) {
+  load_into(module, read_safetensors(path).tensors, path);
 }
 
 std::string read_text(const std::string& path) {
@@ -149,9 +125,9 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint_folder) {
 
 CheckpointState load_checkpoint(const std::string& checkpoint_folder, Trainer& trainer) {
   const CheckpointState state = read_checkpoint_state(checkpoint_folder);
-  load_state_dict(checkpoint_folder + "/encoder.safetensors", *trainer.encoder());
-  load_state_dict(checkpoint_folder + "/target_encoder.safetensors", *trainer.target_encoder());
-  load_state_dict(checkpoint_folder + "/predictor.safetensors", *trainer.predictor());
+  load_module(checkpoint_folder + "/encoder.safetensors", *trainer.encoder());
+  load_module(checkpoint_folder + "/target_encoder.safetensors", *trainer.target_encoder());
+  load_module(checkpoint_folder + "/predictor.safetensors", *trainer.predictor());
   trainer.restore(state.step,
                   read_safetensors(checkpoint_folder + "/optimizer.safetensors").tensors);
   return state;
