@@ -392,8 +392,9 @@ void PickleMachine::rebuild_tensor(const std::vector<PickleValue>& arguments) {
       fail("a bool that is neither 0 nor 1");
     }
   }
-  if (start % item != 0) copies_.charge(span);
-  budget_.charge(1024);
+  const bool copied = start % item != 0;
+  if (copied) copies_.charge(span);
+  budget_.charge(copied ? 1152 : 640);  // of a tensor and its storage, beside the data
   tensors_.push_back(file_->tensor(start, span, sizes, strides, storage.type));
   PickleValue value;
   value.kind = PickleValue::kTensor;

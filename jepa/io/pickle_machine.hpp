@@ -18,8 +18,8 @@
 
 namespace jepa {
 
-// A Python value. Containers, tensors and storages stand in the machine's lists, so that shared and
-// even circular values need no care, neither here nor when they are freed.
+/// A Python value. Containers, tensors and storages stand in the machine's lists, so that shared
+/// and even circular values need no care, neither here nor when they are freed.
 struct PickleValue {
   enum Kind : uint8_t {
     kNone,
@@ -45,14 +45,14 @@ struct PickleValue {
   std::string_view string() const { return {text, index}; }
 };
 
-// Part of an archive that tensors view.
+/// Part of an archive that tensors view.
 struct PickleStorage {
   const ZipEntry* entry;
   at::ScalarType type;
   uint64_t items;
 };
 
-// The pickle virtual machine, opcodes as protocols 2 to 4 write them for weight files.
+/// The pickle virtual machine, opcodes as protocols 2 to 4 write them for weight files.
 class PickleMachine {
  public:
   PickleMachine(std::shared_ptr<MappedFile> file, const std::vector<ZipEntry>& entries,

@@ -63,6 +63,9 @@ class HeaderVisitor : public JsonVisitor {
   std::map<std::string, Entry> entries;
   std::map<std::string, std::string> metadata;
 
+  /// Unaligned data are copied; this is for what a tensor of its own takes beside them.
+  void charge_copy() { budget_.charge(512); }
+
   void object(const std::vector<std::string>& path) override {
     if (path.empty()) return;
     if (path.size() != 1) fail(path, "an object where none belongs");
@@ -113,6 +116,7 @@ class HeaderVisitor : public JsonVisitor {
           entry.shape.size() >= 16) {
         fail(path, "the shape is too large");
       }
+      budget_.charge(32);  // here, and as size and stride of the tensor
       entry.shape.push_back(static_cast<int64_t>(*number));
     } else if (path[1] == "data_offsets" && entry.offsets.size() < 2) {
       entry.offsets.push_back(*number);
@@ -123,7 +127,7 @@ class HeaderVisitor : public JsonVisitor {
 
  private:
   // What a tensor and its map nodes take, rounded up.
-  static constexpr uint64_t kTensorCost = 1024;
+  static constexpr uint64_t kTensorCost = 640;
 
   [[noreturn]] void fail(const std::vector<std::string>& path, const std::string& what) const {
     std::string where;
@@ -173,8 +177,9 @@ SafetensorsFile read_single(const std::string& path) {
     throw CheckpointError(c10::str(path, ": not a safetensors file, or cut short: a header of ",
                                    header_bytes, " bytes in a file of ", bytes.size()));
   }
-  // The reader may take what the file is long plus half a MiB; parsing takes less than the rest.
-  HeaderVisitor header(path, bytes.size() + 512 * 1024);
+  // What is kept takes at most the file's size plus 768 KiB; copies of unaligned data and, before
+  // that, parsing take less than the rest of what is allowed.
+  HeaderVisitor header(path, bytes.size() + 768 * 1024);
   walk_json(bytes.substr(8, header_bytes), path, header);
 
   const uint64_t data_start = 8 + header_bytes;
@@ -183,6 +188,9 @@ SafetensorsFile read_single(const std::string& path) {
   for (const auto& [key, entry] : header.entries) {
     check_entry(path, key, entry, data_bytes);
     ranges.emplace_back(entry.offsets[0], entry.offsets[1]);
+    if ((data_start + entry.offsets[0]) % c10::elementSize(*entry.type) != 0) {
+      header.charge_copy();
+    }
   }
   std::sort(ranges.begin(), ranges.end());
   uint64_t covered = 0;
@@ -249,7 +257,7 @@ class IndexVisitor : public JsonVisitor {
 
 SafetensorsFile read_sharded(const std::string& path) {
   const std::shared_ptr<MappedFile> file = MappedFile::open(path);
-  IndexVisitor index(path, file->size() + 512 * 1024);
+  IndexVisitor index(path, file->size() + 768 * 1024);
   walk_json(file->bytes(), path, index);
   if (index.files.empty()) throw CheckpointError(path + ": no weight_map");
   std::map<std::string, TensorMap> shards;

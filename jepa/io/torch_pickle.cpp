@@ -89,7 +89,7 @@ TorchFile read_torch_file(const std::string& path) {
                           ": the format of PyTorch before 1.6; save it again with a newer one");
   }
   // Copies of odd storages take at most the file's size, everything else this much.
-  ByteBudget budget(path, bytes.size() + 512 * 1024);
+  ByteBudget budget(path, bytes.size() + 768 * 1024);
   const std::vector<ZipEntry> entries = read_zip_index(bytes, path, budget);
   const ZipEntry* pickle = nullptr;
   for (const ZipEntry& entry : entries) {
