@@ -32,6 +32,7 @@ struct PretrainOptions {
   std::string data;
   std::string init;
   double fit_minutes = 0;
+  int64_t in_memory = 0;
   std::string probe_train;
   std::string probe_test;
   eval::probes::OnlineProbeOptions probe;
@@ -68,6 +69,9 @@ std::vector<OptionSection> PretrainOptions::sections() {
          visit("fit_minutes", fit_minutes,
                {.help = "shorten a new run so that it takes about so long here; 0: as it is",
                 .unit = "minutes",
+                .min = 0});
+         visit("in_memory", in_memory,
+               {.help = "read so many clips into memory and train on those; 0: read as it trains",
                 .min = 0});
        }},
       {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
@@ -216,7 +220,10 @@ void print_result(const PretrainingResult& result, const std::string& folder) {
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
   if (options.data.empty()) throw ConfigError("option data: name the clips to train on");
   options.encoder.vit = encoders::resolve(options.encoder.vit, options.encoder.preset);
-  const auto source = open_clip_source(options.data, options.clip);
+  std::shared_ptr<ClipSource> source = open_clip_source(options.data, options.clip);
+  if (options.in_memory > 0) {
+    source = hold_in_memory(*source, options.in_memory, static_cast<uint64_t>(program.common.seed));
+  }
   take_sizes_from_data(options, *source, given);
   if (options.optimisation.total_steps == 0) {
     options.optimisation.total_steps = options.training.steps;
@@ -232,8 +239,10 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
     if (fitting < options.training.steps) {
       std::printf("one step takes %.3f s here: %lld steps instead of %lld\n", seconds,
                   static_cast<long long>(fitting), static_cast<long long>(options.training.steps));
+      // The schedules keep their proportion to the run.
+      options.optimisation.total_steps =
+          std::max<int64_t>(1, options.optimisation.total_steps * fitting / options.training.steps);
       options.training.steps = std::max<int64_t>(1, fitting);
-      options.optimisation.total_steps = options.training.steps;
     }
   }
   Trainer trainer = make_trainer(options, program);
