@@ -45,6 +45,13 @@ std::string read_name(const std::string& path) {
   return name;
 }
 
+/// Removes what killed runs left half written.
+void remove_partial(const std::string& folder) {
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().filename().string().starts_with("partial-")) fs::remove_all(entry.path());
+  }
+}
+
 void remove_old(const std::string& folder, int64_t keep) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -68,7 +75,7 @@ void save_checkpoint(const std::string& run_folder, Trainer& trainer, const Chec
   const std::string partial = folder + "/partial-" + name;
   try {
     fs::create_directories(folder);
-    fs::remove_all(partial);
+    remove_partial(folder);
     fs::create_directory(partial);
     write_safetensors(partial + "/encoder.safetensors", state_dict(*trainer.encoder()));
     write_safetensors(partial + "/target_encoder.safetensors",

@@ -1,0 +1,179 @@
+// The pretrain program as a user meets it: killed and continued, and given what it cannot use.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sstream>
+#include <thread>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_text(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+class PretrainProgram : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = fs::temp_directory_path() / ("jepa_pretrain_" + std::to_string(getpid()));
+    fs::create_directories(folder_);
+    ASSERT_EQ(run("make_data", {"--clips", "64", "--out", path("digits.h5")}), 0) << said();
+  }
+  static void TearDownTestSuite() { fs::remove_all(folder_); }
+
+  static std::string path(const std::string& name) { return (folder_ / name).string(); }
+  static std::string said() { return read_text(folder_ / "said.txt"); }
+
+  /// Starts a program; what it says goes to said.txt. `file_limit`: largest file it may write.
+  static pid_t start(const std::string& program, const std::vector<std::string>& arguments,
+                     rlim_t file_limit = RLIM_INFINITY) {
+    const pid_t child = fork();
+    if (child != 0) return child;
+    if (file_limit != RLIM_INFINITY) {  // as on a full disk, a write then fails
+      signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{file_limit, file_limit};
+      setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (std::freopen(path("said.txt").c_str(), "w", stderr) == nullptr) _exit(99);
+    if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
+    const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
+    std::vector<char*> argv{const_cast<char*>(file.c_str())};
+    for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    execv(file.c_str(), argv.data());
+    _exit(98);
+  }
+  static int wait_for(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  static int run(const std::string& program, const std::vector<std::string>& arguments,
+                 rlim_t file_limit = RLIM_INFINITY) {
+    return wait_for(start(program, arguments, file_limit));
+  }
+
+  /// Arguments of a small run, and what else is given.
+  static std::vector<std::string> small(const std::string& name,
+                                        const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all{"--run", path(name), "--data", path("digits.h5"),
+                                 "--encoder.preset", "custom", "--encoder.dim", "24",
+                                 "--encoder.depth", "1", "--encoder.heads", "2",
+                                 "--encoder.patch", "8", "--predictor.dim", "12",
+                                 "--predictor.depth", "1", "--predictor.heads", "1",
+                                 "--loader.batch", "8", "--precision", "float32", "--threads", "1",
+                                 "--training.checkpoint_every", "5"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  static std::string weights(const std::string& run_name) {
+    const fs::path checkpoints = folder_ / run_name / "checkpoints";
+    std::string name = read_text(checkpoints / "latest");
+    name.pop_back();  // the line's end
+    std::string all;
+    for (const char* file : {"encoder", "target_encoder", "predictor", "optimizer"}) {
+      all += read_text(checkpoints / name / (std::string(file) + ".safetensors"));
+    }
+    return all;
+  }
+  /// Expects exit code `code` and an error line that names `thing`.
+  static void expect_error(int found, int code, const std::string& thing) {
+    EXPECT_EQ(found, code) << said();
+    const std::string text = said();
+    const auto at = text.find("error: ");
+    ASSERT_NE(at, std::string::npos) << text;
+    const std::string line = text.substr(at, text.find('\n', at) - at);
+    EXPECT_NE(line.find(thing), std::string::npos) << line;
+    EXPECT_EQ(text.find("error: ", at + 1), std::string::npos) << text;
+    // After the line: nothing, or where to find the options.
+    const std::string rest = text.substr(at + line.size() + 1);
+    EXPECT_TRUE(code == 2 ? rest.starts_with("Try '") : rest.empty()) << text;
+  }
+
+  inline static fs::path folder_;
+};
+
+TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
+  const std::vector<std::string> steps{"--training.steps", "400"};
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(run("pretrain", small("whole", steps)), 0) << said();
+  const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - begin;
+  std::mt19937 random(std::random_device{}());
+  std::uniform_real_distribution<double> moment(0.2, 0.6);
+  int killed = 0;
+  for (int i = 0; i < 5; ++i) {
+    const pid_t child = start("pretrain", small("killed", steps));
+    std::this_thread::sleep_for(moment(random) * whole);
+    kill(child, SIGKILL);
+    killed += wait_for(child) == -SIGKILL ? 1 : 0;
+  }
+  EXPECT_GE(killed, 1);
+  ASSERT_EQ(run("pretrain", small("killed", steps)), 0) << said();
+  EXPECT_TRUE(weights("killed") == weights("whole"));
+  for (const auto& entry : fs::directory_iterator(folder_ / "killed" / "checkpoints")) {
+    EXPECT_FALSE(entry.path().filename().string().starts_with("partial")) << entry.path();
+  }
+}
+
+TEST_F(PretrainProgram, UsageErrorsNameTheOption) {
+  expect_error(run("pretrain", small("u", {"--encoder.dimension", "3"})), 2, "encoder.dimension");
+  expect_error(run("pretrain", small("u", {"--training.steps", "many"})), 2, "training.steps");
+  expect_error(run("pretrain", small("u", {"--optimisation.beta1", "2"})), 2, "optimisation.beta1");
+  std::ofstream(path("bad.ini")) << "[encoder]\ndimension = 3\n";
+  expect_error(run("pretrain", small("u", {"--config", path("bad.ini")})), 2, "encoder.dimension");
+  std::ofstream(path("broken.ini")) << "[encoder\n";
+  expect_error(run("pretrain", small("u", {"--config", path("broken.ini")})), 2, "broken.ini");
+  expect_error(run("pretrain", small("u", {"--config", path("none.ini")})), 2, "none.ini");
+}
+
+TEST_F(PretrainProgram, BadDataIsNamed) {
+  const auto with = [](const std::string& data) { return small("d", {"--data", data}); };
+  expect_error(run("pretrain", with(path("missing.h5"))), 1, "missing.h5");
+  std::ofstream(path("empty.h5")).flush();
+  expect_error(run("pretrain", with(path("empty.h5"))), 1, "empty.h5");
+  const std::string whole = read_text(path("digits.h5"));
+  std::ofstream(path("cut.h5"), std::ios::binary) << whole.substr(0, whole.size() / 2);
+  expect_error(run("pretrain", with(path("cut.h5"))), 1, "cut.h5");
+  std::ofstream(path("text.mp4")) << "not a video";
+  expect_error(run("pretrain", with(path("text.mp4"))), 1, "text.mp4");
+}
+
+TEST_F(PretrainProgram, ARunOfAnotherModelIsRefused) {
+  ASSERT_EQ(run("pretrain", small("first", {"--training.steps", "5"})), 0) << said();
+  expect_error(run("pretrain", small("first", {"--encoder.dim", "48"})), 2, "encoder.dim");
+  ASSERT_EQ(run("pretrain", small("second", {"--training.steps", "5", "--encoder.dim", "48"})), 0);
+  fs::copy_file(folder_ / "second/checkpoints/step-00000005/encoder.safetensors",
+                folder_ / "first/checkpoints/step-00000005/encoder.safetensors",
+                fs::copy_options::overwrite_existing);
+  expect_error(run("pretrain", small("first", {"--training.steps", "9"})), 1,
+               "encoder.safetensors");
+}
+
+TEST_F(PretrainProgram, AFullDiskLosesNothing) {
+  ASSERT_EQ(run("pretrain", small("full", {"--training.steps", "5"})), 0) << said();
+  const std::string before = weights("full");
+  expect_error(run("pretrain", small("full", {"--training.steps", "40"}), /*file_limit=*/12000), 1,
+               "full");
+  EXPECT_TRUE(weights("full") == before);
+  EXPECT_EQ(run("pretrain", small("full", {"--training.steps", "10"})), 0) << said();
+}
+
+TEST_F(PretrainProgram, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
+  const std::vector<std::string> wild{"--training.steps", "50", "--optimisation.lr", "1e30",
+                                      "--optimisation.schedule", "constant"};
+  expect_error(run("pretrain", small("wild", wild)), 1, "is nan");
+  EXPECT_FALSE(weights("wild").empty());
+}
+
+}  // namespace
