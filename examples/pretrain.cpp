@@ -328,19 +328,28 @@ void continue_run(OptionValues& given) {
       "fit_minutes",     "training.checkpoint_every",
       "loader.threads",  "loader.prefetch",
       "clip.cache_mb",   "training.keep_checkpoints"};
-  OptionValues stored = read_ini(checkpoint + "/config.ini");
-  const bool fitted = stored["fit_minutes"] != "0";
+  const OptionValues stored = read_ini(checkpoint + "/config.ini");
+  // Both sides as the options themselves write them: 5e-4 is 0.0005.
+  examples::CommonOptions common;
+  PretrainOptions options;
+  options.masks.resize(static_cast<size_t>(examples::count_numbered(stored, "mask")));
+  std::vector<OptionSection> sections = options.sections();
+  sections.push_back({"", "", [&](OptionVisitor& visit) { common.describe(visit); }});
+  apply_options(sections, stored);
+  const OptionValues before = dump_options(sections);
+  apply_options(sections, given);
+  OptionValues now = dump_options(sections);
+  const bool fitted = before.at("fit_minutes") != "0";
   for (const auto& [key, value] : given) {
-    const auto before = stored.find(key);
-    if (before == stored.end()) throw ConfigError("unknown option " + key);
-    if (before->second == value || (fitted && key == "training.steps")) continue;
-    if (!kFree.contains(key)) {
+    const bool resolved = (fitted && (key == "training.steps" || key == "optimisation.total_steps")) ||
+                          (key == "optimisation.total_steps" && now[key] == "0");
+    if (resolved) now[key] = before.at(key);
+    if (now[key] != before.at(key) && !kFree.contains(key)) {
       throw ConfigError("option " + key + " is " + value + ", but run " + folder +
-                        " was started with " + before->second);
+                        " was started with " + before.at(key));
     }
-    before->second = value;
   }
-  given = std::move(stored);
+  given = std::move(now);
 }
 
 }  // namespace

@@ -79,6 +79,9 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
   } catch (const ConfigError& error) {
     std::cerr << "error: " << error.what() << "\nTry '" << info.name << " --help'.\n";
     return 2;
+  } catch (const std::exception& error) {  // what a run that is continued brought along
+    std::cerr << "error: " << error.what() << "\n";
+    return 1;
   }
   try {
     if (program.common.threads > 0) {

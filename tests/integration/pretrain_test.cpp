@@ -126,6 +126,17 @@ TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
   }
 }
 
+TEST_F(PretrainProgram, TheSameCommandContinuesARun) {
+  // The shipped recipe, whose numbers are not spelt as they are stored, shortened to fit.
+  const std::vector<std::string> recipe{
+      "--config", std::string(JEPA_SOURCE_DIR) + "/examples/configs/moving_digits.ini",
+      "--optimisation.lr", "5.25e-4", "--fit_minutes", "0.02"};
+  ASSERT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
+  EXPECT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
+  std::ofstream(folder_ / "recipe/checkpoints/latest") << "step-99999999\n";
+  expect_error(run("pretrain", small("recipe", recipe)), 1, "step-99999999");
+}
+
 TEST_F(PretrainProgram, UsageErrorsNameTheOption) {
   expect_error(run("pretrain", small("u", {"--encoder.dimension", "3"})), 2, "encoder.dimension");
   expect_error(run("pretrain", small("u", {"--training.steps", "many"})), 2, "training.steps");
