@@ -239,7 +239,9 @@ class ClipStoreWriter::Impl {
     file_->write("ep_offset", torch::tensor(offsets_));
     file_->write_attribute("fps", info_.fps);
     for (const auto& [name, value] : info_.attributes) file_->write_attribute(name, value);
-    pixels_.reset();
+    // The chunks still in memory are written here: a full disk must not pass unseen.
+    const auto lock = lock_hdf5();
+    if (!pixels_.reset()) throw DataError(path_ + ": cannot be written (" + hdf5_reason() + ")");
     file_->close();
     put_in_place(partial(), path_);
     file_.reset();

@@ -107,7 +107,10 @@ bool Hdf5Handle::reset() {
 std::unique_lock<std::recursive_mutex> lock_hdf5() {
   static std::recursive_mutex mutex;
   std::unique_lock lock(mutex);
-  static const bool quiet = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+  // Its clean-up at exit crashes on a file that a full disk kept from being closed; ours are all
+  // closed by their handles.
+  static const bool quiet =
+      H5dont_atexit() >= 0 && H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
   static_cast<void>(quiet);
   return lock;
 }
@@ -147,7 +150,11 @@ Hdf5File Hdf5File::open(const std::string& path) {
 Hdf5File Hdf5File::create(const std::string& path) {
   const auto lock = lock_hdf5();
   Hdf5Handle handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
-  if (!handle.valid()) throw DataError(path + ": cannot be written (" + hdf5_reason() + ")");
+  if (!handle.valid()) {
+    const std::string reason = hdf5_reason();
+    ::unlink(path.c_str());  // on a full disk it is there already, empty
+    throw DataError(path + ": cannot be written (" + reason + ")");
+  }
   return {path, std::move(handle)};
 }
 
@@ -199,11 +206,13 @@ void Hdf5File::write(const std::string& name, const torch::Tensor& tensor) {
       dims.empty() ? H5Screate(H5S_SCALAR)
                    : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
       H5Sclose);
-  const Hdf5Handle dataset(
+  Hdf5Handle dataset(
       H5Dcreate2(id(), name.c_str(), type, space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
       H5Dclose);
+  // Small datasets reach the file only as they are closed.
   if (!dataset.valid() ||
-      H5Dwrite(dataset.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, plain.const_data_ptr()) < 0) {
+      H5Dwrite(dataset.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, plain.const_data_ptr()) < 0 ||
+      !dataset.reset()) {
     throw DataError(path_ + ": dataset '" + name + "' cannot be written (" + hdf5_reason() + ")");
   }
 }

@@ -1,0 +1,229 @@
+// Damaged and wrong input through the programs: the exit code, one line that names the thing, and
+// nothing left behind. What pretrain alone can be given wrong stands in pretrain_test.cpp.
+#include <eval/report/video_writer.hpp>
+#include <jepa/data/hdf5_file.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vector>
+
+namespace jepa {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_text(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+class Programs : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("jepa_programs_" + std::to_string(getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string said() const { return read_text(folder_ / "said.txt"); }
+
+  /// Runs a program; its exit code (negative: the signal). What it says on stderr is in said.txt.
+  /// `file_limit`: largest file it may write; a write past it fails as on a full disk.
+  int run(const std::string& program, const std::vector<std::string>& arguments,
+          rlim_t file_limit = RLIM_INFINITY) const {
+    const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
+    std::vector<const char*> argv{file.c_str()};
+    for (const auto& argument : arguments) argv.push_back(argument.c_str());
+    argv.push_back(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+      if (std::freopen(path("said.txt").c_str(), "w", stderr) == nullptr) _exit(99);
+      if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
+      signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{file_limit, file_limit};
+      setrlimit(RLIMIT_FSIZE, &limit);
+      execv(file.c_str(), const_cast<char* const*>(argv.data()));
+      _exit(98);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+  /// Runs a program that must fail with `code` and one line `error: ...` holding `thing`, and must
+  /// leave the folder as it was.
+  void refuses(const std::string& program, const std::vector<std::string>& arguments, int code,
+               const std::string& thing, rlim_t file_limit = RLIM_INFINITY) const {
+    SCOPED_TRACE(program + " on " + thing);
+    std::ofstream(path("said.txt")).flush();
+    const auto before = files();
+    EXPECT_EQ(run(program, arguments, file_limit), code) << said();
+    EXPECT_EQ(files(), before);
+    std::string errors;
+    std::istringstream lines(said());
+    for (std::string line; std::getline(lines, line);) {
+      if (is_progress(line)) continue;
+      if (code == 2 && line.starts_with("Try '")) continue;
+      errors += line + "\n";
+    }
+    EXPECT_TRUE(errors.starts_with("error: ")) << errors;
+    EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
+    EXPECT_NE(errors.find(thing), std::string::npos) << errors;
+  }
+  static bool is_progress(const std::string& line) {
+    return line.starts_with("clips ") || line.starts_with("encode ") ||
+           line.starts_with("features of ");
+  }
+  std::set<fs::path> files() const {
+    std::set<fs::path> all;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_)) all.insert(entry.path());
+    return all;
+  }
+
+  /// A video of noise that moves, 60 frames of 64 x 64.
+  std::string write_video(const std::string& name) const {
+    torch::manual_seed(0);
+    const torch::Tensor noise = torch::randint(256, {8, 40, 3}, torch::kUInt8)
+                                    .repeat_interleave(8, 0)
+                                    .repeat_interleave(8, 1);
+    std::vector<torch::Tensor> frames;
+    for (int64_t t = 0; t < 60; ++t) frames.push_back(noise.slice(1, 3 * t, 3 * t + 64));
+    eval::report::write_video(path(name), torch::stack(frames).contiguous(), 10);
+    return path(name);
+  }
+  std::vector<std::string> cut_clips(const std::string& video) const {
+    return {"--kind",
+            "files",
+            "--data",
+            video,
+            "--clip.frames",
+            "15",
+            "--clip.clips_per_video",
+            "4",
+            "--clip.random_window",
+            "false",
+            "--out",
+            path("made.h5")};
+  }
+  /// All programs that read clips, on `data`.
+  void all_refuse(const std::string& data, const std::string& thing) const {
+    refuses("make_data", {"--kind", "files", "--data", data, "--out", path("made.h5")}, 1, thing);
+    refuses("pretrain", {"--run", path("run"), "--data", data}, 1, thing);
+    refuses("probe",
+            {"--weights", kWeights, "--encoder.heads", "3", "--labels", "label", "--train", data,
+             "--validation", data, "--test", data},
+            1, thing);
+    refuses("embed",
+            {"--weights", kWeights, "--encoder.heads", "3", "--video", data, "--out",
+             path("made.safetensors")},
+            1, thing);
+  }
+
+  const std::string kWeights = JEPA_TEST_FIXTURES "/vjepa1_checkpoint.pth.tar";
+  fs::path folder_;
+};
+
+TEST_F(Programs, DamagedStoresAreNamed) {
+  all_refuse(path("missing.h5"), "missing.h5");
+  std::ofstream(path("empty.h5")).flush();
+  all_refuse(path("empty.h5"), "empty.h5");
+  ASSERT_EQ(run("make_data", {"--clips", "16", "--out", path("digits.h5")}), 0) << said();
+  fs::copy_file(path("digits.h5"), path("cut.h5"));
+  fs::resize_file(path("cut.h5"), fs::file_size(path("digits.h5")) / 2);
+  all_refuse(path("cut.h5"), "cut.h5");
+}
+
+TEST_F(Programs, StoresOfTheWrongShapeAreNamed) {
+  const torch::Tensor lengths = torch::full({2}, 4, torch::kInt64);
+  const torch::Tensor offsets = torch::tensor({0, 4}, torch::kInt64);
+  write_hdf5(path("flat.h5"), {{"pixels", torch::zeros({8, 32 * 32}, torch::kUInt8)},
+                               {"ep_len", lengths},
+                               {"ep_offset", offsets}});
+  all_refuse(path("flat.h5"), "flat.h5: dataset 'pixels': expected (frames, height, width");
+  write_hdf5(path("short.h5"), {{"pixels", torch::zeros({6, 32, 32, 1}, torch::kUInt8)},
+                                {"ep_len", lengths},
+                                {"ep_offset", offsets}});
+  all_refuse(path("short.h5"), "short.h5: episode 1: frames 4 to 8 of 6");
+  write_hdf5(path("bare.h5"), {{"pixels", torch::zeros({8, 32, 32, 1}, torch::kUInt8)}});
+  all_refuse(path("bare.h5"), "ep_len");
+}
+
+TEST_F(Programs, DamagedVideosAreNamed) {
+  std::ofstream(path("text.mp4")) << std::string(5000, 'x');
+  all_refuse(path("text.mp4"), "text.mp4");
+
+  const std::string whole = write_video("whole.mp4");
+  fs::copy_file(whole, path("cut.mp4"));
+  fs::resize_file(path("cut.mp4"), fs::file_size(whole) * 6 / 10);
+  refuses("make_data", cut_clips(path("cut.mp4")), 1, "cut.mp4");
+
+  fs::copy_file(whole, path("corrupt.mp4"));
+  {
+    std::fstream bytes(path("corrupt.mp4"), std::ios::in | std::ios::out | std::ios::binary);
+    bytes.seekp(static_cast<std::streamoff>(fs::file_size(whole) / 2));
+    bytes << std::string(400, '\0');
+  }
+  refuses("make_data", cut_clips(path("corrupt.mp4")), 1, "corrupt.mp4: frame ");
+  // The same films are fine where nothing is wrong, so it was the damage that was refused.
+  EXPECT_EQ(run("make_data", cut_clips(whole)), 0) << said();
+}
+
+TEST_F(Programs, UsageErrorsNameTheOption) {
+  std::ofstream(path("unknown.ini")) << "[clip]\nspeed = 3\n";
+  std::ofstream(path("typed.ini")) << "[loader]\nbatch = many\n";
+  std::ofstream(path("ranged.ini")) << "[loader]\nbatch = -1\n";
+  for (const char* program : {"pretrain", "probe"}) {
+    refuses(program, {"--config", path("unknown.ini")}, 2, "clip.speed");
+    refuses(program, {"--config", path("typed.ini")}, 2, "loader.batch");
+    refuses(program, {"--config", path("ranged.ini")}, 2, "loader.batch");
+  }
+  refuses("make_data", {"--clips", "0", "--out", path("made.h5")}, 2, "clips");
+  refuses("make_data", {"--kind", "cats", "--out", path("made.h5")}, 2, "kind");
+  refuses("make_data", {"--colour", "red", "--out", path("made.h5")}, 2, "colour");
+  refuses("embed", {"--batch", "few"}, 2, "batch");
+  refuses("embed", {"--video.fps", "-1"}, 2, "video.fps");
+  refuses("report", {"--clips", "0"}, 2, "clips");
+  refuses("report", {"--run", path("none")}, 1, "none");
+}
+
+TEST_F(Programs, AFullDiskLeavesNoPartOfAResult) {
+  refuses("make_data", {"--clips", "64", "--out", path("made.h5")}, 1, "made.h5",
+          /*file_limit=*/30000);
+  const std::string video = write_video("v.mp4");
+  for (const std::string out : {"made.safetensors", "tokens.h5"}) {
+    refuses("embed",
+            {"--weights", kWeights, "--encoder.heads", "3", "--video", video, "--out", path(out)},
+            1, out, /*file_limit=*/2000);
+  }
+}
+
+/// A file system keeps what it has room for, unlike a limit on the file's size: here the pixels
+/// find none, but what HDF5 writes after them does.
+TEST_F(Programs, ADiskThatFillsUpIsNoticed) {
+  const std::string disk = path("disk");
+  fs::create_directories(disk);
+  if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=128k") != 0) {
+    GTEST_SKIP() << "no right to mount a small file system";
+  }
+  for (int tries = 0; tries < 2; ++tries) {  // the first in free space, then with none at all
+    refuses("make_data", {"--clips", "64", "--out", disk + "/made.h5"}, 1, "made.h5");
+    std::ofstream(disk + "/filler") << std::string(200000, 'x');
+  }
+  umount(disk.c_str());
+}
+
+}  // namespace
+}  // namespace jepa
