@@ -109,8 +109,10 @@ std::unique_lock<std::recursive_mutex> lock_hdf5() {
   std::unique_lock lock(mutex);
   // Its clean-up at exit crashes on a file that a full disk kept from being closed; ours are all
   // closed by their handles.
-  static const bool quiet =
-      H5dont_atexit() >= 0 && H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+  static const bool quiet = [] {
+    H5dont_atexit();  // fails where the application has asked for it already
+    return H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+  }();
   static_cast<void>(quiet);
   return lock;
 }

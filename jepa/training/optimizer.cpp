@@ -75,6 +75,19 @@ void AdamW::load_state(const std::map<std::string, torch::Tensor>& state) {
   }
 }
 
+double clip_gradients(torch::nn::Module& module, double limit) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> gradients;
+  for (const auto& p : module.parameters()) {
+    if (p.grad().defined()) gradients.push_back(p.grad());
+  }
+  if (gradients.empty()) return 0.0;
+  const double norm =
+      torch::stack(at::_foreach_norm(gradients)).norm().item<double>();
+  if (limit > 0 && norm > limit) at::_foreach_mul_(gradients, limit / (norm + 1e-6));
+  return norm;
+}
+
 void copy_parameters(const torch::nn::Module& from, torch::nn::Module& to) {
   torch::NoGradGuard no_grad;
   const auto copy = [](const auto& sources, auto targets) {

@@ -42,6 +42,10 @@ class AdamW {
   double beta1_, beta2_, eps_;
 };
 
+/// L2 norm over all gradients of a module; scales them down to `limit` where that is positive and
+/// the norm is above it.
+double clip_gradients(torch::nn::Module& module, double limit);
+
 /// Copies parameters and buffers of `from` into `to`, by name.
 void copy_parameters(const torch::nn::Module& from, torch::nn::Module& to);
 

@@ -12,20 +12,6 @@
 namespace jepa {
 namespace {
 
-/// L2 norm over all gradients of a module; scales them down to `limit` when it is positive.
-double clip_gradients(torch::nn::Module& module, double limit) {
-  torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> gradients;
-  for (const auto& p : module.parameters()) {
-    if (p.grad().defined()) gradients.push_back(p.grad());
-  }
-  if (gradients.empty()) return 0.0;
-  const double norm =
-      torch::stack(at::_foreach_norm(gradients)).norm().item<double>();
-  if (limit > 0 && norm > limit) at::_foreach_mul_(gradients, limit / (norm + 1e-6));
-  return norm;
-}
-
 Mask narrow_mask(const Mask& mask, int64_t start, int64_t count, int64_t batch) {
   const int64_t sets = mask.targets_per_context();
   return {mask.context.narrow(0, start, count),

@@ -1,0 +1,315 @@
+#include <eval/diffusion/diffusion_transformer.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/nn/block.hpp>
+#include <jepa/nn/positions.hpp>
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+namespace jepa::eval::diffusion {
+namespace {
+
+constexpr int64_t kTimeWidth = 256;      // of the sinusoidal embedding
+constexpr double kTimeScale = 1000.0;    // times 0 to 1 are embedded as 0 to 1000
+constexpr double kTableDeviation = 0.02;
+constexpr double kEps = 1e-6;
+
+struct Preset {
+  const char* name;
+  int64_t dim, depth, heads;
+};
+constexpr Preset kPresets[] = {{"dit_s", 384, 12, 6},
+                               {"dit_b", 768, 12, 12},
+                               {"dit_l", 1024, 24, 16},
+                               {"dit_xl", 1152, 28, 16}};
+
+/// Layer norm without scale and shift: the condition brings them.
+torch::Tensor plain_norm(const torch::Tensor& x) {
+  return at::layer_norm(x, {x.size(-1)}, {}, {}, kEps);
+}
+
+torch::Tensor modulate(const torch::Tensor& x, const torch::Tensor& shift,
+                       const torch::Tensor& scale) {
+  const auto h = plain_norm(x);
+  return at::addcmul(h + shift, h, scale);
+}
+
+/// Cosines and sines of 1000 t: [B, G] -> [B, G, 256].
+torch::Tensor embed_times(const torch::Tensor& t) {
+  const int64_t half = kTimeWidth / 2;
+  const auto frequencies =
+      torch::exp(-std::log(10000.0) / static_cast<double>(half) *
+                 torch::arange(half, t.options().dtype(torch::kFloat32)));
+  const auto angles = kTimeScale * t.unsqueeze(-1) * frequencies;
+  return torch::cat({angles.cos(), angles.sin()}, -1);
+}
+
+void xavier(const torch::Tensor& weight, at::Generator& generator) {
+  const auto matrix = weight.flatten(1);
+  const double bound = std::sqrt(6.0 / static_cast<double>(matrix.size(0) + matrix.size(1)));
+  weight.uniform_(-bound, bound, generator);
+}
+
+void clear(nn::Linear& linear) {
+  linear->weight.zero_();
+  linear->bias.zero_();
+}
+
+}  // namespace
+
+void DiffusionTransformerOptions::describe(OptionVisitor& visit) {
+  visit("preset", preset,
+        {.help = "published shape", .choices = {"custom", "dit_s", "dit_b", "dit_l", "dit_xl"}});
+  visit("dim", dim, {.help = "token width (preset custom)", .min = 4});
+  visit("depth", depth, {.help = "blocks (preset custom)", .min = 1});
+  visit("heads", heads, {.help = "attention heads (preset custom)", .min = 1});
+  visit("mlp_ratio", mlp_ratio, {.help = "hidden width over token width", .min = 0.1});
+  visit("tubelet", tubelet, {.help = "frames in one patch", .unit = "frames", .min = 1});
+  visit("patch", patch, {.help = "side of one patch", .unit = "px", .min = 1});
+  visit("attention", attention,
+        {.help = "all tokens, or in turns within a time step and along time",
+         .choices = {"full", "factorised"}});
+}
+
+DiffusionTransformerOptions DiffusionTransformerOptions::resolved() const {
+  DiffusionTransformerOptions filled = *this;
+  if (preset == "custom") return filled;
+  for (const auto& row : kPresets) {
+    if (preset != row.name) continue;
+    filled.dim = row.dim;
+    filled.depth = row.depth;
+    filled.heads = row.heads;
+    return filled;
+  }
+  throw ConfigError("diffusion transformer preset " + preset +
+                    " is not one of custom, dit_s, dit_b, dit_l, dit_xl");
+}
+
+Condition Condition::nothing() const {
+  return {prompt.defined() ? torch::zeros_like(prompt) : prompt,
+          latents.defined() ? torch::zeros_like(latents) : latents};
+}
+
+Condition Condition::rows(int64_t start, int64_t count) const {
+  return {prompt.defined() ? prompt.narrow(0, start, count) : prompt,
+          latents.defined() ? latents.narrow(0, start, count) : latents};
+}
+
+AdaptiveBlockImpl::AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hidden) {
+  modulation_ = register_module("modulation", nn::Linear(dim, 6 * dim));
+  attn_ = register_module("attn", nn::Attention(dim, heads));
+  mlp_ = register_module("mlp", nn::Mlp(dim, mlp_hidden));
+}
+
+torch::Tensor AdaptiveBlockImpl::forward(const torch::Tensor& x, const torch::Tensor& condition,
+                                         const torch::Tensor& group,
+                                         const nn::RotaryTable& rotary, Look look,
+                                         const TokenGrid& grid) {
+  // [B, G, 6 dim] -> six of [B, N, dim], each token with what its group is told
+  const auto told =
+      modulation_->forward(torch::silu(condition)).index_select(1, group).chunk(6, 2);
+  auto h = modulate(x, told[0], told[1]);
+  const int64_t batch = x.size(0);
+  const int64_t dim = x.size(2);
+  if (look == Look::kSpace) {
+    h = attn_->forward(h.reshape({batch * grid.t, grid.frame_size(), dim})).view({batch, -1, dim});
+  } else if (look == Look::kTime) {
+    h = attn_->forward(h.view({batch, grid.t, grid.frame_size(), dim})
+                           .transpose(1, 2)
+                           .reshape({batch * grid.frame_size(), grid.t, dim}))
+            .view({batch, grid.frame_size(), grid.t, dim})
+            .transpose(1, 2)
+            .reshape({batch, -1, dim});
+  } else {
+    h = attn_->forward(h, rotary);
+  }
+  const auto y = at::addcmul(x, told[2], h);
+  return at::addcmul(y, told[5], mlp_->forward(modulate(y, told[3], told[4])));
+}
+
+void AdaptiveBlockImpl::clear_modulation() {
+  const torch::NoGradGuard no_grad;
+  clear(modulation_);
+}
+
+DiffusionTransformerImpl::DiffusionTransformerImpl(DiffusionTransformerOptions options)
+    : options_(options.resolved()) {
+  const auto& o = options_;
+  if (o.dim % o.heads != 0 || o.dim % 4 != 0) {
+    throw ConfigError(c10::str("diffusion transformer: dim ", o.dim, " does not divide by 4 and by ",
+                               o.heads, " heads"));
+  }
+  patch_embed_ = register_module(
+      "patch_embed", nn::PatchEmbedding(o.channels, o.dim, o.tubelet, o.patch, /*flat=*/false));
+  time_in_ = register_module("time_in", nn::Linear(kTimeWidth, o.dim));
+  time_out_ = register_module("time_out", nn::Linear(o.dim, o.dim));
+  if (o.condition_width > 0) {
+    condition_ = register_module("condition", nn::Linear(o.condition_width, o.dim));
+  }
+  if (o.words > 0) {
+    word_table_ = register_parameter("word_table", torch::empty({o.words + 1, o.dim}));
+  }
+  auto list = register_module("blocks", torch::nn::ModuleList());
+  const auto hidden = static_cast<int64_t>(std::lround(o.mlp_ratio * static_cast<double>(o.dim)));
+  for (int64_t i = 0; i < o.depth; ++i) {
+    blocks_.emplace_back(o.dim, o.heads, hidden);
+    list->push_back(blocks_.back());
+  }
+  last_modulation_ = register_module("last_modulation", nn::Linear(o.dim, 2 * o.dim));
+  head_ = register_module(
+      "head", nn::Linear(o.dim, o.channels * o.tubelet * o.patch * o.patch));
+}
+
+TokenGrid DiffusionTransformerImpl::grid(at::IntArrayRef sizes) const {
+  const auto& o = options_;
+  if (sizes.size() != 5 || sizes[1] != o.channels || sizes[2] % o.tubelet != 0 ||
+      sizes[3] % o.patch != 0 || sizes[4] % o.patch != 0) {
+    throw DataError(c10::str("clip ", sizes, ": expected [B, ", o.channels, ", T, H, W] with T in ",
+                             o.tubelet, "s and H, W in ", o.patch, "s"));
+  }
+  return {sizes[2] / o.tubelet, sizes[3] / o.patch, sizes[4] / o.patch};
+}
+
+nn::RotaryTable DiffusionTransformerImpl::rotary(const TokenGrid& grid, int64_t words) {
+  if (grid == rotary_grid_ && words == rotary_words_) return rotary_;
+  const torch::NoGradGuard no_grad;
+  const auto patches = nn::rotary_table(nn::grid_positions(grid, 0), options_.dim / options_.heads,
+                                        nn::RotaryLayout::kInterleaved);
+  const int64_t width = patches.cos.size(1);
+  const auto device = head_->weight.device();
+  // Words stand nowhere: they are not turned.
+  rotary_ = {torch::cat({torch::ones({words, width}), patches.cos}).to(device),
+             torch::cat({torch::zeros({words, width}), patches.sin}).to(device)};
+  rotary_grid_ = grid;
+  rotary_words_ = words;
+  return rotary_;
+}
+
+DiffusionTransformerImpl::Sequence DiffusionTransformerImpl::begin(const torch::Tensor& z,
+                                                                   const torch::Tensor& t,
+                                                                   const Condition& condition) {
+  Sequence s;
+  s.grid = grid(z.sizes());
+  const int64_t batch = z.size(0);
+  const auto device = z.device();
+  auto patches = patch_embed_->forward(z.contiguous()) +
+                 nn::sincos_3d(options_.dim, s.grid, /*uniform_power=*/true).to(device);
+  if (options_.condition_width > 0) {
+    TORCH_CHECK(condition.latents.defined() && condition.latents.size(1) == s.grid.size(),
+                "diffusion transformer: one latent a patch expected");
+    patches = patches + condition_->forward(condition.latents);
+  }
+  // What each group is told: its time, and all words together.
+  auto times = t.dim() == 1 ? t.unsqueeze(1) : t;
+  TORCH_CHECK(times.size(0) == batch && (times.size(1) == 1 || times.size(1) == s.grid.t),
+              "diffusion transformer: times ", t.sizes(), " for ", s.grid.t, " time steps");
+  const int64_t groups = times.size(1);
+  const bool full = options_.attention == "full";
+  if (options_.words > 0 && full) times = {
+    times = torch::cat({times, torch::ones_like(times.slice(1, 0, 1))}, 1);
+  }
+  s.condition = time_out_->forward(torch::silu(time_in_->forward(embed_times(times))));
+  s.group = groups == 1 ? torch::zeros({s.grid.size()}, torch::kInt64)
+                        : torch::arange(groups).repeat_interleave(s.grid.frame_size());
+  s.tokens = patches;
+  if (options_.words > 0) {
+    TORCH_CHECK(condition.prompt.defined(), "diffusion transformer: a prompt expected");
+    const auto words = at::embedding(word_table_, condition.prompt);  // [B, slots, dim]
+    s.condition = s.condition + words.sum(1, /*keepdim=*/true);
+    if (full) {
+      s.words = words.size(1);
+      s.tokens = torch::cat({words, patches}, 1);
+      s.group = torch::cat({torch::full({s.words}, groups, torch::kInt64), s.group});
+    }
+  }
+  s.group = s.group.to(device);
+  if (full) s.rotary = rotary(s.grid, s.words);
+  return s;
+}
+
+void DiffusionTransformerImpl::run(size_t block, Sequence& s) {
+  using Look = AdaptiveBlockImpl::Look;
+  Look look = Look::kAll;
+  if (options_.attention == "factorised") look = block % 2 == 0 ? Look::kSpace : Look::kTime;
+  s.tokens = blocks_[block]->forward(s.tokens, s.condition, s.group, s.rotary, look, s.grid);
+}
+
+torch::Tensor DiffusionTransformerImpl::unpatch(const torch::Tensor& patches,
+                                                const TokenGrid& grid) const {
+  const auto& o = options_;
+  return patches
+      .reshape({patches.size(0), grid.t, grid.h, grid.w, o.channels, o.tubelet, o.patch, o.patch})
+      .permute({0, 4, 1, 5, 2, 6, 3, 7})
+      .reshape({patches.size(0), o.channels, grid.t * o.tubelet, grid.h * o.patch,
+                grid.w * o.patch});
+}
+
+torch::Tensor DiffusionTransformerImpl::forward(const torch::Tensor& z, const torch::Tensor& t,
+                                                const Condition& condition) {
+  Sequence s = begin(z, t, condition);
+  for (size_t i = 0; i < blocks_.size(); ++i) run(i, s);
+  const auto told =
+      last_modulation_->forward(torch::silu(s.condition)).index_select(1, s.group).chunk(2, 2);
+  const auto h = modulate(s.tokens, told[0], told[1]).narrow(1, s.words, s.grid.size());
+  return unpatch(head_->forward(h), s.grid);
+}
+
+std::vector<torch::Tensor> DiffusionTransformerImpl::layers(const torch::Tensor& z,
+                                                            const torch::Tensor& t,
+                                                            const Condition& condition,
+                                                            const std::vector<int64_t>& layers) {
+  Sequence s = begin(z, t, condition);
+  std::vector<torch::Tensor> outputs;
+  for (size_t i = 0; i < blocks_.size() && outputs.size() < layers.size(); ++i) {
+    run(i, s);
+    if (layers[outputs.size()] == static_cast<int64_t>(i)) {
+      outputs.push_back(s.tokens.narrow(1, s.words, s.grid.size()));
+    }
+  }
+  TORCH_CHECK(outputs.size() == layers.size(), "diffusion transformer: layers ", layers, " of ",
+              blocks_.size());
+  return outputs;
+}
+
+void DiffusionTransformerImpl::initialise(at::Generator generator) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& module : modules()) {
+    if (auto* linear = module->as<nn::LinearImpl>()) {
+      xavier(linear->weight, generator);
+      linear->bias.zero_();
+    } else if (auto* patches = module->as<nn::PatchProjectionImpl>()) {
+      xavier(patches->weight, generator);
+      patches->bias.zero_();
+    }
+  }
+  time_in_->weight.normal_(0, kTableDeviation, generator);
+  time_out_->weight.normal_(0, kTableDeviation, generator);
+  if (word_table_.defined()) word_table_.normal_(0, kTableDeviation, generator);
+  for (auto& block : blocks_) block->clear_modulation();
+  clear(last_modulation_);
+  clear(head_);
+}
+
+double DiffusionTransformerImpl::flops(const TokenGrid& grid) const {
+  const auto& o = options_;
+  const double dim = static_cast<double>(o.dim);
+  const double depth = static_cast<double>(o.depth);
+  const double n = static_cast<double>(grid.size());
+  const bool full = o.attention == "full";
+  // Words are tokens only where all tokens attend to one another; three of them.
+  const double words = o.words > 0 && full ? 3 : 0;
+  const double tokens = n + words;
+  const double pixels = static_cast<double>(o.channels * o.tubelet * o.patch * o.patch);
+  const double seen = full ? tokens
+                           : 0.5 * static_cast<double>(grid.frame_size() + grid.t);
+  const double linear = tokens * (8 + 4 * o.mlp_ratio) * dim * dim;
+  const double attention = 4 * tokens * seen * dim;
+  const double groups = static_cast<double>(grid.t) + (words > 0 ? 1 : 0);
+  const double modulation = groups * (depth * 12 + 4) * dim * dim;
+  const double times = groups * 2 * (kTimeWidth + dim) * dim;
+  const double latents = 2 * n * static_cast<double>(o.condition_width) * dim;
+  return depth * (linear + attention) + modulation + times + latents + 4 * n * pixels * dim;
+}
+
+}  // namespace jepa::eval::diffusion

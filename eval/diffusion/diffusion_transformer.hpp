@@ -1,0 +1,128 @@
+// A diffusion transformer over spacetime patches.
+#pragma once
+
+#include <jepa/grid.hpp>
+#include <jepa/nn/attention.hpp>
+#include <jepa/nn/mlp.hpp>
+#include <jepa/nn/patch_embedding.hpp>
+#include <jepa/options.hpp>
+
+#include <string>
+#include <vector>
+
+namespace jepa::eval::diffusion {
+
+/// Shape of a diffusion transformer.
+struct DiffusionTransformerOptions {
+  std::string preset = "custom";  ///< dit_s, dit_b, dit_l, dit_xl; custom: the sizes below
+  int64_t dim = 128;
+  int64_t depth = 4;
+  int64_t heads = 4;
+  double mlp_ratio = 4;
+  int64_t channels = 1;
+  int64_t tubelet = 2;  ///< frames of one patch; each group of so many has its own time
+  int64_t patch = 8;
+  /// full: every token looks at every token; factorised: blocks take turns between the tokens of
+  /// one time step and those of one place (Ma et al. 2024, "Latte")
+  std::string attention = "full";
+  int64_t words = 0;            ///< of the prompt vocabulary; 0: no prompts
+  int64_t condition_width = 0;  ///< of latents that condition patch by patch; 0: none
+
+  void describe(OptionVisitor& visit);
+  /// With the sizes of the preset. @throws ConfigError for an unknown preset
+  DiffusionTransformerOptions resolved() const;
+};
+
+/// What a sample is conditioned on. Undefined: on nothing.
+struct Condition {
+  torch::Tensor prompt;   ///< int64 [B, slots], word ids, 0: not said
+  torch::Tensor latents;  ///< float [B, N, condition_width], one for each patch
+
+  /// Nothing said of `batch` samples, where this says something (classifier-free guidance).
+  Condition nothing() const;
+  Condition rows(int64_t start, int64_t count) const;
+};
+
+/// One transformer block whose norms are scaled and shifted, and whose branches are gated, by the
+/// condition (adaLN-Zero; Peebles and Xie 2023, section 3.2). A fresh block is the identity.
+class AdaptiveBlockImpl : public torch::nn::Module {
+ public:
+  AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hidden);
+
+  /// Which tokens attend to one another.
+  enum class Look { kAll, kSpace, kTime };
+
+  /// @param x [B, N, dim]
+  /// @param condition [B, G, dim]: what each group of tokens is told
+  /// @param group int64 [N]: the group of each token
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& condition,
+                        const torch::Tensor& group, const nn::RotaryTable& rotary, Look look,
+                        const TokenGrid& grid);
+
+  /// Makes the block the identity.
+  void clear_modulation();
+
+ private:
+  nn::Linear modulation_{nullptr};
+  nn::Attention attn_{nullptr};
+  nn::Mlp mlp_{nullptr};
+};
+TORCH_MODULE(AdaptiveBlock);
+
+/// Diffusion transformer for clips and images of any length and size that divides into patches.
+///
+/// Each time step of the token grid has its own diffusion time, so any frames can be given clean
+/// (time 1). Prompt words are tokens in the sequence (always clean) and, summed, part of what the
+/// norms are told; latents are added patch by patch. Positions are sin-cos, once, and rotary.
+/// Weights are uninitialised until `initialise()` or a loader fills them.
+class DiffusionTransformerImpl : public torch::nn::Module {
+ public:
+  /// @throws ConfigError where sizes do not divide
+  explicit DiffusionTransformerImpl(DiffusionTransformerOptions options);
+
+  /// @param z noisy clip [B, channels, T, H, W]; T = 1 with tubelet 1 is an image
+  /// @param t times, [B] or [B, T / tubelet]
+  /// @returns what the network says of every pixel, [B, channels, T, H, W]
+  torch::Tensor forward(const torch::Tensor& z, const torch::Tensor& t, const Condition& condition);
+
+  /// Outputs of the blocks `layers` (0-based, ascending) at patch tokens, each [B, N, dim].
+  std::vector<torch::Tensor> layers(const torch::Tensor& z, const torch::Tensor& t,
+                                    const Condition& condition, const std::vector<int64_t>& layers);
+
+  /// Xavier uniform matrices, zero modulations and a zero last layer (DiT): a fresh model says 0.
+  void initialise(at::Generator generator);
+  /// Floating-point operations of one forward pass over one sample.
+  double flops(const TokenGrid& grid) const;
+  /// @throws DataError where the sizes [B, C, T, H, W] do not divide into patches
+  TokenGrid grid(at::IntArrayRef clip_sizes) const;
+  const DiffusionTransformerOptions& options() const { return options_; }
+
+ private:
+  struct Sequence {
+    torch::Tensor tokens;     ///< [B, S + N, dim]: prompt words, then patches
+    torch::Tensor condition;  ///< [B, G, dim]
+    torch::Tensor group;      ///< int64 [S + N]
+    nn::RotaryTable rotary;
+    TokenGrid grid;
+    int64_t words = 0;        ///< S
+  };
+  Sequence begin(const torch::Tensor& z, const torch::Tensor& t, const Condition& condition);
+  void run(size_t block, Sequence& sequence);
+  nn::RotaryTable rotary(const TokenGrid& grid, int64_t words);
+  torch::Tensor unpatch(const torch::Tensor& patches, const TokenGrid& grid) const;
+
+  DiffusionTransformerOptions options_;
+  nn::PatchEmbedding patch_embed_{nullptr};
+  nn::Linear time_in_{nullptr}, time_out_{nullptr};
+  nn::Linear condition_{nullptr};
+  torch::Tensor word_table_;  ///< [words + 1, dim], row 0: not said
+  std::vector<AdaptiveBlock> blocks_;
+  nn::Linear last_modulation_{nullptr};
+  nn::Linear head_{nullptr};
+  TokenGrid rotary_grid_{0, 0, 0};
+  int64_t rotary_words_ = -1;
+  nn::RotaryTable rotary_;
+};
+TORCH_MODULE(DiffusionTransformer);
+
+}  // namespace jepa::eval::diffusion

@@ -1,0 +1,183 @@
+#include <eval/diffusion/sampler.hpp>
+#include <jepa/errors.hpp>
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+namespace jepa::eval::diffusion {
+namespace {
+
+/// Times of the steps, from noise (0) to data (1): steps + 1 of them.
+std::vector<double> step_times(const SamplerOptions& options) {
+  std::vector<double> times;
+  for (int64_t i = 0; i <= options.steps; ++i) {
+    const double t = static_cast<double>(i) / static_cast<double>(options.steps);
+    times.push_back(t / (options.shift - (options.shift - 1) * t));
+  }
+  return times;
+}
+
+/// One sample under way.
+class Walk {
+ public:
+  Walk(const Denoiser& denoise, Quantity said, const Interpolant& path, const torch::Tensor& start,
+       const GivenFrames& given)
+      : denoise_(denoise), said_(said), path_(path), z_(start.clone()), given_(given) {
+    if (given_.clip.defined()) {
+      known_ = spread_times(given_.known.to(start.scalar_type()), start).to(torch::kBool);
+      keep_given();
+    }
+  }
+
+  torch::Tensor& z() { return z_; }
+
+  Estimate look(const torch::Tensor& z, double t) const {
+    const auto times = times_at(t);
+    return path_.estimate(said_, denoise_(z, times), z, times);
+  }
+
+  /// Given frames are put back after every step: nothing said of them counts.
+  void keep_given() {
+    if (known_.defined()) z_.copy_(torch::where(known_, given_.clip, z_));
+  }
+
+  void euler(double t, double s) {
+    z_.add_(look(z_, t).velocity, s - t);
+    keep_given();
+  }
+
+  void heun(double t, double s) {
+    const auto first = look(z_, t).velocity;
+    const auto ahead = z_ + (s - t) * first;
+    z_.add_(first + look(ahead, s).velocity, 0.5 * (s - t));
+    keep_given();
+  }
+
+  /// DDIM from t to s, with a share `eta` of the ancestral noise; eta = 1 is DDPM's posterior.
+  void jump(double t, double s, double eta, const at::Generator& generator) {
+    const Estimate said = look(z_, t);
+    const auto at_t = coefficients(t);
+    const auto at_s = coefficients(s);
+    const double ratio = at_t.alpha / std::max(at_s.alpha, 1e-12);
+    const double added = std::max(0.0, at_t.sigma * at_t.sigma - ratio * ratio * at_s.sigma * at_s.sigma);
+    const double deviation = eta * std::sqrt(added) * at_s.sigma / std::max(at_t.sigma, 1e-12);
+    const double kept = std::sqrt(std::max(0.0, at_s.sigma * at_s.sigma - deviation * deviation));
+    z_.copy_(said.clean).mul_(at_s.alpha).add_(said.noise, kept);
+    if (deviation > 0) z_.add_(torch::randn(z_.sizes(), generator, z_.options()), deviation);
+    keep_given();
+  }
+
+ private:
+  struct Numbers {
+    double alpha, sigma;
+  };
+  Numbers coefficients(double t) const {
+    const auto c = path_.at(torch::tensor({t}, torch::kFloat64));
+    return {c.alpha.item<double>(), c.sigma.item<double>()};
+  }
+  torch::Tensor times_at(double t) const {
+    if (!known_.defined()) return torch::full({z_.size(0)}, t, z_.options());
+    return torch::where(given_.known, torch::ones({}, z_.options()),
+                        torch::full({}, t, z_.options()));
+  }
+
+  const Denoiser& denoise_;
+  Quantity said_;
+  const Interpolant& path_;
+  torch::Tensor z_;
+  const GivenFrames& given_;
+  torch::Tensor known_;  // bool, spread over frames
+};
+
+}  // namespace
+
+void TimeOptions::describe(OptionVisitor& visit) {
+  visit("distribution", distribution,
+        {.help = "of training times", .choices = {"logit_normal", "uniform"}});
+  visit("mean", mean, {.help = "of the logit; below 0: nearer to noise"});
+  visit("deviation", deviation, {.help = "of the logit", .min = 1e-3});
+  visit("shift", shift, {.help = "above 1: more noise", .min = 1e-3});
+}
+
+void SamplerOptions::describe(OptionVisitor& visit) {
+  visit("method", method, {.help = "", .choices = {"euler", "heun", "ddim", "ddpm"}});
+  visit("steps", steps, {.help = "from noise to data", .min = 1, .max = 10000});
+  visit("guidance", guidance,
+        {.help = "weight of the condition (classifier-free guidance); 1: as trained", .min = 0});
+  visit("guidance_from", guidance_from, {.help = "guided from this time on", .min = 0, .max = 1});
+  visit("guidance_to", guidance_to, {.help = "until this time (1: data)", .min = 0, .max = 1});
+  visit("eta", eta, {.help = "ddim: share of fresh noise a step", .min = 0, .max = 1});
+  visit("shift", shift, {.help = "above 1: more steps near noise", .min = 1e-3});
+}
+
+torch::Tensor shift_times(const torch::Tensor& t, double shift) {
+  return shift == 1 ? t : t / (shift - (shift - 1) * t);
+}
+
+torch::Tensor draw_times(int64_t count, const TimeOptions& options, at::Generator generator) {
+  torch::Tensor t;
+  if (options.distribution == "uniform") {
+    t = torch::rand({count}, generator);
+  } else if (options.distribution == "logit_normal") {
+    t = torch::sigmoid(options.mean + options.deviation * torch::randn({count}, generator));
+  } else {
+    throw ConfigError("time distribution " + options.distribution +
+                      " is not one of logit_normal, uniform");
+  }
+  return shift_times(t, options.shift).clamp_max(1.0 - 1e-4);
+}
+
+Denoiser guide(Denoiser conditional, Denoiser unconditional, double weight, double from,
+               double to) {
+  if (weight == 1) return conditional;
+  return [=](const torch::Tensor& z, const torch::Tensor& t) {
+    const auto with = conditional(z, t);
+    // Given frames stand at time 1; the smallest time is that of the frames that are made.
+    const double now = t.min().item<double>();
+    if (now < from || now > to) return with;
+    return at::lerp(unconditional(z, t), with, weight);
+  };
+}
+
+torch::Tensor sample(const Denoiser& denoise, Quantity said, const Interpolant& path,
+                     const torch::Tensor& noise, const SamplerOptions& options,
+                     const GivenFrames& given, at::Generator generator) {
+  const torch::NoGradGuard no_grad;
+  Walk walk(denoise, said, path, noise, given);
+  const auto times = step_times(options);
+  for (size_t i = 0; i + 1 < times.size(); ++i) {
+    const double t = times[i];
+    const double s = times[i + 1];
+    const bool last = i + 2 == times.size();
+    if (options.method == "ddim" || options.method == "ddpm") {
+      walk.jump(t, s, options.method == "ddpm" ? 1.0 : options.eta, generator);
+    } else if (options.method == "heun" && !last) {  // nothing can be said at t = 1 itself
+      walk.heun(t, s);
+    } else if (options.method == "heun" || options.method == "euler") {
+      walk.euler(t, s);
+    } else {
+      throw ConfigError("sampler " + options.method + " is not one of euler, heun, ddim, ddpm");
+    }
+  }
+  return walk.z();
+}
+
+torch::Tensor invert(const Denoiser& denoise, Quantity said, const Interpolant& path,
+                     const torch::Tensor& data, const SamplerOptions& options) {
+  const torch::NoGradGuard no_grad;
+  const GivenFrames none;
+  Walk walk(denoise, said, path, data, none);
+  const auto times = step_times(options);
+  for (size_t i = times.size() - 1; i > 0; --i) {
+    // At t = 1 itself nothing is noisy yet: what is said just before it stands in.
+    const double t = i + 1 == times.size() ? 0.5 * (times[i] + times[i - 1]) : times[i];
+    const double s = times[i - 1];
+    const Estimate said_here = walk.look(walk.z(), t);
+    const auto c = path.at(torch::tensor({s}, torch::kFloat64));
+    walk.z() = c.alpha.item<double>() * said_here.clean + c.sigma.item<double>() * said_here.noise;
+  }
+  return walk.z();
+}
+
+}  // namespace jepa::eval::diffusion

@@ -1,0 +1,180 @@
+#include <eval/diffusion/training.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/weights.hpp>
+#include <jepa/random.hpp>
+
+#include <torch/torch.h>
+
+#include <cmath>
+#include <cstdio>
+
+namespace jepa::eval::diffusion {
+namespace {
+
+at::Generator stream(uint64_t seed, const char* name, int64_t index) {
+  return at::make_generator<at::CPUGeneratorImpl>(
+      stream_seed(seed, name, static_cast<uint64_t>(index)));
+}
+
+/// Withholds whole conditions, and single words of those that stay.
+Condition withhold(const Condition& condition, int64_t batch, double share,
+                   at::Generator& generator) {
+  if (share <= 0) return condition;
+  const auto kept = torch::rand({batch, 1}, generator).ge(share);
+  Condition shown;
+  if (condition.prompt.defined()) {
+    const auto words = torch::rand(condition.prompt.sizes(), generator).ge(share);
+    shown.prompt = condition.prompt * kept.logical_and(words).to(torch::kInt64);
+  }
+  if (condition.latents.defined()) {
+    shown.latents = condition.latents * kept.unsqueeze(2).to(condition.latents.scalar_type());
+  }
+  return shown;
+}
+
+}  // namespace
+
+void DiffusionOptions::describe(OptionVisitor& visit) {
+  visit("says", says, {.help = "what the network says: data, noise or velocity",
+                       .choices = {"x", "e", "v"}});
+  visit("compared", compared, {.help = "what the loss compares", .choices = {"x", "e", "v"}});
+  visit("path", path, {.help = "from noise to data", .choices = {"linear", "cosine", "vp"}});
+  visit("floor", floor, {.help = "smallest share of noise or data that is divided by", .min = 1e-6,
+                         .max = 0.5});
+  visit("dropout", dropout,
+        {.help = "share of samples, and of words, whose condition is withheld", .min = 0, .max = 1});
+  visit("given_share", given_share,
+        {.help = "share of clips that are shown some of their frames", .min = 0, .max = 1});
+  visit("average", average, {.help = "momentum of the weights' average", .min = 0, .max = 1});
+  visit("deterministic", deterministic,
+        {.help = "no noise: says the mean of the data under its condition in one pass"});
+}
+
+torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
+                                at::Generator generator) {
+  auto given = torch::zeros({batch, groups}, torch::kBool);
+  if (groups < 2 || share <= 0) return given;
+  const auto chosen = torch::rand({batch}, generator);
+  const auto kinds = torch::randint(4, {batch}, generator);
+  const auto counts = torch::randint(1, groups, {batch}, generator);
+  for (int64_t i = 0; i < batch; ++i) {
+    if (chosen[i].item<float>() >= share) continue;
+    const int64_t count = counts[i].item<int64_t>();
+    auto row = given[i];
+    switch (kinds[i].item<int64_t>()) {
+      case 0: row.narrow(0, 0, count).fill_(true); break;
+      case 1: row.narrow(0, groups - count, count).fill_(true); break;
+      case 2:
+        row.narrow(0, 0, (count + 1) / 2).fill_(true);
+        row.narrow(0, groups - count / 2, count / 2).fill_(true);
+        break;
+      default: row.index_fill_(0, torch::randperm(groups, generator).narrow(0, 0, count), true);
+    }
+  }
+  return given;
+}
+
+DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
+                             const DiffusionOptions& options,
+                             const OptimisationOptions& optimisation, uint64_t seed,
+                             Prepare prepare, Example validation)
+    : model_(std::move(model)),
+      average_(std::move(average)),
+      options_(options),
+      optimisation_(optimisation),
+      path_(options.path, options.floor),
+      says_(quantity(options.says)),
+      compared_(quantity(options.compared)),
+      seed_(seed),
+      prepare_(std::move(prepare)),
+      validation_(std::move(validation)),
+      optimizer_({{"model", model_.ptr()}}, optimisation),
+      moving_average_(*model_, *average_) {
+  for (auto& p : average_->parameters()) p.set_requires_grad(false);
+}
+
+torch::Tensor DiffusionTask::loss(DiffusionTransformer& model, const Example& example,
+                                  const torch::Tensor& noise, const torch::Tensor& t) {
+  if (options_.deterministic) {
+    const auto nothing = torch::zeros_like(example.x);
+    const auto said = model->forward(nothing, torch::zeros_like(t), example.condition);
+    return (said - example.x).abs().mean();
+  }
+  const auto said = model->forward(path_.mix(example.x, noise, t), t, example.condition);
+  return path_.loss(says_, compared_, said, example.x, noise, t);
+}
+
+StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
+                                std::map<std::string, std::string>& texts) {
+  const StepRates rates = rates_at(optimisation_, step_ + 1);
+  Example example = prepare_(batch);
+  const int64_t count = example.x.size(0);
+  const int64_t groups = model_->grid(example.x.sizes()).t;
+  auto generator = stream(seed_, "diffusion", step_);
+  const auto noise = torch::randn(example.x.sizes(), generator);
+  auto t = draw_times(count, options_.times, generator).unsqueeze(1).repeat({1, groups});
+  t.masked_fill_(draw_given_frames(count, groups, options_.given_share, generator), 1.0);
+  example.condition = withhold(example.condition, count, options_.dropout, generator);
+
+  model_->train();
+  optimizer_.zero_gradients();
+  const auto value = loss(model_, example, noise.to(example.x.device()), t.to(example.x.device()));
+  value.backward();
+  StepMetrics metrics{{"loss", value.item<double>()}, {"lr", rates.lr}};
+  metrics["grad_norm"] = clip_gradients(
+      *model_, step_ >= optimisation_.clip_from_step ? optimisation_.clip_gradient : 0.0);
+  for (const char* name : {"loss", "grad_norm"}) {
+    if (!std::isfinite(metrics[name])) {
+      throw Error(c10::str("step ", step_ + 1, ": ", name, " is ", metrics[name],
+                           "; training stopped with the weights of step ", step_));
+    }
+  }
+  optimizer_.step(rates);
+  // The average forgets its random start: a young one moves faster.
+  const double age = static_cast<double>(step_);
+  moving_average_.update(std::min(options_.average, (1 + age) / (10 + age)));
+  ++step_;
+  return metrics;
+}
+
+StepMetrics DiffusionTask::evaluate() {
+  if (!validation_.x.defined()) return {};
+  const torch::NoGradGuard no_grad;
+  average_->eval();
+  constexpr int kTimes = 10;
+  StepMetrics metrics;
+  double sum = 0;
+  const auto noise =
+      torch::randn(validation_.x.sizes(), stream(seed_, "validation", 0)).to(validation_.x.device());
+  for (int i = 0; i < kTimes; ++i) {
+    const double time = (i + 0.5) / kTimes;
+    const auto t = torch::full({validation_.x.size(0)}, time, validation_.x.options());
+    const double value = loss(average_, validation_, noise, t).item<double>();
+    char name[32];
+    std::snprintf(name, sizeof name, "loss_at_%.2f", time);
+    metrics[name] = value;
+    sum += value / kTimes;
+  }
+  metrics["validation_loss"] = sum;
+  metrics["score"] = -sum;
+  return metrics;
+}
+
+std::map<std::string, TensorMap> DiffusionTask::tensors() const {
+  return {{"model", state_dict(*model_)},
+          {"average", state_dict(*average_)},
+          {"optimizer", optimizer_.state()}};
+}
+
+void DiffusionTask::restore(int64_t step, const std::string& folder) {
+  const auto load = [&](const char* name, torch::nn::Module& module) {
+    const std::string path = folder + "/" + name + ".safetensors";
+    load_into(module, read_safetensors(path).tensors, path);
+  };
+  load("model", *model_);
+  load("average", *average_);
+  optimizer_.load_state(read_safetensors(folder + "/optimizer.safetensors").tensors);
+  step_ = step;
+}
+
+}  // namespace jepa::eval::diffusion
