@@ -206,7 +206,7 @@ DiffusionTransformerImpl::Sequence DiffusionTransformerImpl::begin(const torch::
               "diffusion transformer: times ", t.sizes(), " for ", s.grid.t, " time steps");
   const int64_t groups = times.size(1);
   const bool full = options_.attention == "full";
-  if (options_.words > 0 && full) times = {
+  if (options_.words > 0 && full) {
     times = torch::cat({times, torch::ones_like(times.slice(1, 0, 1))}, 1);
   }
   s.condition = time_out_->forward(torch::silu(time_in_->forward(embed_times(times))));
