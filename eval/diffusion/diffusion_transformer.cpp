@@ -146,6 +146,8 @@ DiffusionTransformerImpl::DiffusionTransformerImpl(DiffusionTransformerOptions o
   time_out_ = register_module("time_out", nn::Linear(o.dim, o.dim));
   if (o.condition_width > 0) {
     condition_ = register_module("condition", nn::Linear(o.condition_width, o.dim));
+    latent_mean_ = register_buffer("latent_mean", torch::zeros({o.condition_width}));
+    latent_deviation_ = register_buffer("latent_deviation", torch::ones({o.condition_width}));
   }
   if (o.words > 0) {
     word_table_ = register_parameter("word_table", torch::empty({o.words + 1, o.dim}));
@@ -270,6 +272,17 @@ std::vector<torch::Tensor> DiffusionTransformerImpl::layers(const torch::Tensor&
   TORCH_CHECK(outputs.size() == layers.size(), "diffusion transformer: layers ", layers, " of ",
               blocks_.size());
   return outputs;
+}
+
+void DiffusionTransformerImpl::set_latent_statistics(const torch::Tensor& mean,
+                                                     const torch::Tensor& deviation) {
+  const torch::NoGradGuard no_grad;
+  latent_mean_.copy_(mean);
+  latent_deviation_.copy_(deviation.clamp_min(1e-6));
+}
+
+torch::Tensor DiffusionTransformerImpl::normalise_latents(const torch::Tensor& latents) const {
+  return (latents - latent_mean_) / latent_deviation_;
 }
 
 void DiffusionTransformerImpl::initialise(at::Generator generator) {

@@ -89,6 +89,12 @@ class DiffusionTransformerImpl : public torch::nn::Module {
   std::vector<torch::Tensor> layers(const torch::Tensor& z, const torch::Tensor& t,
                                     const Condition& condition, const std::vector<int64_t>& layers);
 
+  /// Sets by which mean and deviation [condition_width] latents are normalised.
+  void set_latent_statistics(const torch::Tensor& mean, const torch::Tensor& deviation);
+  /// Latents as the network is to be given them: channel by channel about zero with unit
+  /// deviation. Zeros then say nothing.
+  torch::Tensor normalise_latents(const torch::Tensor& latents) const;
+
   /// Xavier uniform matrices, zero modulations and a zero last layer (DiT): a fresh model says 0.
   void initialise(at::Generator generator);
   /// Floating-point operations of one forward pass over one sample.
@@ -115,6 +121,7 @@ class DiffusionTransformerImpl : public torch::nn::Module {
   nn::PatchEmbedding patch_embed_{nullptr};
   nn::Linear time_in_{nullptr}, time_out_{nullptr};
   nn::Linear condition_{nullptr};
+  torch::Tensor latent_mean_, latent_deviation_;  ///< [condition_width], buffers
   torch::Tensor word_table_;  ///< [words + 1, dim], row 0: not said
   std::vector<AdaptiveBlock> blocks_;
   nn::Linear last_modulation_{nullptr};

@@ -107,7 +107,7 @@ torch::Tensor DiffusionTask::loss(DiffusionTransformer& model, const Example& ex
 StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
                                 std::map<std::string, std::string>& texts) {
   const StepRates rates = rates_at(optimisation_, step_ + 1);
-  Example example = prepare_(batch);
+  Example example = prepare_(batch, step_);
   const int64_t count = example.x.size(0);
   const int64_t groups = model_->grid(example.x.sizes()).t;
   auto generator = stream(seed_, "diffusion", step_);

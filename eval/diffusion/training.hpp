@@ -44,7 +44,7 @@ class DiffusionTask : public TrainingTask {
     torch::Tensor x;
     Condition condition;
   };
-  using Prepare = std::function<Example(const ClipBatch& batch)>;
+  using Prepare = std::function<Example(const ClipBatch& batch, int64_t step)>;
 
   /// @param validation held-out examples for the loss at ten fixed times; x undefined: none
   DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,

@@ -1,0 +1,224 @@
+#include <eval/diffusion/generative_model.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/weights.hpp>
+#include <jepa/random.hpp>
+#include <jepa/training/checkpoint.hpp>
+
+#include <torch/torch.h>
+
+#include <filesystem>
+
+namespace jepa::eval::diffusion {
+namespace {
+
+constexpr double kHalfRange = 127.5;
+
+at::Generator stream(uint64_t seed, const char* name, uint64_t index) {
+  return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, index));
+}
+
+/// Known frames, bool [T] or [B, T], as groups that share a time, bool [B, F].
+/// @throws ConfigError where a group is known in part
+torch::Tensor known_groups(const torch::Tensor& frames, int64_t batch, int64_t per_group) {
+  const auto rows = frames.dim() == 1 ? frames.unsqueeze(0).expand({batch, -1}) : frames;
+  const auto groups = rows.unflatten(1, {-1, per_group});
+  const auto all = groups.all(2);
+  if (!all.equal(groups.any(2))) {
+    throw ConfigError(c10::str("known frames come in groups of ", per_group,
+                               " that share a patch; a group is known in part"));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<OptionSection> GenerativeOptions::sections() {
+  return {
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("prompts", prompts,
+               {.help = "words of prompts, from the clips' labels",
+                .choices = {"none", "digits", "shapes"}});
+         visit("autoencoder", autoencoder,
+               {.help = "run folder of an autoencoder: diffuse in its latents"});
+         visit("jepa", jepa, {.help = "run or weights of a JEPA: decode its latents into clips"});
+       }},
+      {"decoder", "with `jepa`",
+       [this](OptionVisitor& visit) {
+         visit("random_jepa", random_jepa,
+               {.help = "seed of fresh weights instead of the JEPA's (a control); -1: its own",
+                .min = -1});
+         visit("context_steps", context_steps,
+               {.help = "time steps the predictor is shown; those that follow are drawn", .min = 1});
+         visit("predicted_from", predicted_from,
+               {.help = "share of the run that trains on the encoder's latents; then the predictor's",
+                .min = 0,
+                .max = 1});
+         visit("latent_noise", latent_noise,
+               {.help = "largest deviation of noise on the latents in training", .min = 0});
+       }},
+      {"model", "diffusion transformer",
+       [this](OptionVisitor& visit) { transformer.describe(visit); }},
+      {"diffusion", "", [this](OptionVisitor& visit) { diffusion.describe(visit); }},
+      {"times", "of training",
+       [this](OptionVisitor& visit) { diffusion.times.describe(visit); }}};
+}
+
+GenerativeModel::GenerativeModel(GenerativeOptions options, int64_t channels)
+    : options_(std::move(options)), channels_(channels) {
+  auto& shape = options_.transformer;
+  shape.channels = channels;
+  if (options_.prompts != "none") {
+    vocabulary_ = PromptVocabulary(options_.prompts);
+    shape.words = vocabulary_->size();
+  }
+  if (!options_.autoencoder.empty()) {
+    autoencoder_ = std::make_shared<Autoencoder>(load_autoencoder(options_.autoencoder));
+    shape.channels = (*autoencoder_)->options().latent_channels;
+  }
+  if (!options_.jepa.empty()) {
+    if (autoencoder_) throw ConfigError("jepa and autoencoder: a decoder works on pixels");
+    jepa_ = std::make_shared<JepaLatents>(options_.jepa, options_.random_jepa);
+    shape.condition_width = jepa_->width();
+  }
+  transformer_ = DiffusionTransformer(shape);
+}
+
+GenerativeModel GenerativeModel::load(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::string folder = path;
+  if (fs::exists(path + "/checkpoints")) {
+    folder = find_checkpoint(path);
+    if (folder.empty()) throw CheckpointError(path + ": a run without a checkpoint");
+  }
+  const std::string weights_path = folder + "/average.safetensors";
+  if (!fs::exists(weights_path)) {
+    throw CheckpointError(weights_path + " is missing: not a run of train_diffusion");
+  }
+  GenerativeOptions options;
+  const auto sections = options.sections();
+  OptionValues own;
+  const OptionValues known = dump_options(sections);
+  for (const auto& [key, value] : read_ini(folder + "/config.ini")) {
+    if (known.contains(key)) own[key] = value;
+  }
+  apply_options(sections, own);
+  const TensorMap weights = read_safetensors(weights_path).tensors;
+  const auto patches = weights.find("patch_embed.proj.weight");
+  if (patches == weights.end() || patches->second.dim() != 5) {
+    throw CheckpointError(weights_path + ": no patch_embed.proj.weight");
+  }
+  GenerativeModel model(options, patches->second.size(1));
+  load_into(*model.transformer_, weights, weights_path);
+  model.transformer_->eval();
+  return model;
+}
+
+int64_t GenerativeModel::frames_per_group() const {
+  return transformer_->options().tubelet * (autoencoder_ ? AutoencoderOptions::kTimeFactor : 1);
+}
+
+std::vector<int64_t> GenerativeModel::data_sizes(at::IntArrayRef clip) const {
+  if (!autoencoder_) return clip.vec();
+  const auto& ae = (*autoencoder_)->options();
+  return {clip[0], ae.latent_channels, clip[2] / AutoencoderOptions::kTimeFactor,
+          clip[3] / ae.side_factor(), clip[4] / ae.side_factor()};
+}
+
+torch::Tensor GenerativeModel::encode(const torch::Tensor& clips) const {
+  const auto pixels = clips.to(torch::kFloat32).div_(kHalfRange).sub_(1);
+  if (!autoencoder_) return pixels;
+  const torch::NoGradGuard no_grad;
+  return (*autoencoder_)->encode(pixels);
+}
+
+torch::Tensor GenerativeModel::decode(const torch::Tensor& x) const {
+  const torch::NoGradGuard no_grad;
+  const auto pixels = autoencoder_ ? (*autoencoder_)->decode(x) : x;
+  return ((pixels + 1) * kHalfRange).round_().clamp_(0, 255).to(torch::kUInt8);
+}
+
+torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition& condition,
+                                    const KnownFrames& known, const SamplerOptions& options,
+                                    uint64_t seed) {
+  const torch::NoGradGuard no_grad;
+  const auto sizes = data_sizes(clip_sizes);
+  transformer_->grid(sizes);  // an error names what does not divide, before any work
+  if (options_.diffusion.deterministic) {
+    const auto zeros = torch::zeros(sizes);
+    return decode(transformer_->forward(zeros, torch::zeros({sizes[0]}), condition));
+  }
+  GivenFrames given;
+  if (known.clips.defined()) {
+    given.known = known_groups(known.frames, clip_sizes[0], frames_per_group());
+    given.clip = encode(known.clips);
+  }
+  const Denoiser with = [&](const torch::Tensor& z, const torch::Tensor& t) {
+    return transformer_->forward(z, t, condition);
+  };
+  const Condition nothing = condition.nothing();
+  const Denoiser without = [&](const torch::Tensor& z, const torch::Tensor& t) {
+    return transformer_->forward(z, t, nothing);
+  };
+  const auto noise = torch::randn(sizes, stream(seed, "sample", 0));
+  const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
+  const auto x = sample(guide(with, without, options.guidance, options.guidance_from,
+                              options.guidance_to),
+                        quantity(options_.diffusion.says), path, noise, options, given,
+                        stream(seed, "sample", 1));
+  auto clips = decode(x);
+  if (known.clips.defined()) {
+    const auto frames = given.known.repeat_interleave(frames_per_group(), 1)
+                            .view({clip_sizes[0], 1, clip_sizes[2], 1, 1});
+    clips = torch::where(frames, known.clips, clips);
+  }
+  return clips;
+}
+
+torch::Tensor GenerativeModel::draw_long(at::IntArrayRef clip_sizes, const Condition& condition,
+                                         const KnownFrames& known, int64_t window, int64_t overlap,
+                                         const SamplerOptions& options, uint64_t seed) {
+  const int64_t frames = clip_sizes[2];
+  if (overlap <= 0 || overlap >= window || overlap % frames_per_group() != 0) {
+    throw ConfigError(c10::str("overlap ", overlap, ": expected a multiple of ",
+                               frames_per_group(), " below the window of ", window, " frames"));
+  }
+  std::vector<int64_t> sizes = clip_sizes.vec();
+  sizes[2] = window;
+  auto film = draw(sizes, condition, known, options, seed);
+  while (film.size(2) < frames) {
+    KnownFrames last{torch::zeros(sizes, torch::kUInt8), torch::zeros({window}, torch::kBool)};
+    last.clips.narrow(2, 0, overlap).copy_(film.narrow(2, film.size(2) - overlap, overlap));
+    last.frames.narrow(0, 0, overlap).fill_(true);
+    const auto next = draw(sizes, condition, last, options,
+                           stream_seed(seed, "window", static_cast<uint64_t>(film.size(2))));
+    film = torch::cat({film, next.narrow(2, overlap, window - overlap)}, 2);
+  }
+  return film.narrow(2, 0, frames).contiguous();
+}
+
+torch::Tensor GenerativeModel::latents(const torch::Tensor& clips, bool predicted) const {
+  TORCH_CHECK(jepa_ != nullptr, "latents: this model is no decoder");
+  return transformer_->normalise_latents(predicted
+                                             ? jepa_->predicted(clips, options_.context_steps)
+                                             : jepa_->encoded(clips, options_.context_steps));
+}
+
+torch::Tensor GenerativeModel::features(const torch::Tensor& clips, int64_t layer, double t,
+                                        uint64_t seed) {
+  const torch::NoGradGuard no_grad;
+  const auto x = encode(clips);
+  // One noise for all clips: what differs between features is the clip's doing.
+  auto one = x.sizes().vec();
+  one[0] = 1;
+  const auto noise = torch::randn(one, stream(seed, "features", 0)).expand_as(x);
+  const auto times = torch::full({x.size(0)}, t);
+  const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
+  Condition nothing;
+  if (vocabulary_) {
+    nothing.prompt = torch::zeros({x.size(0), PromptVocabulary::kSlots}, torch::kInt64);
+  }
+  return transformer_->layers(path.mix(x, noise, times), times, nothing, {layer})[0];
+}
+
+}  // namespace jepa::eval::diffusion

@@ -1,0 +1,81 @@
+#include <encoders/published.hpp>
+#include <eval/diffusion/jepa_latents.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/objectives/latent_regression.hpp>
+#include <jepa/random.hpp>
+#include <predictors/published.hpp>
+
+#include <torch/torch.h>
+
+namespace jepa::eval::diffusion {
+namespace {
+
+/// The last mask configuration of a run that predicts what follows from what was; else the last.
+/// A predictor with a mask token for each configuration then uses the right one.
+int64_t future_mask(const OptionValues& options) {
+  int64_t last = 0;
+  for (int64_t i = 1;; ++i) {
+    const std::string section = "mask." + std::to_string(i) + ".kind";
+    const auto kind = options.find(section);
+    if (kind == options.end()) return last;
+    last = i - 1;
+    if (kind->second == "causal") return last;
+  }
+}
+
+}  // namespace
+
+JepaLatents::JepaLatents(const std::string& path, int64_t random_seed) {
+  const WeightFile file = WeightFile::open(path);
+  const auto online = encoders::load_encoder(file, {.which = "encoder"});
+  const auto target = encoders::load_encoder(file, {.which = "target_encoder"});
+  encoder_ = online.encoder;
+  target_ = target.encoder;
+  const auto& vit = online.options.vit;
+  auto loaded = predictors::load_predictor(file, online.family, 0, vit.heads, vit.grid());
+  predictor_ = loaded.predictor;
+  pixels_ = online.options.pixels;
+  tubelet_ = vit.frames == 1 ? 1 : vit.tubelet;
+  mask_index_ = future_mask(file.options());
+  if (random_seed >= 0) {
+    const auto seed = static_cast<uint64_t>(random_seed);
+    encoder_ = encoders::make_encoder(online.options);
+    encoder_->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "encoder", 0)));
+    encoder_->eval();
+    target_ = encoder_;
+    predictor_ = predictors::make_predictor(
+        loaded.options, {.encoder_width = encoder_->output_width(),
+                         .target_width = target_->output_width(),
+                         .encoder_heads = vit.heads,
+                         .masks = mask_index_ + 1,
+                         .grid = vit.grid()});
+    predictor_->initialise(
+        at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "predictor", 0)));
+  }
+  predictor_->eval();
+  width_ = target_->output_width();
+}
+
+torch::Tensor JepaLatents::encoded(const torch::Tensor& clips, int64_t from) const {
+  const torch::NoGradGuard no_grad;
+  const TokenGrid whole = grid(clips.sizes());
+  const int64_t start = from * whole.frame_size();
+  const auto tokens = target_->forward(pixels_.normalise(clips));
+  return normalise_targets(tokens, target_->output_levels())
+      .slice(1, start, whole.size())
+      .contiguous();
+}
+
+torch::Tensor JepaLatents::predicted(const torch::Tensor& clips, int64_t from) const {
+  const torch::NoGradGuard no_grad;
+  const TokenGrid whole = grid(clips.sizes());
+  TORCH_CHECK(from > 0 && from < whole.t, "a prediction from step ", from, " of ", whole.t);
+  const int64_t start = from * whole.frame_size();
+  const auto ids = torch::arange(whole.size(), torch::kInt64).expand({clips.size(0), -1});
+  const Mask mask{ids.slice(1, 0, start).contiguous(), ids.slice(1, start).contiguous()};
+  const auto shown = encoder_->embed(pixels_.normalise(clips.slice(2, 0, from * tubelet_)));
+  const auto context = encoder_->encode(shown, whole, mask.context);
+  return predictor_->forward(context, mask, whole, mask_index_).target;
+}
+
+}  // namespace jepa::eval::diffusion

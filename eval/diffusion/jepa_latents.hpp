@@ -1,0 +1,44 @@
+// What a trained JEPA knows and foresees of a clip, as a decoder's condition.
+#pragma once
+
+#include <jepa/grid.hpp>
+#include <jepa/model.hpp>
+
+#include <string>
+
+namespace jepa::eval::diffusion {
+
+/// A frozen encoder with its predictor. Nothing flows back into either.
+class JepaLatents {
+ public:
+  /// Of a run of this library, or of published weights with a masked predictor.
+  /// @param random fresh weights of the same shape from this seed instead of the trained encoder's
+  ///   and predictor's (the decoder's control); negative: the trained ones
+  /// @throws CheckpointError, ConfigError as the loaders do
+  explicit JepaLatents(const std::string& path, int64_t random_seed = -1);
+
+  /// Width of a latent.
+  int64_t width() const { return width_; }
+  /// The token grid of a clip [B, C, T, H, W]. @throws DataError where it does not divide
+  TokenGrid grid(at::IntArrayRef clip_sizes) const { return encoder_->grid(clip_sizes); }
+  /// Frames of one time step of the grid.
+  int64_t tubelet() const { return tubelet_; }
+
+  /// What the target encoder says of the time steps from `from` on when it sees the whole clip,
+  /// layer-normed as the predictor's targets are: uint8 [B, C, T, H, W] -> [B, N', width].
+  torch::Tensor encoded(const torch::Tensor& clips, int64_t from) const;
+  /// What the predictor says of them when only the steps before `from` are shown. Later frames are
+  /// not looked at.
+  torch::Tensor predicted(const torch::Tensor& clips, int64_t from) const;
+
+ private:
+  mutable Encoder encoder_{nullptr};
+  mutable Encoder target_{nullptr};
+  mutable Predictor predictor_{nullptr};
+  PixelStatistics pixels_;
+  int64_t width_ = 0;
+  int64_t tubelet_ = 1;
+  int64_t mask_index_ = 0;
+};
+
+}  // namespace jepa::eval::diffusion
