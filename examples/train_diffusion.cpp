@@ -1,0 +1,282 @@
+// Trains the generative side: a diffusion transformer over pixels or over an autoencoder's latents,
+// the decoder that turns a JEPA's latents into video, or that autoencoder.
+#include <eval/diffusion/generative_model.hpp>
+#include <examples/training_run.hpp>
+#include <jepa/data/memory_source.hpp>
+#include <jepa/device.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
+#include <jepa/random.hpp>
+#include <jepa/training/cost.hpp>
+
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <filesystem>
+
+namespace {
+
+using namespace jepa;
+using namespace jepa::eval::diffusion;
+
+/// Everything that decides a run.
+struct TrainDiffusionOptions {
+  std::string run = "runs/diffusion";
+  std::string data;
+  std::string validation;
+  std::string stage = "diffusion";
+  double fit_minutes = 0;
+  int64_t in_memory = 0;
+  int64_t validation_clips = 64;
+  ClipOptions clip;
+  LoaderOptions loader;
+  AutoencoderOptions autoencoder;
+  GenerativeOptions generative;
+  OptimisationOptions optimisation{.lr = 1e-3,
+                                   .weight_decay = 0,
+                                   .final_weight_decay = 0,
+                                   .beta2 = 0.99,
+                                   .clip_gradient = 1.0};
+  LoopOptions training;
+
+  std::vector<OptionSection> sections();
+};
+
+std::vector<OptionSection> TrainDiffusionOptions::sections() {
+  std::vector<OptionSection> sections{
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("run", run, {.help = "folder of the run; one that exists is continued"});
+         visit("data", data, {.help = "clips to train on: clip store, video, list or folder"});
+         visit("validation", validation, {.help = "held-out clips for the validation loss"});
+         visit("validation_clips", validation_clips, {.help = "how many of them", .min = 1});
+         visit("stage", stage,
+               {.help = "what to train", .choices = {"diffusion", "autoencoder"}});
+         visit("fit_minutes", fit_minutes,
+               {.help = "shorten a new run so that it takes about so long here; 0: as it is",
+                .unit = "minutes",
+                .min = 0});
+         visit("in_memory", in_memory,
+               {.help = "read so many clips into memory and train on those; 0: read as it trains",
+                .min = 0});
+       }},
+      {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
+      {"loader", "batches", [this](OptionVisitor& visit) { loader.describe(visit); }},
+      {"augment", "crops and flips",
+       [this](OptionVisitor& visit) { loader.augment.describe(visit); }},
+      {"autoencoder", "with --stage autoencoder",
+       [this](OptionVisitor& visit) { autoencoder.describe(visit); }},
+      {"optimisation", "",
+       [this](OptionVisitor& visit) { optimisation.describe(visit); }},
+      {"training", "", [this](OptionVisitor& visit) { training.describe(visit); }}};
+  for (auto& section : generative.sections()) sections.push_back(std::move(section));
+  return sections;
+}
+
+/// Word ids of every clip of a source, where the model has prompts.
+torch::Tensor prompt_ids(const GenerativeModel& model, const ClipSource& source) {
+  return model.vocabulary() ? model.vocabulary()->of_source(source) : torch::Tensor();
+}
+
+/// Frames that a decoder draws: those after the predictor's context.
+torch::Tensor drawn_frames(const GenerativeModel& model, const torch::Tensor& clips) {
+  if (model.jepa() == nullptr) return clips;
+  return clips.slice(2, model.options().context_steps * model.jepa()->tubelet());
+}
+
+/// What clips are to the model. @param predicted of a decoder: which latents
+DiffusionTask::Example make_example(const GenerativeModel& model, const ClipBatch& batch,
+                                    const torch::Tensor& prompts, bool predicted) {
+  DiffusionTask::Example example;
+  example.x = model.encode(drawn_frames(model, batch.clips));
+  if (prompts.defined()) example.condition.prompt = prompts.index_select(0, batch.indices);
+  if (model.jepa() != nullptr) example.condition.latents = model.latents(batch.clips, predicted);
+  return example;
+}
+
+/// What a batch is in training: with noisy latents, the predictor's towards the end.
+DiffusionTask::Prepare make_prepare(const GenerativeModel& model, const torch::Tensor& prompts,
+                                    int64_t steps, uint64_t seed) {
+  return [&model, prompts, steps, seed](const ClipBatch& batch, int64_t step) {
+    const auto& options = model.options();
+    const bool predicted =
+        static_cast<double>(step) >= options.predicted_from * static_cast<double>(steps);
+    DiffusionTask::Example example = make_example(model, batch, prompts, predicted);
+    if (example.condition.latents.defined() && options.latent_noise > 0) {
+      auto& latents = example.condition.latents;
+      auto generator = at::make_generator<at::CPUGeneratorImpl>(
+          stream_seed(seed, "latent noise", static_cast<uint64_t>(step)));
+      const auto deviation =
+          torch::rand({latents.size(0), 1, 1}, generator) * options.latent_noise;
+      latents = latents + deviation * torch::randn(latents.sizes(), generator);
+    }
+    return example;
+  };
+}
+
+/// The first clips of a source in one batch.
+ClipBatch first_clips(std::shared_ptr<const ClipSource> source, LoaderOptions options,
+                      int64_t count) {
+  options.batch = std::min(count, source->size());
+  options.shuffle = false;
+  options.augment.crop = options.augment.crop == "none" ? "none" : "centre";
+  options.augment.flip = 0;
+  return ClipLoader(std::move(source), options, 0).next();
+}
+
+/// A run folder's description, its log and its end are the same for both stages.
+void train(examples::Program& program, const TrainDiffusionOptions& options, TrainingTask& task,
+           const std::shared_ptr<ClipSource>& source, std::map<std::string, double> numbers) {
+  numbers["dataset_clips"] = static_cast<double>(source->size());
+  numbers["steps"] = static_cast<double>(options.training.steps);
+  numbers["batch"] = static_cast<double>(options.loader.batch);
+  const RunDescription run{.folder = options.run,
+                           .config_ini = dump_ini(program.sections),
+                           .numbers = numbers,
+                           .texts = examples::provenance(program, options.data)};
+  std::printf("parameters         %.3g\n", numbers.at("parameters"));
+  std::printf("work of a step     %.3g GFLOP\n", numbers.at("flops_per_step") * 1e-9);
+  std::printf("clips              %lld, %.3g passes over them\n",
+              static_cast<long long>(source->size()),
+              static_cast<double>(options.training.steps * options.loader.batch) /
+                  static_cast<double>(source->size()));
+  std::fflush(stdout);
+  std::filesystem::create_directories(options.run);
+  write_file_atomic(options.run + "/config.ini", run.config_ini);
+  examples::ProgressBar bar("training");
+  ClipLoader loader(source, options.loader, static_cast<uint64_t>(program.common.seed));
+  const LoopResult result =
+      run_training(task, loader, options.training, run,
+                   examples::progress_hooks(bar, options.training.steps, options.loader.batch,
+                                            {"validation_loss", "psnr"}));
+  bar.finish();
+  std::printf("%s after %lld steps, %.0f s of training; peak memory %.0f MB\n",
+              result.end == RunEnd::finished ? "done" : "stopped",
+              static_cast<long long>(result.steps), result.train_seconds, result.peak_rss_mb);
+  std::printf("run folder         %s\n", options.run.c_str());
+  program.results = {{"run", options.run},
+                     {"steps", result.steps},
+                     {"clips", result.clips},
+                     {"train_seconds", result.train_seconds},
+                     {"loader_wait_share", result.loader_wait_share},
+                     {"peak_rss_mb", result.peak_rss_mb},
+                     {"parameters", numbers.at("parameters")},
+                     {"flops_per_step", numbers.at("flops_per_step")}};
+}
+
+/// Shortens a new run so that it fits into the minutes given.
+void fit(TrainDiffusionOptions& options, const std::function<void(int64_t)>& step) {
+  if (options.fit_minutes <= 0 || !find_checkpoint(options.run).empty()) return;
+  const int64_t steps = examples::steps_that_fit(options.fit_minutes, options.training.steps, step);
+  options.optimisation.warmup_steps =
+      options.optimisation.warmup_steps * steps / options.training.steps;
+  options.training.steps = steps;
+  options.optimisation.total_steps = steps;
+}
+
+void train_autoencoder(examples::Program& program, TrainDiffusionOptions& options,
+                       const std::shared_ptr<ClipSource>& source, const torch::Tensor& validation) {
+  const auto seed = static_cast<uint64_t>(program.common.seed);
+  const ClipBatch some = first_clips(source, options.loader, options.loader.batch);
+  options.autoencoder.channels = some.clips.size(1);
+  const auto make = [&] {
+    Autoencoder model(options.autoencoder);
+    model->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+    return std::make_unique<AutoencoderTask>(model, options.optimisation, seed, validation);
+  };
+  std::map<std::string, std::string> texts;
+  fit(options, [&, task = std::shared_ptr<AutoencoderTask>(make())](int64_t) {
+    task->step(some, false, texts);
+  });
+  const Autoencoder sized(options.autoencoder);
+  const auto sizes = some.clips.sizes();
+  const double flops = 3 * static_cast<double>(options.loader.batch) *
+                       (sized->encode_flops(sizes[2], sizes[3], sizes[4]) +
+                        sized->decode_flops(sizes[2], sizes[3], sizes[4]));
+  train(program, options, *make(), source,
+        {{"parameters", static_cast<double>(count_parameters(*sized))}, {"flops_per_step", flops}});
+}
+
+void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
+                     const std::shared_ptr<ClipSource>& source,
+                     const std::shared_ptr<ClipSource>& validation_source) {
+  const auto seed = static_cast<uint64_t>(program.common.seed);
+  const ClipBatch some = first_clips(source, options.loader, options.loader.batch);
+  GenerativeModel model(options.generative, some.clips.size(1));
+  auto& transformer = model.transformer();
+  if (model.jepa() != nullptr) {
+    const ClipBatch many = first_clips(source, options.loader, 512);
+    const auto latents =
+        model.jepa()->encoded(many.clips, model.options().context_steps).flatten(0, 1);
+    transformer->set_latent_statistics(latents.mean(0), latents.std(0));
+  }
+  const auto prompts = prompt_ids(model, *source);
+  DiffusionTask::Example validation;
+  if (validation_source) {
+    validation = make_example(
+        model, first_clips(validation_source, options.loader, options.validation_clips),
+        prompt_ids(model, *validation_source), /*predicted=*/true);
+  }
+  // The average is the model's first self; both are the task's, the model here lends the rest.
+  const auto make = [&] {
+    transformer->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+    DiffusionTransformer online(transformer->options());
+    copy_parameters(*transformer, *online);
+    return std::make_unique<DiffusionTask>(
+        online, transformer, options.generative.diffusion, options.optimisation, seed,
+        make_prepare(model, prompts, options.training.steps, seed), validation);
+  };
+  std::map<std::string, std::string> texts;
+  fit(options, [&, task = std::shared_ptr<DiffusionTask>(make())](int64_t) {
+    task->step(some, false, texts);
+  });
+  const double passes = 3 * static_cast<double>(options.loader.batch);
+  const auto sizes = make_example(model, {some.clips.narrow(0, 0, 1), some.indices.narrow(0, 0, 1)},
+                                  prompts, true)
+                         .x.sizes()
+                         .vec();
+  train(program, options, *make(), source,
+        {{"parameters", static_cast<double>(count_parameters(*transformer))},
+         {"flops_per_step", passes * transformer->flops(transformer->grid(sizes))}});
+}
+
+void run(examples::Program& program, TrainDiffusionOptions& options) {
+  if (options.data.empty()) throw ConfigError("option data: name the clips to train on");
+  options.generative.transformer = options.generative.transformer.resolved();
+  options.generative.transformer.preset = "custom";
+  std::shared_ptr<ClipSource> source = open_clip_source(options.data, options.clip);
+  if (options.in_memory > 0) {
+    source = hold_in_memory(*source, options.in_memory, static_cast<uint64_t>(program.common.seed));
+  }
+  std::shared_ptr<ClipSource> validation;
+  if (!options.validation.empty()) validation = open_clip_source(options.validation, options.clip);
+  if (options.optimisation.total_steps == 0) {
+    options.optimisation.total_steps = options.training.steps;
+  }
+  if (options.stage == "autoencoder") {
+    torch::Tensor clips;
+    if (validation) clips = first_clips(validation, options.loader, options.validation_clips).clips;
+    train_autoencoder(program, options, source, clips);
+  } else {
+    train_diffusion(program, options, source, validation);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  TrainDiffusionOptions options;
+  return examples::program_main(
+      argc, argv,
+      {.name = "train_diffusion",
+       .summary = "trains a diffusion model of video, a decoder of JEPA latents, or an autoencoder; "
+                  "a run folder that exists is continued",
+       .complete =
+           [](OptionValues& given) {
+             TrainDiffusionOptions stored;
+             examples::continue_run(given, stored.run,
+                                    [&](const OptionValues&) { return stored.sections(); });
+           },
+       .sections = [&](const OptionValues&) { return options.sections(); },
+       .run = [&](examples::Program& program) { run(program, options); }});
+}

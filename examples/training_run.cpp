@@ -1,0 +1,107 @@
+#include <examples/training_run.hpp>
+#include <jepa/device.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/version.hpp>
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+namespace jepa::examples {
+
+void continue_run(OptionValues& given, const std::string& default_run,
+                  const std::function<std::vector<OptionSection>(const OptionValues&)>& sections_of,
+                  const std::set<std::string>& free) {
+  const auto run = given.find("run");
+  const std::string folder = run == given.end() ? default_run : run->second;
+  const std::string checkpoint = find_checkpoint(folder);
+  if (checkpoint.empty()) return;
+  static const std::set<std::string> kFree{
+      "config",         "run",
+      "json",           "threads",
+      "device",         "training.steps",
+      "fit_minutes",    "training.checkpoint_every",
+      "loader.threads", "loader.prefetch",
+      "clip.cache_mb",  "training.keep_checkpoints"};
+  const OptionValues stored = read_ini(checkpoint + "/config.ini");
+  // Both sides as the options themselves write them: 5e-4 is 0.0005.
+  CommonOptions common;
+  std::vector<OptionSection> sections = sections_of(stored);
+  sections.push_back({"", "", [&](OptionVisitor& visit) { common.describe(visit); }});
+  apply_options(sections, stored);
+  const OptionValues before = dump_options(sections);
+  apply_options(sections, given);
+  OptionValues now = dump_options(sections);
+  const bool fitted = before.at("fit_minutes") != "0";
+  for (const auto& [key, value] : given) {
+    const bool resolved =
+        (fitted && (key == "training.steps" || key == "optimisation.total_steps")) ||
+        (key == "optimisation.total_steps" && now[key] == "0");
+    if (resolved) now[key] = before.at(key);
+    if (now[key] != before.at(key) && !kFree.contains(key) && !free.contains(key)) {
+      throw ConfigError("option " + key + " is " + value + ", but run " + folder +
+                        " was started with " + before.at(key));
+    }
+  }
+  given = std::move(now);
+}
+
+int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(int64_t)>& step) {
+  constexpr int64_t kWarmUp = 3;
+  constexpr int64_t kCounted = 8;
+  auto start = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < kWarmUp + kCounted; ++i) {
+    if (i == kWarmUp) start = std::chrono::steady_clock::now();
+    step(i);
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kCounted;
+  const auto fitting = static_cast<int64_t>(minutes * 60 / seconds);
+  if (fitting >= steps) return steps;
+  std::printf("one step takes %.3f s here: %lld steps instead of %lld\n", seconds,
+              static_cast<long long>(fitting), static_cast<long long>(steps));
+  return std::max<int64_t>(1, fitting);
+}
+
+std::map<std::string, std::string> provenance(const Program& program, const std::string& data) {
+  return {{"commit", commit()},
+          {"version", version()},
+          {"libtorch", TORCH_VERSION},
+          {"machine", processor_name()},
+          {"threads", std::to_string(torch::get_num_threads())},
+          {"device", program.device.str()},
+          {"precision", c10::toString(program.precision)},
+          {"seed", std::to_string(program.common.seed)},
+          {"data", data}};
+}
+
+LoopHooks progress_hooks(ProgressBar& bar, int64_t steps, int64_t batch,
+                         std::vector<std::string> told) {
+  LoopHooks hooks;
+  catch_stop_signals();
+  hooks.stop = stop_requested;
+  hooks.on_step = [&bar, steps, batch, told = std::move(told)](int64_t step,
+                                                               const StepMetrics& metrics) {
+    char text[96];
+    std::snprintf(text, sizeof text, "loss %.4f  %.1f clips/s", metrics.at("loss"),
+                  static_cast<double>(batch) / metrics.at("seconds"));
+    bar.update(step, steps, text);
+    std::string line;
+    for (const auto& [name, value] : metrics) {
+      const bool wanted = std::any_of(told.begin(), told.end(), [&](const std::string& prefix) {
+        return name.starts_with(prefix);
+      });
+      if (!wanted) continue;
+      std::snprintf(text, sizeof text, "  %s %.4g", name.c_str(), value);
+      line += text;
+    }
+    if (line.empty()) return;
+    bar.finish();
+    std::fprintf(stderr, "step %lld:%s\n", static_cast<long long>(step), line.c_str());
+  };
+  return hooks;
+}
+
+}  // namespace jepa::examples

@@ -1,0 +1,39 @@
+// What the training programs share: continuing a run, fitting it into minutes, saying how it goes.
+#pragma once
+
+#include <examples/program.hpp>
+#include <jepa/training/loop.hpp>
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace jepa::examples {
+
+/// A run that exists goes on with its own configuration. What is given now may change how long and
+/// on what it trains, not what it is.
+/// @param given what the command line and ini file say; completed from the run's checkpoint
+/// @param default_run the run folder where none is given
+/// @param sections the program's sections for such values
+/// @param free keys that may change, besides those every training program has
+/// @throws ConfigError naming an option that differs from the run's
+void continue_run(OptionValues& given, const std::string& default_run,
+                  const std::function<std::vector<OptionSection>(const OptionValues&)>& sections,
+                  const std::set<std::string>& free = {});
+
+/// Steps that fit into `minutes` here, at most `steps`: from a few that `step` takes and that are
+/// thrown away.
+int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(int64_t)>& step);
+
+/// Where a run comes from, for its checkpoints and log.
+std::map<std::string, std::string> provenance(const Program& program, const std::string& data);
+
+/// Draws progress (loss, clips a second) and stops on SIGINT and SIGTERM. What an evaluation
+/// measured, the metrics whose names start with one of `told`, gets a line of its own.
+/// @param bar outlives the hooks
+LoopHooks progress_hooks(ProgressBar& bar, int64_t steps, int64_t batch,
+                         std::vector<std::string> told);
+
+}  // namespace jepa::examples
