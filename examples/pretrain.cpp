@@ -178,7 +178,7 @@ void start_from(const std::string& path, Trainer& trainer) {
 /// Seconds a step takes here, from a few steps that are thrown away.
 double measure_step(const PretrainOptions& options, const examples::Program& program,
                     const std::shared_ptr<ClipSource>& source,
-                    const std::vector<std::unique_ptr<MaskSampler>>& samplers) {
+                    const MaskSamplers& samplers) {
   constexpr int64_t kWarmUp = 3;
   constexpr int64_t kCounted = 8;
   const uint64_t seed = static_cast<uint64_t>(program.common.seed);
@@ -207,14 +207,20 @@ std::map<std::string, std::string> provenance(const examples::Program& program,
           {"data", options.data}};
 }
 
-void print_result(const PretrainingResult& result, const std::string& folder) {
+void print_result(const LoopResult& result, const Verdict& verdict, const std::string& folder) {
   static constexpr const char* kEnds[] = {"done", "stopped", "stopped: collapsed"};
   std::printf("%s after %lld steps, %.0f s of training\n", kEnds[static_cast<int>(result.end)],
               static_cast<long long>(result.steps), result.train_seconds);
   std::printf("waited for data    %.1f %% of the time\n", 100 * result.loader_wait_share);
-  std::printf("peak memory        %.0f MB\n", peak_memory_mb());
-  if (!result.verdict.text.empty()) std::printf("%s\n", result.verdict.text.c_str());
+  std::printf("peak memory        %.0f MB\n", result.peak_rss_mb);
+  if (!verdict.text.empty()) std::printf("%s\n", verdict.text.c_str());
   std::printf("run folder         %s\n", folder.c_str());
+}
+
+/// The fields of a report; null: nothing was measured.
+nlohmann::ordered_json report_json(const std::optional<CollapseReport>& report) {
+  if (!report) return nullptr;
+  return report->values();
 }
 
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
@@ -228,7 +234,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   if (options.optimisation.total_steps == 0) {
     options.optimisation.total_steps = options.training.steps;
   }
-  std::vector<std::unique_ptr<MaskSampler>> samplers;
+  MaskSamplers samplers;
   for (const auto& mask : options.masks) samplers.push_back(make_mask_sampler(mask));
 
   std::filesystem::create_directories(options.run);
@@ -274,9 +280,8 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
 
   examples::catch_stop_signals();
   examples::ProgressBar bar("training");
-  PretrainingHooks hooks;
+  LoopHooks hooks;
   hooks.stop = examples::stop_requested;
-  hooks.probe = make_probe(options);
   hooks.on_step = [&](int64_t step, const StepMetrics& metrics) {
     char text[96];
     std::snprintf(text, sizeof text, "loss %.4f  %.1f clips/s", metrics.at("loss"),
@@ -293,24 +298,27 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
       std::fprintf(stderr, "%s\n", scores.c_str());
     }
   };
-  hooks.on_verdict = [&](int64_t step, const Verdict& verdict) {
+  PretrainingHooks watching;
+  watching.probe = make_probe(options);
+  watching.on_verdict = [&](int64_t step, const Verdict& verdict) {
     bar.finish();
     std::fprintf(stderr, "step %lld: %s\n", static_cast<long long>(step), verdict.text.c_str());
   };
   ClipLoader loader(source, options.loader, static_cast<uint64_t>(program.common.seed));
-  const PretrainingResult result =
-      pretrain(trainer, loader, samplers, options.training, description, hooks);
+  MaskedPrediction task(trainer, samplers, options.training, watching);
+  const LoopResult result =
+      run_training(task, loader, options.training.loop(), description, hooks);
   bar.finish();
-  print_result(result, options.run);
+  print_result(result, task.verdict(), options.run);
   program.results = {{"run", options.run},
                      {"steps", result.steps},
                      {"clips", result.clips},
                      {"train_seconds", result.train_seconds},
                      {"loader_wait_share", result.loader_wait_share},
-                     {"peak_rss_mb", peak_memory_mb()},
-                     {"verdict", result.verdict.text},
-                     {"diagnostics", result.last.values()},
-                     {"diagnostics_random_init", result.initial.values()}};
+                     {"peak_rss_mb", result.peak_rss_mb},
+                     {"verdict", task.verdict().text},
+                     {"diagnostics", report_json(task.last())},
+                     {"diagnostics_random_init", report_json(task.initial())}};
 }
 
 /// A run that exists goes on with its own configuration. What is given now may change how long and

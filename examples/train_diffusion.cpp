@@ -165,9 +165,15 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
 }
 
 /// Shortens a new run so that it fits into the minutes given.
-void fit(TrainDiffusionOptions& options, const std::function<void(int64_t)>& step) {
+/// @param trial a task to time, on `batch`
+template <class MakeTask>
+void fit(TrainDiffusionOptions& options, const ClipBatch& batch, const MakeTask& trial) {
   if (options.fit_minutes <= 0 || !find_checkpoint(options.run).empty()) return;
-  const int64_t steps = examples::steps_that_fit(options.fit_minutes, options.training.steps, step);
+  const auto task = trial();
+  std::map<std::string, std::string> texts;
+  const int64_t steps =
+      examples::steps_that_fit(options.fit_minutes, options.training.steps,
+                               [&](int64_t) { task->step(batch, false, texts); });
   options.optimisation.warmup_steps =
       options.optimisation.warmup_steps * steps / options.training.steps;
   options.training.steps = steps;
@@ -184,10 +190,7 @@ void train_autoencoder(examples::Program& program, TrainDiffusionOptions& option
     model->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
     return std::make_unique<AutoencoderTask>(model, options.optimisation, seed, validation);
   };
-  std::map<std::string, std::string> texts;
-  fit(options, [&, task = std::shared_ptr<AutoencoderTask>(make())](int64_t) {
-    task->step(some, false, texts);
-  });
+  fit(options, some, make);
   const Autoencoder sized(options.autoencoder);
   const auto sizes = some.clips.sizes();
   const double flops = 3 * static_cast<double>(options.loader.batch) *
@@ -226,10 +229,7 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
         online, transformer, options.generative.diffusion, options.optimisation, seed,
         make_prepare(model, prompts, options.training.steps, seed), validation);
   };
-  std::map<std::string, std::string> texts;
-  fit(options, [&, task = std::shared_ptr<DiffusionTask>(make())](int64_t) {
-    task->step(some, false, texts);
-  });
+  fit(options, some, make);
   const double passes = 3 * static_cast<double>(options.loader.batch);
   const auto sizes = make_example(model, {some.clips.narrow(0, 0, 1), some.indices.narrow(0, 0, 1)},
                                   prompts, true)

@@ -1,9 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
-#include <jepa/io/weights.hpp>
 #include <jepa/training/checkpoint.hpp>
-
-#include <torch/torch.h>
 
 #include <nlohmann/json.hpp>
 
@@ -11,7 +8,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
+#include <vector>
 
 namespace jepa {
 namespace {
@@ -27,10 +26,6 @@ std::string step_name(int64_t step) {
   return name;
 }
 
-void load_module(const std::string& path, torch::nn::Module& module) {
-  load_into(module, read_safetensors(path).tensors, path);
-}
-
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw CheckpointError(path + ": cannot be opened");
@@ -43,6 +38,16 @@ std::string read_name(const std::string& path) {
   std::string name = read_text(path);
   while (!name.empty() && (name.back() == '\n' || name.back() == ' ')) name.pop_back();
   return name;
+}
+
+/// The folder that the text file `name` names; empty: there is no such file.
+std::string named_checkpoint(const std::string& folder, const std::string& name) {
+  if (!fs::exists(folder + "/" + name)) return "";
+  const std::string found = folder + "/" + read_name(folder + "/" + name);
+  if (!fs::is_directory(found)) {
+    throw CheckpointError(folder + "/" + name + " names " + found + ", which is not there");
+  }
+  return found;
 }
 
 /// Removes what killed runs left half written.
@@ -68,8 +73,9 @@ void remove_old(const std::string& folder, int64_t keep) {
 
 }  // namespace
 
-void save_checkpoint(const std::string& run_folder, Trainer& trainer, const CheckpointState& state,
-                     const std::string& config_ini, int64_t keep) {
+void save_checkpoint(const std::string& run_folder, const std::map<std::string, TensorMap>& files,
+                     const CheckpointState& state, const std::string& config_ini, int64_t keep,
+                     bool best) {
   const std::string folder = checkpoints_folder(run_folder);
   const std::string name = step_name(state.step);
   const std::string partial = folder + "/partial-" + name;
@@ -77,20 +83,20 @@ void save_checkpoint(const std::string& run_folder, Trainer& trainer, const Chec
     fs::create_directories(folder);
     remove_partial(folder);
     fs::create_directory(partial);
-    write_safetensors(partial + "/encoder.safetensors", state_dict(*trainer.encoder()));
-    write_safetensors(partial + "/target_encoder.safetensors",
-                      state_dict(*trainer.target_encoder()));
-    write_safetensors(partial + "/predictor.safetensors", state_dict(*trainer.predictor()));
-    write_safetensors(partial + "/optimizer.safetensors", trainer.optimizer_state());
+    for (const auto& [file, tensors] : files) {
+      write_safetensors(partial + "/" + file + ".safetensors", tensors);
+    }
     Json json{{"step", state.step}};
     json["numbers"] = state.numbers;
     json["texts"] = state.texts;
     write_file_atomic(partial + "/state.json", json.dump(2) + "\n");
     write_file_atomic(partial + "/config.ini", config_ini);
     sync_directory(partial);
-    fs::remove_all(folder + "/" + name);  // the same step, from a run that was started again
+    // The same step, whole but killed before it was named: a named one is where a run goes on.
+    fs::remove_all(folder + "/" + name);
     fs::rename(partial, folder + "/" + name);
     sync_directory(folder);
+    if (best) write_file_atomic(folder + "/best", name + "\n");
     write_file_atomic(folder + "/latest", name + "\n");
     remove_old(folder, std::max<int64_t>(1, keep));
   } catch (const fs::filesystem_error& error) {
@@ -102,17 +108,10 @@ void save_checkpoint(const std::string& run_folder, Trainer& trainer, const Chec
   }
 }
 
-void mark_best(const std::string& run_folder, int64_t step) {
-  write_file_atomic(checkpoints_folder(run_folder) + "/best", step_name(step) + "\n");
-}
-
 std::string find_checkpoint(const std::string& run_folder, const std::string& name) {
   const std::string folder = checkpoints_folder(run_folder);
-  if (!fs::exists(folder + "/" + name)) return "";
-  const std::string found = folder + "/" + read_name(folder + "/" + name);
-  if (!fs::is_directory(found)) {
-    throw CheckpointError(folder + "/" + name + " names " + found + ", which is not there");
-  }
+  std::string found = named_checkpoint(folder, name);
+  if (name == "latest") found = std::max(found, named_checkpoint(folder, "best"));
   return found;
 }
 
@@ -122,22 +121,17 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint_folder) {
     const Json json = Json::parse(read_text(path));
     CheckpointState state;
     state.step = json.at("step").get<int64_t>();
-    state.numbers = json.at("numbers").get<std::map<std::string, double>>();
+    for (const auto& item : json.at("numbers").items()) {
+      // JSON has no other word for what is not finite.
+      state.numbers[item.key()] = item.value().is_null()
+                                      ? std::numeric_limits<double>::quiet_NaN()
+                                      : item.value().get<double>();
+    }
     state.texts = json.at("texts").get<std::map<std::string, std::string>>();
     return state;
   } catch (const nlohmann::json::exception& error) {
     throw CheckpointError(path + ": " + error.what());
   }
-}
-
-CheckpointState load_checkpoint(const std::string& checkpoint_folder, Trainer& trainer) {
-  const CheckpointState state = read_checkpoint_state(checkpoint_folder);
-  load_module(checkpoint_folder + "/encoder.safetensors", *trainer.encoder());
-  load_module(checkpoint_folder + "/target_encoder.safetensors", *trainer.target_encoder());
-  load_module(checkpoint_folder + "/predictor.safetensors", *trainer.predictor());
-  trainer.restore(state.step,
-                  read_safetensors(checkpoint_folder + "/optimizer.safetensors").tensors);
-  return state;
 }
 
 }  // namespace jepa

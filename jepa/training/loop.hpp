@@ -4,6 +4,7 @@
 
 #include <jepa/data/loader.hpp>
 #include <jepa/io/safetensors.hpp>
+#include <jepa/options.hpp>
 #include <jepa/training/checkpoint.hpp>
 
 #include <functional>
@@ -28,28 +29,35 @@ class TrainingTask {
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched
   virtual StepMetrics step(const ClipBatch& batch, bool watched,
                            std::map<std::string, std::string>& texts) = 0;
-  /// Named numbers of held-out data, every `evaluate_every` steps; "score" among them (larger is
-  /// better) picks the best checkpoint. Empty: nothing to evaluate.
+  /// Named numbers of held-out data, every `evaluate_every` steps and after the last. "score" among
+  /// them (larger is better) picks the best checkpoint and is not logged itself. Empty: nothing to
+  /// evaluate.
   virtual StepMetrics evaluate() { return {}; }
-  /// True: the run is to end here (collapse).
+  /// True: the run is to end here (collapse). Asked before each step.
   virtual bool give_up() const { return false; }
 
   /// All that a resume needs, as the files of a checkpoint: name without `.safetensors` -> tensors.
   virtual std::map<std::string, TensorMap> tensors() const = 0;
   /// Takes back what `tensors` gave. @throws CheckpointError naming file and key
   virtual void restore(int64_t step, const std::string& checkpoint_folder) = 0;
-  /// Numbers that outlive an interruption, kept in state.json; and their way back.
+  /// Numbers that outlive an interruption, kept in state.json and in the log's closing line.
   virtual std::map<std::string, double> numbers() const { return {}; }
-  virtual void restore_numbers(const std::map<std::string, double>& numbers) {}
+  /// Their way back, after `restore`. Among them may be others, and in the state.json of an older
+  /// version some may be missing.
+  virtual void restore_numbers(const std::map<std::string, double>& /*numbers*/) {}
+  /// Plain words for the log's closing line, such as the last verdict.
+  virtual std::map<std::string, std::string> texts() const { return {}; }
 };
 
 /// How long to train and how often to look.
 struct LoopOptions {
   int64_t steps = 1000;
   int64_t checkpoint_every = 200;
-  int64_t keep_checkpoints = 2;
-  int64_t watch_every = 20;
-  int64_t evaluate_every = 100;
+  int64_t keep_checkpoints = 2;  ///< newest ones that stay, beside the best
+  int64_t watch_every = 20;      ///< the first step and the last are watched too
+  int64_t evaluate_every = 100;  ///< after the last step too
+
+  void describe(OptionVisitor& visit);
 };
 
 /// What a run was, for its folder and for whoever started it.
@@ -71,6 +79,7 @@ struct LoopHooks {
 /// Why a run ended.
 enum class RunEnd { finished, stopped, gave_up };
 
+/// What a run took. All of it outlives interruptions: a run that is over says it again when asked.
 struct LoopResult {
   RunEnd end = RunEnd::finished;
   int64_t steps = 0;

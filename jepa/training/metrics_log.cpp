@@ -67,6 +67,16 @@ void MetricsLog::summary(const std::string& type, const std::map<std::string, do
   write(line.dump());
 }
 
+std::map<std::string, std::string> MetricsLog::closing_texts(const std::string& run_folder) {
+  const std::vector<Json> lines = read_lines(log_path(run_folder));
+  if (lines.empty() || lines.back().value("type", "") != "end") return {};
+  std::map<std::string, std::string> texts;
+  for (const auto& item : lines.back().items()) {
+    if (item.value().is_string()) texts[item.key()] = item.value().get<std::string>();
+  }
+  return texts;
+}
+
 void MetricsLog::write(const std::string& line) {
   file_ << line << std::endl;
   if (!file_) throw DataError(log_path(folder_) + ": cannot be written (disk full?)");

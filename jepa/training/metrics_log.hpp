@@ -24,6 +24,8 @@ class MetricsLog {
   /// A line of type "run" or "end".
   void summary(const std::string& type, const std::map<std::string, double>& numbers,
                const std::map<std::string, std::string>& texts);
+  /// The texts of the line of type "end" that closes the log of `run_folder`; none: it is open.
+  static std::map<std::string, std::string> closing_texts(const std::string& run_folder);
   /// Rewrites metrics.csv from all step lines so far (columns: every name that occurred).
   void write_csv() const;
 

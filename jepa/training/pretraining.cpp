@@ -1,181 +1,28 @@
-#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
-#include <jepa/training/checkpoint.hpp>
-#include <jepa/training/metrics_log.hpp>
 #include <jepa/training/pretraining.hpp>
 
 #include <torch/torch.h>
 
-#include <chrono>
-#include <optional>
-
 namespace jepa {
 namespace {
 
-double now_seconds() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
+const std::string kInitial = "initial_";
+
+/// The report among `numbers` whose fields have names that start with `prefix`; empty: there is
+/// none. Earlier versions stored zeros before the first diagnosis, and only "initial_".
+std::optional<CollapseReport> find_report(const std::map<std::string, double>& numbers,
+                                          const std::string& prefix) {
+  const auto rankme = numbers.find(prefix + "rankme");
+  if (rankme == numbers.end() || rankme->second <= 0) return std::nullopt;
+  std::map<std::string, double> values;
+  for (const auto& [name, unused] : CollapseReport().values()) {
+    const auto found = numbers.find(prefix + name);
+    if (found != numbers.end()) values[name] = found->second;
+  }
+  return CollapseReport::from_values(values);
 }
-
-/// A session of a run: what `pretrain` keeps between steps.
-class Session {
- public:
-  Session(Trainer& trainer, ClipLoader& loader, const TrainingOptions& options,
-          const RunDescription& run, const PretrainingHooks& hooks)
-      : trainer_(trainer), loader_(loader), options_(options), run_(run), hooks_(hooks) {
-    const std::string latest = find_checkpoint(run.folder);
-    if (!latest.empty()) resume(load_checkpoint(latest, trainer));
-    log_.emplace(run.folder, latest.empty() ? -1 : trainer.steps_done());
-    if (latest.empty()) {
-      log_->summary("run", run.numbers, run.texts);
-      save();
-    }
-    loader.seek(trainer.steps_done());
-  }
-
-  PretrainingResult train(const std::vector<std::unique_ptr<MaskSampler>>& samplers) {
-    const double start_wait = loader_.stats().wait_seconds;
-    double session_seconds = 0;
-    while (trainer_.steps_done() < options_.steps) {
-      if (hooks_.stop && hooks_.stop()) {
-        result_.end = RunEnd::stopped;
-        break;
-      }
-      const double start = now_seconds();
-      StepTrace trace;
-      StepMetrics metrics = step(samplers, trace);
-      const double seconds = now_seconds() - start;
-      session_seconds += seconds;
-      result_.train_seconds += seconds;
-      metrics["seconds"] = seconds;
-      if (!after_step(metrics, trace)) break;
-    }
-    if (saved_step_ != trainer_.steps_done()) save();
-    result_.steps = trainer_.steps_done();
-    if (session_seconds > 0) {
-      result_.loader_wait_share = (loader_.stats().wait_seconds - start_wait) / session_seconds;
-    }
-    finish();
-    return result_;
-  }
-
- private:
-  StepMetrics step(const std::vector<std::unique_ptr<MaskSampler>>& samplers, StepTrace& trace) {
-    const ClipBatch batch = loader_.next();
-    const TokenGrid grid = trainer_.encoder()->grid(batch.clips.sizes());
-    const auto masks = draw_masks(samplers, batch.clips.size(0), grid, trainer_.options().seed,
-                                  trainer_.steps_done());
-    result_.clips += static_cast<double>(batch.clips.size(0));
-    return trainer_.step(batch.clips, masks, diagnose_next() ? &trace : nullptr);
-  }
-
-  bool diagnose_next() const {
-    return trainer_.steps_done() % options_.diagnose_every == 0 ||
-           trainer_.steps_done() + 1 == options_.steps;
-  }
-
-  /// Diagnostics, probe, log and checkpoint. False: the run has collapsed and is to stop.
-  bool after_step(StepMetrics& metrics, const StepTrace& trace) {
-    const int64_t step = trainer_.steps_done();
-    std::map<std::string, std::string> texts;
-    if (trace.target_tokens.defined()) diagnose(trace.target_tokens, metrics, texts);
-    const bool last = step == options_.steps;
-    if (hooks_.probe && (step % options_.probe_every == 0 || last)) probe(metrics);
-    log_->step(step, metrics, texts);
-    if (hooks_.on_step) hooks_.on_step(step, metrics);
-    const bool collapsed = options_.stop_on_collapse && result_.verdict.collapsed;
-    if (step % options_.checkpoint_every == 0 || last || collapsed || new_best_) save();
-    if (collapsed) result_.end = RunEnd::collapsed;
-    return !collapsed;
-  }
-
-  void diagnose(const torch::Tensor& tokens, StepMetrics& metrics,
-                std::map<std::string, std::string>& texts) {
-    result_.last = measure_collapse(tokens);
-    // The trace holds the target encoder's tokens from before the update: those of the very
-    // first step are the untrained encoder's.
-    if (trainer_.steps_done() == 1) result_.initial = result_.last;
-    for (const auto& [name, value] : result_.last.values()) metrics[name] = value;
-    const CollapseState before = result_.verdict.state;
-    result_.verdict = judge(result_.last, result_.initial, options_.collapse);
-    texts["verdict"] = result_.verdict.text;
-    if (hooks_.on_verdict && (before != result_.verdict.state || trainer_.steps_done() == 1)) {
-      hooks_.on_verdict(trainer_.steps_done(), result_.verdict);
-    }
-  }
-
-  void probe(StepMetrics& metrics) {
-    for (const auto& [name, value] : hooks_.probe(trainer_.target_encoder())) {
-      metrics[name] = value;
-    }
-    const auto score = metrics.find("probe_score");
-    if (score != metrics.end() && score->second > best_score_) {
-      best_score_ = score->second;
-      new_best_ = true;
-    }
-  }
-
-  void save() {
-    CheckpointState state{trainer_.steps_done(), {}, run_.texts};
-    for (const auto& [name, value] : result_.initial.values()) {
-      state.numbers["initial_" + name] = value;
-    }
-    state.numbers["train_seconds"] = result_.train_seconds;
-    state.numbers["clips"] = result_.clips;
-    state.numbers["best_score"] = best_score_;
-    save_checkpoint(run_.folder, trainer_, state, run_.config_ini, options_.keep_checkpoints);
-    if (new_best_) mark_best(run_.folder, state.step);
-    new_best_ = false;
-    saved_step_ = state.step;
-    log_->write_csv();
-  }
-
-  void resume(const CheckpointState& state) {
-    const auto number = [&](const std::string& name) {
-      const auto found = state.numbers.find(name);
-      if (found == state.numbers.end()) {
-        throw CheckpointError("state.json of step " + std::to_string(state.step) + ": " + name +
-                              " is missing");
-      }
-      return found->second;
-    };
-    std::map<std::string, double> initial;
-    for (const auto& [name, value] : result_.initial.values()) {
-      initial[name] = number("initial_" + name);
-    }
-    result_.initial = CollapseReport::from_values(initial);
-    result_.train_seconds = number("train_seconds");
-    result_.clips = number("clips");
-    best_score_ = number("best_score");
-    saved_step_ = state.step;
-  }
-
-  void finish() {
-    static constexpr const char* kEnds[] = {"finished", "stopped", "collapsed"};
-    std::map<std::string, double> numbers{{"steps", static_cast<double>(result_.steps)},
-                                          {"train_seconds", result_.train_seconds},
-                                          {"clips", result_.clips},
-                                          {"loader_wait_share", result_.loader_wait_share},
-                                          {"peak_rss_mb", peak_memory_mb()}};
-    for (const auto& [name, value] : result_.last.values()) numbers[name] = value;
-    for (const auto& [name, value] : result_.initial.values()) numbers["initial_" + name] = value;
-    log_->summary("end", numbers,
-                  {{"end", kEnds[static_cast<int>(result_.end)]},
-                   {"verdict", result_.verdict.text}});
-  }
-
-  Trainer& trainer_;
-  ClipLoader& loader_;
-  const TrainingOptions& options_;
-  const RunDescription& run_;
-  const PretrainingHooks& hooks_;
-  std::optional<MetricsLog> log_;
-  PretrainingResult result_;
-  double best_score_ = -1e300;
-  bool new_best_ = false;
-  int64_t saved_step_ = -1;
-};
 
 }  // namespace
 
@@ -189,8 +36,16 @@ void TrainingOptions::describe(OptionVisitor& visit) {
   visit("stop_on_collapse", stop_on_collapse, {.help = "end a run that has collapsed"});
 }
 
-std::vector<Mask> draw_masks(const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                             int64_t batch, const TokenGrid& grid, uint64_t seed, int64_t step) {
+LoopOptions TrainingOptions::loop() const {
+  return {.steps = steps,
+          .checkpoint_every = checkpoint_every,
+          .keep_checkpoints = keep_checkpoints,
+          .watch_every = diagnose_every,
+          .evaluate_every = probe_every};
+}
+
+std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t batch, const TokenGrid& grid,
+                             uint64_t seed, int64_t step) {
   std::vector<Mask> masks;
   for (size_t i = 0; i < samplers.size(); ++i) {
     auto generator = at::make_generator<at::CPUGeneratorImpl>(
@@ -200,11 +55,82 @@ std::vector<Mask> draw_masks(const std::vector<std::unique_ptr<MaskSampler>>& sa
   return masks;
 }
 
-PretrainingResult pretrain(Trainer& trainer, ClipLoader& loader,
-                           const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TrainingOptions& options, const RunDescription& run,
-                           const PretrainingHooks& hooks) {
-  return Session(trainer, loader, options, run, hooks).train(samplers);
+MaskedPrediction::MaskedPrediction(Trainer& trainer, const MaskSamplers& samplers,
+                                   const TrainingOptions& options, PretrainingHooks hooks)
+    : trainer_(trainer), samplers_(samplers), options_(options), hooks_(std::move(hooks)) {}
+
+StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
+                                   std::map<std::string, std::string>& texts) {
+  const TokenGrid grid = trainer_.encoder()->grid(batch.clips.sizes());
+  const auto masks = draw_masks(samplers_, batch.size(), grid, trainer_.options().seed,
+                                trainer_.steps_done());
+  StepTrace trace;
+  const bool diagnosed = watched && batch.size() > 1 && grid.size() > 1;
+  StepMetrics metrics = trainer_.step(batch.clips, masks, diagnosed ? &trace : nullptr);
+  if (diagnosed) diagnose(trace.target_tokens, metrics, texts);
+  return metrics;
+}
+
+void MaskedPrediction::diagnose(const torch::Tensor& tokens, StepMetrics& metrics,
+                                std::map<std::string, std::string>& texts) {
+  last_ = measure_collapse(tokens);
+  // The trace holds the target encoder's tokens from before the update: those of the very first
+  // step are the untrained encoder's.
+  const bool first = !initial_;
+  if (first) initial_ = last_;
+  metrics.merge(last_->values());
+  const CollapseState before = verdict_.state;
+  verdict_ = judge(*last_, *initial_, options_.collapse);
+  texts["verdict"] = verdict_.text;
+  if (hooks_.on_verdict && (first || before != verdict_.state)) {
+    hooks_.on_verdict(trainer_.steps_done(), verdict_);
+  }
+}
+
+StepMetrics MaskedPrediction::evaluate() {
+  if (!hooks_.probe) return {};
+  StepMetrics metrics = hooks_.probe(trainer_.target_encoder());
+  const auto score = metrics.find("probe_score");
+  if (score != metrics.end()) metrics["score"] = score->second;
+  return metrics;
+}
+
+std::map<std::string, TensorMap> MaskedPrediction::tensors() const {
+  return {{"encoder", state_dict(*trainer_.encoder())},
+          {"target_encoder", state_dict(*trainer_.target_encoder())},
+          {"predictor", state_dict(*trainer_.predictor())},
+          {"optimizer", trainer_.optimizer_state()}};
+}
+
+void MaskedPrediction::restore(int64_t step, const std::string& checkpoint_folder) {
+  const auto load = [&](const std::string& name, torch::nn::Module& module) {
+    const std::string path = checkpoint_folder + "/" + name + ".safetensors";
+    load_into(module, read_safetensors(path).tensors, path);
+  };
+  load("encoder", *trainer_.encoder());
+  load("target_encoder", *trainer_.target_encoder());
+  load("predictor", *trainer_.predictor());
+  trainer_.restore(step, read_safetensors(checkpoint_folder + "/optimizer.safetensors").tensors);
+}
+
+std::map<std::string, double> MaskedPrediction::numbers() const {
+  std::map<std::string, double> numbers;
+  if (last_) numbers = last_->values();
+  if (initial_) {
+    for (const auto& [name, value] : initial_->values()) numbers[kInitial + name] = value;
+  }
+  return numbers;
+}
+
+void MaskedPrediction::restore_numbers(const std::map<std::string, double>& numbers) {
+  initial_ = find_report(numbers, kInitial);
+  last_ = find_report(numbers, "");
+  verdict_ = initial_ && last_ ? judge(*last_, *initial_, options_.collapse) : Verdict{};
+}
+
+std::map<std::string, std::string> MaskedPrediction::texts() const {
+  if (verdict_.text.empty()) return {};
+  return {{"verdict", verdict_.text}};
 }
 
 }  // namespace jepa

@@ -1,20 +1,21 @@
-// The training loop: batches, masks, steps, diagnostics, online probe, checkpoints, resume.
+// Masked prediction as a task of the training loop: masks, steps, collapse diagnostics, probe.
 #pragma once
 
-#include <jepa/data/loader.hpp>
 #include <jepa/masking.hpp>
 #include <jepa/objectives/collapse.hpp>
+#include <jepa/training/loop.hpp>
 #include <jepa/training/trainer.hpp>
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace jepa {
 
-/// How long to train and what to watch.
+/// How long to pretrain and what to watch.
 struct TrainingOptions {
   int64_t steps = 1000;
   int64_t checkpoint_every = 200;
@@ -22,58 +23,67 @@ struct TrainingOptions {
   int64_t diagnose_every = 20;
   int64_t probe_every = 100;
   bool stop_on_collapse = false;
-  CollapseOptions collapse;
+  CollapseOptions collapse = {};
 
   void describe(OptionVisitor& visit);
+  /// The same for the loop, which watches where diagnostics are due and evaluates with the probe.
+  LoopOptions loop() const;
 };
 
-/// What a program plugs into the loop. Any may be empty.
+/// What a program plugs into masked prediction. Either may be empty.
 struct PretrainingHooks {
-  /// After each step: its number and all that was measured.
-  std::function<void(int64_t step, const StepMetrics& metrics)> on_step;
   /// Plain-word verdict whenever the diagnostics change their mind.
-  std::function<void(int64_t step, const Verdict& verdict)> on_verdict;
+  std::function<void(int64_t step, const Verdict& verdict)> on_verdict = {};
   /// Online probe of the target encoder: named numbers; "probe_score" picks the best checkpoint.
-  std::function<StepMetrics(Encoder& encoder)> probe;
-  /// Asked before each step; true ends the run with a checkpoint.
-  std::function<bool()> stop;
+  std::function<StepMetrics(Encoder& encoder)> probe = {};
 };
 
-/// What a run was, for its folder and for whoever started it.
-struct RunDescription {
-  std::string folder;
-  std::string config_ini = {};                    ///< resolved options
-  std::map<std::string, double> numbers = {};     ///< parameters, FLOP a step, clips in the data set
-  std::map<std::string, std::string> texts = {};  ///< commit, versions, machine, data
-};
+/// Samplers of the masks of a step: each adds one to every clip.
+using MaskSamplers = std::vector<std::unique_ptr<MaskSampler>>;
 
-/// Why a run ended.
-enum class RunEnd { finished, stopped, collapsed };
-
-struct PretrainingResult {
-  RunEnd end = RunEnd::finished;
-  int64_t steps = 0;
-  double train_seconds = 0;      ///< in steps and waiting for data, over all sessions of the run
-  double loader_wait_share = 0;  ///< of the last session
-  double clips = 0;              ///< trained on
-  CollapseReport initial;        ///< of the untrained encoder
-  CollapseReport last;
-  Verdict verdict;
-};
-
-/// Trains until `options.steps`, from the run's latest checkpoint if it has one.
+/// Trains an encoder by masked latent prediction.
 ///
-/// Batch, masks and every other random choice of a step are functions of (seed, step), so a run
-/// that was interrupted at any moment ends with the same weights as one that was not.
-/// @throws Error where the loss or a gradient is not finite (the last checkpoint stays);
-///   DataError, CheckpointError as loader and checkpoints do.
-PretrainingResult pretrain(Trainer& trainer, ClipLoader& loader,
-                           const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TrainingOptions& options, const RunDescription& run,
-                           const PretrainingHooks& hooks);
+/// Masks and every other random choice of a step are functions of (seed, step). Diagnostics need
+/// two clips: of a batch with fewer there are none.
+class MaskedPrediction : public TrainingTask {
+ public:
+  /// Keeps references to `trainer` and `samplers`.
+  MaskedPrediction(Trainer& trainer, const MaskSamplers& samplers, const TrainingOptions& options,
+                   PretrainingHooks hooks = {});
+
+  int64_t steps_done() const override { return trainer_.steps_done(); }
+  StepMetrics step(const ClipBatch& batch, bool watched,
+                   std::map<std::string, std::string>& texts) override;
+  StepMetrics evaluate() override;
+  bool give_up() const override { return options_.stop_on_collapse && verdict_.collapsed; }
+
+  /// Files encoder, target_encoder, predictor and optimizer.
+  std::map<std::string, TensorMap> tensors() const override;
+  void restore(int64_t step, const std::string& checkpoint_folder) override;
+  std::map<std::string, double> numbers() const override;
+  void restore_numbers(const std::map<std::string, double>& numbers) override;
+  std::map<std::string, std::string> texts() const override;
+
+  /// Diagnostics of the untrained encoder (empty until measured), the last ones, and their verdict.
+  const std::optional<CollapseReport>& initial() const { return initial_; }
+  const std::optional<CollapseReport>& last() const { return last_; }
+  const Verdict& verdict() const { return verdict_; }
+
+ private:
+  void diagnose(const torch::Tensor& tokens, StepMetrics& metrics,
+                std::map<std::string, std::string>& texts);
+
+  Trainer& trainer_;
+  const MaskSamplers& samplers_;
+  TrainingOptions options_;
+  PretrainingHooks hooks_;
+  std::optional<CollapseReport> initial_;
+  std::optional<CollapseReport> last_;
+  Verdict verdict_;
+};
 
 /// The masks of step `step` (from 0): one for each sampler.
-std::vector<Mask> draw_masks(const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                             int64_t batch, const TokenGrid& grid, uint64_t seed, int64_t step);
+std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t batch, const TokenGrid& grid,
+                             uint64_t seed, int64_t step);
 
 }  // namespace jepa

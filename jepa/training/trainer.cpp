@@ -198,7 +198,7 @@ double Trainer::context_weight() const {
          std::min(1.0, static_cast<double>(step_ - o.context_from_step) / length);
 }
 
-void Trainer::restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state) {
+void Trainer::restore(int64_t step, const TensorMap& optimizer_state) {
   optimizer_.load_state(optimizer_state);
   step_ = step;
 }

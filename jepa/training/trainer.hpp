@@ -4,10 +4,10 @@
 #include <jepa/model.hpp>
 #include <jepa/objectives/latent_regression.hpp>
 #include <jepa/objectives/regulariser.hpp>
+#include <jepa/training/loop.hpp>
 #include <jepa/training/optimizer.hpp>
 #include <jepa/training/schedules.hpp>
 
-#include <map>
 #include <string>
 #include <vector>
 
@@ -40,9 +40,6 @@ struct TrainerOptions {
   uint64_t seed = 0;
 };
 
-/// Named numbers of one step: loss, its terms, rates and gradient norms.
-using StepMetrics = std::map<std::string, double>;
-
 /// Tensors of a step that tests and diagnostics look at.
 struct StepTrace {
   torch::Tensor target_tokens;             ///< [B, N, D], as the target encoder gave them
@@ -71,8 +68,8 @@ class Trainer {
   const TrainerOptions& options() const { return options_; }
 
   /// The optimiser's moments and counters; with the modules' weights, all that a resume needs.
-  std::map<std::string, torch::Tensor> optimizer_state() const { return optimizer_.state(); }
-  void restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state);
+  TensorMap optimizer_state() const { return optimizer_.state(); }
+  void restore(int64_t step, const TensorMap& optimizer_state);
 
  private:
   void accumulate_gradients(const torch::Tensor& clips, const std::vector<Mask>& masks,

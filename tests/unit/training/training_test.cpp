@@ -53,13 +53,13 @@ std::shared_ptr<ClipSource> make_source() {
   return std::make_shared<MemorySource>(clips, std::map<std::string, torch::Tensor>{});
 }
 
-std::vector<std::unique_ptr<MaskSampler>> make_samplers() {
+MaskSamplers make_samplers() {
   MaskOptions small;
   small.blocks = 2;
   MaskOptions large;
   large.blocks = 1;
   large.spatial_scale = {0.5, 0.5};
-  std::vector<std::unique_ptr<MaskSampler>> samplers;
+  MaskSamplers samplers;
   samplers.push_back(make_mask_sampler(small));
   samplers.push_back(make_mask_sampler(large));
   return samplers;
@@ -95,7 +95,7 @@ std::vector<double> train(const std::string& folder, int64_t steps, int64_t stop
   options.batch = kBatch;
   ClipLoader loader(make_source(), options, 3);
   std::vector<double> losses;
-  PretrainingHooks hooks;
+  LoopHooks hooks;
   hooks.on_step = [&](int64_t, const StepMetrics& metrics) {
     losses.push_back(metrics.at("loss"));
   };
@@ -103,8 +103,9 @@ std::vector<double> train(const std::string& folder, int64_t steps, int64_t stop
   TrainingOptions training;
   training.steps = steps;
   training.checkpoint_every = 2;
-  pretrain(trainer, loader, make_samplers(), training, {.folder = folder, .config_ini = "x = 1\n"},
-           hooks);
+  const MaskSamplers samplers = make_samplers();
+  MaskedPrediction task(trainer, samplers, training);
+  run_training(task, loader, training.loop(), {.folder = folder, .config_ini = "x = 1\n"}, hooks);
   if (weights != nullptr) *weights = all_weights(trainer);
   return losses;
 }
@@ -278,7 +279,7 @@ TEST(Checkpoint, OfAnotherModelIsRefusedByKey) {
   train(folder, 2, 100);
   Trainer other = make_trainer({}, /*dim=*/48);
   try {
-    load_checkpoint(find_checkpoint(folder), other);
+    MaskedPrediction(other, make_samplers(), {}).restore(2, find_checkpoint(folder));
     FAIL();
   } catch (const CheckpointError& error) {
     EXPECT_NE(std::string(error.what()).find("encoder.safetensors: '"), std::string::npos);
@@ -291,9 +292,10 @@ TEST(Checkpoint, BrokenOnesAreNamed) {
   const std::string checkpoint = find_checkpoint(folder);
   Trainer trainer = make_trainer();
   fs::resize_file(checkpoint + "/predictor.safetensors", 100);
-  EXPECT_THROW(load_checkpoint(checkpoint, trainer), CheckpointError);
+  EXPECT_THROW(MaskedPrediction(trainer, make_samplers(), {}).restore(2, checkpoint),
+               CheckpointError);
   std::ofstream(checkpoint + "/state.json") << "{";
-  EXPECT_THROW(load_checkpoint(checkpoint, trainer), CheckpointError);
+  EXPECT_THROW(read_checkpoint_state(checkpoint), CheckpointError);
   fs::remove_all(checkpoint);
   EXPECT_THROW(find_checkpoint(folder), CheckpointError);
 }
@@ -301,7 +303,7 @@ TEST(Checkpoint, BrokenOnesAreNamed) {
 TEST(Checkpoint, OldOnesGoAndTheBestStays) {
   const std::string folder = fresh_folder("keep");
   train(folder, 3, 100);
-  mark_best(folder, 3);
+  std::ofstream(folder + "/checkpoints/best") << "step-00000003\n";
   train(folder, 9, 100);
   EXPECT_TRUE(fs::exists(find_checkpoint(folder, "best")));
   int64_t count = 0;
@@ -323,9 +325,11 @@ TEST(Pretraining, StopsOnCollapse) {
   // Nothing passes this: every measure would have to grow at once.
   training.collapse.drift = 1e9;
   training.collapse.collapse = 1e9;
-  const auto result = pretrain(trainer, loader, make_samplers(), training,
-                               {.folder = fresh_folder("collapse")}, {});
-  EXPECT_EQ(result.end, RunEnd::collapsed);
+  const MaskSamplers samplers = make_samplers();
+  MaskedPrediction task(trainer, samplers, training);
+  const auto result =
+      run_training(task, loader, training.loop(), {.folder = fresh_folder("collapse")}, {});
+  EXPECT_EQ(result.end, RunEnd::gave_up);
   EXPECT_EQ(result.steps, 1);
 }
 

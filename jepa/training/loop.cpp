@@ -1,0 +1,199 @@
+#include <jepa/device.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/training/loop.hpp>
+#include <jepa/training/metrics_log.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+namespace jepa {
+namespace {
+
+using Texts = std::map<std::string, std::string>;
+
+double now_seconds() {
+  using namespace std::chrono;
+  return duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+const char* word(RunEnd end) {
+  static constexpr const char* kWords[] = {"finished", "stopped", "gave_up"};
+  return kWords[static_cast<int>(end)];
+}
+
+/// What a run took so far, as it stands in state.json.
+struct Totals {
+  double train_seconds = 0;
+  double loader_wait_seconds = 0;
+  double clips = 0;
+  double peak_rss_mb = 0;
+
+  static constexpr std::pair<const char*, double Totals::*> kFields[] = {
+      {"train_seconds", &Totals::train_seconds},
+      {"loader_wait_seconds", &Totals::loader_wait_seconds},
+      {"clips", &Totals::clips},
+      {"peak_rss_mb", &Totals::peak_rss_mb}};
+
+  double loader_wait_share() const {
+    return train_seconds > 0 ? loader_wait_seconds / train_seconds : 0.0;
+  }
+};
+
+/// From one start of the program to its end: what `run_training` keeps between steps.
+class Session {
+ public:
+  Session(TrainingTask& task, ClipLoader& loader, const LoopOptions& options,
+          const RunDescription& run, const LoopHooks& hooks)
+      : task_(task), loader_(loader), options_(options), run_(run), hooks_(hooks) {
+    const std::string latest = find_checkpoint(run.folder);
+    if (!latest.empty()) resume(latest);
+  }
+
+  LoopResult train() {
+    const std::optional<RunEnd> before = over();
+    const Texts closing = MetricsLog::closing_texts(run_.folder);
+    if (before && closing.contains("end") && closing.at("end") == word(*before)) {
+      return result(*before);
+    }
+    open_log();
+    loader_.seek(task_.steps_done());
+    std::optional<RunEnd> end;
+    while (!(end = over())) {
+      if (hooks_.stop && hooks_.stop()) {
+        end = RunEnd::stopped;
+        break;
+      }
+      step();
+    }
+    if (saved_step_ != task_.steps_done()) save(/*best=*/false);
+    close_log(*end);
+    return result(*end);
+  }
+
+ private:
+  /// Why there is no further step to take; empty: there is one.
+  std::optional<RunEnd> over() const {
+    if (task_.give_up()) return RunEnd::gave_up;
+    if (task_.steps_done() >= options_.steps) return RunEnd::finished;
+    return std::nullopt;
+  }
+
+  /// A batch, a step, and what follows from its number: evaluation, log, checkpoint.
+  void step() {
+    const double start = now_seconds();
+    const double wait = loader_.stats().wait_seconds;
+    const ClipBatch batch = loader_.next();
+    if (batch.size() == 0) {
+      throw ConfigError("the data ended before step " + std::to_string(task_.steps_done() + 1) +
+                        ": without loader.shuffle there is one pass over it");
+    }
+    totals_.loader_wait_seconds += loader_.stats().wait_seconds - wait;
+    const bool watched = task_.steps_done() % options_.watch_every == 0 ||
+                         task_.steps_done() + 1 == options_.steps;
+    Texts texts;
+    StepMetrics metrics = task_.step(batch, watched, texts);
+    metrics["seconds"] = now_seconds() - start;
+    totals_.train_seconds += metrics["seconds"];
+    totals_.clips += static_cast<double>(batch.size());
+
+    const int64_t done = task_.steps_done();
+    const bool last = done == options_.steps;
+    const bool best = (done % options_.evaluate_every == 0 || last) && evaluate(metrics);
+    log_->step(done, metrics, texts);
+    if (hooks_.on_step) hooks_.on_step(done, metrics);
+    if (done % options_.checkpoint_every == 0 || last || best) save(best);
+  }
+
+  /// Adds what held-out data say. True: no earlier step had so good a score.
+  bool evaluate(StepMetrics& metrics) {
+    StepMetrics found = task_.evaluate();
+    const auto score = found.extract("score");
+    metrics.merge(found);
+    if (score.empty() || !(score.mapped() > best_score_)) return false;
+    best_score_ = score.mapped();
+    return true;
+  }
+
+  void save(bool best) {
+    totals_.peak_rss_mb = std::max(totals_.peak_rss_mb, peak_memory_mb());
+    CheckpointState state{task_.steps_done(), task_.numbers(), run_.texts};
+    for (const auto& [name, member] : Totals::kFields) state.numbers[name] = totals_.*member;
+    state.numbers["best_score"] = best_score_;
+    save_checkpoint(run_.folder, task_.tensors(), state, run_.config_ini, options_.keep_checkpoints,
+                    best);
+    saved_step_ = state.step;
+    log_->write_csv();
+  }
+
+  void resume(const std::string& checkpoint) {
+    const CheckpointState state = read_checkpoint_state(checkpoint);
+    task_.restore(state.step, checkpoint);
+    task_.restore_numbers(state.numbers);
+    // Checkpoints of earlier versions have fewer.
+    const auto take = [&](const std::string& name, double& member) {
+      const auto found = state.numbers.find(name);
+      if (found != state.numbers.end()) member = found->second;
+    };
+    for (const auto& [name, member] : Totals::kFields) take(name, totals_.*member);
+    take("best_score", best_score_);
+    saved_step_ = state.step;
+  }
+
+  /// Opens the log and cuts it back to the checkpoint; a new run begins with one of step 0.
+  void open_log() {
+    const bool fresh = saved_step_ < 0;
+    log_.emplace(run_.folder, saved_step_);
+    if (!fresh) return;
+    log_->summary("run", run_.numbers, run_.texts);
+    save(/*best=*/false);
+  }
+
+  void close_log(RunEnd end) {
+    StepMetrics numbers = task_.numbers();
+    numbers["steps"] = static_cast<double>(task_.steps_done());
+    numbers["train_seconds"] = totals_.train_seconds;
+    numbers["clips"] = totals_.clips;
+    numbers["loader_wait_share"] = totals_.loader_wait_share();
+    numbers["peak_rss_mb"] = totals_.peak_rss_mb;
+    Texts texts = task_.texts();
+    texts["end"] = word(end);
+    log_->summary("end", numbers, texts);
+  }
+
+  LoopResult result(RunEnd end) const {
+    return {.end = end,
+            .steps = task_.steps_done(),
+            .train_seconds = totals_.train_seconds,
+            .loader_wait_share = totals_.loader_wait_share(),
+            .clips = totals_.clips,
+            .peak_rss_mb = totals_.peak_rss_mb};
+  }
+
+  TrainingTask& task_;
+  ClipLoader& loader_;
+  const LoopOptions& options_;
+  const RunDescription& run_;
+  const LoopHooks& hooks_;
+  std::optional<MetricsLog> log_;
+  Totals totals_;
+  double best_score_ = -1e300;
+  int64_t saved_step_ = -1;  ///< of the newest checkpoint; -1: there is none
+};
+
+}  // namespace
+
+void LoopOptions::describe(OptionVisitor& visit) {
+  visit("steps", steps, {.help = "optimiser steps", .min = 0});
+  visit("checkpoint_every", checkpoint_every, {.help = "steps between checkpoints", .min = 1});
+  visit("keep_checkpoints", keep_checkpoints,
+        {.help = "newest ones that stay, beside the best", .min = 1});
+  visit("evaluate_every", evaluate_every, {.help = "steps between evaluations", .min = 1});
+}
+
+LoopResult run_training(TrainingTask& task, ClipLoader& loader, const LoopOptions& options,
+                        const RunDescription& run, const LoopHooks& hooks) {
+  return Session(task, loader, options, run, hooks).train();
+}
+
+}  // namespace jepa
