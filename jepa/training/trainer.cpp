@@ -1,5 +1,6 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/nn/patch_embedding.hpp>
 #include <jepa/objectives/clip_agreement.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/trainer.hpp>
@@ -28,6 +29,9 @@ void ObjectiveOptions::describe(OptionVisitor& visit) {
   visit("loss", loss,
         {.help = "between predictions and layer-normed targets",
          .choices = {"l1", "l2", "smooth_l1"}});
+  visit("targets", targets,
+        {.help = "what is predicted: the target encoder's latents, or pixels (a control)",
+         .choices = {"latents", "pixels"}});
   visit("context_weight", context_weight,
         {.help = "V-JEPA 2.1: of the loss on visible tokens", .min = 0});
   visit("context_from_step", context_from_step,
@@ -104,14 +108,18 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector
                                    double share, StepMetrics& metrics, StepTrace* trace) {
   const torch::Tensor clip = options_.pixels.normalise(clips, options_.device);  // [B, C, T, H, W]
   const TokenGrid grid = encoder_->grid(clip.sizes());
+  const bool pixels = options_.objective.targets == "pixels";
   torch::Tensor targets;  // [B, N, D]
-  {
+  if (pixels) {
+    targets = nn::unfold_patches(clip, clip.size(2) / grid.t, clip.size(3) / grid.h);
+  }
+  if (!pixels || trace != nullptr) {
     torch::NoGradGuard no_grad;
     target_encoder_->eval();
     AutocastScope autocast(options_.device, options_.precision);
     const torch::Tensor tokens = target_encoder_->forward(clip).to(torch::kFloat32);
     if (trace != nullptr) trace->target_tokens = tokens;
-    targets = normalise_targets(tokens, encoder_->output_levels());
+    if (!pixels) targets = normalise_targets(tokens, encoder_->output_levels());
   }
   // Patches are embedded once. Each mask's graph is run backward before the next one is built, so
   // only one mask's activations are alive; the embedding gets the sum of their gradients.

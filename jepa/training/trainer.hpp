@@ -16,6 +16,9 @@ namespace jepa {
 /// What is minimised.
 struct ObjectiveOptions {
   std::string loss = "l1";  ///< l1, l2, smooth_l1, on layer-normed targets
+  /// What is predicted of hidden patches: the target encoder's latents, or (the generative control
+  /// with the same trunk) their normalised pixels as they are.
+  std::string targets = "latents";
   /// V-JEPA 2.1: weight of the loss on visible tokens, rising linearly between the two steps.
   double context_weight = 0.0;
   int64_t context_from_step = 15000;
