@@ -1,12 +1,9 @@
 #include <eval/diffusion/generative_model.hpp>
+#include <eval/diffusion/saved_run.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
-#include <jepa/training/checkpoint.hpp>
 
 #include <torch/torch.h>
-
-#include <filesystem>
 
 namespace jepa::eval::diffusion {
 namespace {
@@ -85,31 +82,11 @@ GenerativeModel::GenerativeModel(GenerativeOptions options, int64_t channels)
 }
 
 GenerativeModel GenerativeModel::load(const std::string& path) {
-  namespace fs = std::filesystem;
-  std::string folder = path;
-  if (fs::exists(path + "/checkpoints")) {
-    folder = find_checkpoint(path);
-    if (folder.empty()) throw CheckpointError(path + ": a run without a checkpoint");
-  }
-  const std::string weights_path = folder + "/average.safetensors";
-  if (!fs::exists(weights_path)) {
-    throw CheckpointError(weights_path + " is missing: not a run of train_diffusion");
-  }
+  const std::string folder = weights_folder(path, "average", "train_diffusion");
   GenerativeOptions options;
-  const auto sections = options.sections();
-  OptionValues own;
-  const OptionValues known = dump_options(sections);
-  for (const auto& [key, value] : read_ini(folder + "/config.ini")) {
-    if (known.contains(key)) own[key] = value;
-  }
-  apply_options(sections, own);
-  const TensorMap weights = read_safetensors(weights_path).tensors;
-  const auto patches = weights.find("patch_embed.proj.weight");
-  if (patches == weights.end() || patches->second.dim() != 5) {
-    throw CheckpointError(weights_path + ": no patch_embed.proj.weight");
-  }
-  GenerativeModel model(options, patches->second.size(1));
-  load_into(*model.transformer_, weights, weights_path);
+  apply_saved_options(folder, options.sections());
+  GenerativeModel model(options, saved_channels(folder, "average", "patch_embed.proj.weight"));
+  load_saved(folder, "average", *model.transformer_);
   model.transformer_->eval();
   return model;
 }

@@ -1,3 +1,4 @@
+#include <eval/diffusion/saved_run.hpp>
 #include <eval/diffusion/training.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
@@ -74,6 +75,14 @@ torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
   return given;
 }
 
+void require_finite(const StepMetrics& metrics, int64_t steps_done) {
+  for (const auto& [name, value] : metrics) {
+    if (std::isfinite(value)) continue;
+    throw Error(c10::str("step ", steps_done + 1, ": ", name, " is ", value,
+                         "; training stopped with the weights of step ", steps_done));
+  }
+}
+
 DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
                              const DiffusionOptions& options,
                              const OptimisationOptions& optimisation, uint64_t seed,
@@ -123,12 +132,7 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   StepMetrics metrics{{"loss", value.item<double>()}, {"lr", rates.lr}};
   metrics["grad_norm"] = clip_gradients(
       *model_, step_ >= optimisation_.clip_from_step ? optimisation_.clip_gradient : 0.0);
-  for (const char* name : {"loss", "grad_norm"}) {
-    if (!std::isfinite(metrics[name])) {
-      throw Error(c10::str("step ", step_ + 1, ": ", name, " is ", metrics[name],
-                           "; training stopped with the weights of step ", step_));
-    }
-  }
+  require_finite(metrics, step_);
   optimizer_.step(rates);
   // The average forgets its random start: a young one moves faster.
   const double age = static_cast<double>(step_);
@@ -167,12 +171,8 @@ std::map<std::string, TensorMap> DiffusionTask::tensors() const {
 }
 
 void DiffusionTask::restore(int64_t step, const std::string& folder) {
-  const auto load = [&](const char* name, torch::nn::Module& module) {
-    const std::string path = folder + "/" + name + ".safetensors";
-    load_into(module, read_safetensors(path).tensors, path);
-  };
-  load("model", *model_);
-  load("average", *average_);
+  load_saved(folder, "model", *model_);
+  load_saved(folder, "average", *average_);
   optimizer_.load_state(read_safetensors(folder + "/optimizer.safetensors").tensors);
   step_ = step;
 }

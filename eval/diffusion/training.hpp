@@ -35,6 +35,9 @@ struct DiffusionOptions {
 torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
                                 at::Generator generator);
 
+/// @throws Error naming the step where one of `metrics` is not finite
+void require_finite(const StepMetrics& metrics, int64_t steps_done);
+
 /// Trains a diffusion transformer.
 class DiffusionTask : public TrainingTask {
  public:
