@@ -168,7 +168,7 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   copy_parameters(*transformer, *online);
   const auto prepare = [model, from, steps, seed = bench.seed()](const ClipBatch& batch,
                                                                  int64_t step) {
-    return diffusion::training_example(*model, batch, {}, step, steps, seed);
+    return model->training_example(batch, {}, step, steps, seed);
   };
   DiffusionTask task(online, transformer, options.diffusion,
                      bench.schedule(bench.options.diffusion_optimisation, steps), bench.seed(),

@@ -26,6 +26,7 @@ struct ArmOptions {
                                              .final_weight_decay = 0,
                                              .beta2 = 0.99,
                                              .clip_gradient = 1.0};
+  diffusion::SamplerOptions sampler{.method = "euler", .steps = 16};
   int64_t batch = 32;              ///< clips a step, of every arm
   int64_t context_frames = 4;      ///< shown when a future is asked for
   double decoder_tera = 20;        ///< TFLOP to train a decoder of latents, counted apart
