@@ -1,4 +1,3 @@
-#include <eval/comparison/film.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <examples/media.hpp>
@@ -75,7 +74,7 @@ void write_clips(const std::string& path, const torch::Tensor& clips, int64_t sc
   if (path.ends_with(".mp4")) {
     eval::report::write_video(path, tile(clips, scale), fps);
   } else if (path.ends_with(".gif")) {
-    write_file_atomic(path, eval::comparison::encode_gif(tile(clips, scale), fps));
+    write_file_atomic(path, eval::report::encode_gif(tile(clips, scale), fps));
   } else if (path.ends_with(".png")) {
     eval::report::write_png(path, lines(clips, scale));
   } else if (path.ends_with(".h5")) {
