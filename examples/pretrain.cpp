@@ -18,8 +18,10 @@
 #include <torch/torch.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 namespace {
@@ -175,6 +177,19 @@ void start_from(const std::string& path, Trainer& trainer) {
   if (std::filesystem::exists(moments)) trainer.restore(0, read_safetensors(moments).tensors);
 }
 
+/// Steps that stand in proportion to the length of the run: option, member.
+std::vector<std::pair<std::string, int64_t*>> proportional_steps(PretrainOptions& options) {
+  auto& optimisation = options.optimisation;
+  auto& objective = options.objective;
+  return {{"training.steps", &options.training.steps},
+          {"optimisation.total_steps", &optimisation.total_steps},
+          {"optimisation.warmup_steps", &optimisation.warmup_steps},
+          {"optimisation.decay_steps", &optimisation.decay_steps},
+          {"optimisation.clip_from_step", &optimisation.clip_from_step},
+          {"objective.context_from_step", &objective.context_from_step},
+          {"objective.context_full_step", &objective.context_full_step}};
+}
+
 /// Seconds a step takes here, from a few steps that are thrown away.
 double measure_step(const PretrainOptions& options, const examples::Program& program,
                     const std::shared_ptr<ClipSource>& source,
@@ -192,6 +207,21 @@ double measure_step(const PretrainOptions& options, const examples::Program& pro
     trainer.step(batch.clips, draw_masks(samplers, batch.size(), grid, seed, i));
   }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kCounted;
+}
+
+/// Shortens a run whose steps take so long to `fit_minutes`; its schedules keep their proportion.
+void fit_to_time(PretrainOptions& options, double seconds_per_step) {
+  const auto fitting =
+      std::max<int64_t>(1, static_cast<int64_t>(options.fit_minutes * 60 / seconds_per_step));
+  if (fitting >= options.training.steps) return;
+  std::printf("one step takes %.3f s here: %lld steps instead of %lld\n", seconds_per_step,
+              static_cast<long long>(fitting), static_cast<long long>(options.training.steps));
+  const double share =
+      static_cast<double>(fitting) / static_cast<double>(options.training.steps);
+  for (const auto& [name, steps] : proportional_steps(options)) {
+    *steps = std::llround(share * static_cast<double>(*steps));
+  }
+  options.optimisation.total_steps = std::max<int64_t>(1, options.optimisation.total_steps);
 }
 
 std::map<std::string, std::string> provenance(const examples::Program& program,
@@ -234,30 +264,29 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   if (options.optimisation.total_steps == 0) {
     options.optimisation.total_steps = options.training.steps;
   }
+  options.objective.check_clips(options.loader.batch / options.optimisation.accumulate);
   MaskSamplers samplers;
   for (const auto& mask : options.masks) samplers.push_back(make_mask_sampler(mask));
 
   std::filesystem::create_directories(options.run);
-  const bool fresh = find_checkpoint(options.run).empty();
+  const std::string checkpoint = find_checkpoint(options.run);
+  const bool fresh = checkpoint.empty();
   if (fresh && options.fit_minutes > 0) {
-    const double seconds = measure_step(options, program, source, samplers);
-    const auto fitting = static_cast<int64_t>(options.fit_minutes * 60 / seconds);
-    if (fitting < options.training.steps) {
-      std::printf("one step takes %.3f s here: %lld steps instead of %lld\n", seconds,
-                  static_cast<long long>(fitting), static_cast<long long>(options.training.steps));
-      // The schedules keep their proportion to the run.
-      options.optimisation.total_steps =
-          std::max<int64_t>(1, options.optimisation.total_steps * fitting / options.training.steps);
-      options.training.steps = std::max<int64_t>(1, fitting);
-    }
+    fit_to_time(options, measure_step(options, program, source, samplers));
   }
   Trainer trainer = make_trainer(options, program);
   if (fresh && !options.init.empty()) start_from(options.init, trainer);
   const auto& vit = options.encoder.vit;
   const TrainingCost cost =
       estimate_cost(trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
-                    options.loader.batch,
-                    {vit.dim, vit.depth, options.predictor.masked.dim, options.predictor.masked.depth});
+                    {.batch = options.loader.batch,
+                     .accumulate = options.optimisation.accumulate,
+                     .prefetch = options.loader.threads > 0 ? options.loader.prefetch : 0,
+                     .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},
+                    {.dim = vit.dim, .depth = vit.depth, .checkpointing = vit.checkpointing},
+                    {.dim = options.predictor.masked.dim,
+                     .depth = options.predictor.masked.depth,
+                     .checkpointing = options.predictor.masked.checkpointing});
   std::printf("%s", cost.text().c_str());
   std::printf("clips              %lld, %.3g passes over them\n",
               static_cast<long long>(source->size()),
@@ -279,7 +308,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   write_file_atomic(options.run + "/config.ini", description.config_ini);
 
   examples::catch_stop_signals();
-  examples::ProgressBar bar("training");
+  examples::ProgressBar bar("training", fresh ? 0 : read_checkpoint_state(checkpoint).step);
   LoopHooks hooks;
   hooks.stop = examples::stop_requested;
   hooks.on_step = [&](int64_t step, const StepMetrics& metrics) {
@@ -347,10 +376,13 @@ void continue_run(OptionValues& given) {
   const OptionValues before = dump_options(sections);
   apply_options(sections, given);
   OptionValues now = dump_options(sections);
-  const bool fitted = before.at("fit_minutes") != "0";
+  std::set<std::string> fitted;  // what --fit_minutes has changed
+  if (before.at("fit_minutes") != "0") {
+    for (const auto& [name, steps] : proportional_steps(options)) fitted.insert(name);
+  }
   for (const auto& [key, value] : given) {
-    const bool resolved = (fitted && (key == "training.steps" || key == "optimisation.total_steps")) ||
-                          (key == "optimisation.total_steps" && now[key] == "0");
+    const bool resolved =
+        fitted.contains(key) || (key == "optimisation.total_steps" && now[key] == "0");
     if (resolved) now[key] = before.at(key);
     if (now[key] != before.at(key) && !kFree.contains(key)) {
       throw ConfigError("option " + key + " is " + value + ", but run " + folder +

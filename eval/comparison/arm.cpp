@@ -112,9 +112,9 @@ std::string train_masked(const Bench& bench, JepaRecipe recipe, Arm& arm) {
   const auto samplers = recipe.samplers();
   Trainer sized = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
   TrainingCost cost = estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(),
-                                    bench.batch(),
-                                    {vit.dim, vit.depth, recipe.predictor.masked.dim,
-                                     recipe.predictor.masked.depth});
+                                    {.batch = bench.batch()}, {.dim = vit.dim, .depth = vit.depth},
+                                    {.dim = recipe.predictor.masked.dim,
+                                     .depth = recipe.predictor.masked.depth});
   double flops = cost.flops_per_step;
   // Pixels need no target encoder's pass.
   if (recipe.objective.targets == "pixels") {

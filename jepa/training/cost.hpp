@@ -11,12 +11,19 @@
 
 namespace jepa {
 
-/// Widths and depths that decide how much a step keeps for its backward pass.
+/// What decides how much a network keeps of a token for its backward pass.
 struct ActivationShape {
-  int64_t encoder_dim = 0;
-  int64_t encoder_depth = 0;
-  int64_t predictor_dim = 0;
-  int64_t predictor_depth = 0;
+  int64_t dim = 0;
+  int64_t depth = 0;
+  bool checkpointing = false;  ///< only the blocks' inputs, and one block at a time
+};
+
+/// How clips come to a step.
+struct BatchShape {
+  int64_t batch = 1;       ///< clips a step
+  int64_t accumulate = 1;  ///< micro-batches a step
+  int64_t prefetch = 0;    ///< batches prepared ahead
+  int64_t clip_bytes = 0;  ///< of one clip as the loader holds it
 };
 
 /// Cost of one optimiser step and of holding the model.
@@ -27,7 +34,8 @@ struct TrainingCost {
   std::vector<double> context_tokens;  ///< per mask, mean over draws
   std::vector<double> target_tokens;   ///< per mask, all target sets together
   double flops_per_step = 0;       ///< forward and backward, target encoder forward only
-  double peak_memory_mb = 0;       ///< estimate: LibTorch, weights, moments, one mask's activations
+  /// Estimate: LibTorch, weights, moments, one mask's activations of a micro-batch, loaded batches.
+  double peak_memory_mb = 0;
 
   std::string text() const;        ///< a few lines for people
 };
@@ -35,7 +43,9 @@ struct TrainingCost {
 /// Estimates from a few draws of the masks.
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TokenGrid& grid, int64_t batch, const ActivationShape& shape);
+                           const TokenGrid& grid, const BatchShape& batch,
+                           const ActivationShape& encoder_shape,
+                           const ActivationShape& predictor_shape);
 
 /// Number of values in a module's parameters.
 int64_t count_parameters(const torch::nn::Module& module);

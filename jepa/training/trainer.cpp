@@ -50,6 +50,16 @@ void ObjectiveOptions::describe(OptionVisitor& visit) {
         {.help = "layer-norm predictions as targets are"});
 }
 
+void ObjectiveOptions::check_clips(int64_t clips) const {
+  if (clips > 1) return;
+  const std::string but = ": compares the clips of a micro-batch, but there is one; enlarge "
+                          "loader.batch or lower optimisation.accumulate";
+  if (clip_weight > 0) throw ConfigError("objective.clip_weight" + but);
+  if (regulariser.kind != "none" && regulariser.on != "tokens") {
+    throw ConfigError("regulariser.on = " + regulariser.on + but);
+  }
+}
+
 Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
                  TrainerOptions options)
     : options_(std::move(options)),
@@ -78,6 +88,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
                       {"momentum", rates.momentum}};
   const int64_t batch = clips.size(0);
   const int64_t parts = std::min(options_.optimisation.accumulate, batch);
+  options_.objective.check_clips(batch / parts);
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t start = batch * part / parts;
     const int64_t count = batch * (part + 1) / parts - start;
@@ -118,7 +129,10 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector
     target_encoder_->eval();
     AutocastScope autocast(options_.device, options_.precision);
     const torch::Tensor tokens = target_encoder_->forward(clip).to(torch::kFloat32);
-    if (trace != nullptr) trace->target_tokens = tokens;
+    if (trace != nullptr) {
+      auto& all = trace->target_tokens;
+      all = all.defined() ? torch::cat({all, tokens}) : tokens;
+    }
     if (!pixels) targets = normalise_targets(tokens, encoder_->output_levels());
   }
   // Patches are embedded once. Each mask's graph is run backward before the next one is built, so
