@@ -1,6 +1,7 @@
 // Latent prediction beside drawing every pixel: trains every arm at the same budgets, asks all the
 // same questions, and writes the tables, curves and films.
 #include <eval/comparison/grid.hpp>
+#include <eval/report/gif_writer.hpp>
 #include <eval/report/html.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>

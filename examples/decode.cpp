@@ -1,6 +1,7 @@
 // What a JEPA foresees, as video: the first frames of a clip in, its predicted future out.
 #include <eval/comparison/film.hpp>
 #include <eval/diffusion/generative_model.hpp>
+#include <eval/report/gif_writer.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <examples/media.hpp>

@@ -1,3 +1,4 @@
+#include <eval/report/gif_writer.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <examples/media.hpp>

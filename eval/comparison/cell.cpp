@@ -25,8 +25,6 @@ struct Question {
 constexpr Question kQuestions[] = {
     {"digit", 10}, {"direction", 8}, {"position", 0}, {"velocity", 0}};
 
-probes::Estimate exact(double value) { return {value, value, value}; }
-
 std::string at_horizon(const char* name, int64_t horizon) {
   return std::string(name) + "/h" + std::to_string(horizon);
 }
