@@ -14,9 +14,21 @@ namespace {
 
 constexpr int64_t kReadFrames = 1024;  // at once; bounds the memory of reading
 constexpr double kWhite = 255.0;
+constexpr int64_t kWindowCells = 16;  // samples along a side of the window
 
-/// Softmax over all places of a map [n, 1, h, w] -> [n, h * w].
-torch::Tensor attention(const torch::Tensor& map) { return at::softmax(map.flatten(1), 1); }
+/// The square of `side` px around `centres` [n, 2] of frames [n, C, H, W], black outside ->
+/// [n, C, kWindowCells, kWindowCells].
+torch::Tensor cut_windows(const torch::Tensor& frames, const torch::Tensor& centres, double side) {
+  const auto sides = torch::tensor({frames.size(3), frames.size(2)}, frames.options());
+  // Frames span -1 to 1 both ways for grid_sampler.
+  const auto theta =
+      torch::cat({at::diag_embed(side / sides).expand({frames.size(0), 2, 2}),
+                  (2 * centres / sides - 1).unsqueeze(2)},
+                 2);
+  const auto grid = at::affine_grid_generator(
+      theta, {frames.size(0), frames.size(1), kWindowCells, kWindowCells}, /*align_corners=*/false);
+  return at::grid_sampler_2d(frames, grid, /*bilinear*/ 0, /*zeros*/ 0, /*align_corners=*/false);
+}
 
 /// Centres of the cells of a side of `length` px cut in `cells` -> [cells], px.
 torch::Tensor cell_centres(int64_t cells, int64_t length, const torch::TensorOptions& like) {
@@ -28,6 +40,8 @@ torch::Tensor cell_centres(int64_t cells, int64_t length, const torch::TensorOpt
 void JudgeOptions::describe(OptionVisitor& visit) {
   visit("label", label, {.help = "column of the object's class"});
   visit("width", width, {.help = "channels of the first layers", .min = 1, .max = 1024});
+  visit("window", window,
+        {.help = "square around the object that its class is read in", .unit = "px", .min = 1});
   visit("clips", clips, {.help = "training clips, held in memory", .min = 1});
   visit("held_out_clips", held_out_clips, {.help = "clips it is scored on", .min = 1});
   visit("steps", steps, {.help = "optimiser steps", .min = 1});
@@ -61,34 +75,34 @@ JudgeImpl::JudgeImpl(const JudgeOptions& options, int64_t channels, int64_t clas
                       std::to_string(classes));
   }
   const int64_t w = options.width;
-  trunk_ = {convolution("trunk0", channels, w, 5, 2), convolution("trunk1", w, w, 3)};
-  // Half resolution, and dilated, so that a place sees the whole object around it.
-  place_ = {convolution("place0", w, w, 3, 1, 2), convolution("place1", w, w, 3, 1, 2)};
-  kind_ = {convolution("kind0", w, 2 * w, 3, 2), convolution("kind1", 2 * w, 4 * w, 3),
-           convolution("kind2", 4 * w, 4 * w, 3)};
+  // At half resolution; dilated, so that a place sees the whole object around it.
+  place_ = {convolution("place0", channels, w, 5, 2), convolution("place1", w, w, 3),
+            convolution("place2", w, w, 3, 1, 2), convolution("place3", w, w, 3, 1, 2)};
   place_map_ = convolution("place_map", w, 1, 1);
-  kind_map_ = convolution("kind_map", 4 * w, 1, 1);
-  kind_head_ = convolution("kind_head", 4 * w, classes, 1);
+  kind_ = {convolution("kind0", channels, 2 * w, 3), convolution("kind1", 2 * w, 2 * w, 3, 2),
+           convolution("kind2", 2 * w, 4 * w, 3), convolution("kind3", 4 * w, 4 * w, 3, 2)};
+  const int64_t cells = kWindowCells / 4;  // after two strides
+  head_weight_ =
+      register_parameter("head_weight", torch::empty({classes, 4 * w * cells * cells}));
+  head_bias_ = register_parameter("head_bias", torch::empty({classes}));
 }
 
-std::pair<torch::Tensor, torch::Tensor> JudgeImpl::forward(const torch::Tensor& frames) {
+torch::Tensor JudgeImpl::centres(const torch::Tensor& frames) const {
   TORCH_CHECK(frames.dim() == 4 && frames.size(1) == channels_, "judge: frames [n, ", channels_,
               ", H, W] expected, got ", frames.sizes());
-  auto seen = frames;
-  for (const auto& layer : trunk_) seen = at::relu(layer(seen));
+  auto x = frames;
+  for (const auto& layer : place_) x = at::relu(layer(x));
+  const auto map = place_map_(x);
+  const auto weights = at::softmax(map.flatten(1), 1).view({-1, map.size(2), map.size(3)});
+  const auto xs = cell_centres(map.size(3), frames.size(3), map.options());
+  const auto ys = cell_centres(map.size(2), frames.size(2), map.options());
+  return torch::stack({(weights.sum(1) * xs).sum(1), (weights.sum(2) * ys).sum(1)}, 1);
+}
 
-  auto place = seen;
-  for (const auto& layer : place_) place = at::relu(layer(place));
-  const auto weights = attention(place_map_(place)).view({-1, place.size(2), place.size(3)});
-  const auto xs = cell_centres(place.size(3), frames.size(3), weights.options());
-  const auto ys = cell_centres(place.size(2), frames.size(2), weights.options());
-  const auto centres =
-      torch::stack({(weights.sum(1) * xs).sum(1), (weights.sum(2) * ys).sum(1)}, 1);
-
-  auto kind = seen;
-  for (const auto& layer : kind_) kind = at::relu(layer(kind));
-  const auto pooled = at::bmm(kind.flatten(2), attention(kind_map_(kind)).unsqueeze(2));
-  return {kind_head_(pooled.unsqueeze(3)).flatten(1), centres};
+torch::Tensor JudgeImpl::logits(const torch::Tensor& frames, const torch::Tensor& centres) const {
+  auto x = cut_windows(frames, centres, options_.window);
+  for (const auto& layer : kind_) x = at::relu(layer(x));
+  return at::linear(x.flatten(1), head_weight_, head_bias_);
 }
 
 void JudgeImpl::initialise(at::Generator generator) {
@@ -111,9 +125,9 @@ JudgeReading read_clips(Judge& judge, const torch::Tensor& clips) {
   const int64_t batch = clips.size(0), frames = clips.size(2);
   std::vector<torch::Tensor> logits, centres;
   for (const auto& part : clips.transpose(1, 2).flatten(0, 1).split(kReadFrames)) {
-    auto [part_logits, part_centres] = judge->forward(part.to(torch::kFloat32) / kWhite);
-    logits.push_back(std::move(part_logits));
-    centres.push_back(std::move(part_centres));
+    const auto pictures = part.to(torch::kFloat32) / kWhite;
+    centres.push_back(judge->centres(pictures));
+    logits.push_back(judge->logits(pictures, centres.back()));
   }
   JudgeReading reading;
   reading.logits = torch::cat(logits).view({batch, frames, -1}).mean(1);

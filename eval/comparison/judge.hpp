@@ -20,6 +20,7 @@ namespace jepa::eval::comparison {
 struct JudgeOptions {
   std::string label = "digit";    ///< int64 column of the object's class
   int64_t width = 16;             ///< channels of the first layers; later ones have 2 and 4 times
+  double window = 16;             ///< side of the square that the class is read in, px
   int64_t clips = 6000;           ///< training clips held in memory, the source's first ones
   int64_t held_out_clips = 1000;  ///< of the validation source, for the accuracy reported
   int64_t steps = 2400;
@@ -46,17 +47,18 @@ struct JudgeReading {
   torch::Tensor direction;  ///< int64 [B], 0 to 7, times 45 degrees: the velocity's
 };
 
-/// Convolutions over single frames with two heads: class logits, pooled by learnt attention over
-/// places, and the object's centre, the mean place under a softmax map. It has no batch norm, so
-/// that a frame is read the same whatever stands beside it, and takes any size of frame and any
-/// number of frames.
+/// Convolutions over single frames. The object's centre is the mean place under a softmax map; its
+/// class is read in a window around that centre. It has no batch norm, so that a frame is read the
+/// same whatever stands beside it, and takes any size of frame and any number of frames.
 class JudgeImpl : public torch::nn::Module {
  public:
   /// @throws ConfigError for a width, channels or classes below 1
   JudgeImpl(const JudgeOptions& options, int64_t channels, int64_t classes);
 
-  /// Frames float [n, C, H, W] in 0..1 -> logits [n, K] and centres [n, 2] in px.
-  std::pair<torch::Tensor, torch::Tensor> forward(const torch::Tensor& frames);
+  /// Frames float [n, C, H, W] in 0..1 -> centres [n, 2] in px.
+  torch::Tensor centres(const torch::Tensor& frames) const;
+  /// Frames float [n, C, H, W] in 0..1 and the objects' centres [n, 2] in px -> logits [n, K].
+  torch::Tensor logits(const torch::Tensor& frames, const torch::Tensor& centres) const;
   /// Fills the weights (He et al. 2015) from `generator`.
   void initialise(at::Generator generator);
 
@@ -75,8 +77,9 @@ class JudgeImpl : public torch::nn::Module {
 
   JudgeOptions options_;
   int64_t channels_, classes_;
-  std::vector<Convolution> trunk_, place_, kind_;
-  Convolution place_map_, kind_map_, kind_head_;
+  std::vector<Convolution> place_, kind_;
+  Convolution place_map_;
+  torch::Tensor head_weight_, head_bias_;
 };
 TORCH_MODULE(Judge);
 

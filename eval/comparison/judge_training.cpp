@@ -14,6 +14,7 @@ namespace {
 
 constexpr double kWhite = 255.0;
 constexpr double kPositionWeight = 0.5;  // of a pixel, against a nat of class loss
+constexpr double kJitter = 0.4;          // px: deviation of the window from the true centre
 constexpr int64_t kWarmUp = 50;
 
 /// Clips in memory with what is known of them.
@@ -132,10 +133,12 @@ void train(Judge& judge, const Examples& examples, uint64_t seed, const JudgePro
     const auto times = at::randint(frames, {options.batch}, generator, torch::kInt64);
     const auto centres = examples.centres.index({ids, times});
     const auto pictures = examples.clips.index({ids, torch::indexing::Slice(), times});
-    const auto [logits, read] =
-        judge->forward(spoil(pictures.to(torch::kFloat32) / kWhite, centres));
-    const auto loss = at::cross_entropy_loss(logits, examples.classes.index_select(0, ids)) +
-                      kPositionWeight * at::smooth_l1_loss(read, centres);
+    const auto seen = spoil(pictures.to(torch::kFloat32) / kWhite, centres);
+    // Windows around the true centres, not quite: centres read later are not exact either.
+    const auto around = centres + kJitter * at::randn(centres.sizes(), generator);
+    const auto loss = at::cross_entropy_loss(judge->logits(seen, around),
+                                             examples.classes.index_select(0, ids)) +
+                      kPositionWeight * at::smooth_l1_loss(judge->centres(seen), centres);
     optimizer.zero_grad();
     loss.backward();
     rate.lr(learning_rate(options, step));

@@ -20,7 +20,8 @@ std::pair<torch::Tensor, torch::Tensor> comparable(const torch::Tensor& frames,
 }
 
 void check_futures(const torch::Tensor& centres, const torch::Tensor& truth) {
-  TORCH_CHECK(centres.dim() == 4 && centres.size(0) >= 1 && centres.sizes().slice(1) == truth.sizes(),
+  TORCH_CHECK(centres.dim() == 4 && centres.size(0) >= 1 &&
+                  centres.sizes().slice(1) == truth.sizes(),
               "futures [K, B, T, 2] and truth [B, T, 2] expected, got ", centres.sizes(), " and ",
               truth.sizes());
 }

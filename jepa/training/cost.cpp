@@ -44,6 +44,18 @@ int64_t count_parameters(const torch::nn::Module& module) {
   return count;
 }
 
+double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
+                      const std::vector<Mask>& masks) {
+  double flops = encoder.flops(tokens);
+  for (const Mask& mask : masks) {
+    const int64_t context = mask.context.size(1);
+    const double predicted = static_cast<double>(mask.targets_per_context()) *
+                             predictor.flops(context, mask.target.size(1));
+    flops += with_backward(encoder.flops(context) + predicted);
+  }
+  return flops;
+}
+
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,
                            const TokenGrid& grid, const BatchShape& batch,
@@ -54,7 +66,7 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
   cost.encoder_parameters = count_parameters(*encoder);
   cost.predictor_parameters = count_parameters(*predictor);
   cost.tokens = grid.size();
-  double clip_flops = encoder->flops(grid.size());  // target encoder, forward only
+  double clip_flops = 0;
   std::vector<double> context(samplers.size(), 0.0), target(samplers.size(), 0.0);
   for (int64_t draw = 0; draw < kDraws; ++draw) {
     const auto masks = draw_masks(samplers, batch.batch, grid, /*seed=*/0, draw);
@@ -62,11 +74,8 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
       const int64_t sets = masks[i].targets_per_context();
       context[i] += static_cast<double>(masks[i].context.size(1)) / kDraws;
       target[i] += static_cast<double>(sets * masks[i].target.size(1)) / kDraws;
-      // Backward costs twice the forward pass.
-      clip_flops += 3.0 / kDraws * encoder->flops(masks[i].context.size(1));
-      clip_flops += 3.0 / kDraws * static_cast<double>(sets) *
-                    predictor->flops(masks[i].context.size(1), masks[i].target.size(1));
     }
+    clip_flops += training_flops(*encoder, *predictor, grid.size(), masks) / kDraws;
   }
   cost.flops_per_step = clip_flops * static_cast<double>(batch.batch);
   double kept = 0;  // floats a clip, of the largest mask

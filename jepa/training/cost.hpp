@@ -40,6 +40,15 @@ struct TrainingCost {
   std::string text() const;        ///< a few lines for people
 };
 
+/// Forward and backward pass together: backward takes two products for each one of forward, by
+/// inputs and by weights.
+constexpr double with_backward(double forward) { return 3 * forward; }
+
+/// Floating-point operations of one training step for one clip: target encoder forward over all
+/// `tokens`; context encoder and predictor forward and backward over every mask.
+double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
+                      const std::vector<Mask>& masks);
+
 /// Estimates from a few draws of the masks.
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,

@@ -19,7 +19,7 @@ std::shared_ptr<const ClipSource> digits(const std::string& split, int64_t clips
 }
 
 JudgeOptions tiny() {
-  return {.width = 8, .clips = 1000, .held_out_clips = 100, .steps = 250, .batch = 48};
+  return {.width = 8, .clips = 1000, .held_out_clips = 100, .steps = 200, .batch = 32};
 }
 
 TEST(Judge, DirectionAndVelocityOfTrueCentres) {
@@ -36,7 +36,7 @@ TEST(Judge, LearnsReadsOtherLengthsAndComesBackFromItsFile) {
   std::vector<double> losses;
   const auto trained = train_judge(digits("train", 1000), digits("validation", 100), tiny(), 5,
                                    [&](int64_t, int64_t, double loss) { losses.push_back(loss); });
-  ASSERT_EQ(losses.size(), 250U);
+  ASSERT_EQ(losses.size(), 200U);
   EXPECT_EQ(trained.held_out.clips, 100);
   EXPECT_GT(trained.held_out.classes, 0.4);
   EXPECT_GT(trained.held_out.direction, 0.6);
