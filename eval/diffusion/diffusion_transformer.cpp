@@ -171,8 +171,8 @@ DiffusionTransformerImpl::DiffusionTransformerImpl(DiffusionTransformerOptions o
     : options_(options.resolved()) {
   const auto& o = options_;
   if (o.dim % o.heads != 0 || o.dim % 4 != 0) {
-    throw ConfigError(c10::str("diffusion transformer: dim ", o.dim, " does not divide by 4 and by ",
-                               o.heads, " heads"));
+    throw ConfigError(c10::str("diffusion transformer: dim ", o.dim,
+                               " does not divide by 4 and by ", o.heads, " heads"));
   }
   patch_embed_ = register_module(
       "patch_embed", nn::PatchEmbedding(o.channels, o.dim, o.tubelet, o.patch, /*flat=*/false));

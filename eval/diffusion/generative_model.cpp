@@ -58,9 +58,9 @@ std::vector<OptionSection> GenerativeOptions::sections() {
                {.help = "seed of fresh weights instead of the JEPA's (a control); -1: its own",
                 .min = -1});
          visit("context_steps", context_steps,
-               {.help = "time steps the predictor is shown; those that follow are drawn", .min = 1});
+               {.help = "time steps the predictor is shown; the others are drawn", .min = 1});
          visit("predicted_from", predicted_from,
-               {.help = "share of the run that trains on the encoder's latents; then the predictor's",
+               {.help = "share of the run that trains on the encoder's latents, not the predictor's",
                 .min = 0,
                 .max = 1});
          visit("latent_noise", latent_noise,

@@ -65,7 +65,8 @@ class Walk {
     const auto at_t = coefficients(t);
     const auto at_s = coefficients(s);
     const double ratio = at_t.alpha / std::max(at_s.alpha, 1e-12);
-    const double added = std::max(0.0, at_t.sigma * at_t.sigma - ratio * ratio * at_s.sigma * at_s.sigma);
+    const double carried = ratio * at_s.sigma;
+    const double added = std::max(0.0, at_t.sigma * at_t.sigma - carried * carried);
     const double deviation = eta * std::sqrt(added) * at_s.sigma / std::max(at_t.sigma, 1e-12);
     const double kept = std::sqrt(std::max(0.0, at_s.sigma * at_s.sigma - deviation * deviation));
     z_.copy_(said.clean).mul_(at_s.alpha).add_(said.noise, kept);

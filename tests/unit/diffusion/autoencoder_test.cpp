@@ -14,7 +14,9 @@
 namespace jepa::eval::diffusion {
 namespace {
 
-AutoencoderOptions tiny() { return {.channels = 1, .width = 8, .halvings = 2, .latent_channels = 4}; }
+AutoencoderOptions tiny() {
+  return {.channels = 1, .width = 8, .halvings = 2, .latent_channels = 4};
+}
 
 Autoencoder fresh(const AutoencoderOptions& options = tiny()) {
   Autoencoder model(options);
@@ -114,7 +116,8 @@ TEST(Autoencoder, ResumesBitForBitAndLoads) {
   const std::string path = folder.file("");
   EXPECT_NE(message_of<CheckpointError>([&] { load_autoencoder(path); }).find("config.ini"),
             std::string::npos);
-  write_bytes(path + "config.ini", "[autoencoder]\nwidth = 8\nlatent_channels = 4\n[other]\nx = 1\n");
+  write_bytes(path + "config.ini",
+              "[autoencoder]\nwidth = 8\nlatent_channels = 4\n[other]\nx = 1\n");
   write_safetensors(path + "model.safetensors", resumed_task.tensors().at("model"));
   auto loaded = load_autoencoder(path);
   const torch::NoGradGuard no_grad;

@@ -80,8 +80,8 @@ TEST(Sampler, HalfWayNoiseStillDrawsTheGaussian) {
   const Gaussian data;
   torch::manual_seed(3);
   const auto noise = torch::randn({40000, 3}, torch::kFloat64);
-  expect_distribution(data, run(data, "linear", {.method = "ddim", .steps = 200, .eta = 0.5}, noise),
-                      0.025);
+  expect_distribution(
+      data, run(data, "linear", {.method = "ddim", .steps = 200, .eta = 0.5}, noise), 0.025);
   expect_distribution(
       data, run(data, "linear", {.method = "heun", .steps = 60, .shift = 3.0}, noise), 0.025);
 }
@@ -140,7 +140,8 @@ TEST(Sampler, GivenFramesStayAsTheyAre) {
   GivenFrames given;
   given.clip = torch::randn({2, 3, 4, 2, 2});
   given.known = torch::tensor({{true, false}, {false, true}});  // groups of two frames
-  const auto known = given.known.repeat_interleave(2, 1).view({2, 1, 4, 1, 1}).expand({2, 3, 4, 2, 2});
+  const auto known =
+      given.known.repeat_interleave(2, 1).view({2, 1, 4, 1, 1}).expand({2, 3, 4, 2, 2});
   for (const char* path_name : {"linear", "cosine", "vp"}) {
     const Interpolant path(path_name);
     for (const char* method : {"euler", "heun", "ddim", "ddpm"}) {
