@@ -29,10 +29,45 @@ torch::Tensor plain_norm(const torch::Tensor& x) {
   return at::layer_norm(x, {x.size(-1)}, {}, {}, kEps);
 }
 
+/// Tokens that follow one another, and the rows of a condition that tell them.
+struct Part {
+  int64_t first_token, count, first_row, rows;
+
+  /// [B, tokens, dim] -> [B, rows, tokens of a row, dim]
+  torch::Tensor tokens(const torch::Tensor& x) const {
+    return x.narrow(1, first_token, count).unflatten(1, {rows, count / rows});
+  }
+  /// [B, G, dim] -> [B, rows, 1, dim]
+  torch::Tensor told(const torch::Tensor& condition) const {
+    return condition.narrow(1, first_row, rows).unsqueeze(2);
+  }
+};
+
+/// `apply` on the words and on the patches of `tokens` tokens. Views and broadcasting: what a group
+/// is told is never copied to each of its tokens.
+template <class Apply>
+torch::Tensor each_part(const TokenGroups& groups, int64_t tokens, const Apply& apply) {
+  const auto patches =
+      apply(Part{groups.words, tokens - groups.words, 0, groups.steps}).flatten(1, 2);
+  if (groups.words == 0) return patches;
+  return torch::cat({apply(Part{0, groups.words, groups.steps, 1}).flatten(1, 2), patches}, 1);
+}
+
 torch::Tensor modulate(const torch::Tensor& x, const torch::Tensor& shift,
-                       const torch::Tensor& scale) {
+                       const torch::Tensor& scale, const TokenGroups& groups) {
   const auto h = plain_norm(x);
-  return at::addcmul(h + shift, h, scale);
+  const auto factor = scale + 1;
+  return each_part(groups, x.size(1), [&](const Part& part) {
+    return at::addcmul(part.told(shift), part.tokens(h), part.told(factor));
+  });
+}
+
+/// x + gate branch
+torch::Tensor add_gated(const torch::Tensor& x, const torch::Tensor& gate,
+                        const torch::Tensor& branch, const TokenGroups& groups) {
+  return each_part(groups, x.size(1), [&](const Part& part) {
+    return at::addcmul(part.tokens(x), part.told(gate), part.tokens(branch));
+  });
 }
 
 /// Cosines and sines of 1000 t: [B, G] -> [B, G, 256].
@@ -103,13 +138,12 @@ AdaptiveBlockImpl::AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hid
 }
 
 torch::Tensor AdaptiveBlockImpl::forward(const torch::Tensor& x, const torch::Tensor& condition,
-                                         const torch::Tensor& group,
+                                         const TokenGroups& groups,
                                          const nn::RotaryTable& rotary, Look look,
                                          const TokenGrid& grid) {
-  // [B, G, 6 dim] -> six of [B, N, dim], each token with what its group is told
-  const auto told =
-      modulation_->forward(torch::silu(condition)).index_select(1, group).chunk(6, 2);
-  auto h = modulate(x, told[0], told[1]);
+  // [B, G, 6 dim] -> six of [B, G, dim]
+  const auto told = modulation_->forward(torch::silu(condition)).chunk(6, 2);
+  auto h = modulate(x, told[0], told[1], groups);
   const int64_t batch = x.size(0);
   const int64_t dim = x.size(2);
   if (look == Look::kSpace) {
@@ -124,8 +158,8 @@ torch::Tensor AdaptiveBlockImpl::forward(const torch::Tensor& x, const torch::Te
   } else {
     h = attn_->forward(h, rotary);
   }
-  const auto y = at::addcmul(x, told[2], h);
-  return at::addcmul(y, told[5], mlp_->forward(modulate(y, told[3], told[4])));
+  const auto y = add_gated(x, told[2], h, groups);
+  return add_gated(y, told[5], mlp_->forward(modulate(y, told[3], told[4], groups)), groups);
 }
 
 void AdaptiveBlockImpl::clear_modulation() {
@@ -137,8 +171,8 @@ DiffusionTransformerImpl::DiffusionTransformerImpl(DiffusionTransformerOptions o
     : options_(options.resolved()) {
   const auto& o = options_;
   if (o.dim % o.heads != 0 || o.dim % 4 != 0) {
-    throw ConfigError(c10::str("diffusion transformer: dim ", o.dim, " does not divide by 4 and by ",
-                               o.heads, " heads"));
+    throw ConfigError(c10::str("diffusion transformer: dim ", o.dim,
+                               " does not divide by 4 and by ", o.heads, " heads"));
   }
   patch_embed_ = register_module(
       "patch_embed", nn::PatchEmbedding(o.channels, o.dim, o.tubelet, o.patch, /*flat=*/false));
@@ -206,27 +240,23 @@ DiffusionTransformerImpl::Sequence DiffusionTransformerImpl::begin(const torch::
   auto times = t.dim() == 1 ? t.unsqueeze(1) : t;
   TORCH_CHECK(times.size(0) == batch && (times.size(1) == 1 || times.size(1) == s.grid.t),
               "diffusion transformer: times ", t.sizes(), " for ", s.grid.t, " time steps");
-  const int64_t groups = times.size(1);
+  s.groups.steps = times.size(1);
   const bool full = options_.attention == "full";
   if (options_.words > 0 && full) {
     times = torch::cat({times, torch::ones_like(times.slice(1, 0, 1))}, 1);
   }
   s.condition = time_out_->forward(torch::silu(time_in_->forward(embed_times(times))));
-  s.group = groups == 1 ? torch::zeros({s.grid.size()}, torch::kInt64)
-                        : torch::arange(groups).repeat_interleave(s.grid.frame_size());
   s.tokens = patches;
   if (options_.words > 0) {
     TORCH_CHECK(condition.prompt.defined(), "diffusion transformer: a prompt expected");
     const auto words = at::embedding(word_table_, condition.prompt);  // [B, slots, dim]
     s.condition = s.condition + words.sum(1, /*keepdim=*/true);
     if (full) {
-      s.words = words.size(1);
+      s.groups.words = words.size(1);
       s.tokens = torch::cat({words, patches}, 1);
-      s.group = torch::cat({torch::full({s.words}, groups, torch::kInt64), s.group});
     }
   }
-  s.group = s.group.to(device);
-  if (full) s.rotary = rotary(s.grid, s.words);
+  if (full) s.rotary = rotary(s.grid, s.groups.words);
   return s;
 }
 
@@ -234,16 +264,16 @@ void DiffusionTransformerImpl::run(size_t block, Sequence& s) {
   using Look = AdaptiveBlockImpl::Look;
   Look look = Look::kAll;
   if (options_.attention == "factorised") look = block % 2 == 0 ? Look::kSpace : Look::kTime;
-  s.tokens = blocks_[block]->forward(s.tokens, s.condition, s.group, s.rotary, look, s.grid);
+  s.tokens = blocks_[block]->forward(s.tokens, s.condition, s.groups, s.rotary, look, s.grid);
 }
 
 torch::Tensor DiffusionTransformerImpl::forward(const torch::Tensor& z, const torch::Tensor& t,
                                                 const Condition& condition) {
   Sequence s = begin(z, t, condition);
   for (size_t i = 0; i < blocks_.size(); ++i) run(i, s);
-  const auto told =
-      last_modulation_->forward(torch::silu(s.condition)).index_select(1, s.group).chunk(2, 2);
-  const auto h = modulate(s.tokens, told[0], told[1]).narrow(1, s.words, s.grid.size());
+  const auto told = last_modulation_->forward(torch::silu(s.condition)).chunk(2, 2);
+  const auto patches = s.tokens.narrow(1, s.groups.words, s.grid.size());
+  const auto h = modulate(patches, told[0], told[1], {.words = 0, .steps = s.groups.steps});
   return nn::fold_patches(head_->forward(h), s.grid, options_.tubelet, options_.patch);
 }
 
@@ -256,7 +286,7 @@ std::vector<torch::Tensor> DiffusionTransformerImpl::layers(const torch::Tensor&
   for (size_t i = 0; i < blocks_.size() && outputs.size() < layers.size(); ++i) {
     run(i, s);
     if (layers[outputs.size()] == static_cast<int64_t>(i)) {
-      outputs.push_back(s.tokens.narrow(1, s.words, s.grid.size()));
+      outputs.push_back(s.tokens.narrow(1, s.groups.words, s.grid.size()));
     }
   }
   TORCH_CHECK(outputs.size() == layers.size(), "diffusion transformer: layers ", layers, " of ",
@@ -304,15 +334,17 @@ double DiffusionTransformerImpl::flops(const TokenGrid& grid) const {
   const double words = o.words > 0 && full ? 3 : 0;
   const double tokens = n + words;
   const double pixels = static_cast<double>(o.channels * o.tubelet * o.patch * o.patch);
-  const double seen = full ? tokens
-                           : 0.5 * static_cast<double>(grid.frame_size() + grid.t);
-  const double linear = tokens * (8 + 4 * o.mlp_ratio) * dim * dim;
+  // Summed over blocks; factorised ones begin with space.
+  const double in_space = static_cast<double>((o.depth + 1) / 2 * grid.frame_size());
+  const double in_time = static_cast<double>(o.depth / 2 * grid.t);
+  const double seen = full ? depth * tokens : in_space + in_time;
+  const double linear = depth * tokens * (8 + 4 * o.mlp_ratio) * dim * dim;
   const double attention = 4 * tokens * seen * dim;
   const double groups = static_cast<double>(grid.t) + (words > 0 ? 1 : 0);
   const double modulation = groups * (depth * 12 + 4) * dim * dim;
   const double times = groups * 2 * (kTimeWidth + dim) * dim;
   const double latents = 2 * n * static_cast<double>(o.condition_width) * dim;
-  return depth * (linear + attention) + modulation + times + latents + 4 * n * pixels * dim;
+  return linear + attention + modulation + times + latents + 4 * n * pixels * dim;
 }
 
 }  // namespace jepa::eval::diffusion

@@ -43,6 +43,13 @@ struct Condition {
   Condition rows(int64_t start, int64_t count) const;
 };
 
+/// Which tokens are told what: first `words`, told by the last row of a condition [B, G, dim], then
+/// the patches in `steps` equal groups, each told by its own row.
+struct TokenGroups {
+  int64_t words = 0;
+  int64_t steps = 1;
+};
+
 /// One transformer block whose norms are scaled and shifted, and whose branches are gated, by the
 /// condition (adaLN-Zero; Peebles and Xie 2023, section 3.2). A fresh block is the identity.
 class AdaptiveBlockImpl : public torch::nn::Module {
@@ -54,9 +61,8 @@ class AdaptiveBlockImpl : public torch::nn::Module {
 
   /// @param x [B, N, dim]
   /// @param condition [B, G, dim]: what each group of tokens is told
-  /// @param group int64 [N]: the group of each token
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& condition,
-                        const torch::Tensor& group, const nn::RotaryTable& rotary, Look look,
+                        const TokenGroups& groups, const nn::RotaryTable& rotary, Look look,
                         const TokenGrid& grid);
 
   /// Makes the block the identity.
@@ -107,10 +113,9 @@ class DiffusionTransformerImpl : public torch::nn::Module {
   struct Sequence {
     torch::Tensor tokens;     ///< [B, S + N, dim]: prompt words, then patches
     torch::Tensor condition;  ///< [B, G, dim]
-    torch::Tensor group;      ///< int64 [S + N]
+    TokenGroups groups;       ///< S words
     nn::RotaryTable rotary;
     TokenGrid grid;
-    int64_t words = 0;        ///< S
   };
   Sequence begin(const torch::Tensor& z, const torch::Tensor& t, const Condition& condition);
   void run(size_t block, Sequence& sequence);

@@ -29,6 +29,18 @@ torch::Tensor known_groups(const torch::Tensor& frames, int64_t batch, int64_t p
   return all;
 }
 
+/// The clips with every frame that is not known replaced by the nearest one that is.
+torch::Tensor hold_known(const KnownFrames& known) {
+  const auto& clips = known.clips;
+  const int64_t frames = clips.size(2);
+  const auto rows = known.frames.dim() == 1 ? known.frames.unsqueeze(0) : known.frames;
+  const auto time = torch::arange(frames);
+  const auto distance = (time.unsqueeze(1) - time).abs() +
+                        frames * rows.logical_not().to(torch::kInt64).unsqueeze(1);
+  const auto nearest = distance.argmin(2).view({-1, 1, frames, 1, 1}).expand(clips.sizes());
+  return clips.gather(2, nearest);
+}
+
 }  // namespace
 
 std::vector<OptionSection> GenerativeOptions::sections() {
@@ -48,9 +60,9 @@ std::vector<OptionSection> GenerativeOptions::sections() {
                {.help = "seed of fresh weights instead of the JEPA's (a control); -1: its own",
                 .min = -1});
          visit("context_steps", context_steps,
-               {.help = "time steps the predictor is shown; those that follow are drawn", .min = 1});
+               {.help = "time steps the predictor is shown; the others are drawn", .min = 1});
          visit("predicted_from", predicted_from,
-               {.help = "share of the run that trains on the encoder's latents; then the predictor's",
+               {.help = "share of the run that trains on the encoder's latents, not the predictor's",
                 .min = 0,
                 .max = 1});
          visit("latent_noise", latent_noise,
@@ -100,6 +112,12 @@ int64_t GenerativeModel::frames_per_group() const {
 std::vector<int64_t> GenerativeModel::data_sizes(at::IntArrayRef clip) const {
   if (!autoencoder_) return clip.vec();
   const auto& ae = (*autoencoder_)->options();
+  if (clip[2] % AutoencoderOptions::kTimeFactor != 0 || clip[3] % ae.side_factor() != 0 ||
+      clip[4] % ae.side_factor() != 0) {
+    throw DataError(c10::str("clips ", clip, ": the autoencoder wants frames in ",
+                             AutoencoderOptions::kTimeFactor, "s and sides in ", ae.side_factor(),
+                             "s"));
+  }
   return {clip[0], ae.latent_channels, clip[2] / AutoencoderOptions::kTimeFactor,
           clip[3] / ae.side_factor(), clip[4] / ae.side_factor()};
 }
@@ -129,8 +147,13 @@ torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition&
   }
   GivenFrames given;
   if (known.clips.defined()) {
+    if (known.clips.sizes() != clip_sizes || known.frames.size(-1) != clip_sizes[2]) {
+      throw DataError(c10::str("known clips ", known.clips.sizes(), " and frames ",
+                               known.frames.sizes(), " for clips ", clip_sizes));
+    }
     given.known = known_groups(known.frames, clip_sizes[0], frames_per_group());
-    given.clip = encode(known.clips);
+    // An autoencoder looks beyond a frame: it must not see those that are to be drawn.
+    given.clip = encode(autoencoder_ ? hold_known(known) : known.clips);
   }
   const Denoiser with = [&](const torch::Tensor& z, const torch::Tensor& t) {
     return transformer_->forward(z, t, condition);

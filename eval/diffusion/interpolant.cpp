@@ -50,7 +50,7 @@ Interpolant::Coefficients Interpolant::at(const torch::Tensor& t) const {
     case Path::kCosine: {
       const double half_pi = std::numbers::pi / 2;
       const auto alpha = torch::sin(half_pi * t);
-      const auto sigma = torch::cos(half_pi * t);
+      const auto sigma = torch::sin(half_pi * (1 - t));  // 0 at t = 1, where cos rounds
       return {alpha, sigma, half_pi * sigma, -half_pi * alpha};
     }
     case Path::kVp: break;
@@ -98,19 +98,32 @@ Estimate Interpolant::estimate(Quantity said, const torch::Tensor& value, const 
   return all;
 }
 
+torch::Tensor Interpolant::gain(Quantity said, Quantity compared, const Coefficients& c) const {
+  if (said == compared) return torch::ones_like(c.alpha);
+  if (said == Quantity::kVelocity) {
+    const auto determinant = c.alpha * c.sigma_rate - c.sigma * c.alpha_rate;
+    return (compared == Quantity::kClean ? -c.sigma : c.alpha) / determinant;
+  }
+  const bool clean = said == Quantity::kClean;
+  const auto other = clean ? -c.alpha / c.sigma.clamp_min(floor_)
+                           : -c.sigma / c.alpha.clamp_min(floor_);
+  if (compared != Quantity::kVelocity) return other;
+  return clean ? at::addcmul(c.alpha_rate, c.sigma_rate, other)
+               : at::addcmul(c.sigma_rate, c.alpha_rate, other);
+}
+
 torch::Tensor Interpolant::loss(Quantity said, Quantity compared, const torch::Tensor& value,
                                 const torch::Tensor& x, const torch::Tensor& e,
                                 const torch::Tensor& t) const {
-  const auto z = mix(x, e, t);
   const auto c = at(spread_times(t, x));
   torch::Tensor truth = x;
   if (said == Quantity::kNoise) truth = e;
-  if (said == Quantity::kVelocity) truth = c.alpha_rate * x + c.sigma_rate * e;
-  const auto error = said == compared
-                         ? value - truth
-                         : estimate(said, value, z, t)[compared] - estimate(said, truth, z, t)[compared];
-  const auto counted = spread_times(t, x).lt(1).to(x.scalar_type()).expand_as(x);
-  return (error.square() * counted).sum() / counted.sum().clamp_min(1);
+  if (said == Quantity::kVelocity) truth = at::addcmul(c.alpha_rate * x, c.sigma_rate, e);
+  // The sample drops out of the difference of two estimates: an error is only scaled.
+  const auto counted = spread_times(t, x).lt(1).to(x.scalar_type());
+  const auto weight = gain(said, compared, c).square() * counted;
+  const auto count = counted.expand_as(x).sum().clamp_min(1);
+  return ((value - truth).square() * weight).sum() / count;
 }
 
 }  // namespace jepa::eval::diffusion

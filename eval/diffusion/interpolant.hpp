@@ -63,6 +63,9 @@ class Interpolant {
                      const torch::Tensor& x, const torch::Tensor& e, const torch::Tensor& t) const;
 
  private:
+  /// What an error in what is said makes of the quantity compared, by the formulas of `estimate`.
+  torch::Tensor gain(Quantity said, Quantity compared, const Coefficients& c) const;
+
   enum class Path { kLinear, kCosine, kVp };
   Path path_;
   double floor_;

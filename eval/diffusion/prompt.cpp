@@ -69,7 +69,8 @@ torch::Tensor PromptVocabulary::of_source(const ClipSource& source) const {
   const auto what = source.column(kind_ == "digits" ? "digit" : "shape");
   const auto direction = source.column("direction");
   const auto speed = torch::norm(source.column("velocity"), 2, 1);
-  const auto pace = (speed >= kSlowBelow).to(torch::kInt64) + (speed > kFastAbove).to(torch::kInt64);
+  const auto pace =
+      (speed >= kSlowBelow).to(torch::kInt64) + (speed > kFastAbove).to(torch::kInt64);
   return torch::stack({what + 1 + first_[0], direction + 1 + first_[1], pace + 1 + first_[2]}, 1);
 }
 

@@ -13,7 +13,7 @@ std::vector<double> step_times(const SamplerOptions& options) {
   std::vector<double> times;
   for (int64_t i = 0; i <= options.steps; ++i) {
     const double t = static_cast<double>(i) / static_cast<double>(options.steps);
-    times.push_back(t / (options.shift - (options.shift - 1) * t));
+    times.push_back(i == options.steps ? 1 : t / (options.shift - (options.shift - 1) * t));
   }
   return times;
 }
@@ -38,8 +38,12 @@ class Walk {
   }
 
   /// Given frames are put back after every step: nothing said of them counts.
-  void keep_given() {
-    if (known_.defined()) z_.copy_(torch::where(known_, given_.clip, z_));
+  void keep_given() { keep_given(z_); }
+
+  /// The last step of any method: at t = 1 the sample is what is said to be clean.
+  void finish(double t) {
+    z_.copy_(look(z_, t).clean);
+    keep_given();
   }
 
   void euler(double t, double s) {
@@ -49,7 +53,8 @@ class Walk {
 
   void heun(double t, double s) {
     const auto first = look(z_, t).velocity;
-    const auto ahead = z_ + (s - t) * first;
+    auto ahead = at::add(z_, first, s - t);
+    keep_given(ahead);
     z_.add_(first + look(ahead, s).velocity, 0.5 * (s - t));
     keep_given();
   }
@@ -60,7 +65,8 @@ class Walk {
     const auto at_t = coefficients(t);
     const auto at_s = coefficients(s);
     const double ratio = at_t.alpha / std::max(at_s.alpha, 1e-12);
-    const double added = std::max(0.0, at_t.sigma * at_t.sigma - ratio * ratio * at_s.sigma * at_s.sigma);
+    const double carried = ratio * at_s.sigma;
+    const double added = std::max(0.0, at_t.sigma * at_t.sigma - carried * carried);
     const double deviation = eta * std::sqrt(added) * at_s.sigma / std::max(at_t.sigma, 1e-12);
     const double kept = std::sqrt(std::max(0.0, at_s.sigma * at_s.sigma - deviation * deviation));
     z_.copy_(said.clean).mul_(at_s.alpha).add_(said.noise, kept);
@@ -69,6 +75,10 @@ class Walk {
   }
 
  private:
+  void keep_given(torch::Tensor& z) const {
+    if (known_.defined()) z.copy_(torch::where(known_, given_.clip, z));
+  }
+
   struct Numbers {
     double alpha, sigma;
   };
@@ -148,6 +158,10 @@ Denoiser guide(Denoiser conditional, Denoiser unconditional, double weight, doub
 torch::Tensor sample(const Denoiser& denoise, Quantity said, const Interpolant& path,
                      const torch::Tensor& noise, const SamplerOptions& options,
                      const GivenFrames& given, at::Generator generator) {
+  const auto& method = options.method;
+  if (method != "euler" && method != "heun" && method != "ddim" && method != "ddpm") {
+    throw ConfigError("sampler " + method + " is not one of euler, heun, ddim, ddpm");
+  }
   const torch::NoGradGuard no_grad;
   Walk walk(denoise, said, path, noise, given);
   const auto times = step_times(options);
@@ -155,14 +169,14 @@ torch::Tensor sample(const Denoiser& denoise, Quantity said, const Interpolant& 
     const double t = times[i];
     const double s = times[i + 1];
     const bool last = i + 2 == times.size();
-    if (options.method == "ddim" || options.method == "ddpm") {
-      walk.jump(t, s, options.method == "ddpm" ? 1.0 : options.eta, generator);
-    } else if (options.method == "heun" && !last) {  // nothing can be said at t = 1 itself
-      walk.heun(t, s);
-    } else if (options.method == "heun" || options.method == "euler") {
+    if (last) {
+      walk.finish(t);
+    } else if (options.method == "euler") {
       walk.euler(t, s);
+    } else if (options.method == "heun") {
+      walk.heun(t, s);
     } else {
-      throw ConfigError("sampler " + options.method + " is not one of euler, heun, ddim, ddpm");
+      walk.jump(t, s, options.method == "ddpm" ? 1.0 : options.eta, generator);
     }
   }
   return walk.z();

@@ -43,7 +43,9 @@ void DiffusionOptions::describe(OptionVisitor& visit) {
   visit("floor", floor, {.help = "smallest share of noise or data that is divided by", .min = 1e-6,
                          .max = 0.5});
   visit("dropout", dropout,
-        {.help = "share of samples, and of words, whose condition is withheld", .min = 0, .max = 1});
+        {.help = "share of samples, and of words, whose condition is withheld",
+         .min = 0,
+         .max = 1});
   visit("given_share", given_share,
         {.help = "share of clips that are shown some of their frames", .min = 0, .max = 1});
   visit("average", average, {.help = "momentum of the weights' average", .min = 0, .max = 1});
@@ -148,8 +150,8 @@ StepMetrics DiffusionTask::evaluate() {
   constexpr int kTimes = 10;
   StepMetrics metrics;
   double sum = 0;
-  const auto noise =
-      torch::randn(validation_.x.sizes(), stream(seed_, "validation", 0)).to(validation_.x.device());
+  const auto noise = torch::randn(validation_.x.sizes(), stream(seed_, "validation", 0))
+                         .to(validation_.x.device());
   for (int i = 0; i < kTimes; ++i) {
     const double time = (i + 0.5) / kTimes;
     const auto t = torch::full({validation_.x.size(0)}, time, validation_.x.options());

@@ -66,8 +66,8 @@ class DiffusionTask : public TrainingTask {
   DiffusionTransformer& average() { return average_; }
 
  private:
-  torch::Tensor loss(DiffusionTransformer& model, const Example& example, const torch::Tensor& noise,
-                     const torch::Tensor& t);
+  torch::Tensor loss(DiffusionTransformer& model, const Example& example,
+                     const torch::Tensor& noise, const torch::Tensor& t);
 
   DiffusionTransformer model_;
   DiffusionTransformer average_;
