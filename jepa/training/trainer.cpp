@@ -14,9 +14,10 @@ namespace jepa {
 namespace {
 
 Mask narrow_mask(const Mask& mask, int64_t start, int64_t count, int64_t batch) {
-  const int64_t sets = mask.targets_per_context();
-  return {mask.context.narrow(0, start, count),
-          mask.target.view({sets, batch, -1}).narrow(1, start, count).reshape({sets * count, -1})};
+  const auto part = [&](const torch::Tensor& ids) {  // rows come in runs of one for each clip
+    return ids.view({-1, batch, ids.size(1)}).narrow(1, start, count).reshape({-1, ids.size(1)});
+  };
+  return {part(mask.context), part(mask.target)};
 }
 
 Mask mask_to(const Mask& mask, torch::Device device) {

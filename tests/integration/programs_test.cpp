@@ -1,6 +1,7 @@
 // Damaged and wrong input through the programs: the exit code, one line that names the thing, and
 // nothing left behind. What pretrain alone can be given wrong stands in pretrain_test.cpp.
 #include <eval/report/video_writer.hpp>
+#include <jepa/data/clip_store.hpp>
 #include <jepa/data/hdf5_file.hpp>
 
 #include <gtest/gtest.h>
@@ -223,6 +224,28 @@ TEST_F(Programs, ADiskThatFillsUpIsNoticed) {
     std::ofstream(disk + "/filler") << std::string(200000, 'x');
   }
   umount(disk.c_str());
+}
+
+TEST_F(Programs, StoresSayWhereTheirClipsAreFrom) {
+  const auto attributes = [&](const std::string& name) {
+    return ClipStore(path(name), {}).info().attributes;
+  };
+  ASSERT_EQ(run("make_data", {"--clips", "2", "--seed", "7", "--out", path("digits.h5")}), 0)
+      << said();
+  auto first = attributes("digits.h5");
+  for (const char* name : {"generator", "version", "recipe", "fps"}) {
+    EXPECT_FALSE(first[name].empty()) << name;
+  }
+  EXPECT_EQ(first["seed"], "7");
+  EXPECT_NE(first["licence"].find("MNIST"), std::string::npos);
+  // What is cut from a store keeps its licence, unless another one is given.
+  std::vector<std::string> cut = {"--kind", "files",           "--data",
+                                  path("digits.h5"), "--out", path("cut.h5")};
+  ASSERT_EQ(run("make_data", cut), 0) << said();
+  EXPECT_EQ(attributes("cut.h5")["licence"], first["licence"]);
+  cut.insert(cut.end(), {"--licence", "mine"});
+  ASSERT_EQ(run("make_data", cut), 0) << said();
+  EXPECT_EQ(attributes("cut.h5")["licence"], "mine");
 }
 
 }  // namespace
