@@ -31,8 +31,8 @@ struct CellRecord {
   double tera = 0;    ///< budget, TFLOP; 0: it is not trained
   int64_t seed = 0;
   double noise = 0;
-  Results results;
-  std::map<std::string, std::string> layers;  ///< which feature each probe chose
+  Results results = {};
+  std::map<std::string, std::string> layers = {};  ///< which feature each probe chose
 };
 
 /// Cells that differ in the seed alone. Each result is the mean over seeds; its interval is the
@@ -42,7 +42,7 @@ struct SummaryRow {
   double tera = 0;
   double noise = 0;
   int64_t seeds = 0;
-  Results results;
+  Results results = {};
 };
 
 /// How a comparison is told of and stopped.
