@@ -28,9 +28,8 @@ TEST(Prompts, EncodeAndDecode) {
   EXPECT_EQ(words.direction_of(ids), 2);
   EXPECT_EQ(words.kind_of(words.encode("slow")), -1);
   EXPECT_EQ(words.direction_of(words.encode("slow")), -1);
-  for (const auto& word : PromptVocabulary("shapes").words()) {
-    EXPECT_EQ(PromptVocabulary("shapes").decode(PromptVocabulary("shapes").encode(word)), word);
-  }
+  const PromptVocabulary shapes("shapes");
+  for (const auto& word : shapes.words()) EXPECT_EQ(shapes.decode(shapes.encode(word)), word);
 }
 
 TEST(Prompts, NameWhatIsWrong) {
