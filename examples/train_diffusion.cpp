@@ -241,8 +241,11 @@ int main(int argc, char** argv) {
        .complete =
            [](OptionValues& given) {
              TrainDiffusionOptions stored;
-             examples::continue_run(given, stored.run,
-                                    [&](const OptionValues&) { return stored.sections(); });
+             examples::continue_run(given, stored.run, [&](const OptionValues&) {
+               return examples::ContinuedOptions{
+                   stored.sections(),
+                   {"training.steps", "optimisation.total_steps", "optimisation.warmup_steps"}};
+             });
            },
        .sections = [&](const OptionValues&) { return options.sections(); },
        .run = [&](examples::Program& program) { run(program, options); }});
