@@ -70,8 +70,8 @@ TEST(Autoencoder, CountsItsOperations) {
   auto model = fresh();
   const auto clips = torch::randn({1, 1, 8, 16, 32});
   torch::Tensor latents;
-  const double encoding = count_operations([&] { latents = model->encode(clips); });
-  const double decoding = count_operations([&] { model->decode(latents); });
+  const double encoding = OperationCounter::count([&] { latents = model->encode(clips); });
+  const double decoding = OperationCounter::count([&] { model->decode(latents); });
   EXPECT_NEAR(model->encode_flops(8, 16, 32) / encoding, 1, 0.02);
   EXPECT_NEAR(model->decode_flops(8, 16, 32) / decoding, 1, 0.02);
 }

@@ -219,7 +219,7 @@ TEST(DiffusionTransformer, CountsItsOperations) {
                      torch::randn({1, 4 * 16, 12}, torch::kFloat64)};
       }
       const auto t = torch::rand({1, 4}, torch::kFloat64);
-      const double counted = count_operations([&] { model->forward(z, t, condition); });
+      const double counted = OperationCounter::count([&] { model->forward(z, t, condition); });
       const double said = model->flops(model->grid(z.sizes()));
       EXPECT_NEAR(said / counted, 1, 0.02) << attention << told << " " << counted;
     }
