@@ -26,8 +26,12 @@ Mask mask_to(const Mask& mask, torch::Device device) {
 
 void ObjectiveOptions::describe(OptionVisitor& visit) {
   visit("loss", loss,
-        {.help = "between predictions and layer-normed targets",
+        {.help = "between predictions and normalised targets",
          .choices = {"l1", "l2", "smooth_l1"}});
+  visit("target_norm", target_norm,
+        {.help = "targets: layer norm of each token, or its content: less the position's batch "
+                 "mean, over the dimension's deviation",
+         .choices = {"token", "content"}});
   visit("context_weight", context_weight,
         {.help = "V-JEPA 2.1: of the loss on visible tokens", .min = 0});
   visit("context_from_step", context_from_step,
@@ -95,7 +99,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
     }
   }
   optimizer_.step(rates);
-  average_.update(rates.momentum);
+  if (rates.momentum < 1) average_.update(rates.momentum);
   ++step_;
   return metrics;
 }
@@ -111,7 +115,9 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector
     AutocastScope autocast(options_.device, options_.precision);
     const torch::Tensor tokens = target_encoder_->forward(clip).to(torch::kFloat32);
     if (trace != nullptr) trace->target_tokens = tokens;
-    targets = normalise_targets(tokens, encoder_->output_levels());
+    targets = options_.objective.target_norm == "content"
+                  ? content_targets(tokens)
+                  : normalise_targets(tokens, encoder_->output_levels());
   }
   // Patches are embedded once. Each mask's graph is run backward before the next one is built, so
   // only one mask's activations are alive; the embedding gets the sum of their gradients.

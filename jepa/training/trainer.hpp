@@ -15,7 +15,10 @@ namespace jepa {
 
 /// What is minimised.
 struct ObjectiveOptions {
-  std::string loss = "l1";  ///< l1, l2, smooth_l1, on layer-normed targets
+  std::string loss = "l1";  ///< l1, l2, smooth_l1, on normalised targets
+  /// "token": layer norm of each token (V-JEPA); "content": less the position's batch mean, over
+  /// the dimension's deviation.
+  std::string target_norm = "token";
   /// V-JEPA 2.1: weight of the loss on visible tokens, rising linearly between the two steps.
   double context_weight = 0.0;
   int64_t context_from_step = 15000;
