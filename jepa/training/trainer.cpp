@@ -28,11 +28,15 @@ Mask mask_to(const Mask& mask, torch::Device device) {
 
 void ObjectiveOptions::describe(OptionVisitor& visit) {
   visit("loss", loss,
-        {.help = "between predictions and layer-normed targets",
+        {.help = "between predictions and normalised targets",
          .choices = {"l1", "l2", "smooth_l1"}});
   visit("targets", targets,
         {.help = "what is predicted: the target encoder's latents, or pixels (a control)",
          .choices = {"latents", "pixels"}});
+  visit("target_norm", target_norm,
+        {.help = "layer norm of each token (pixels: as they are), or its content: less the "
+                 "position's batch mean, over the dimension's deviation",
+         .choices = {"token", "content"}});
   visit("context_weight", context_weight,
         {.help = "V-JEPA 2.1: of the loss on visible tokens", .min = 0});
   visit("context_from_step", context_from_step,
@@ -111,7 +115,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
     }
   }
   optimizer_.step(rates);
-  average_.update(rates.momentum);
+  if (rates.momentum < 1) average_.update(rates.momentum);
   ++step_;
   return metrics;
 }
@@ -134,7 +138,12 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector
       auto& all = trace->target_tokens;
       all = all.defined() ? torch::cat({all, tokens}) : tokens;
     }
-    if (!pixels) targets = normalise_targets(tokens, encoder_->output_levels());
+    if (!pixels) targets = tokens;
+  }
+  if (options_.objective.target_norm == "content") {
+    targets = content_targets(targets);
+  } else if (!pixels) {
+    targets = normalise_targets(targets, encoder_->output_levels());
   }
   // Patches are embedded once. Each mask's graph is run backward before the next one is built, so
   // only one mask's activations are alive; the embedding gets the sum of their gradients.

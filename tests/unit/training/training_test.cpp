@@ -130,6 +130,9 @@ TEST(Schedules, FollowTheirFormulas) {
   EXPECT_NEAR(rates_at(options, 50).weight_decay, 0.22, 1e-15);
   EXPECT_NEAR(rates_at(options, 1).momentum, 0.9, 1e-15);
   EXPECT_NEAR(rates_at(options, 51).momentum, 0.95, 1e-15);
+  options.momentum_from_step = 50;
+  EXPECT_EQ(rates_at(options, 50).momentum, 1.0);
+  EXPECT_NEAR(rates_at(options, 51).momentum, 0.95, 1e-15);
   options.schedule = "wsd";
   options.decay_steps = 20;
   EXPECT_NEAR(rates_at(options, 79).lr, 1e-3, 1e-15);
