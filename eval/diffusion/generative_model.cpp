@@ -135,11 +135,15 @@ torch::Tensor GenerativeModel::decode(const torch::Tensor& x) const {
   return ((pixels + 1) * kHalfRange).round_().clamp_(0, 255).to(torch::kUInt8);
 }
 
-torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition& condition,
+torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition& asked,
                                     const KnownFrames& known, const SamplerOptions& options,
                                     uint64_t seed) {
   const torch::NoGradGuard no_grad;
   const auto sizes = data_sizes(clip_sizes);
+  Condition condition = asked;
+  if (vocabulary_ && !condition.prompt.defined()) {
+    condition.prompt = torch::zeros({sizes[0], PromptVocabulary::kSlots}, torch::kInt64);
+  }
   transformer_->grid(sizes);  // an error names what does not divide, before any work
   if (options_.diffusion.deterministic) {
     const auto zeros = torch::zeros(sizes);

@@ -63,9 +63,9 @@ class GenerativeModel {
   torch::Tensor decode(const torch::Tensor& x) const;
 
   /// Draws clips of sizes [B, C, T, H, W].
-  /// @param condition prompt ids, latents
+  /// @param asked prompt ids (undefined: nothing is said), latents
   /// @returns uint8; known frames come back as they were given
-  torch::Tensor draw(at::IntArrayRef clip_sizes, const Condition& condition,
+  torch::Tensor draw(at::IntArrayRef clip_sizes, const Condition& asked,
                      const KnownFrames& known, const SamplerOptions& options, uint64_t seed);
   /// Draws clips longer than what it was trained on: each window of `window` frames is drawn with
   /// its first `overlap` frames known. @returns uint8 [B, C, frames, H, W]

@@ -16,8 +16,8 @@ namespace jepa {
 /// What is minimised.
 struct ObjectiveOptions {
   std::string loss = "l1";  ///< l1, l2, smooth_l1, on normalised targets
-  /// "token": layer norm of each token (V-JEPA; pixels stay as they are); "content": less the position's batch mean, over
-  /// the dimension's deviation.
+  /// "token": layer norm of each token (V-JEPA; pixels stay as they are); "content": less the
+  /// position's batch mean, over the dimension's deviation.
   std::string target_norm = "token";
   /// What is predicted of hidden patches: the target encoder's latents, or (the generative control
   /// with the same trunk) their normalised pixels as they are.
