@@ -161,6 +161,8 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
     flops += diffusion::load_autoencoder(options.autoencoder)
                  ->encode_flops(sizes[2], sizes[3], sizes[4]);
   }
+  // The frozen JEPA's forward pass, whichever of its latents are decoded.
+  if (decodes) flops += model->jepa()->prediction_flops(sizes, from);
   flops *= static_cast<double>(bench.batch());
   const int64_t steps = bench.steps(tera, flops);
   transformer->initialise(stream(bench.seed(), "model"));
