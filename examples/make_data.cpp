@@ -18,6 +18,7 @@ using namespace jepa;
 
 struct MakeDataOptions {
   std::string out;
+  std::string licence;
   DataRecipe recipe;
   AugmentOptions augment;
   int64_t max_errors = 0;
@@ -26,6 +27,9 @@ struct MakeDataOptions {
     std::vector<OptionSection> all = recipe.sections();
     all.insert(all.begin(), {"", "", [this](OptionVisitor& visit) {
                                visit("out", out, {.help = "the clip store to write (.h5)"});
+                               visit("licence", licence,
+                                     {.help = "noted in the store; empty: of digits and shapes "
+                                              "their own, of a clip store what it says"});
                                visit("max_errors", max_errors,
                                      {.help = "unreadable clips that are left out and reported "
                                               "before it is an error",
@@ -44,6 +48,27 @@ RawClip clip_of(const ClipBatch& batch, int64_t i) {
   return {clip.size(0), clip.size(1), clip.size(2), clip.size(3), {pixels, pixels + clip.numel()}};
 }
 
+/// What the store says about itself: where its clips come from and how fast they run.
+ClipStoreInfo describe_store(examples::Program& program, const MakeDataOptions& options,
+                             const ClipSource& source) {
+  const ClipOptions& clip = options.recipe.clip;
+  std::string licence = options.licence.empty() ? options.recipe.licence() : options.licence;
+  ClipStoreInfo info;
+  if (options.recipe.kind == "files") info.fps = clip.fps;
+  if (const auto* store = dynamic_cast<const ClipStore*>(&source)) {
+    const ClipStoreInfo& from = store->info();
+    if (info.fps == 0) info.fps = from.fps / static_cast<double>(clip.frame_step);
+    const auto found = from.attributes.find("licence");
+    if (licence.empty() && found != from.attributes.end()) licence = found->second;
+  }
+  info.attributes = {{"generator", "jepa make_data"},
+                     {"version", version() + " (" + commit() + ")"},
+                     {"recipe", dump_ini(program.sections)},
+                     {"seed", std::to_string(program.common.seed)},
+                     {"licence", licence.empty() ? "unknown" : licence}};
+  return info;
+}
+
 void make_data(examples::Program& program, MakeDataOptions& options) {
   if (options.out.empty()) throw ConfigError("option out: a file to write is needed");
   const auto seed = static_cast<uint64_t>(program.common.seed);
@@ -57,11 +82,7 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
 
   const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder);
-  ClipStoreInfo info;
-  info.attributes = {{"generator", "jepa make_data " + std::string(version())},
-                     {"recipe", dump_ini(program.sections)},
-                     {"seed", std::to_string(seed)}};
-  ClipStoreWriter writer(options.out, info);
+  ClipStoreWriter writer(options.out, describe_store(program, options, *source));
   examples::ProgressBar progress("clips");
   std::vector<int64_t> written;
   for (ClipBatch batch = loader.next(); batch.size() > 0; batch = loader.next()) {

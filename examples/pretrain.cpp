@@ -1,7 +1,8 @@
 // Pretrains a JEPA on clips: masked latent prediction against a moving-average target encoder.
 #include <encoders/published.hpp>
+#include <eval/comparison/jepa_recipe.hpp>
 #include <eval/probes/online.hpp>
-#include <examples/program.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/data/clip_source.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/data/memory_source.hpp>
@@ -12,15 +13,13 @@
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/cost.hpp>
 #include <jepa/training/pretraining.hpp>
-#include <jepa/version.hpp>
-#include <predictors/registry.hpp>
 
 #include <torch/torch.h>
 
-#include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <set>
+#include <optional>
 
 namespace {
 
@@ -38,24 +37,11 @@ struct PretrainOptions {
   eval::probes::OnlineProbeOptions probe;
   ClipOptions clip;
   LoaderOptions loader;
-  encoders::EncoderOptions encoder;
-  predictors::PredictorOptions predictor;
-  std::vector<MaskOptions> masks;
-  OptimisationOptions optimisation;
-  ObjectiveOptions objective;
+  eval::comparison::JepaRecipe recipe;
   TrainingOptions training;
 
   std::vector<OptionSection> sections();
 };
-
-/// V-JEPA's short-range and long-range masks.
-std::vector<MaskOptions> default_masks() {
-  MaskOptions short_range;
-  MaskOptions long_range;
-  long_range.blocks = 2;
-  long_range.spatial_scale = {0.7, 0.7};
-  return {short_range, long_range};
-}
 
 std::vector<OptionSection> PretrainOptions::sections() {
   std::vector<OptionSection> sections{
@@ -77,18 +63,8 @@ std::vector<OptionSection> PretrainOptions::sections() {
       {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
       {"loader", "batches", [this](OptionVisitor& visit) { loader.describe(visit); }},
       {"augment", "crops and flips",
-       [this](OptionVisitor& visit) { loader.augment.describe(visit); }},
-      {"encoder", "", [this](OptionVisitor& visit) { encoder.describe(visit); }},
-      {"predictor", "", [this](OptionVisitor& visit) { predictor.describe(visit); }}};
-  for (size_t i = 0; i < masks.size(); ++i) {
-    sections.push_back({"mask." + std::to_string(i + 1), i == 0 ? "one mask a section" : "",
-                        [this, i](OptionVisitor& visit) { masks[i].describe(visit); }});
-  }
-  sections.push_back({"optimisation", "",
-                      [this](OptionVisitor& visit) { optimisation.describe(visit); }});
-  sections.push_back({"objective", "", [this](OptionVisitor& visit) { objective.describe(visit); }});
-  sections.push_back({"regulariser", "on the context encoder's tokens",
-                      [this](OptionVisitor& visit) { objective.regulariser.describe(visit); }});
+       [this](OptionVisitor& visit) { loader.augment.describe(visit); }}};
+  for (auto& section : recipe.sections()) sections.push_back(std::move(section));
   sections.push_back({"training", "", [this](OptionVisitor& visit) { training.describe(visit); }});
   sections.push_back({"probe", "online probe on labelled clips, every training.probe_every steps",
                       [this](OptionVisitor& visit) {
@@ -111,7 +87,7 @@ void take_sizes_from_data(PretrainOptions& options, const ClipSource& source,
   const PixelRect part = augmentation.choose(clip.height, clip.width, random);
   cropped.height = part.height;
   cropped.width = part.width;
-  auto& vit = options.encoder.vit;
+  auto& vit = options.recipe.encoder.vit;
   const auto set = [&](const std::string& name, int64_t& member, int64_t value) {
     if (!given.contains("encoder." + name)) member = value;
   };
@@ -132,31 +108,13 @@ std::function<StepMetrics(Encoder&)> make_probe(const PretrainOptions& options) 
   auto probe = std::make_shared<eval::probes::OnlineProbe>(
       open_clip_source(options.probe_train, options.clip),
       open_clip_source(options.probe_test, options.clip), options.probe, loader,
-      eval::probes::FeatureOptions{.pixels = options.encoder.pixels});
+      eval::probes::FeatureOptions{.pixels = options.recipe.encoder.pixels});
   return [probe](Encoder& encoder) { return (*probe)(encoder); };
 }
 
 Trainer make_trainer(const PretrainOptions& options, const examples::Program& program) {
-  const uint64_t seed = static_cast<uint64_t>(program.common.seed);
-  Encoder encoder = encoders::make_encoder(options.encoder);
-  Encoder target = encoders::make_encoder(options.encoder);
-  const predictors::ModelShape shape{.encoder_width = encoder->output_width(),
-                                     .target_width = target->output_width(),
-                                     .encoder_heads = options.encoder.vit.heads,
-                                     .masks = static_cast<int64_t>(options.masks.size()),
-                                     .grid = options.encoder.vit.grid()};
-  Predictor predictor = predictors::make_predictor(options.predictor, shape);
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "encoder", 0)));
-  predictor->initialise(
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "predictor", 0)));
-  copy_parameters(*encoder, *target);
-  return Trainer(encoder, target, predictor,
-                 {.optimisation = options.optimisation,
-                  .objective = options.objective,
-                  .pixels = options.encoder.pixels,
-                  .device = program.device,
-                  .precision = program.precision,
-                  .seed = seed});
+  return options.recipe.make_trainer(static_cast<uint64_t>(program.common.seed), program.device,
+                                     program.precision);
 }
 
 /// Weights, and the optimiser's moments where they are there, of what `path` holds; the schedules
@@ -175,36 +133,39 @@ void start_from(const std::string& path, Trainer& trainer) {
   if (std::filesystem::exists(moments)) trainer.restore(0, read_safetensors(moments).tensors);
 }
 
-/// Seconds a step takes here, from a few steps that are thrown away.
-double measure_step(const PretrainOptions& options, const examples::Program& program,
-                    const std::shared_ptr<ClipSource>& source,
-                    const MaskSamplers& samplers) {
-  constexpr int64_t kWarmUp = 3;
-  constexpr int64_t kCounted = 8;
+/// Steps that stand in proportion to the length of the run: option, member.
+std::vector<std::pair<std::string, int64_t*>> proportional_steps(PretrainOptions& options) {
+  auto& optimisation = options.recipe.optimisation;
+  auto& objective = options.recipe.objective;
+  return {{"training.steps", &options.training.steps},
+          {"optimisation.total_steps", &optimisation.total_steps},
+          {"optimisation.warmup_steps", &optimisation.warmup_steps},
+          {"optimisation.decay_steps", &optimisation.decay_steps},
+          {"optimisation.clip_from_step", &optimisation.clip_from_step},
+          {"objective.context_from_step", &objective.context_from_step},
+          {"objective.context_full_step", &objective.context_full_step}};
+}
+
+/// Shortens a new run to `fit_minutes`; its schedules keep their proportion.
+void fit_to_time(PretrainOptions& options, const examples::Program& program,
+                 const std::shared_ptr<ClipSource>& source, const MaskSamplers& samplers) {
   const uint64_t seed = static_cast<uint64_t>(program.common.seed);
   Trainer trainer = make_trainer(options, program);
   ClipLoader loader(source, options.loader, seed);
-  auto start = std::chrono::steady_clock::now();
-  for (int64_t i = 0; i < kWarmUp + kCounted; ++i) {
-    if (i == kWarmUp) start = std::chrono::steady_clock::now();
-    const ClipBatch batch = loader.next();
-    const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
-    trainer.step(batch.clips, draw_masks(samplers, batch.size(), grid, seed, i));
+  const int64_t fitting =
+      examples::steps_that_fit(options.fit_minutes, options.training.steps, [&](int64_t step) {
+        const ClipBatch batch = loader.next();
+        const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
+        trainer.step(batch.clips, draw_masks(samplers, batch.size(), grid, seed, step));
+      });
+  if (fitting == options.training.steps) return;
+  const double share =
+      static_cast<double>(fitting) / static_cast<double>(options.training.steps);
+  for (const auto& [name, steps] : proportional_steps(options)) {
+    *steps = std::llround(share * static_cast<double>(*steps));
   }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kCounted;
-}
-
-std::map<std::string, std::string> provenance(const examples::Program& program,
-                                              const PretrainOptions& options) {
-  return {{"commit", commit()},
-          {"version", version()},
-          {"libtorch", TORCH_VERSION},
-          {"machine", processor_name()},
-          {"threads", std::to_string(torch::get_num_threads())},
-          {"device", program.device.str()},
-          {"precision", c10::toString(program.precision)},
-          {"seed", std::to_string(program.common.seed)},
-          {"data", options.data}};
+  auto& total = options.recipe.optimisation.total_steps;
+  total = std::max<int64_t>(1, total);
 }
 
 void print_result(const LoopResult& result, const Verdict& verdict, const std::string& folder) {
@@ -225,39 +186,38 @@ nlohmann::ordered_json report_json(const std::optional<CollapseReport>& report) 
 
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
   if (options.data.empty()) throw ConfigError("option data: name the clips to train on");
-  options.encoder.vit = encoders::resolve(options.encoder.vit, options.encoder.preset);
+  options.recipe.encoder.vit = encoders::resolve(options.recipe.encoder.vit, options.recipe.encoder.preset);
   std::shared_ptr<ClipSource> source = open_clip_source(options.data, options.clip);
   if (options.in_memory > 0) {
     source = hold_in_memory(*source, options.in_memory, static_cast<uint64_t>(program.common.seed));
   }
   take_sizes_from_data(options, *source, given);
-  if (options.optimisation.total_steps == 0) {
-    options.optimisation.total_steps = options.training.steps;
+  if (options.recipe.optimisation.total_steps == 0) {
+    options.recipe.optimisation.total_steps = options.training.steps;
   }
+  options.recipe.objective.check_clips(options.loader.batch / options.recipe.optimisation.accumulate);
   MaskSamplers samplers;
-  for (const auto& mask : options.masks) samplers.push_back(make_mask_sampler(mask));
+  for (const auto& mask : options.recipe.masks) samplers.push_back(make_mask_sampler(mask));
 
   std::filesystem::create_directories(options.run);
-  const bool fresh = find_checkpoint(options.run).empty();
+  const std::string checkpoint = find_checkpoint(options.run);
+  const bool fresh = checkpoint.empty();
   if (fresh && options.fit_minutes > 0) {
-    const double seconds = measure_step(options, program, source, samplers);
-    const auto fitting = static_cast<int64_t>(options.fit_minutes * 60 / seconds);
-    if (fitting < options.training.steps) {
-      std::printf("one step takes %.3f s here: %lld steps instead of %lld\n", seconds,
-                  static_cast<long long>(fitting), static_cast<long long>(options.training.steps));
-      // The schedules keep their proportion to the run.
-      options.optimisation.total_steps =
-          std::max<int64_t>(1, options.optimisation.total_steps * fitting / options.training.steps);
-      options.training.steps = std::max<int64_t>(1, fitting);
-    }
+    fit_to_time(options, program, source, samplers);
   }
   Trainer trainer = make_trainer(options, program);
   if (fresh && !options.init.empty()) start_from(options.init, trainer);
-  const auto& vit = options.encoder.vit;
+  const auto& vit = options.recipe.encoder.vit;
   const TrainingCost cost =
       estimate_cost(trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
-                    options.loader.batch,
-                    {vit.dim, vit.depth, options.predictor.masked.dim, options.predictor.masked.depth});
+                    {.batch = options.loader.batch,
+                     .accumulate = options.recipe.optimisation.accumulate,
+                     .prefetch = options.loader.threads > 0 ? options.loader.prefetch : 0,
+                     .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},
+                    {.dim = vit.dim, .depth = vit.depth, .checkpointing = vit.checkpointing},
+                    {.dim = options.recipe.predictor.masked.dim,
+                     .depth = options.recipe.predictor.masked.depth,
+                     .checkpointing = options.recipe.predictor.masked.checkpointing});
   std::printf("%s", cost.text().c_str());
   std::printf("clips              %lld, %.3g passes over them\n",
               static_cast<long long>(source->size()),
@@ -275,29 +235,12 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
                   {"dataset_clips", static_cast<double>(source->size())},
                   {"steps", static_cast<double>(options.training.steps)},
                   {"batch", static_cast<double>(options.loader.batch)}},
-      .texts = provenance(program, options)};
+      .texts = examples::provenance(program, options.data)};
   write_file_atomic(options.run + "/config.ini", description.config_ini);
 
-  examples::catch_stop_signals();
-  examples::ProgressBar bar("training");
-  LoopHooks hooks;
-  hooks.stop = examples::stop_requested;
-  hooks.on_step = [&](int64_t step, const StepMetrics& metrics) {
-    char text[96];
-    std::snprintf(text, sizeof text, "loss %.4f  %.1f clips/s", metrics.at("loss"),
-                  static_cast<double>(options.loader.batch) / metrics.at("seconds"));
-    bar.update(step, options.training.steps, text);
-    if (metrics.contains("probe_score")) {
-      bar.finish();
-      std::string scores = "step " + std::to_string(step) + ": online probe";
-      for (const auto& [name, value] : metrics) {
-        if (!name.starts_with("probe_") || name == "probe_score") continue;
-        std::snprintf(text, sizeof text, "  %s %.3f", name.c_str() + 6, value);
-        scores += text;
-      }
-      std::fprintf(stderr, "%s\n", scores.c_str());
-    }
-  };
+  examples::ProgressBar bar("training", fresh ? 0 : read_checkpoint_state(checkpoint).step);
+  const LoopHooks hooks =
+      examples::progress_hooks(bar, options.training.steps, options.loader.batch, {"probe_"});
   PretrainingHooks watching;
   watching.probe = make_probe(options);
   watching.on_verdict = [&](int64_t step, const Verdict& verdict) {
@@ -321,43 +264,12 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
                      {"diagnostics_random_init", report_json(task.initial())}};
 }
 
-/// A run that exists goes on with its own configuration. What is given now may change how long and
-/// on what it trains, not what it is.
-/// @throws ConfigError naming an option that differs from the run's
-void continue_run(OptionValues& given) {
-  const auto run = given.find("run");
-  const std::string folder = run == given.end() ? PretrainOptions().run : run->second;
-  const std::string checkpoint = find_checkpoint(folder);
-  if (checkpoint.empty()) return;
-  static const std::set<std::string> kFree{
-      "config",          "run",
-      "json",            "threads",
-      "device",          "training.steps",
-      "fit_minutes",     "training.checkpoint_every",
-      "loader.threads",  "loader.prefetch",
-      "clip.cache_mb",   "training.keep_checkpoints"};
-  const OptionValues stored = read_ini(checkpoint + "/config.ini");
-  // Both sides as the options themselves write them: 5e-4 is 0.0005.
-  examples::CommonOptions common;
-  PretrainOptions options;
-  options.masks.resize(static_cast<size_t>(examples::count_numbered(stored, "mask")));
-  std::vector<OptionSection> sections = options.sections();
-  sections.push_back({"", "", [&](OptionVisitor& visit) { common.describe(visit); }});
-  apply_options(sections, stored);
-  const OptionValues before = dump_options(sections);
-  apply_options(sections, given);
-  OptionValues now = dump_options(sections);
-  const bool fitted = before.at("fit_minutes") != "0";
-  for (const auto& [key, value] : given) {
-    const bool resolved = (fitted && (key == "training.steps" || key == "optimisation.total_steps")) ||
-                          (key == "optimisation.total_steps" && now[key] == "0");
-    if (resolved) now[key] = before.at(key);
-    if (now[key] != before.at(key) && !kFree.contains(key)) {
-      throw ConfigError("option " + key + " is " + value + ", but run " + folder +
-                        " was started with " + before.at(key));
-    }
-  }
-  given = std::move(now);
+/// Sections of the options that `values` size, and what `--fit_minutes` changes among them.
+examples::ContinuedOptions continued(PretrainOptions& options, const OptionValues& values) {
+  options.recipe.masks.resize(static_cast<size_t>(examples::count_numbered(values, "mask")));
+  examples::ContinuedOptions all{.sections = options.sections()};
+  for (const auto& [name, steps] : proportional_steps(options)) all.fitted.insert(name);
+  return all;
 }
 
 }  // namespace
@@ -369,13 +281,19 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "pretrain",
        .summary = "trains a V-JEPA on clips; a run folder that exists is continued",
-       .complete = continue_run,
+       .complete =
+           [](OptionValues& values) {
+             PretrainOptions stored;
+             examples::continue_run(values, stored.run, [&](const OptionValues& of_run) {
+               return continued(stored, of_run);
+             });
+           },
        .sections =
            [&](const OptionValues& values) {
              given = values;
-             options.masks = default_masks();
+             options.recipe.masks = eval::comparison::default_masks();
              const int64_t masks = examples::count_numbered(values, "mask");
-             if (masks > 0) options.masks.resize(static_cast<size_t>(masks));
+             if (masks > 0) options.recipe.masks.resize(static_cast<size_t>(masks));
              return options.sections();
            },
        .run = [&](examples::Program& program) { run(program, options, given); }});

@@ -138,9 +138,10 @@ void catch_stop_signals() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-ProgressBar::ProgressBar(std::string label)
+ProgressBar::ProgressBar(std::string label, int64_t start)
     : label_(std::move(label)),
       terminal_(isatty(STDERR_FILENO) == 1),
+      start_(start),
       start_seconds_(now_seconds()),
       last_seconds_(0) {}
 
@@ -150,9 +151,9 @@ void ProgressBar::update(int64_t done, int64_t total, const std::string& text) {
   const double interval = terminal_ ? 0.2 : std::max(5.0, elapsed / 20);
   if (now - last_seconds_ < interval && done != total) return;
   last_seconds_ = now;
-  const double left = done > 0 ? elapsed / static_cast<double>(done) *
-                                     static_cast<double>(total - done)
-                               : 0.0;
+  const double left = done > start_ ? elapsed / static_cast<double>(done - start_) *
+                                          static_cast<double>(total - done)
+                                    : 0.0;
   char line[256];
   std::snprintf(line, sizeof line, "%s %lld/%lld  %s  %.0f s, %.0f s left", label_.c_str(),
                 static_cast<long long>(done), static_cast<long long>(total), text.c_str(), elapsed,

@@ -60,7 +60,8 @@ void catch_stop_signals();
 /// Progress on a terminal: one line redrawn; elsewhere: plain lines at widening intervals.
 class ProgressBar {
  public:
-  explicit ProgressBar(std::string label);
+  /// @param start what is done already; the time left is told from what is done from here on
+  explicit ProgressBar(std::string label, int64_t start = 0);
   /// @param text what else to say (loss, rate)
   void update(int64_t done, int64_t total, const std::string& text);
   /// Ends the line, so that other output can follow.
@@ -69,6 +70,7 @@ class ProgressBar {
  private:
   std::string label_;
   bool terminal_;
+  int64_t start_;
   double start_seconds_;
   double last_seconds_;
   bool open_ = false;

@@ -78,42 +78,6 @@ torch::Tensor prompt_ids(const GenerativeModel& model, const ClipSource& source)
   return model.vocabulary() ? model.vocabulary()->of_source(source) : torch::Tensor();
 }
 
-/// Frames that a decoder draws: those after the predictor's context.
-torch::Tensor drawn_frames(const GenerativeModel& model, const torch::Tensor& clips) {
-  if (model.jepa() == nullptr) return clips;
-  return clips.slice(2, model.options().context_steps * model.jepa()->tubelet());
-}
-
-/// What clips are to the model. @param predicted of a decoder: which latents
-DiffusionTask::Example make_example(const GenerativeModel& model, const ClipBatch& batch,
-                                    const torch::Tensor& prompts, bool predicted) {
-  DiffusionTask::Example example;
-  example.x = model.encode(drawn_frames(model, batch.clips));
-  if (prompts.defined()) example.condition.prompt = prompts.index_select(0, batch.indices);
-  if (model.jepa() != nullptr) example.condition.latents = model.latents(batch.clips, predicted);
-  return example;
-}
-
-/// What a batch is in training: with noisy latents, the predictor's towards the end.
-DiffusionTask::Prepare make_prepare(const GenerativeModel& model, const torch::Tensor& prompts,
-                                    int64_t steps, uint64_t seed) {
-  return [&model, prompts, steps, seed](const ClipBatch& batch, int64_t step) {
-    const auto& options = model.options();
-    const bool predicted =
-        static_cast<double>(step) >= options.predicted_from * static_cast<double>(steps);
-    DiffusionTask::Example example = make_example(model, batch, prompts, predicted);
-    if (example.condition.latents.defined() && options.latent_noise > 0) {
-      auto& latents = example.condition.latents;
-      auto generator = at::make_generator<at::CPUGeneratorImpl>(
-          stream_seed(seed, "latent noise", static_cast<uint64_t>(step)));
-      const auto deviation =
-          torch::rand({latents.size(0), 1, 1}, generator) * options.latent_noise;
-      latents = latents + deviation * torch::randn(latents.sizes(), generator);
-    }
-    return example;
-  };
-}
-
 /// The first clips of a source in one batch.
 ClipBatch first_clips(std::shared_ptr<const ClipSource> source, LoaderOptions options,
                       int64_t count) {
@@ -216,8 +180,8 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
   const auto prompts = prompt_ids(model, *source);
   DiffusionTask::Example validation;
   if (validation_source) {
-    validation = make_example(
-        model, first_clips(validation_source, options.loader, options.validation_clips),
+    validation = model.example(
+        first_clips(validation_source, options.loader, options.validation_clips),
         prompt_ids(model, *validation_source), /*predicted=*/true);
   }
   // The average is the model's first self; both are the task's, the model here lends the rest.
@@ -227,14 +191,17 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
     copy_parameters(*transformer, *online);
     return std::make_unique<DiffusionTask>(
         online, transformer, options.generative.diffusion, options.optimisation, seed,
-        make_prepare(model, prompts, options.training.steps, seed), validation);
+        [&](const ClipBatch& batch, int64_t step) {
+          return model.training_example(batch, prompts, step, options.training.steps, seed);
+        },
+        validation);
   };
   fit(options, some, make);
   const double passes = 3 * static_cast<double>(options.loader.batch);
-  const auto sizes = make_example(model, {some.clips.narrow(0, 0, 1), some.indices.narrow(0, 0, 1)},
-                                  prompts, true)
-                         .x.sizes()
-                         .vec();
+  const auto sizes =
+      model.example({some.clips.narrow(0, 0, 1), some.indices.narrow(0, 0, 1)}, prompts, true)
+          .x.sizes()
+          .vec();
   train(program, options, *make(), source,
         {{"parameters", static_cast<double>(count_parameters(*transformer))},
          {"flops_per_step", passes * transformer->flops(transformer->grid(sizes))}});
@@ -274,8 +241,11 @@ int main(int argc, char** argv) {
        .complete =
            [](OptionValues& given) {
              TrainDiffusionOptions stored;
-             examples::continue_run(given, stored.run,
-                                    [&](const OptionValues&) { return stored.sections(); });
+             examples::continue_run(given, stored.run, [&](const OptionValues&) {
+               return examples::ContinuedOptions{
+                   stored.sections(),
+                   {"training.steps", "optimisation.total_steps", "optimisation.warmup_steps"}};
+             });
            },
        .sections = [&](const OptionValues&) { return options.sections(); },
        .run = [&](examples::Program& program) { run(program, options); }});

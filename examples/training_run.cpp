@@ -12,8 +12,7 @@
 namespace jepa::examples {
 
 void continue_run(OptionValues& given, const std::string& default_run,
-                  const std::function<std::vector<OptionSection>(const OptionValues&)>& sections_of,
-                  const std::set<std::string>& free) {
+                  const std::function<ContinuedOptions(const OptionValues&)>& options_of) {
   const auto run = given.find("run");
   const std::string folder = run == given.end() ? default_run : run->second;
   const std::string checkpoint = find_checkpoint(folder);
@@ -28,19 +27,18 @@ void continue_run(OptionValues& given, const std::string& default_run,
   const OptionValues stored = read_ini(checkpoint + "/config.ini");
   // Both sides as the options themselves write them: 5e-4 is 0.0005.
   CommonOptions common;
-  std::vector<OptionSection> sections = sections_of(stored);
+  auto [sections, fitted] = options_of(stored);
   sections.push_back({"", "", [&](OptionVisitor& visit) { common.describe(visit); }});
   apply_options(sections, stored);
   const OptionValues before = dump_options(sections);
   apply_options(sections, given);
   OptionValues now = dump_options(sections);
-  const bool fitted = before.at("fit_minutes") != "0";
+  if (before.at("fit_minutes") == "0") fitted.clear();
   for (const auto& [key, value] : given) {
     const bool resolved =
-        (fitted && (key == "training.steps" || key == "optimisation.total_steps")) ||
-        (key == "optimisation.total_steps" && now[key] == "0");
+        fitted.contains(key) || (key == "optimisation.total_steps" && now[key] == "0");
     if (resolved) now[key] = before.at(key);
-    if (now[key] != before.at(key) && !kFree.contains(key) && !free.contains(key)) {
+    if (now[key] != before.at(key) && !kFree.contains(key)) {
       throw ConfigError("option " + key + " is " + value + ", but run " + folder +
                         " was started with " + before.at(key));
     }

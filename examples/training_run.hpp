@@ -12,16 +12,20 @@
 
 namespace jepa::examples {
 
+/// What a stored run is compared by.
+struct ContinuedOptions {
+  std::vector<OptionSection> sections;
+  std::set<std::string> fitted = {};  ///< keys that `--fit_minutes` has changed in the run
+};
+
 /// A run that exists goes on with its own configuration. What is given now may change how long and
 /// on what it trains, not what it is.
 /// @param given what the command line and ini file say; completed from the run's checkpoint
 /// @param default_run the run folder where none is given
-/// @param sections the program's sections for such values
-/// @param free keys that may change, besides those every training program has
+/// @param options_of the program's options, sized for the run's stored values
 /// @throws ConfigError naming an option that differs from the run's
 void continue_run(OptionValues& given, const std::string& default_run,
-                  const std::function<std::vector<OptionSection>(const OptionValues&)>& sections,
-                  const std::set<std::string>& free = {});
+                  const std::function<ContinuedOptions(const OptionValues& stored)>& options_of);
 
 /// Steps that fit into `minutes` here, at most `steps`: from a few that `step` takes and that are
 /// thrown away.

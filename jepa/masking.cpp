@@ -199,18 +199,21 @@ class MultiBlock2d : public OptionSampler {
         block_size(grid, options_.context_scale, {1.0, 1.0}, sizes.uniform());
     const auto clips = static_cast<size_t>(batch);
     const auto blocks = static_cast<size_t>(options_.blocks);
-    std::vector<Ids> contexts(clips);
-    std::vector<Ids> targets(clips * blocks);  // mask-major
+    const size_t rows = clips * static_cast<size_t>(options_.contexts);
+    std::vector<Ids> contexts(rows);
+    std::vector<Ids> targets(rows * blocks);  // mask-major
     for (size_t clip = 0; clip < clips; ++clip) {
       std::vector<std::vector<char>> excluded;
       for (size_t block = 0; block < blocks; ++block) {
-        auto& ids = targets[block * clips + clip];
-        ids = place(grid, target_size, positions);
+        const Ids ids = place(grid, target_size, positions);
         excluded.emplace_back(static_cast<size_t>(grid.size()), 0);
         for (const int64_t id : ids) excluded.back()[static_cast<size_t>(id)] = 1;
+        for (size_t row = clip; row < rows; row += clips) targets[block * rows + row] = ids;
       }
       if (options_.allow_overlap) excluded.clear();
-      contexts[clip] = place_context(grid, context_size, excluded, positions);
+      for (size_t row = clip; row < rows; row += clips) {
+        contexts[row] = place_context(grid, context_size, excluded, positions);
+      }
     }
     cut_to_shortest(contexts, 0, random_, positions);
     return to_mask(contexts, targets);
@@ -333,8 +336,9 @@ void MaskOptions::describe(OptionVisitor& visit) {
   visit("pred_full_complement", pred_full_complement,
         {.help = "context is all that the cut targets lack"});
   visit("inv_block", inv_block, {.help = "swap context and targets"});
+  visit("contexts", contexts, {.help = "images: context blocks of an image", .min = 1});
   visit("context_scale", context_scale,
-        {.help = "images: share that the context block covers: low,high", .min = 0, .max = 1});
+        {.help = "images: share that a context block covers: low,high", .min = 0, .max = 1});
   visit("min_keep", min_keep,
         {.help = "images: a context has more tokens than this", .unit = "tokens", .min = 0});
   visit("allow_overlap", allow_overlap, {.help = "images: the context may contain targets"});

@@ -24,7 +24,8 @@ struct MaskOptions {
   bool full_complement = false;      ///< 3D: targets := all that the cut context lacks
   bool pred_full_complement = false; ///< 3D: context := all that the cut targets lack
   bool inv_block = false;            ///< 3D: swap context and targets
-  std::vector<double> context_scale = {0.85, 1.0};   ///< 2D: share the context block covers
+  int64_t contexts = 1;              ///< 2D: context blocks of an image
+  std::vector<double> context_scale = {0.85, 1.0};   ///< 2D: share a context block covers
   int64_t min_keep = 10;             ///< 2D: a context has more tokens than this
   bool allow_overlap = false;        ///< 2D: the context may contain target tokens
   double ratio = 0.9;                ///< tube: hidden share of the frame
@@ -41,7 +42,8 @@ class MaskSampler {
  public:
   virtual ~MaskSampler() = default;
 
-  /// One mask for each of `batch` clips, all of one length.
+  /// One mask for each of `batch` clips, all of one length. Several contexts of an image are rows
+  /// like those of further clips (context-major), each with its own copy of the targets.
   /// @param counter seeds the block sizes: one size for the batch, the same in every process
   /// @param positions CPU generator that places the blocks (and makes the fair cut)
   /// @throws ConfigError where the grid leaves no room for a context or a target

@@ -30,6 +30,14 @@ torch::Tensor PixelStatistics::normalise(const torch::Tensor& clips, torch::Devi
       .sub_(shift.to(type));
 }
 
+torch::Tensor PixelStatistics::restore(const torch::Tensor& clips) const {
+  const auto row = [](const std::vector<double>& values) {
+    return torch::tensor(values, torch::kFloat32).view({1, -1, 1, 1, 1});
+  };
+  const auto pixels = clips.to(torch::kCPU, torch::kFloat32) * row(std) + row(mean);
+  return pixels.round().clamp_(0, 255).to(torch::kUInt8);
+}
+
 torch::Tensor gather_tokens(const torch::Tensor& tokens, const torch::Tensor& ids) {
   TORCH_CHECK(tokens.dim() == 3 && ids.dim() == 2, "gather_tokens: tokens [B, N, D] and ids ",
               "[M*B, K] expected, got ", tokens.sizes(), " and ", ids.sizes());

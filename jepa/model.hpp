@@ -21,6 +21,8 @@ struct PixelStatistics {
   /// Clips [B, C, T, H, W], uint8 or float 0..255 -> float, on `device`.
   /// @throws ConfigError where the number of values is neither 1 nor C
   torch::Tensor normalise(const torch::Tensor& clips, torch::Device device = torch::kCPU) const;
+  /// The way back: float [B, C, T, H, W] -> uint8, on the CPU.
+  torch::Tensor restore(const torch::Tensor& clips) const;
 };
 
 /// Which tokens are shown and which are to be predicted.

@@ -267,12 +267,19 @@ void apply_options(const std::vector<OptionSection>& sections, const OptionValue
 
 std::string dump_ini(const std::vector<OptionSection>& sections) {
   std::ostringstream out;
-  for (const auto& section : sections) {
+  const auto dump = [&](const OptionSection& section) {
     Collector collector;
     section.describe(collector);
     if (!section.name.empty()) out << "[" << section.name << "]\n";
     for (const auto& [name, value] : collector.items) out << name << " = " << value << "\n";
     out << "\n";
+  };
+  // Options without a section come first: below a [section] they would be read as its own.
+  for (const auto& section : sections) {
+    if (section.name.empty()) dump(section);
+  }
+  for (const auto& section : sections) {
+    if (!section.name.empty()) dump(section);
   }
   return out.str();
 }

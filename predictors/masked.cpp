@@ -4,6 +4,8 @@
 #include <c10/util/StringUtil.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+
 namespace jepa::predictors {
 namespace {
 
@@ -33,6 +35,9 @@ MaskedPredictorOptions resolve(MaskedPredictorOptions options, const ModelShape&
   require(options.mask_token_index < options.mask_tokens,
           c10::str("mask_token_index ", options.mask_token_index, " is not among ",
                    options.mask_tokens, " mask tokens"));
+  require(options.pooled_masks.empty() ||
+              (options.positions == "sincos" && !options.context_head),
+          "pooled_masks are for sincos positions and no context_head");
   return options;
 }
 
@@ -60,6 +65,8 @@ void MaskedPredictorOptions::describe(OptionVisitor& visit) {
   visit("checkpointing", checkpointing, {.help = "recompute blocks in backward to save memory"});
   visit("embed_hidden", embed_hidden,
         {.help = "V-JEPA 2.1: hidden width of the input projection; 0: none", .min = 0});
+  visit("pooled_masks", pooled_masks,
+        {.help = "masks (from 0) for which it sees but the mean of the context tokens", .min = 0});
   visit("context_head", context_head, {.help = "V-JEPA 2.1: predict context tokens too"});
   visit("modality_embedding", modality_embedding,
         {.help = "V-JEPA 2.1: vectors that tell images from video"});
@@ -129,14 +136,17 @@ Prediction MaskedPredictorImpl::forward(const torch::Tensor& context, const Mask
               "MaskedPredictor: context [", mask.context.size(0), ", ", mask.context.size(1), ", ",
               shape_.encoder_width, "] expected, got ", context.sizes());
   const int64_t repeats = mask.targets_per_context();
-  const int64_t kept = mask.context.size(1);
   const int64_t hidden = mask.target.size(1);
+  const auto& pooled_masks = options_.pooled_masks;
+  const bool pooled =
+      std::find(pooled_masks.begin(), pooled_masks.end(), mask_index) != pooled_masks.end();
+  const int64_t kept = pooled ? 1 : mask.context.size(1);
 
-  auto x = embed_context(context);
+  auto x = embed_context(pooled ? context.mean(1, /*keepdim=*/true) : context);
   auto targets = mask_token(mask_index).expand({mask.target.size(0), hidden, -1});
   if (pos_embed_.defined()) {
     const auto table = nn::resize_positions(pos_embed_, shape_.grid, grid)[0];
-    x = x + table.index_select(0, mask.context.flatten()).view_as(x);
+    if (!pooled) x = x + table.index_select(0, mask.context.flatten()).view_as(x);
     targets = targets + table.index_select(0, mask.target.flatten()).view(targets.sizes());
   }
   // The context is embedded once and shared by all target sets.

@@ -38,6 +38,9 @@ struct MaskedPredictorOptions {
   bool checkpointing = false;         ///< recompute blocks in backward to save memory
 
   int64_t embed_hidden = 0;           ///< V-JEPA 2.1: hidden width of the input projection; 0: none
+  /// Masks (from 0) for which it sees but the mean of the context tokens, which must then say all
+  /// that is needed; sin-cos positions only.
+  std::vector<int64_t> pooled_masks = {};
   bool context_head = false;          ///< V-JEPA 2.1: predicts the context tokens too
   bool modality_embedding = false;    ///< V-JEPA 2.1: vectors that tell images from video
 

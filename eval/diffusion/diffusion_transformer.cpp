@@ -267,16 +267,6 @@ void DiffusionTransformerImpl::run(size_t block, Sequence& s) {
   s.tokens = blocks_[block]->forward(s.tokens, s.condition, s.groups, s.rotary, look, s.grid);
 }
 
-torch::Tensor DiffusionTransformerImpl::unpatch(const torch::Tensor& patches,
-                                                const TokenGrid& grid) const {
-  const auto& o = options_;
-  return patches
-      .reshape({patches.size(0), grid.t, grid.h, grid.w, o.channels, o.tubelet, o.patch, o.patch})
-      .permute({0, 4, 1, 5, 2, 6, 3, 7})
-      .reshape({patches.size(0), o.channels, grid.t * o.tubelet, grid.h * o.patch,
-                grid.w * o.patch});
-}
-
 torch::Tensor DiffusionTransformerImpl::forward(const torch::Tensor& z, const torch::Tensor& t,
                                                 const Condition& condition) {
   Sequence s = begin(z, t, condition);
@@ -284,7 +274,7 @@ torch::Tensor DiffusionTransformerImpl::forward(const torch::Tensor& z, const to
   const auto told = last_modulation_->forward(torch::silu(s.condition)).chunk(2, 2);
   const auto patches = s.tokens.narrow(1, s.groups.words, s.grid.size());
   const auto h = modulate(patches, told[0], told[1], {.words = 0, .steps = s.groups.steps});
-  return unpatch(head_->forward(h), s.grid);
+  return nn::fold_patches(head_->forward(h), s.grid, options_.tubelet, options_.patch);
 }
 
 std::vector<torch::Tensor> DiffusionTransformerImpl::layers(const torch::Tensor& z,

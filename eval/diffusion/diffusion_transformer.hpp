@@ -120,7 +120,6 @@ class DiffusionTransformerImpl : public torch::nn::Module {
   Sequence begin(const torch::Tensor& z, const torch::Tensor& t, const Condition& condition);
   void run(size_t block, Sequence& sequence);
   nn::RotaryTable rotary(const TokenGrid& grid, int64_t words);
-  torch::Tensor unpatch(const torch::Tensor& patches, const TokenGrid& grid) const;
 
   DiffusionTransformerOptions options_;
   nn::PatchEmbedding patch_embed_{nullptr};

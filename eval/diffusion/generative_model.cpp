@@ -5,6 +5,8 @@
 
 #include <torch/torch.h>
 
+#include <numeric>
+
 namespace jepa::eval::diffusion {
 namespace {
 
@@ -204,8 +206,8 @@ torch::Tensor GenerativeModel::latents(const torch::Tensor& clips, bool predicte
                                              : jepa_->encoded(clips, options_.context_steps));
 }
 
-torch::Tensor GenerativeModel::features(const torch::Tensor& clips, int64_t layer, double t,
-                                        uint64_t seed) {
+std::vector<torch::Tensor> GenerativeModel::features(const torch::Tensor& clips, double t,
+                                                     uint64_t seed) {
   const torch::NoGradGuard no_grad;
   const auto x = encode(clips);
   // One noise for all clips: what differs between features is the clip's doing.
@@ -218,7 +220,36 @@ torch::Tensor GenerativeModel::features(const torch::Tensor& clips, int64_t laye
   if (vocabulary_) {
     nothing.prompt = torch::zeros({x.size(0), PromptVocabulary::kSlots}, torch::kInt64);
   }
-  return transformer_->layers(path.mix(x, noise, times), times, nothing, {layer})[0];
+  std::vector<int64_t> all(static_cast<size_t>(transformer_->options().depth));
+  std::iota(all.begin(), all.end(), 0);
+  return transformer_->layers(path.mix(x, noise, times), times, nothing, all);
+}
+
+DiffusionTask::Example GenerativeModel::example(const ClipBatch& batch,
+                                                const torch::Tensor& prompts,
+                                                bool predicted) const {
+  DiffusionTask::Example example;
+  const int64_t first = jepa_ ? options_.context_steps * jepa_->tubelet() : 0;
+  example.x = encode(batch.clips.slice(2, first));
+  if (prompts.defined()) example.condition.prompt = prompts.index_select(0, batch.indices);
+  if (jepa_) example.condition.latents = latents(batch.clips, predicted);
+  return example;
+}
+
+DiffusionTask::Example GenerativeModel::training_example(const ClipBatch& batch,
+                                                         const torch::Tensor& prompts,
+                                                         int64_t step, int64_t steps,
+                                                         uint64_t seed) const {
+  const bool predicted =
+      static_cast<double>(step) >= options_.predicted_from * static_cast<double>(steps);
+  DiffusionTask::Example made = example(batch, prompts, predicted);
+  auto& latents = made.condition.latents;
+  if (latents.defined() && options_.latent_noise > 0) {
+    auto generator = stream(seed, "latent noise", static_cast<uint64_t>(step));
+    const auto deviation = torch::rand({latents.size(0), 1, 1}, generator) * options_.latent_noise;
+    latents = latents + deviation * torch::randn(latents.sizes(), generator);
+  }
+  return made;
 }
 
 }  // namespace jepa::eval::diffusion

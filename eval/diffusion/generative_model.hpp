@@ -77,9 +77,19 @@ class GenerativeModel {
   /// @param predicted the predictor's, else the encoder's
   torch::Tensor latents(const torch::Tensor& clips, bool predicted) const;
 
-  /// Tokens [B, N, dim] of block `layer` (0-based) when clips are noised to time `t` (1: clean)
-  /// with the noise of `seed`, no condition: frozen features for probes.
-  torch::Tensor features(const torch::Tensor& clips, int64_t layer, double t, uint64_t seed);
+  /// Outputs of all blocks, each [B, N, dim], for clips noised to time `t` (1: clean) with the
+  /// noise of `seed` under no condition: frozen features for probes.
+  std::vector<torch::Tensor> features(const torch::Tensor& clips, double t, uint64_t seed);
+
+  /// What clips are to the network.
+  /// @param prompts word ids of all clips of the source, int64 [clips, slots]; undefined: none
+  /// @param predicted of a decoder: the predictor's latents, else the encoder's
+  DiffusionTask::Example example(const ClipBatch& batch, const torch::Tensor& prompts,
+                                 bool predicted) const;
+  /// The same in training, at step `step` of `steps`: a decoder's latents are noisy, and the
+  /// predictor's from a share of the run on.
+  DiffusionTask::Example training_example(const ClipBatch& batch, const torch::Tensor& prompts,
+                                          int64_t step, int64_t steps, uint64_t seed) const;
 
  private:
   GenerativeOptions options_;

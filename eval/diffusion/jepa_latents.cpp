@@ -78,4 +78,10 @@ torch::Tensor JepaLatents::predicted(const torch::Tensor& clips, int64_t from) c
   return predictor_->forward(context, mask, whole, mask_index_).target;
 }
 
+double JepaLatents::prediction_flops(at::IntArrayRef clip_sizes, int64_t from) const {
+  const TokenGrid whole = grid(clip_sizes);
+  const int64_t shown = from * whole.frame_size();
+  return encoder_->flops(shown) + predictor_->flops(shown, whole.size() - shown);
+}
+
 }  // namespace jepa::eval::diffusion

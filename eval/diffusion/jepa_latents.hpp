@@ -30,6 +30,8 @@ class JepaLatents {
   /// What the predictor says of them when only the steps before `from` are shown. Later frames are
   /// not looked at.
   torch::Tensor predicted(const torch::Tensor& clips, int64_t from) const;
+  /// Floating-point operations of `predicted` for one clip of sizes [1, C, T, H, W].
+  double prediction_flops(at::IntArrayRef clip_sizes, int64_t from) const;
 
  private:
   mutable Encoder encoder_{nullptr};

@@ -121,6 +121,11 @@ void SamplerOptions::describe(OptionVisitor& visit) {
   visit("shift", shift, {.help = "above 1: more steps near noise", .min = 1e-3});
 }
 
+int64_t network_passes(const SamplerOptions& options) {
+  const int64_t passes = options.method == "heun" ? 2 * options.steps - 1 : options.steps;
+  return options.guidance == 1 ? passes : 2 * passes;
+}
+
 torch::Tensor shift_times(const torch::Tensor& t, double shift) {
   return shift == 1 ? t : t / (shift - (shift - 1) * t);
 }

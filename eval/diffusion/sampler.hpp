@@ -41,6 +41,9 @@ struct SamplerOptions {
   void describe(OptionVisitor& visit);
 };
 
+/// How often a sample asks the network, guidance counted twice.
+int64_t network_passes(const SamplerOptions& options);
+
 /// The network at a noisy sample: (z, t) -> what it says. `t` is [B], or [B, F] where frames are
 /// given.
 using Denoiser = std::function<torch::Tensor(const torch::Tensor& z, const torch::Tensor& t)>;

@@ -5,14 +5,11 @@
 #include <tuple>
 
 namespace jepa::eval::probes {
-namespace {
 
 Estimate with_interval(double value, const torch::Tensor& resampled) {
   const auto ends = at::quantile(resampled, torch::tensor({0.025, 0.975}, torch::kFloat64));
   return {value, ends[0].item<double>(), ends[1].item<double>()};
 }
-
-}  // namespace
 
 UnitScores::UnitScores(const torch::Tensor& predictions, const torch::Tensor& truth,
                        const torch::Tensor& units, int64_t unit_count)

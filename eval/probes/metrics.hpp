@@ -16,6 +16,9 @@ struct Estimate {
   double high = 0;
 };
 
+/// `value` with the 95 % percentile interval of its resamples double [R].
+Estimate with_interval(double value, const torch::Tensor& resampled);
+
 /// Sums of one prediction's successes and errors within each unit, from which its score follows on
 /// any resample of the units: accuracy for classes, R2 (mean over outputs) for quantities.
 class UnitScores {

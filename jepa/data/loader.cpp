@@ -17,7 +17,16 @@ namespace {
 
 constexpr size_t kMessages = 20;
 
-/// A batch in plain memory, as the threads make it.
+/// A clip in plain memory, as a thread makes it.
+struct PlainClip {
+  std::vector<uint8_t> pixels;      ///< [C, T, H, W]
+  int64_t index = 0;                ///< in its source
+  int64_t shape[4] = {0, 0, 0, 0};  ///< C, T, H, W
+  std::string message;              ///< why it could not be read
+  std::exception_ptr failure;
+};
+
+/// A batch in plain memory, put together from its clips.
 struct PlainBatch {
   std::vector<uint8_t> clips;  ///< [B, C, T, H, W]
   std::vector<int64_t> indices;
@@ -67,7 +76,7 @@ class PassOrder {
 void LoaderOptions::describe(OptionVisitor& visit) {
   visit("batch", batch, {.help = "clips a batch", .min = 1});
   visit("threads", threads,
-        {.help = "threads that prepare batches; 0: the caller does", .min = 0, .max = 256});
+        {.help = "threads that prepare clips; 0: the caller does", .min = 0, .max = 256});
   visit("prefetch", prefetch, {.help = "batches prepared ahead", .min = 1, .max = 1024});
   visit("shuffle", shuffle, {.help = "false: the source's order, once"});
   visit(
@@ -118,10 +127,12 @@ class ClipLoader::Impl {
     TORCH_CHECK(step >= 0, "expected a step of at least 0, found ", step);
     {
       const std::lock_guard lock(mutex_);
+      if (step == step_) return;  // what is prepared is what is wanted
       ++generation_;
+      making_.clear();
       ready_.clear();
       step_ = step;
-      claimed_ = step;
+      claimed_ = step * options_.batch;
     }
     wake_workers_.notify_all();
   }
@@ -131,27 +142,52 @@ class ClipLoader::Impl {
   const LoaderStats& stats() const { return stats_; }
 
  private:
-  /// What a thread does until the loader goes: claim the next step, prepare its batch, hand it
-  /// over.
+  /// A batch whose clips the threads are making.
+  struct Making {
+    std::vector<PlainClip> clips;
+    int64_t missing = 0;
+  };
+
+  /// What a thread does until the loader goes: claim the next clip, prepare it, put it into its
+  /// batch. Whoever brings a batch's last clip puts the batch together.
   void work() {
     std::unique_lock lock(mutex_);
     while (true) {
       wake_workers_.wait(lock, [this] { return stop_ || may_claim(); });
       if (stop_) return;
-      const int64_t step = claimed_++;
+      const int64_t place = claimed_++;
+      const int64_t step = place / options_.batch;
       const int64_t generation = generation_;
       lock.unlock();
-      PlainBatch batch = make(step);
+      PlainClip clip = make_clip(place);
       lock.lock();
       if (generation != generation_) continue;  // seek() made it stale
+      Making& making = making_[step];
+      if (making.clips.empty()) {
+        making.missing = clips_in(step);
+        making.clips.resize(static_cast<size_t>(making.missing));
+      }
+      making.clips[static_cast<size_t>(place % options_.batch)] = std::move(clip);
+      if (--making.missing > 0) continue;
+      std::vector<PlainClip> clips = std::move(making.clips);
+      making_.erase(step);
+      lock.unlock();
+      PlainBatch batch = join(std::move(clips));
+      lock.lock();
+      if (generation != generation_) continue;
       ready_[step] = std::move(batch);
       wake_consumer_.notify_all();
     }
   }
 
   bool may_claim() const {
-    return claimed_ < step_ + options_.prefetch &&
-           (options_.shuffle || claimed_ < steps_per_pass());
+    return claimed_ / options_.batch < step_ + options_.prefetch &&
+           (options_.shuffle || claimed_ < source_->size());
+  }
+
+  int64_t clips_in(int64_t step) const {
+    if (options_.shuffle) return options_.batch;
+    return std::min(options_.batch, source_->size() - step * options_.batch);
   }
 
   PlainBatch take(int64_t step) {
@@ -174,46 +210,65 @@ class ClipLoader::Impl {
   }
 
   PlainBatch make(int64_t step) {
+    std::vector<PlainClip> clips;
+    for (int64_t i = 0; i < clips_in(step); ++i) {
+      clips.push_back(make_clip(step * options_.batch + i));
+    }
+    return join(std::move(clips));
+  }
+
+  PlainClip make_clip(int64_t place) {
+    PlainClip made;
+    try {
+      made.index = clip_at(place);
+      Random random(seed_, "clip", static_cast<uint64_t>(place));
+      const RawClip clip =
+          source_->read(made.index, random, [this](int64_t height, int64_t width, Random& draw) {
+            return augmentation_.choose(height, width, draw);
+          });
+      const int64_t shape[4] = {clip.channels, clip.frames, augmentation_.out_height(clip),
+                                augmentation_.out_width(clip)};
+      std::copy(shape, shape + 4, made.shape);
+      made.pixels.resize(static_cast<size_t>(shape[0] * shape[1] * shape[2] * shape[3]));
+      augmentation_.write(clip, random, made.pixels.data());
+    } catch (const DataError& error) {
+      made.message = error.what();
+      made.failure = std::current_exception();
+    } catch (...) {
+      made.failure = std::current_exception();
+    }
+    return made;
+  }
+
+  /// The clips one behind the other, each released once it is copied. Those that could not be read
+  /// are left out where that is allowed; else the first of them is the batch's failure.
+  PlainBatch join(std::vector<PlainClip> clips) const {
     PlainBatch batch;
     try {
-      const int64_t first = step * options_.batch;
-      int64_t count = options_.batch;
-      if (!options_.shuffle) count = std::min(count, source_->size() - first);
-      for (int64_t i = 0; i < count; ++i) add_clip(first + i, count, batch);
+      for (auto& made : clips) {
+        const PlainClip clip = std::move(made);
+        if (clip.failure) {
+          if (clip.message.empty() || options_.max_errors == 0) {
+            std::rethrow_exception(clip.failure);
+          }
+          batch.messages.push_back(clip.message);
+          continue;
+        }
+        if (batch.indices.empty()) {
+          std::copy(clip.shape, clip.shape + 4, batch.shape);
+          batch.clips.reserve(clip.pixels.size() * clips.size());
+        } else if (!std::equal(clip.shape, clip.shape + 4, batch.shape)) {
+          throw DataError("clip " + std::to_string(clip.index) + ": " + shape_text(clip.shape) +
+                          ", others of its batch " + shape_text(batch.shape) +
+                          "; a crop makes sizes equal");
+        }
+        batch.clips.insert(batch.clips.end(), clip.pixels.begin(), clip.pixels.end());
+        batch.indices.push_back(clip.index);
+      }
     } catch (...) {
       batch.failure = std::current_exception();
     }
     return batch;
-  }
-
-  void add_clip(int64_t place, int64_t count, PlainBatch& batch) {
-    const int64_t index = clip_at(place);
-    Random random(seed_, "clip", static_cast<uint64_t>(place));
-    RawClip clip;
-    try {
-      clip = source_->read(index, random, [this](int64_t height, int64_t width, Random& draw) {
-        return augmentation_.choose(height, width, draw);
-      });
-    } catch (const DataError& error) {
-      if (options_.max_errors == 0) throw;
-      batch.messages.emplace_back(error.what());
-      return;
-    }
-    const int64_t shape[4] = {clip.channels, clip.frames, augmentation_.out_height(clip),
-                              augmentation_.out_width(clip)};
-    const auto bytes = static_cast<size_t>(shape[0] * shape[1] * shape[2] * shape[3]);
-    if (batch.indices.empty()) {
-      std::copy(shape, shape + 4, batch.shape);
-      batch.clips.reserve(bytes * static_cast<size_t>(count));
-    } else if (!std::equal(shape, shape + 4, batch.shape)) {
-      throw DataError("clip " + std::to_string(index) + ": " + shape_text(shape) +
-                      ", others of its batch " + shape_text(batch.shape) +
-                      "; a crop makes sizes equal");
-    }
-    const size_t offset = batch.clips.size();
-    batch.clips.resize(offset + bytes);
-    augmentation_.write(clip, random, batch.clips.data() + offset);
-    batch.indices.push_back(index);
   }
 
   static std::string shape_text(const int64_t* shape) {
@@ -261,9 +316,10 @@ class ClipLoader::Impl {
   std::mutex mutex_;  // guards everything below
   std::condition_variable wake_workers_;
   std::condition_variable wake_consumer_;
+  std::map<int64_t, Making> making_;
   std::map<int64_t, PlainBatch> ready_;
   int64_t step_ = 0;     // the one next() delivers; written under the lock by the consumer only
-  int64_t claimed_ = 0;  // the first one that no thread has taken
+  int64_t claimed_ = 0;  // place of the first clip that no thread has taken
   int64_t generation_ = 0;
   bool stop_ = false;
   std::vector<std::thread> threads_;

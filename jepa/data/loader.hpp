@@ -23,7 +23,7 @@ struct ClipBatch {
 struct LoaderOptions {
   int64_t batch = 64;
   int64_t threads = 1;          ///< 0: clips are read by the caller of next()
-  int64_t prefetch = 3;         ///< batches prepared ahead
+  int64_t prefetch = 3;         ///< batches prepared ahead; threads share a batch's clips
   bool shuffle = true;          ///< false: the source's order, once, with a smaller last batch
   int64_t max_errors = 0;       ///< clips that may fail before it counts as an error
   AugmentOptions augment = {};  ///< described by itself, as a section of its own
@@ -61,7 +61,8 @@ class ClipLoader {
   /// @throws DataError naming what could not be read
   ClipBatch next();
 
-  /// Makes `step` the next one (0: the first), for exact resume.
+  /// Makes `step` the next one (0: the first), for exact resume. Where it is already, what has been
+  /// prepared stays.
   void seek(int64_t step);
 
   /// Steps of one pass, the smaller last batch included.

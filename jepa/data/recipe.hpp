@@ -21,6 +21,8 @@ struct DataRecipe {
 
   /// Its options: its own ones without a section, `[generated]`, `[footage]`, `[clip]`.
   std::vector<OptionSection> sections();
+  /// Licence of generated clips; empty: that of the files they are cut from.
+  std::string licence() const;
   /// The source it describes.
   /// @throws DataError, ConfigError
   std::shared_ptr<ClipSource> open(uint64_t seed) const;

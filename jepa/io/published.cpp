@@ -117,6 +117,13 @@ int64_t published_heads(int64_t dim) {
   return 0;
 }
 
+std::vector<int64_t> published_levels(int64_t depth, int64_t count) {
+  if (depth == 48 && count == 4) return {11, 23, 37, 47};
+  std::vector<int64_t> levels;
+  for (int64_t part = 1; part <= count; ++part) levels.push_back(depth * part / count - 1);
+  return levels;
+}
+
 PublishedEncoder describe_encoder(const WeightFile& file, const std::string& module) {
   const bool other = file.hugging_face();
   const std::string patches =

@@ -73,4 +73,8 @@ TensorMap family_weights(const WeightFile& file, const std::string& module,
 /// Published heads of an encoder of this width; 0: not in the table.
 int64_t published_heads(int64_t dim);
 
+/// Layers after which a V-JEPA 2.1 encoder of this depth gives its `count` outputs: the ends of
+/// equal parts, but for the third of ViT-G's four, which upstream takes two layers later.
+std::vector<int64_t> published_levels(int64_t depth, int64_t count);
+
 }  // namespace jepa

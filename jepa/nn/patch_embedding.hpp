@@ -8,6 +8,14 @@
 
 namespace jepa::nn {
 
+/// Cuts clips into tubelets: [B, C, T, H, W] -> [B, N, C * tubelet * patch * patch], tokens
+/// time-major and row-major, values in the order channel, frame, row, column.
+torch::Tensor unfold_patches(const torch::Tensor& clips, int64_t tubelet, int64_t patch);
+
+/// The way back: patches [B, N, C * tubelet * patch * patch] of `grid` -> [B, C, T, H, W].
+torch::Tensor fold_patches(const torch::Tensor& patches, const TokenGrid& grid, int64_t tubelet,
+                           int64_t patch);
+
 /// Holds the projection under its published name and shape: weight [D, C, tubelet, P, P]
 /// (images: [D, C, P, P]) and bias [D].
 class PatchProjectionImpl : public torch::nn::Module {

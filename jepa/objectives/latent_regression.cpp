@@ -54,6 +54,13 @@ torch::Tensor normalise_targets(const torch::Tensor& tokens, int64_t levels) {
   return at::layer_norm(chunks, {width / levels}, {}, {}, 1e-5).flatten(-2);
 }
 
+torch::Tensor content_targets(const torch::Tensor& tokens) {
+  TORCH_CHECK(tokens.dim() == 3 && tokens.size(0) >= 2,
+              "content_targets: expected tokens [B >= 2, N, D], found ", tokens.sizes());
+  const auto content = tokens - tokens.mean(0, /*keepdim=*/true);
+  return content / (content.square().mean({0, 1}, /*keepdim=*/true) + 1e-6).sqrt();
+}
+
 torch::Tensor context_sqrt_distances(const Mask& mask, const TokenGrid& grid, double unit) {
   TORCH_CHECK(unit > 0, "context_sqrt_distances: unit must be positive, is ", unit);
   const auto target = positions(mask.target, grid);

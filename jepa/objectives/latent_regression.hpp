@@ -27,6 +27,11 @@ torch::Tensor latent_regression(const torch::Tensor& prediction, const torch::Te
 /// does it for each output level (arXiv 2603.14482).
 torch::Tensor normalise_targets(const torch::Tensor& tokens, int64_t levels = 1);
 
+/// What tells clips apart: tokens [B, N, D], each less the batch mean of its position and over the
+/// deviation that its dimension then has over all B * N tokens -> the same shape. Neither position
+/// codes nor small targets make a prediction of these easy; B at least 2.
+torch::Tensor content_targets(const torch::Tensor& tokens);
+
 /// Square root of the Euclidean distance, in grid units along (t, h, w), from each context token
 /// to the nearest target token of its target set -> float [M*B, Kc].
 /// @param unit grid units that count as one (V-JEPA 2.1: optionally side / 16)

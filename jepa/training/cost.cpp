@@ -2,6 +2,7 @@
 #include <jepa/training/pretraining.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <sstream>
 
@@ -14,6 +15,14 @@ constexpr double kFloatsPerTokenAndBlock = 16.0;
 /// LibTorch itself with its thread pools and buffers, measured on an idle process [MB].
 constexpr double kProcessMb = 190.0;
 constexpr double kBytesPerFloat = 4.0;
+
+/// Floats kept of one token on its way through a network.
+double floats_per_token(const ActivationShape& shape) {
+  const auto depth = static_cast<double>(shape.depth);
+  return static_cast<double>(shape.dim) * (shape.checkpointing
+                                               ? depth + kFloatsPerTokenAndBlock
+                                               : depth * kFloatsPerTokenAndBlock);
+}
 
 std::string scaled(double value) {
   static constexpr const char* kUnits[] = {"", " k", " M", " G", " T", " P"};
@@ -35,45 +44,55 @@ int64_t count_parameters(const torch::nn::Module& module) {
   return count;
 }
 
+double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
+                      const std::vector<Mask>& masks) {
+  double flops = encoder.flops(tokens);
+  for (const Mask& mask : masks) {
+    const int64_t context = mask.context.size(1);
+    const double predicted = static_cast<double>(mask.targets_per_context()) *
+                             predictor.flops(context, mask.target.size(1));
+    flops += with_backward(encoder.flops(context) + predicted);
+  }
+  return flops;
+}
+
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TokenGrid& grid, int64_t batch, const ActivationShape& shape) {
+                           const TokenGrid& grid, const BatchShape& batch,
+                           const ActivationShape& encoder_shape,
+                           const ActivationShape& predictor_shape) {
   constexpr int64_t kDraws = 8;
   TrainingCost cost;
   cost.encoder_parameters = count_parameters(*encoder);
   cost.predictor_parameters = count_parameters(*predictor);
   cost.tokens = grid.size();
-  double clip_flops = encoder->flops(grid.size());  // target encoder, forward only
+  double clip_flops = 0;
   std::vector<double> context(samplers.size(), 0.0), target(samplers.size(), 0.0);
   for (int64_t draw = 0; draw < kDraws; ++draw) {
-    const auto masks = draw_masks(samplers, batch, grid, /*seed=*/0, draw);
+    const auto masks = draw_masks(samplers, batch.batch, grid, /*seed=*/0, draw);
     for (size_t i = 0; i < masks.size(); ++i) {
       const int64_t sets = masks[i].targets_per_context();
       context[i] += static_cast<double>(masks[i].context.size(1)) / kDraws;
       target[i] += static_cast<double>(sets * masks[i].target.size(1)) / kDraws;
-      // Backward costs twice the forward pass.
-      clip_flops += 3.0 / kDraws * encoder->flops(masks[i].context.size(1));
-      clip_flops += 3.0 / kDraws * static_cast<double>(sets) *
-                    predictor->flops(masks[i].context.size(1), masks[i].target.size(1));
     }
+    clip_flops += training_flops(*encoder, *predictor, grid.size(), masks) / kDraws;
   }
-  cost.flops_per_step = clip_flops * static_cast<double>(batch);
-  double activations = 0;  // of the largest mask
+  cost.flops_per_step = clip_flops * static_cast<double>(batch.batch);
+  double kept = 0;  // floats a clip, of the largest mask
   for (size_t i = 0; i < samplers.size(); ++i) {
-    activations = std::max(
-        activations,
-        context[i] * static_cast<double>(shape.encoder_dim * shape.encoder_depth) +
-            (context[i] + target[i]) *
-                static_cast<double>(shape.predictor_dim * shape.predictor_depth));
+    kept = std::max(kept, context[i] * floats_per_token(encoder_shape) +
+                              (context[i] + target[i]) * floats_per_token(predictor_shape));
   }
-  const double target_pass =  // one block's worth: the target encoder keeps nothing
-      static_cast<double>(grid.size() * shape.encoder_dim);
+  // One block's worth: the target encoder keeps nothing.
+  kept += static_cast<double>(grid.size() * encoder_shape.dim) * kFloatsPerTokenAndBlock;
+  const double micro_batch = std::ceil(static_cast<double>(batch.batch) /
+                                       static_cast<double>(batch.accumulate));
   const double weights = static_cast<double>(5 * cost.encoder_parameters +  // with target encoder
                                              4 * cost.predictor_parameters);
+  // The batch of the step beside those prepared ahead.
+  const auto loaded = static_cast<double>((batch.prefetch + 1) * batch.batch * batch.clip_bytes);
   cost.peak_memory_mb =
-      kProcessMb + kBytesPerFloat / 1e6 *
-                       (weights + static_cast<double>(batch) * kFloatsPerTokenAndBlock *
-                                      (activations + target_pass));
+      kProcessMb + (kBytesPerFloat * (weights + micro_batch * kept) + loaded) / 1e6;
   cost.context_tokens = std::move(context);
   cost.target_tokens = std::move(target);
   return cost;

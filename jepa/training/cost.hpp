@@ -11,12 +11,19 @@
 
 namespace jepa {
 
-/// Widths and depths that decide how much a step keeps for its backward pass.
+/// What decides how much a network keeps of a token for its backward pass.
 struct ActivationShape {
-  int64_t encoder_dim = 0;
-  int64_t encoder_depth = 0;
-  int64_t predictor_dim = 0;
-  int64_t predictor_depth = 0;
+  int64_t dim = 0;
+  int64_t depth = 0;
+  bool checkpointing = false;  ///< only the blocks' inputs, and one block at a time
+};
+
+/// How clips come to a step.
+struct BatchShape {
+  int64_t batch = 1;       ///< clips a step
+  int64_t accumulate = 1;  ///< micro-batches a step
+  int64_t prefetch = 0;    ///< batches prepared ahead
+  int64_t clip_bytes = 0;  ///< of one clip as the loader holds it
 };
 
 /// Cost of one optimiser step and of holding the model.
@@ -27,15 +34,27 @@ struct TrainingCost {
   std::vector<double> context_tokens;  ///< per mask, mean over draws
   std::vector<double> target_tokens;   ///< per mask, all target sets together
   double flops_per_step = 0;       ///< forward and backward, target encoder forward only
-  double peak_memory_mb = 0;       ///< estimate: LibTorch, weights, moments, one mask's activations
+  /// Estimate: LibTorch, weights, moments, one mask's activations of a micro-batch, loaded batches.
+  double peak_memory_mb = 0;
 
   std::string text() const;        ///< a few lines for people
 };
 
+/// Forward and backward pass together: backward takes two products for each one of forward, by
+/// inputs and by weights.
+constexpr double with_backward(double forward) { return 3 * forward; }
+
+/// Floating-point operations of one training step for one clip: target encoder forward over all
+/// `tokens`; context encoder and predictor forward and backward over every mask.
+double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
+                      const std::vector<Mask>& masks);
+
 /// Estimates from a few draws of the masks.
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TokenGrid& grid, int64_t batch, const ActivationShape& shape);
+                           const TokenGrid& grid, const BatchShape& batch,
+                           const ActivationShape& encoder_shape,
+                           const ActivationShape& predictor_shape);
 
 /// Number of values in a module's parameters.
 int64_t count_parameters(const torch::nn::Module& module);

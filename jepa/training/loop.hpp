@@ -64,7 +64,7 @@ struct LoopOptions {
 struct RunDescription {
   std::string folder;
   std::string config_ini = {};                    ///< resolved options
-  std::map<std::string, double> numbers = {};     ///< parameters, FLOP a step, clips in the data set
+  std::map<std::string, double> numbers = {};     ///< parameters, FLOP a step, clips in the data
   std::map<std::string, std::string> texts = {};  ///< commit, versions, machine, data
 };
 

@@ -33,6 +33,8 @@ void TrainingOptions::describe(OptionVisitor& visit) {
         {.help = "newest ones that stay, beside the best", .min = 1});
   visit("diagnose_every", diagnose_every, {.help = "steps between collapse diagnostics", .min = 1});
   visit("probe_every", probe_every, {.help = "steps between online probes", .min = 1});
+  visit("probe_module", probe_module,
+        {.help = "what the online probe reads", .choices = {"target_encoder", "encoder"}});
   visit("stop_on_collapse", stop_on_collapse, {.help = "end a run that has collapsed"});
 }
 
@@ -89,7 +91,8 @@ void MaskedPrediction::diagnose(const torch::Tensor& tokens, StepMetrics& metric
 
 StepMetrics MaskedPrediction::evaluate() {
   if (!hooks_.probe) return {};
-  StepMetrics metrics = hooks_.probe(trainer_.target_encoder());
+  const bool online = options_.probe_module == "encoder";
+  StepMetrics metrics = hooks_.probe(online ? trainer_.encoder() : trainer_.target_encoder());
   const auto score = metrics.find("probe_score");
   if (score != metrics.end()) metrics["score"] = score->second;
   return metrics;

@@ -22,6 +22,7 @@ struct TrainingOptions {
   int64_t keep_checkpoints = 2;
   int64_t diagnose_every = 20;
   int64_t probe_every = 100;
+  std::string probe_module = "target_encoder";  ///< or "encoder": what the online probe reads
   bool stop_on_collapse = false;
   CollapseOptions collapse = {};
 

@@ -49,6 +49,8 @@ void OptimisationOptions::describe(OptionVisitor& visit) {
   visit("final_weight_decay", final_weight_decay, {.help = "and at the end (cosine)", .min = 0});
   visit("momentum", momentum, {.help = "of the target encoder's EMA", .min = 0, .max = 1});
   visit("final_momentum", final_momentum, {.help = "at the end (linear)", .min = 0, .max = 1});
+  visit("momentum_from_step", momentum_from_step,
+        {.help = "the target encoder stays as initialised until then", .unit = "steps", .min = 0});
   visit("beta1", beta1, {.help = "AdamW", .min = 0, .max = 1});
   visit("beta2", beta2, {.help = "AdamW", .min = 0, .max = 1});
   visit("eps", eps, {.help = "AdamW", .min = 0});
@@ -64,8 +66,10 @@ StepRates rates_at(const OptimisationOptions& options, int64_t step) {
       .lr = learning_rate(options, step),
       .weight_decay = cosine(options.weight_decay, options.final_weight_decay,
                              static_cast<double>(step) / total),
-      .momentum = linear(options.momentum, options.final_momentum,
-                         static_cast<double>(step - 1) / total),
+      .momentum = step <= options.momentum_from_step
+                      ? 1.0
+                      : linear(options.momentum, options.final_momentum,
+                               static_cast<double>(step - 1) / total),
   };
 }
 

@@ -21,6 +21,7 @@ struct OptimisationOptions {
   double final_weight_decay = 0.04;
   double momentum = 0.998;      ///< EMA of the target encoder at the first step
   double final_momentum = 1.0;  ///< and at the end of the schedule (linear between)
+  int64_t momentum_from_step = 0;  ///< until then the target encoder stays as it was initialised
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;

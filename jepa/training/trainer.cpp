@@ -1,5 +1,6 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/nn/patch_embedding.hpp>
 #include <jepa/objectives/clip_agreement.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/trainer.hpp>
@@ -13,9 +14,10 @@ namespace jepa {
 namespace {
 
 Mask narrow_mask(const Mask& mask, int64_t start, int64_t count, int64_t batch) {
-  const int64_t sets = mask.targets_per_context();
-  return {mask.context.narrow(0, start, count),
-          mask.target.view({sets, batch, -1}).narrow(1, start, count).reshape({sets * count, -1})};
+  const auto part = [&](const torch::Tensor& ids) {  // rows come in runs of one for each clip
+    return ids.view({-1, batch, ids.size(1)}).narrow(1, start, count).reshape({-1, ids.size(1)});
+  };
+  return {part(mask.context), part(mask.target)};
 }
 
 Mask mask_to(const Mask& mask, torch::Device device) {
@@ -26,8 +28,15 @@ Mask mask_to(const Mask& mask, torch::Device device) {
 
 void ObjectiveOptions::describe(OptionVisitor& visit) {
   visit("loss", loss,
-        {.help = "between predictions and layer-normed targets",
+        {.help = "between predictions and normalised targets",
          .choices = {"l1", "l2", "smooth_l1"}});
+  visit("targets", targets,
+        {.help = "what is predicted: the target encoder's latents, or pixels (a control)",
+         .choices = {"latents", "pixels"}});
+  visit("target_norm", target_norm,
+        {.help = "layer norm of each token (pixels: as they are), or its content: less the "
+                 "position's batch mean, over the dimension's deviation",
+         .choices = {"token", "content"}});
   visit("context_weight", context_weight,
         {.help = "V-JEPA 2.1: of the loss on visible tokens", .min = 0});
   visit("context_from_step", context_from_step,
@@ -44,6 +53,16 @@ void ObjectiveOptions::describe(OptionVisitor& visit) {
         {.help = "weight of the correlations between different directions in it", .min = 0});
   visit("normalise_predictions", normalise_predictions,
         {.help = "layer-norm predictions as targets are"});
+}
+
+void ObjectiveOptions::check_clips(int64_t clips) const {
+  if (clips > 1) return;
+  const std::string but = ": compares the clips of a micro-batch, but there is one; enlarge "
+                          "loader.batch or lower optimisation.accumulate";
+  if (clip_weight > 0) throw ConfigError("objective.clip_weight" + but);
+  if (regulariser.kind != "none" && regulariser.on != "tokens") {
+    throw ConfigError("regulariser.on = " + regulariser.on + but);
+  }
 }
 
 Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
@@ -74,6 +93,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
                       {"momentum", rates.momentum}};
   const int64_t batch = clips.size(0);
   const int64_t parts = std::min(options_.optimisation.accumulate, batch);
+  options_.objective.check_clips(batch / parts);
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t start = batch * part / parts;
     const int64_t count = batch * (part + 1) / parts - start;
@@ -95,7 +115,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
     }
   }
   optimizer_.step(rates);
-  average_.update(rates.momentum);
+  if (rates.momentum < 1) average_.update(rates.momentum);
   ++step_;
   return metrics;
 }
@@ -104,14 +124,26 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector
                                    double share, StepMetrics& metrics, StepTrace* trace) {
   const torch::Tensor clip = options_.pixels.normalise(clips, options_.device);  // [B, C, T, H, W]
   const TokenGrid grid = encoder_->grid(clip.sizes());
+  const bool pixels = options_.objective.targets == "pixels";
   torch::Tensor targets;  // [B, N, D]
-  {
+  if (pixels) {
+    targets = nn::unfold_patches(clip, clip.size(2) / grid.t, clip.size(3) / grid.h);
+  }
+  if (!pixels || trace != nullptr) {
     torch::NoGradGuard no_grad;
     target_encoder_->eval();
     AutocastScope autocast(options_.device, options_.precision);
     const torch::Tensor tokens = target_encoder_->forward(clip).to(torch::kFloat32);
-    if (trace != nullptr) trace->target_tokens = tokens;
-    targets = normalise_targets(tokens, encoder_->output_levels());
+    if (trace != nullptr) {
+      auto& all = trace->target_tokens;
+      all = all.defined() ? torch::cat({all, tokens}) : tokens;
+    }
+    if (!pixels) targets = tokens;
+  }
+  if (options_.objective.target_norm == "content") {
+    targets = content_targets(targets);
+  } else if (!pixels) {
+    targets = normalise_targets(targets, encoder_->output_levels());
   }
   // Patches are embedded once. Each mask's graph is run backward before the next one is built, so
   // only one mask's activations are alive; the embedding gets the sum of their gradients.

@@ -15,7 +15,13 @@ namespace jepa {
 
 /// What is minimised.
 struct ObjectiveOptions {
-  std::string loss = "l1";  ///< l1, l2, smooth_l1, on layer-normed targets
+  std::string loss = "l1";  ///< l1, l2, smooth_l1, on normalised targets
+  /// "token": layer norm of each token (V-JEPA; pixels stay as they are); "content": less the position's batch mean, over
+  /// the dimension's deviation.
+  std::string target_norm = "token";
+  /// What is predicted of hidden patches: the target encoder's latents, or (the generative control
+  /// with the same trunk) their normalised pixels as they are.
+  std::string targets = "latents";
   /// V-JEPA 2.1: weight of the loss on visible tokens, rising linearly between the two steps.
   double context_weight = 0.0;
   int64_t context_from_step = 15000;
@@ -28,6 +34,8 @@ struct ObjectiveOptions {
   RegulariserOptions regulariser = {};
 
   void describe(OptionVisitor& visit);
+  /// @throws ConfigError where a term compares clips and micro-batches of `clips` have but one
+  void check_clips(int64_t clips) const;
 };
 
 /// All that a step depends on besides the data.
@@ -40,12 +48,13 @@ struct TrainerOptions {
   uint64_t seed = 0;
 };
 
-/// Tensors of a step that tests and diagnostics look at.
+/// Tensors of a step that tests and diagnostics look at. Lists have an entry for each mask of the
+/// first micro-batch, then of the second, and so on.
 struct StepTrace {
-  torch::Tensor target_tokens;             ///< [B, N, D], as the target encoder gave them
-  std::vector<torch::Tensor> targets;      ///< per mask, normalised and gathered
-  std::vector<torch::Tensor> predictions;  ///< per mask
-  std::vector<torch::Tensor> context_predictions;  ///< per mask, where the predictor gives them
+  torch::Tensor target_tokens;             ///< [B, N, D] of all clips, as the target encoder gave
+  std::vector<torch::Tensor> targets;      ///< normalised and gathered
+  std::vector<torch::Tensor> predictions;  ///< as the loss saw them
+  std::vector<torch::Tensor> context_predictions;  ///< where the predictor gives them
 };
 
 /// Trains an encoder and a predictor against the encoder's moving average.
@@ -58,6 +67,7 @@ class Trainer {
   /// One optimiser step on clips [B, C, T, H, W], uint8 or float 0..255, with one or more masks,
   /// each of which adds its own loss; the mean is minimised.
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched.
+  ///   ConfigError as `ObjectiveOptions::check_clips`, of the smallest micro-batch.
   StepMetrics step(const torch::Tensor& clips, const std::vector<Mask>& masks,
                    StepTrace* trace = nullptr);
 

@@ -89,6 +89,17 @@ bool load(const std::string& path) {
   }
 }
 
+volatile int64_t current_mutation = 0;
+
+/// Ends the process where a mutation hangs, naming it.
+void on_alarm(int) {
+  char text[64];
+  const int length = std::snprintf(text, sizeof(text), "mutation %lld hangs\n",
+                                   static_cast<long long>(current_mutation));
+  if (::write(STDOUT_FILENO, text, static_cast<size_t>(length)) < 0) ::_exit(2);
+  ::_exit(1);
+}
+
 /// Arguments as `--name N`.
 int64_t argument(int argc, char** argv, const std::string& name, int64_t otherwise) {
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -119,6 +130,7 @@ int main(int argc, char** argv) {
     }
   }
 
+  std::signal(SIGALRM, on_alarm);
   const auto start = std::chrono::steady_clock::now();
   int64_t done = 0, loaded = 0, most = 0;
   double margin = 0;
@@ -135,7 +147,8 @@ int main(int argc, char** argv) {
     uint64_t size = bytes.size();
     if (from.name == "hf/config.json")
       size += std::filesystem::file_size(work + "/hf/model.safetensors");
-    ::alarm(20);  // a hang ends the process
+    current_mutation = i;
+    ::alarm(20);
     fuzz::reset_allocation_peak();
     try {
       loaded += load(from.name == "hf/config.json" ? work + "/hf" : path);

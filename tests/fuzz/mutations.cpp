@@ -148,6 +148,42 @@ void change_zip_field(std::string& file, Random& random) {
   put(file, position, edge_number(random, file.size()), widths[below(random, std::size(widths))]);
 }
 
+// Records that contradict each other: what each reader of zip files must decide for itself.
+void contradict_zip(std::string& file, Random& random) {
+  const auto entries = find_all(file, "PK\x01\x02");
+  const auto ends = find_all(file, "PK\x05\x06");
+  if (entries.size() < 2 || ends.empty()) return;
+  constexpr size_t kEntry = 46, kEnd = 22, kNameLength = 28, kLocalOffset = 42;
+  const size_t one = entries[below(random, entries.size())];
+  const size_t other = entries[below(random, entries.size())];
+  if (std::max(one, other) + kEntry > file.size()) return;
+  switch (random.below(6)) {
+    case 0:  // two names for the same bytes
+      file.replace(one + kLocalOffset, 4, file.substr(other + kLocalOffset, 4));
+      break;
+    case 1:  // one entry's sizes for another's bytes
+      file.replace(one, kEntry, file.substr(other, kEntry));
+      break;
+    case 2: {  // the same name twice, or a path out of the archive
+      const std::string names[] = {file.substr(other + kEntry, 8), "../../..", "/etc/pas",
+                                   "data.pkl"};
+      uint16_t length = 0;
+      std::memcpy(&length, file.data() + one + kNameLength, 2);
+      const std::string& name = names[below(random, std::size(names))];
+      file.replace(one + kEntry, std::min<size_t>(length, name.size()), name, 0, length);
+      break;
+    }
+    case 3:  // a second end, which points at the first one's directory or not
+      file += file.substr(ends.back(), kEnd);
+      break;
+    case 4:  // something in front: all offsets are off
+      file.insert(0, 1 + below(random, 100), 'x');
+      break;
+    default:  // the directory starts at another entry, the count stays
+      put(file, ends.back() + 16, other, 4);
+  }
+}
+
 // Where the pickle lies: behind the first local header, up to the next one.
 std::pair<size_t, size_t> pickle_range(const std::string& file) {
   const size_t name = file.find("data.pkl");
@@ -175,7 +211,7 @@ void change_pickle(std::string& file, Random& random) {
   const auto [from, to] = pickle_range(file);
   if (from >= to) return;
   const size_t position = from + below(random, to - from);
-  switch (random.below(7)) {
+  switch (random.below(8)) {
     case 0:
       file[position] = operations[below(random, operations.size())];
       break;
@@ -195,7 +231,13 @@ void change_pickle(std::string& file, Random& random) {
       if (found < to) put(file, found + 1, edge_number(random, 1000), 1 + below(random, 4));
       break;
     }
-    case 5: {  // another storage class
+    case 5: {  // nesting: lists, marks, tuples of tuples
+      const char openers[] = {']', '(', '}', '\x85'};
+      const size_t length = std::min<size_t>(1 + below(random, 3000), to - position);
+      file.replace(position, length, length, openers[below(random, std::size(openers))]);
+      break;
+    }
+    case 6: {  // another storage class
       const std::string types[] = {"DoubleStorage", "HalfStorage\nX", "BoolStorage\nX"};
       const size_t found = file.find("FloatStorage\n", from);
       if (found < to) file.replace(found, 13, types[below(random, std::size(types))], 0, 13);
@@ -238,7 +280,8 @@ std::string mutate_torch(std::string file, Random& random) {
     if (kind == 0) file.resize(below(random, file.size()));
     if (kind == 1) change_bytes(file, 0, file.size(), random);
     if (kind == 2) rearrange(file, random);
-    if (kind > 2 && kind < 9) change_zip_field(file, random);
+    if (kind > 2 && kind < 7) change_zip_field(file, random);
+    if (kind == 7 || kind == 8) contradict_zip(file, random);
     if (kind >= 9) change_pickle(file, random);
   }
   return file;

@@ -12,8 +12,9 @@ namespace jepa::fuzz {
 /// entries twice or out of order, nesting, bytes, truncation.
 std::string mutate_safetensors(std::string file, Random& random);
 
-/// A `torch.save` archive with one to four changes: fields of the zip records, operations and
-/// arguments of the pickle, foreign globals, bytes, truncation.
+/// A `torch.save` archive with one to four changes: fields of the zip records,
+/// records that contradict each other, operations and arguments of the pickle, nesting, foreign
+/// globals, bytes, truncation.
 std::string mutate_torch(std::string file, Random& random);
 
 /// JSON text with one to four changes.

@@ -87,6 +87,24 @@ class PretrainProgram : public testing::Test {
     }
     return all;
   }
+  /// Step of the checkpoint that `latest` names; -1: there is none yet.
+  static int64_t newest_step(const std::string& run_name) {
+    const std::string name = read_text(folder_ / run_name / "checkpoints/latest");
+    return name.starts_with("step-") ? std::stoll(name.substr(5)) : -1;
+  }
+  /// Expects that `latest` or `best` names a checkpoint with all its files.
+  static void expect_whole(const std::string& run_name, const std::string& which) {
+    const fs::path checkpoints = folder_ / run_name / "checkpoints";
+    std::string name = read_text(checkpoints / which);
+    ASSERT_FALSE(name.empty()) << which;
+    name.pop_back();
+    for (const char* file : {"encoder.safetensors", "target_encoder.safetensors",
+                             "predictor.safetensors", "optimizer.safetensors", "config.ini",
+                             "state.json"}) {
+      EXPECT_FALSE(read_text(checkpoints / name / file).empty()) << which << ": " << name << file;
+    }
+    EXPECT_TRUE(read_text(checkpoints / name / "state.json").ends_with("}\n")) << which;
+  }
   /// Expects exit code `code` and an error line that names `thing`.
   static void expect_error(int found, int code, const std::string& thing) {
     EXPECT_EQ(found, code) << said();
@@ -105,25 +123,46 @@ class PretrainProgram : public testing::Test {
 };
 
 TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
-  const std::vector<std::string> steps{"--training.steps", "400"};
-  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<std::string> steps{"--training.steps", "400", "--training.probe_every", "7",
+                                       "--probe.train", path("digits.h5"),
+                                       "--probe.test", path("digits.h5"),
+                                       "--probe.labels", "digit",
+                                       "--probe.train_clips", "20", "--probe.test_clips", "10"};
   ASSERT_EQ(run("pretrain", small("whole", steps)), 0) << said();
-  const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - begin;
   std::mt19937 random(std::random_device{}());
-  std::uniform_real_distribution<double> moment(0.2, 0.6);
+  std::uniform_int_distribution<int> delay(0, 60);
   int killed = 0;
   for (int i = 0; i < 5; ++i) {
     const pid_t child = start("pretrain", small("killed", steps));
-    std::this_thread::sleep_for(moment(random) * whole);
+    // Somewhere in the middle, at any moment of a step or of a checkpoint.
+    for (int wait = 0; wait < 60000 && newest_step("killed") < 60 * i + 20; ++wait) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(delay(random)));
     kill(child, SIGKILL);
     killed += wait_for(child) == -SIGKILL ? 1 : 0;
+    expect_whole("killed", "latest");
+    if (fs::exists(folder_ / "killed/checkpoints/best")) expect_whole("killed", "best");
   }
-  EXPECT_GE(killed, 1);
+  EXPECT_GE(killed, 4);
   ASSERT_EQ(run("pretrain", small("killed", steps)), 0) << said();
   EXPECT_TRUE(weights("killed") == weights("whole"));
+  EXPECT_EQ(read_text(folder_ / "killed/checkpoints/best"),
+            read_text(folder_ / "whole/checkpoints/best"));
   for (const auto& entry : fs::directory_iterator(folder_ / "killed" / "checkpoints")) {
     EXPECT_FALSE(entry.path().filename().string().starts_with("partial")) << entry.path();
   }
+}
+
+TEST_F(PretrainProgram, AFinishedRunSaysItsNumbersAgain) {
+  const std::vector<std::string> first{"--training.steps", "7", "--json", path("first.json")};
+  const std::vector<std::string> again{"--training.steps", "7", "--json", path("again.json")};
+  ASSERT_EQ(run("pretrain", small("twice", first)), 0) << said();
+  const std::string log = read_text(folder_ / "twice/metrics.jsonl");
+  ASSERT_EQ(run("pretrain", small("twice", again)), 0) << said();
+  EXPECT_EQ(read_text(folder_ / "twice/metrics.jsonl"), log);
+  EXPECT_NE(read_text(path("first.json")).find("\"rankme\""), std::string::npos);
+  EXPECT_EQ(read_text(path("again.json")), read_text(path("first.json")));
 }
 
 TEST_F(PretrainProgram, TheSameCommandContinuesARun) {

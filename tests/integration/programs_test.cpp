@@ -1,98 +1,24 @@
 // Damaged and wrong input through the programs: the exit code, one line that names the thing, and
 // nothing left behind. What pretrain alone can be given wrong stands in pretrain_test.cpp.
 #include <eval/report/video_writer.hpp>
+#include <jepa/data/clip_store.hpp>
 #include <jepa/data/hdf5_file.hpp>
+
+#include "program_test.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <algorithm>
-#include <csignal>
 #include <filesystem>
-#include <fstream>
-#include <set>
-#include <sstream>
 #include <sys/mount.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
 namespace jepa {
 namespace {
 
-namespace fs = std::filesystem;
-
-std::string read_text(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
-class Programs : public testing::Test {
+class Programs : public ProgramTest {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("jepa_programs_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  std::string said() const { return read_text(folder_ / "said.txt"); }
-
-  /// Runs a program; its exit code (negative: the signal). What it says on stderr is in said.txt.
-  /// `file_limit`: largest file it may write; a write past it fails as on a full disk.
-  int run(const std::string& program, const std::vector<std::string>& arguments,
-          rlim_t file_limit = RLIM_INFINITY) const {
-    const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
-    std::vector<const char*> argv{file.c_str()};
-    for (const auto& argument : arguments) argv.push_back(argument.c_str());
-    argv.push_back(nullptr);
-    const pid_t child = fork();
-    if (child == 0) {
-      if (std::freopen(path("said.txt").c_str(), "w", stderr) == nullptr) _exit(99);
-      if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
-      signal(SIGXFSZ, SIG_IGN);
-      const rlimit limit{file_limit, file_limit};
-      setrlimit(RLIMIT_FSIZE, &limit);
-      execv(file.c_str(), const_cast<char* const*>(argv.data()));
-      _exit(98);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  }
-
-  /// Runs a program that must fail with `code` and one line `error: ...` holding `thing`, and must
-  /// leave the folder as it was.
-  void refuses(const std::string& program, const std::vector<std::string>& arguments, int code,
-               const std::string& thing, rlim_t file_limit = RLIM_INFINITY) const {
-    SCOPED_TRACE(program + " on " + thing);
-    std::ofstream(path("said.txt")).flush();
-    const auto before = files();
-    EXPECT_EQ(run(program, arguments, file_limit), code) << said();
-    EXPECT_EQ(files(), before);
-    std::string errors;
-    std::istringstream lines(said());
-    for (std::string line; std::getline(lines, line);) {
-      if (is_progress(line)) continue;
-      if (code == 2 && line.starts_with("Try '")) continue;
-      errors += line + "\n";
-    }
-    EXPECT_TRUE(errors.starts_with("error: ")) << errors;
-    EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
-    EXPECT_NE(errors.find(thing), std::string::npos) << errors;
-  }
-  static bool is_progress(const std::string& line) {
-    return line.starts_with("clips ") || line.starts_with("encode ") ||
-           line.starts_with("features of ");
-  }
-  std::set<fs::path> files() const {
-    std::set<fs::path> all;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_)) all.insert(entry.path());
-    return all;
-  }
-
   /// A video of noise that moves, 60 frames of 64 x 64.
   std::string write_video(const std::string& name) const {
     torch::manual_seed(0);
@@ -133,7 +59,6 @@ class Programs : public testing::Test {
   }
 
   const std::string kWeights = JEPA_TEST_FIXTURES "/vjepa1_checkpoint.pth.tar";
-  fs::path folder_;
 };
 
 TEST_F(Programs, DamagedStoresAreNamed) {
@@ -223,6 +148,28 @@ TEST_F(Programs, ADiskThatFillsUpIsNoticed) {
     std::ofstream(disk + "/filler") << std::string(200000, 'x');
   }
   umount(disk.c_str());
+}
+
+TEST_F(Programs, StoresSayWhereTheirClipsAreFrom) {
+  const auto attributes = [&](const std::string& name) {
+    return ClipStore(path(name), {}).info().attributes;
+  };
+  ASSERT_EQ(run("make_data", {"--clips", "2", "--seed", "7", "--out", path("digits.h5")}), 0)
+      << said();
+  auto first = attributes("digits.h5");
+  for (const char* name : {"generator", "version", "recipe", "fps"}) {
+    EXPECT_FALSE(first[name].empty()) << name;
+  }
+  EXPECT_EQ(first["seed"], "7");
+  EXPECT_NE(first["licence"].find("MNIST"), std::string::npos);
+  // What is cut from a store keeps its licence, unless another one is given.
+  std::vector<std::string> cut = {"--kind", "files",           "--data",
+                                  path("digits.h5"), "--out", path("cut.h5")};
+  ASSERT_EQ(run("make_data", cut), 0) << said();
+  EXPECT_EQ(attributes("cut.h5")["licence"], first["licence"]);
+  cut.insert(cut.end(), {"--licence", "mine"});
+  ASSERT_EQ(run("make_data", cut), 0) << said();
+  EXPECT_EQ(attributes("cut.h5")["licence"], "mine");
 }
 
 }  // namespace

@@ -1,13 +1,26 @@
-# Every recipe is understood: pretrain gets as far as looking for the data, which is not there.
+# Every recipe is understood: its program gets as far as looking for the data, which is not there,
+# or, where it makes its own, as far as looking for an arm that there is none.
 file(GLOB recipes "${SOURCE}/examples/configs/*.ini")
 foreach(recipe IN LISTS recipes)
   if(recipe MATCHES "_data.ini$")
     continue()  # recipes of data, read through `data = ...`
   endif()
-  execute_process(COMMAND "${BUILD}/examples/pretrain" --config "${recipe}" --data "${WORK}/absent"
+  set(program pretrain)
+  set(arguments --data "${WORK}/absent")
+  set(expected_result 1)
+  set(expected_error "absent: no such file")
+  if(recipe MATCHES "/diffusion_[^/]*$")
+    set(program train_diffusion)
+  elseif(recipe MATCHES "/compare_[^/]*$")
+    set(program compare)
+    set(arguments --arms absent)
+    set(expected_result 2)
+    set(expected_error "absent is not one of")
+  endif()
+  execute_process(COMMAND "${BUILD}/examples/${program}" --config "${recipe}" ${arguments}
                           --run "${WORK}/run"
                   RESULT_VARIABLE result ERROR_VARIABLE error OUTPUT_QUIET)
-  if(NOT result EQUAL 1 OR NOT error MATCHES "absent: no such file")
+  if(NOT result EQUAL expected_result OR NOT error MATCHES "${expected_error}")
     message(FATAL_ERROR "${recipe}: exit ${result}, ${error}")
   endif()
   list(APPEND read "${recipe}")

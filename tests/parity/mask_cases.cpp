@@ -13,14 +13,15 @@ std::vector<double> range(const nlohmann::json& value) { return value.get<std::v
 
 void ijepa_masks(Case& test) {
   const auto& config = test.config();
-  if (test.size("nenc") != 1) throw std::runtime_error("one context block expected");
   const int64_t side = test.size("input") / test.size("patch");
   const int64_t batch = test.size("batch");
+  const int64_t contexts = config.value("nenc", 1);
   const auto sampler = jepa::make_mask_sampler(
       {.kind = "multiblock2d",
        .blocks = test.size("npred"),
        .spatial_scale = range(config.at("pred_mask_scale")),
        .aspect_ratio = range(config.at("aspect_ratio")),
+       .contexts = contexts,
        .context_scale = range(config.at("enc_mask_scale")),
        .min_keep = test.size("min_keep"),
        .allow_overlap = config.value("allow_overlap", false),
@@ -29,10 +30,13 @@ void ijepa_masks(Case& test) {
       static_cast<uint64_t>(test.size("torch_seed")));
   for (int64_t i = 0; i < test.size("iterations"); ++i) {
     const auto mask = sampler->sample(batch, {1, side, side}, i, positions);
-    test.equal(c10::str("iteration.", i, ".context.0"), mask.context);
+    for (int64_t c = 0; c < contexts; ++c) {
+      test.equal(c10::str("iteration.", i, ".context.", c),
+                 mask.context.narrow(0, c * batch, batch));
+    }
     for (int64_t m = 0; m < mask.targets_per_context(); ++m) {
       test.equal(c10::str("iteration.", i, ".target.", m),
-                 mask.target.narrow(0, m * batch, batch));
+                 mask.target.narrow(0, m * contexts * batch, batch));
     }
   }
 }
@@ -41,7 +45,7 @@ void vjepa_masks(Case& test) {
   const auto& config = test.config();
   const auto flag = [&](const char* name) { return config.value(name, false); };
   const int64_t side = test.size("crop") / test.size("patch");
-  const jepa::TokenGrid grid{test.size("frames") / test.size("tubelet"), side, side};
+  const jepa::TokenGrid grid{test.size("frames") / config.value("tubelet", 2), side, side};
   std::vector<std::unique_ptr<jepa::MaskSampler>> samplers;
   for (const auto& mask : config.at("masks")) {
     const auto max_keep = mask.value("max_keep", nlohmann::json());

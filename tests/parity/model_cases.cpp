@@ -14,6 +14,19 @@ using jepa::Mask;
 using jepa::encoders::VisionTransformer;
 using jepa::predictors::MaskedPredictor;
 
+namespace {
+
+/// Tensors `prefix`0, `prefix`1, ...
+std::vector<torch::Tensor> numbered(const Case& test, const std::string& prefix) {
+  std::vector<torch::Tensor> found;
+  while (test.has(prefix + std::to_string(found.size()))) {
+    found.push_back(test.tensor(prefix + std::to_string(found.size())));
+  }
+  return found;
+}
+
+}  // namespace
+
 void ijepa_step(Case& test) {
   const auto image = test.clip("in/image").unsqueeze(2);  // [B, C, 1, H, W]
   const auto options = image_encoder(test);
@@ -24,11 +37,13 @@ void ijepa_step(Case& test) {
   test.load(*target_encoder, "target_encoder/");
   test.load(*predictor, "predictor/");
 
+  // Each context is shown with every target block.
+  const auto contexts = numbered(test, "in/context_mask.");
   std::vector<torch::Tensor> targets;
-  for (const auto& name : test.names("in/target_mask.")) {
-    targets.push_back(test.tensor("in/target_mask." + name));
+  for (const auto& target : numbered(test, "in/target_mask.")) {
+    targets.insert(targets.end(), contexts.size(), target);
   }
-  const Mask mask{test.tensor("in/context_mask.0"), torch::cat(targets)};
+  const Mask mask{torch::cat(contexts), torch::cat(targets)};
   const auto grid = encoder->grid(image.sizes());
   const auto context = encoder->encode(
       jepa::gather_tokens(encoder->embed(image), mask.context), grid, mask.context);
@@ -109,6 +124,7 @@ void vjepa2_ac(Case& test) {
           .dim = test.size("pdim"),
           .depth = test.size("pdepth"),
           .heads = test.size("pheads"),
+          .mlp_ratio = mlp_ratio(test, "predictor_blocks.0"),
           .action_width = test.tensor("in/actions").size(2),
           .state_width = test.tensor("in/states").size(2),
           .extrinsics_width = test.tensor("weights/extrinsics_encoder.weight").size(1),
@@ -140,7 +156,8 @@ void attentive_probe(Case& test) {
           .dim = tokens.size(2),
           .heads = test.size("heads"),
           .depth = test.size("depth"),
-          .queries = test.tensor("weights/pooler.query_tokens").size(1)},
+          .queries = test.tensor("weights/pooler.query_tokens").size(1),
+          .mlp_ratio = mlp_ratio(test, "pooler.cross_attention_block")},
       test.size("classes"));
   // Old checkpoints carry an output projection that nothing uses.
   test.load(*probe, "",

@@ -4,6 +4,7 @@
 #include "case.hpp"
 
 #include <encoders/vision_transformer.hpp>
+#include <jepa/io/published.hpp>
 #include <predictors/masked.hpp>
 
 namespace parity {
@@ -13,14 +14,21 @@ inline int64_t size_or(const Case& test, const char* key, int64_t otherwise) {
   return test.config().value(key, otherwise);
 }
 
+/// Hidden width over width of the block at `weights/<block>`, which no config names.
+inline double mlp_ratio(const Case& test, const std::string& block) {
+  const auto& weight = test.tensor("weights/" + block + ".mlp.fc1.weight");
+  return static_cast<double>(weight.size(0)) / static_cast<double>(weight.size(1));
+}
+
 /// V-JEPA (positions "sincos") or V-JEPA 2 ("rope") encoder.
 inline jepa::encoders::VisionTransformerOptions video_encoder(const Case& test,
                                                               const std::string& positions) {
   return {.dim = test.size("dim"),
           .depth = test.size("depth"),
           .heads = test.size("heads"),
-          .mlp_ratio = test.config().value("mlp_ratio", 4.0),
-          .frames = test.size("frames"),
+          .mlp_ratio = mlp_ratio(test, "encoder/blocks.0"),
+          .channels = test.tensor("weights/encoder/patch_embed.proj.weight").size(1),
+          .frames = size_or(test, "frames", 1),
           .height = test.size("crop"),
           .width = test.size("crop"),
           .patch = test.size("patch"),
@@ -36,12 +44,12 @@ inline jepa::encoders::VisionTransformerOptions image_encoder(const Case& test) 
   return options;
 }
 
-/// V-JEPA 2.1's encoder, its levels at the ends of four equal parts.
+/// V-JEPA 2.1's encoder.
 inline jepa::encoders::VisionTransformerOptions levels_encoder(const Case& test) {
   auto options = video_encoder(test, "rope");
   options.rope_layout = "interleaved";
   options.rope_reference = 256 / options.patch;
-  for (int64_t i = 1; i <= 4; ++i) options.output_levels.push_back(options.depth * i / 4 - 1);
+  options.output_levels = jepa::published_levels(options.depth, 4);
   options.image_embedding = true;
   return options;
 }
@@ -51,6 +59,7 @@ inline jepa::predictors::MaskedPredictorOptions video_predictor(const Case& test
   return {.dim = test.size("pdim"),
           .depth = test.size("pdepth"),
           .heads = test.size("pheads"),
+          .mlp_ratio = mlp_ratio(test, "predictor/predictor_blocks.0"),
           .positions = positions};
 }
 

@@ -80,6 +80,16 @@ TEST(Options, DumpIsReadBackBitForBit) {
   EXPECT_TRUE(again.flag);
 }
 
+TEST(Options, DumpKeepsOptionsWithoutASectionOutOfTheSections) {
+  int64_t inner = 1;
+  int64_t outer = 2;
+  const std::vector<OptionSection> sections{
+      {"part", "", [&](OptionVisitor& visit) { visit("inner", inner, {}); }},
+      {"", "", [&](OptionVisitor& visit) { visit("outer", outer, {}); }}};
+  const OptionValues read = parse_ini(dump_ini(sections), "dump");
+  EXPECT_EQ(read, (OptionValues{{"outer", "2"}, {"part.inner", "1"}}));
+}
+
 TEST(Options, IniErrorsNameTheFile) {
   try {
     parse_ini("[sample]\ndim 3\n", "broken.ini");

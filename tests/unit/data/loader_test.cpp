@@ -6,8 +6,12 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <numeric>
 #include <set>
+#include <thread>
 
 namespace jepa {
 namespace {
@@ -71,6 +75,53 @@ TEST(ClipLoader, SeekContinuesExactly) {
     EXPECT_TRUE(same(straight[static_cast<size_t>(step)], resumed.next())) << "step " << step;
     EXPECT_TRUE(same(straight[static_cast<size_t>(step + 1)], resumed.next())) << "step " << step;
   }
+}
+
+/// Counts what is read; a read waits until `together` are under way, at most a few seconds.
+class CountingSource : public ClipSource {
+ public:
+  explicit CountingSource(int64_t together = 1) : together_(together) {}
+  int64_t size() const override { return 8; }
+  using ClipSource::read;
+  RawClip read(int64_t index, Random&, const CropChooser&) const override {
+    std::unique_lock lock(mutex_);
+    ++reads_;
+    changed_.notify_all();
+    met_ = changed_.wait_for(lock, std::chrono::seconds(10), [&] { return reads_ >= together_; });
+    return {1, 2, 2, 1, std::vector<uint8_t>(4, static_cast<uint8_t>(index))};
+  }
+  int64_t reads() const {
+    const std::lock_guard lock(mutex_);
+    return reads_;
+  }
+  bool met() const {
+    const std::lock_guard lock(mutex_);
+    return met_;
+  }
+
+ private:
+  int64_t together_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  mutable int64_t reads_ = 0;
+  mutable bool met_ = false;
+};
+
+TEST(ClipLoader, SeekToWhereItStandsKeepsWhatIsPrepared) {
+  const auto source = std::make_shared<CountingSource>();
+  ClipLoader loader(source, {.batch = 4, .threads = 2, .prefetch = 2, .shuffle = false}, 0);
+  while (source->reads() < 8) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  loader.seek(0);
+  EXPECT_EQ(loader.next().size(), 4);
+  EXPECT_EQ(loader.next().size(), 4);
+  EXPECT_EQ(source->reads(), 8);
+}
+
+TEST(ClipLoader, ThreadsShareABatch) {
+  const auto source = std::make_shared<CountingSource>(/*together=*/4);
+  ClipLoader loader(source, {.batch = 4, .threads = 4, .prefetch = 1, .shuffle = false}, 0);
+  EXPECT_EQ(loader.next().size(), 4);
+  EXPECT_TRUE(source->met());
 }
 
 TEST(ClipLoader, EachPassHoldsEveryClipOnceInAnotherOrder) {

@@ -183,9 +183,9 @@ TEST(GenerativeModel, LoadsWhatARunLeft) {
 
 TEST(GenerativeModel, FeaturesAreTokensOfABlock) {
   auto model = small();
-  const auto tokens = model.features(random_clips(), 1, 0.75, 1);
+  const auto tokens = model.features(random_clips(), 0.75, 1).at(1);
   EXPECT_EQ(tokens.sizes(), (std::vector<int64_t>{2, 16, 16}));
-  EXPECT_TRUE(tokens.equal(model.features(random_clips(), 1, 0.75, 1)));
+  EXPECT_TRUE(tokens.equal(model.features(random_clips(), 0.75, 1).at(1)));
 }
 
 double resident_mb() {

@@ -102,6 +102,15 @@ TEST(Published, FourLevelModelsLoad) {
             4);
 }
 
+TEST(Published, LevelsOfThePublishedDepths) {
+  const auto levels = [](int64_t depth) { return published_levels(depth, 4); };
+  EXPECT_EQ(levels(24), (std::vector<int64_t>{5, 11, 17, 23}));
+  EXPECT_EQ(levels(40), (std::vector<int64_t>{9, 19, 29, 39}));
+  EXPECT_EQ(levels(48), (std::vector<int64_t>{11, 23, 37, 47}));  // ViT-G's third is no multiple
+  EXPECT_EQ(published_levels(24, 1), (std::vector<int64_t>{23}));
+  EXPECT_TRUE(published_levels(24, 0).empty());
+}
+
 TEST(Published, WeightsAreTakenNotCopied) {
   const WeightFile file = WeightFile::open(kFixtures + "/vjepa2_checkpoint.pt");
   const auto loaded = encoders::load_encoder(file, {.heads = 3});

@@ -44,6 +44,17 @@ TEST(NormaliseTargets, NormalisesEachLevelByItself) {
   EXPECT_THROW(normalise_targets(tokens, 5), c10::Error);
 }
 
+TEST(ContentTargets, TakeAwayThePositionAndScaleEachDimension) {
+  const auto position = torch::randn({1, 5, 12}) * 10;
+  const auto scale = torch::rand({12}) + 0.1;
+  const auto content = torch::randn({64, 5, 12});
+  const auto targets = content_targets(content * scale + position);
+  EXPECT_LT(targets.mean(0).abs().max().item<double>(), 1e-4);
+  EXPECT_TRUE(torch::allclose(targets.square().mean({0, 1}), torch::ones({12}), 1e-2));
+  EXPECT_TRUE(torch::allclose(targets, content_targets(content), 1e-2, 1e-2));
+  EXPECT_THROW(content_targets(content[0]), c10::Error);
+}
+
 TEST(ContextLoss, DistancesEqualBruteForce) {
   const TokenGrid grid{2, 3, 5};
   Mask mask;

@@ -61,6 +61,20 @@ TEST(MaskedPredictor, TargetSetsAreIndependent) {
   }
 }
 
+TEST(MaskedPredictor, SeesOnlyTheMeanOfTheContextWhereMasksArePooled) {
+  auto predictor = make({.dim = 12, .depth = 2, .positions = "sincos", .pooled_masks = {1}});
+  const torch::NoGradGuard no_grad;
+  const auto mask = random_mask(1, 1);
+  const auto context = torch::randn({1, 6, 16});
+  const auto mean = context.mean(1, true).expand({1, 6, 16});
+  const auto say = [&](const torch::Tensor& seen, int64_t index) {
+    return predictor->forward(seen, mask, kGrid, index).target;
+  };
+  EXPECT_TRUE(torch::allclose(say(context, 1), say(mean, 1), 1e-4, 1e-5));
+  EXPECT_FALSE(torch::allclose(say(context, 0), say(mean, 0), 1e-3, 1e-4));
+  EXPECT_THROW(make({.dim = 12, .positions = "rope", .pooled_masks = {1}}), ConfigError);
+}
+
 TEST(MaskedPredictor, PositionsMatter) {
   for (const char* positions : {"rope", "sincos"}) {
     auto predictor = make({.dim = 12, .depth = 2, .positions = positions});

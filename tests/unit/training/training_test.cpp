@@ -11,6 +11,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 namespace jepa {
 namespace {
@@ -24,7 +25,8 @@ encoders::VisionTransformerOptions tiny_encoder() {
           .height = 16, .width = 16, .patch = 4, .tubelet = 2, .drop_path = 0.1};
 }
 
-Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24) {
+Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24,
+                     const std::string& regulariser = "sigreg") {
   auto options = tiny_encoder();
   options.dim = dim;
   Encoder encoder(std::static_pointer_cast<EncoderImpl>(
@@ -43,7 +45,7 @@ Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24) {
   copy_parameters(*encoder, *target);
   optimisation.total_steps = 20;
   TrainerOptions trainer{.optimisation = optimisation, .seed = 3};
-  trainer.objective.regulariser.kind = "sigreg";
+  trainer.objective.regulariser.kind = regulariser;
   return Trainer(encoder, target, predictor, trainer);
 }
 
@@ -127,6 +129,9 @@ TEST(Schedules, FollowTheirFormulas) {
   EXPECT_NEAR(rates_at(options, 100).lr, 1e-5, 1e-15);
   EXPECT_NEAR(rates_at(options, 50).weight_decay, 0.22, 1e-15);
   EXPECT_NEAR(rates_at(options, 1).momentum, 0.9, 1e-15);
+  EXPECT_NEAR(rates_at(options, 51).momentum, 0.95, 1e-15);
+  options.momentum_from_step = 50;
+  EXPECT_EQ(rates_at(options, 50).momentum, 1.0);
   EXPECT_NEAR(rates_at(options, 51).momentum, 0.95, 1e-15);
   options.schedule = "wsd";
   options.decay_steps = 20;
@@ -311,6 +316,144 @@ TEST(Checkpoint, OldOnesGoAndTheBestStays) {
     count += entry.is_directory() ? 1 : 0;
   }
   EXPECT_EQ(count, 3);  // the two newest and the best
+}
+
+/// A run of the tiny model: its task, what it took, and the scores that its probe is to give.
+struct TinyRun {
+  explicit TinyRun(const std::string& run_folder, int64_t batch = kBatch)
+      : folder(run_folder),
+        trainer(make_trainer({}, 24, batch > 1 ? "sigreg" : "none")),
+        samplers(make_samplers()) {
+    loader.batch = batch;
+    options.steps = 6;
+    options.checkpoint_every = 100;
+    options.diagnose_every = 3;
+    options.probe_every = 2;
+  }
+
+  LoopResult run(const LoopHooks& hooks = {}) {
+    PretrainingHooks watching;
+    watching.on_verdict = [this](int64_t, const Verdict&) { ++verdicts; };
+    if (!scores.empty()) {
+      watching.probe = [this](Encoder&) {
+        const auto step = static_cast<size_t>(trainer.steps_done());
+        return StepMetrics{{"probe_score", scores.at(step)}};
+      };
+    }
+    task = std::make_unique<MaskedPrediction>(trainer, samplers, options, watching);
+    ClipLoader clips(make_source(), loader, 3);
+    return run_training(*task, clips, options.loop(), {.folder = folder}, hooks);
+  }
+
+  std::string folder;
+  Trainer trainer;
+  MaskSamplers samplers;
+  LoaderOptions loader;
+  TrainingOptions options;
+  std::map<size_t, double> scores;
+  int verdicts = 0;
+  std::unique_ptr<MaskedPrediction> task;
+};
+
+std::string read_file(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+TEST(Pretraining, AFinishedRunIsLeftAsItIsAndSaysTheSame) {
+  const std::string folder = fresh_folder("finished");
+  TinyRun first(folder), again(folder);
+  const LoopResult before = first.run();
+  const std::string log = read_file(folder + "/metrics.jsonl");
+  const LoopResult after = again.run();
+  EXPECT_EQ(read_file(folder + "/metrics.jsonl"), log);
+  EXPECT_EQ(after.end, RunEnd::finished);
+  EXPECT_EQ(after.steps, 6);
+  EXPECT_EQ(after.clips, 6.0 * kBatch);
+  EXPECT_GT(after.train_seconds, 0);
+  EXPECT_EQ(after.train_seconds, before.train_seconds);
+  EXPECT_EQ(after.loader_wait_share, before.loader_wait_share);
+  EXPECT_EQ(after.peak_rss_mb, before.peak_rss_mb);
+  ASSERT_TRUE(again.task->last() && again.task->initial());
+  EXPECT_EQ(again.task->last()->values(), first.task->last()->values());
+  EXPECT_EQ(again.task->initial()->values(), first.task->initial()->values());
+  EXPECT_EQ(again.task->verdict().text, first.task->verdict().text);
+  EXPECT_EQ(again.verdicts, 0);
+}
+
+TEST(Pretraining, StoppedBeforeTheNextDiagnosisItKeepsTheLast) {
+  const std::string folder = fresh_folder("stopped");
+  TinyRun first(folder), second(folder);
+  first.options.steps = second.options.steps = 30;
+  const auto stop_at = [](TinyRun& run, int64_t step) {
+    return LoopHooks{.on_step = {}, .stop = [&run, step] {
+                       return run.trainer.steps_done() == step;
+                     }};
+  };
+  first.run(stop_at(first, 4));
+  EXPECT_EQ(second.run(stop_at(second, 5)).end, RunEnd::stopped);
+  ASSERT_TRUE(second.task->last());
+  EXPECT_EQ(second.task->last()->values(), first.task->last()->values());
+  const std::string log = read_file(folder + "/metrics.jsonl");
+  const auto end = log.find("\"type\":\"end\"");
+  ASSERT_NE(end, std::string::npos);
+  EXPECT_EQ(log.find("\"type\":\"end\"", end + 1), std::string::npos);
+  EXPECT_NE(log.find("\"rankme\"", end), std::string::npos);
+  EXPECT_NE(log.find("\"verdict\"", end), std::string::npos);
+}
+
+TEST(Pretraining, KilledBetweenTheTwoNamesItGoesOnFromTheBest) {
+  const std::string folder = fresh_folder("best");
+  TinyRun first(folder), second(folder);
+  first.scores = {{2, 0.1}, {4, 0.5}, {6, 0.4}};
+  second.scores = {{6, 0.3}};
+  const LoopHooks stop{.on_step = {}, .stop = [&] { return first.trainer.steps_done() == 4; }};
+  first.run(stop);
+  const std::string best = folder + "/checkpoints/step-00000004";
+  EXPECT_EQ(find_checkpoint(folder, "best"), best);
+  std::ofstream(folder + "/checkpoints/latest") << "step-00000002\n";
+  EXPECT_EQ(find_checkpoint(folder), best);
+  EXPECT_EQ(second.run().steps, 6);  // its probe knows no step but the last
+  EXPECT_EQ(find_checkpoint(folder, "best"), best);
+  EXPECT_EQ(find_checkpoint(folder), folder + "/checkpoints/step-00000006");
+  EXPECT_EQ(read_checkpoint_state(find_checkpoint(folder)).numbers.at("best_score"), 0.5);
+}
+
+TEST(Pretraining, BatchesOfOneClipGoWithoutDiagnostics) {
+  TinyRun run(fresh_folder("one_clip"), /*batch=*/1);
+  EXPECT_EQ(run.run().steps, 6);
+  EXPECT_FALSE(run.task->last());
+  EXPECT_TRUE(run.task->numbers().empty());
+  EXPECT_TRUE(run.task->verdict().text.empty());
+}
+
+TEST(Trainer, TraceHoldsTheClipsOfAllMicroBatches) {
+  const auto trace = [](int64_t accumulate) {
+    OptimisationOptions optimisation;
+    optimisation.accumulate = accumulate;
+    StepTrace found;
+    make_trainer(optimisation)
+        .step(random_clips(), draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0),
+              &found);
+    return found;
+  };
+  const StepTrace whole = trace(1), parts = trace(2);
+  ASSERT_EQ(parts.target_tokens.sizes(), whole.target_tokens.sizes());
+  EXPECT_TRUE(torch::allclose(parts.target_tokens, whole.target_tokens, 1e-4, 1e-5));
+  EXPECT_EQ(parts.targets.size(), 2 * whole.targets.size());
+}
+
+TEST(Trainer, TermsThatCompareClipsRefuseMicroBatchesOfOne) {
+  ObjectiveOptions objective;
+  EXPECT_NO_THROW(objective.check_clips(1));
+  objective.regulariser.kind = "vicreg";
+  objective.regulariser.on = "pooled";
+  EXPECT_NO_THROW(objective.check_clips(2));
+  EXPECT_THROW(objective.check_clips(1), ConfigError);
+  objective.regulariser.kind = "none";
+  objective.clip_weight = 1;
+  EXPECT_THROW(objective.check_clips(1), ConfigError);
 }
 
 TEST(Pretraining, StopsOnCollapse) {

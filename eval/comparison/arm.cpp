@@ -1,0 +1,375 @@
+#include <encoders/published.hpp>
+#include <eval/comparison/arm.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
+#include <jepa/nn/patch_embedding.hpp>
+#include <jepa/random.hpp>
+#include <jepa/training/cost.hpp>
+#include <jepa/training/pretraining.hpp>
+
+#include <torch/torch.h>
+
+#include <filesystem>
+
+namespace jepa::eval::comparison {
+namespace {
+
+using diffusion::Autoencoder;
+using diffusion::AutoencoderTask;
+using diffusion::Condition;
+using diffusion::DiffusionTask;
+using diffusion::DiffusionTransformer;
+using diffusion::GenerativeModel;
+using diffusion::GenerativeOptions;
+
+constexpr double kTera = 1e12;
+
+at::Generator stream(uint64_t seed, const char* name) {
+  return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, 0));
+}
+
+/// What training an arm in stages needs to know.
+struct Bench {
+  const ArmPlan& plan;
+  const ArmOptions& options;
+  const std::shared_ptr<const ClipSource>& clips;
+  const std::function<LoopHooks(const std::string&, int64_t)>& hooks;
+
+  uint64_t seed() const { return static_cast<uint64_t>(plan.seed); }
+  std::vector<int64_t> clip_sizes() const {
+    Random random(0);
+    const RawClip clip = clips->read(0, random);
+    return {1, clip.channels, clip.frames, clip.height, clip.width};
+  }
+  /// Steps that `tera` TFLOP pay for.
+  int64_t steps(double tera, double flops_per_step) const {
+    const auto steps = static_cast<int64_t>(tera * kTera / flops_per_step);
+    if (steps < 1) {
+      throw ConfigError(c10::str("a budget of ", tera, " TFLOP pays for no step of arm ", plan.arm,
+                                 ", which takes ", flops_per_step / kTera));
+    }
+    return steps;
+  }
+  /// Runs one stage in its own folder and adds to the costs.
+  LoopResult run(const std::string& stage, TrainingTask& task, int64_t steps,
+                 const std::string& config) const {
+    const RunDescription run{.folder = plan.folder + "/" + stage, .config_ini = config};
+    std::filesystem::create_directories(run.folder);
+    ClipLoader loader(clips, {.batch = options.batch}, seed());
+    const LoopOptions loop{.steps = steps,
+                           .checkpoint_every = std::max<int64_t>(50, steps / 10),
+                           .keep_checkpoints = 1,
+                           .watch_every = std::max<int64_t>(20, steps / 20),
+                           .evaluate_every = steps + 1};
+    const LoopResult result = run_training(task, loader, loop, run, hooks(stage, steps));
+    if (result.end != RunEnd::finished) throw Stopped{};
+    return result;
+  }
+  OptimisationOptions schedule(OptimisationOptions optimisation, int64_t steps) const {
+    optimisation.total_steps = steps;
+    optimisation.warmup_steps = std::min(optimisation.warmup_steps, steps / 10);
+    return optimisation;
+  }
+  int64_t batch() const { return options.batch; }
+};
+
+void add_costs(ArmCosts& costs, const LoopResult& result, double flops_per_step) {
+  costs.train_flops += flops_per_step * static_cast<double>(result.steps);
+  costs.train_seconds += result.train_seconds;
+  costs.clips += result.clips;
+  costs.steps += static_cast<double>(result.steps);
+  costs.peak_rss_mb = std::max(costs.peak_rss_mb, result.peak_rss_mb);
+}
+
+/// Pooled outputs of all blocks of an encoder.
+void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels) {
+  std::vector<int64_t> layers;
+  for (int64_t i = 0; i < encoder->depth(); ++i) {
+    layers.push_back(i);
+    arm.feature_names.push_back("layer " + std::to_string(i));
+  }
+  encoder->eval();
+  arm.features = [encoder, pixels, layers](const torch::Tensor& clips) mutable {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> pooled;
+    for (const auto& tokens : encoder->layers(pixels.normalise(clips), layers)) {
+      pooled.push_back(probes::pool_tokens(tokens, "mean_max"));
+    }
+    return pooled;
+  };
+}
+
+/// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
+std::string train_masked(const Bench& bench, JepaRecipe recipe, Arm& arm) {
+  const auto sizes = bench.clip_sizes();
+  auto& vit = recipe.encoder.vit;
+  vit = encoders::resolve(vit, recipe.encoder.preset);
+  recipe.encoder.preset = "custom";
+  vit.channels = sizes[1];
+  vit.frames = sizes[2];
+  vit.height = sizes[3];
+  vit.width = sizes[4];
+  const auto samplers = recipe.samplers();
+  Trainer sized = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
+  TrainingCost cost = estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(),
+                                    {.batch = bench.batch()}, {.dim = vit.dim, .depth = vit.depth},
+                                    {.dim = recipe.predictor.masked.dim,
+                                     .depth = recipe.predictor.masked.depth});
+  double flops = cost.flops_per_step;
+  // Pixels need no target encoder's pass.
+  if (recipe.objective.targets == "pixels") {
+    flops -= static_cast<double>(bench.batch()) * sized.encoder()->flops(vit.grid().size());
+  }
+  const int64_t steps = bench.steps(bench.plan.tera, flops);
+  recipe.optimisation = bench.schedule(recipe.optimisation, steps);
+  Trainer trainer = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
+  MaskedPrediction task(trainer, samplers, {.steps = steps});
+  add_costs(arm.costs, bench.run("masked", task, steps, dump_ini(recipe.sections())), flops);
+  arm.costs.parameters =
+      static_cast<double>(cost.encoder_parameters + cost.predictor_parameters);
+  encoder_features(arm,
+                   recipe.objective.targets == "pixels" ? trainer.encoder()
+                                                        : trainer.target_encoder(),
+                   recipe.encoder.pixels);
+  return bench.plan.folder + "/masked";
+}
+
+/// A diffusion model trained for `tera` TFLOP; its cost goes to `flops` and `result`.
+struct Stage {
+  std::shared_ptr<GenerativeModel> model;
+  LoopResult result;
+  double flops_per_step = 0;
+};
+
+Stage train_generative(const Bench& bench, const std::string& name, GenerativeOptions options,
+                       double tera) {
+  const auto sizes = bench.clip_sizes();
+  auto model = std::make_shared<GenerativeModel>(options, sizes[1]);
+  auto& transformer = model->transformer();
+  const bool decodes = model->jepa() != nullptr;
+  const int64_t from = decodes ? options.context_steps : 0;
+  ClipLoader first(bench.clips, {.batch = bench.batch(), .shuffle = false}, 0);
+  if (decodes) {
+    const auto latents = model->jepa()->encoded(first.next().clips, from).flatten(0, 1);
+    transformer->set_latent_statistics(latents.mean(0), latents.std(0));
+  }
+  auto drawn = sizes;
+  if (decodes) drawn[2] -= from * model->jepa()->tubelet();
+  const auto grid = transformer->grid(model->data_sizes(drawn));
+  double flops = 3 * transformer->flops(grid);
+  if (!options.autoencoder.empty()) {
+    flops += diffusion::load_autoencoder(options.autoencoder)
+                 ->encode_flops(sizes[2], sizes[3], sizes[4]);
+  }
+  flops *= static_cast<double>(bench.batch());
+  const int64_t steps = bench.steps(tera, flops);
+  transformer->initialise(stream(bench.seed(), "model"));
+  DiffusionTransformer online(transformer->options());
+  copy_parameters(*transformer, *online);
+  const auto prepare = [model, from, steps, seed = bench.seed()](const ClipBatch& batch,
+                                                                 int64_t step) {
+    return model->training_example(batch, {}, step, steps, seed);
+  };
+  DiffusionTask task(online, transformer, options.diffusion,
+                     bench.schedule(bench.options.diffusion_optimisation, steps), bench.seed(),
+                     prepare, {});
+  auto saved = options;
+  const LoopResult result = bench.run(name, task, steps, dump_ini(saved.sections()));
+  transformer->eval();
+  return {model, result, flops};
+}
+
+/// The first context frames of clips, as what is known of a film as long.
+diffusion::KnownFrames known_context(const torch::Tensor& clips, int64_t context) {
+  auto frames = torch::zeros({clips.size(2)}, torch::kBool);
+  frames.narrow(0, 0, context).fill_(true);
+  return {clips, frames};
+}
+
+/// Diffusion in pixels or latents: features of all blocks at several times, futures by giving the
+/// context's frames.
+void use_diffusion(const Bench& bench, const Stage& stage, Arm& arm) {
+  const auto model = stage.model;
+  const int64_t depth = model->transformer()->options().depth;
+  for (const double t : bench.options.feature_times) {
+    for (int64_t i = 0; i < depth; ++i) {
+      arm.feature_names.push_back(c10::str("layer ", i, ", t ", t));
+    }
+  }
+  arm.features = [model, depth, times = bench.options.feature_times](const torch::Tensor& clips) {
+    std::vector<torch::Tensor> pooled;
+    for (const double t : times) {
+      for (const auto& tokens : model->features(clips, t, 0)) {
+        pooled.push_back(probes::pool_tokens(tokens, "mean_max"));
+      }
+    }
+    return pooled;
+  };
+  const auto sampler = bench.options.sampler;
+  const int64_t context = bench.options.context_frames;
+  arm.predict = [model, sampler, context](const torch::Tensor& clips, int64_t futures,
+                                          uint64_t seed) {
+    std::vector<torch::Tensor> all;
+    for (int64_t k = 0; k < futures; ++k) {
+      // Only the context is handed over.
+      auto shown = torch::zeros_like(clips);
+      shown.narrow(2, 0, context).copy_(clips.narrow(2, 0, context));
+      all.push_back(model->draw(clips.sizes(), {}, known_context(shown, context), sampler,
+                                stream_seed(seed, "future", static_cast<uint64_t>(k)))
+                        .slice(2, context));
+    }
+    return torch::stack(all);
+  };
+  const auto sizes = bench.clip_sizes();
+  const double passes = static_cast<double>(diffusion::network_passes(sampler));
+  const auto grid = model->transformer()->grid(model->data_sizes(sizes));
+  arm.costs.flops_per_frame = passes * model->transformer()->flops(grid) /
+                              static_cast<double>(sizes[2] - context);
+  arm.costs.parameters += static_cast<double>(count_parameters(*model->transformer()));
+}
+
+Arm train_pixels(const Bench& bench) {
+  Arm arm;
+  const Stage stage =
+      train_generative(bench, "pixels", bench.options.generative, bench.plan.tera);
+  add_costs(arm.costs, stage.result, stage.flops_per_step);
+  use_diffusion(bench, stage, arm);
+  return arm;
+}
+
+Arm train_latents(const Bench& bench) {
+  Arm arm;
+  const auto sizes = bench.clip_sizes();
+  auto shape = bench.options.autoencoder;
+  shape.channels = sizes[1];
+  Autoencoder autoencoder(shape);
+  autoencoder->initialise(stream(bench.seed(), "autoencoder"));
+  const double coding = autoencoder->encode_flops(sizes[2], sizes[3], sizes[4]) +
+                        autoencoder->decode_flops(sizes[2], sizes[3], sizes[4]);
+  const double flops = 3 * static_cast<double>(bench.batch()) * coding;
+  const double tera = bench.options.autoencoder_share * bench.plan.tera;
+  const int64_t steps = bench.steps(tera, flops);
+  AutoencoderTask task(autoencoder,
+                       bench.schedule(bench.options.diffusion_optimisation, steps), bench.seed(),
+                       {});
+  std::vector<OptionSection> section{
+      {"autoencoder", "", [&](OptionVisitor& visit) { shape.describe(visit); }}};
+  add_costs(arm.costs, bench.run("autoencoder", task, steps, dump_ini(section)), flops);
+  GenerativeOptions options = bench.options.generative;
+  options.autoencoder = bench.plan.folder + "/autoencoder";
+  options.transformer.tubelet = 1;
+  options.transformer.patch = bench.options.generative.transformer.patch / shape.side_factor();
+  const Stage stage = train_generative(bench, "latents", options, bench.plan.tera - tera);
+  add_costs(arm.costs, stage.result, stage.flops_per_step);
+  use_diffusion(bench, stage, arm);
+  arm.costs.parameters += static_cast<double>(count_parameters(*autoencoder));
+  return arm;
+}
+
+/// A decoder of the latents of the run `jepa`: futures, ceiling and floor.
+void add_decoder(const Bench& bench, const std::string& jepa, int64_t random, Arm& arm) {
+  GenerativeOptions options = bench.options.generative;
+  options.jepa = jepa;
+  options.random_jepa = random;
+  options.transformer.tubelet = bench.options.jepa.encoder.vit.tubelet;
+  options.transformer.patch = bench.options.jepa.encoder.vit.patch;
+  options.context_steps = bench.options.context_frames / options.transformer.tubelet;
+  options.diffusion.given_share = 0;
+  const Stage stage = train_generative(bench, "decoder", options, bench.options.decoder_tera);
+  arm.costs.decoder_flops =
+      stage.flops_per_step * static_cast<double>(stage.result.steps);
+  const auto model = stage.model;
+  const auto sampler = bench.options.sampler;
+  const int64_t context = bench.options.context_frames;
+  const auto draw = [model, sampler, context](const torch::Tensor& latents,
+                                              const torch::Tensor& clips, uint64_t seed) {
+    auto sizes = clips.sizes().vec();
+    sizes[2] -= context;
+    return model->draw(sizes, {{}, latents}, {}, sampler, seed);
+  };
+  arm.predict = [model, draw](const torch::Tensor& clips, int64_t futures, uint64_t seed) {
+    const auto latents = model->latents(clips, /*predicted=*/true);
+    std::vector<torch::Tensor> all;
+    for (int64_t k = 0; k < futures; ++k) {
+      all.push_back(draw(latents, clips, stream_seed(seed, "future", static_cast<uint64_t>(k))));
+    }
+    return torch::stack(all);
+  };
+  arm.ceiling = [model, draw](const torch::Tensor& clips, uint64_t seed) {
+    return draw(model->latents(clips, /*predicted=*/false), clips, seed);
+  };
+  arm.floor = [model, draw](const torch::Tensor& clips, uint64_t seed) {
+    return draw(model->latents(clips, /*predicted=*/true).roll(1, 0), clips, seed);
+  };
+  auto drawn = bench.clip_sizes();
+  const auto frames = static_cast<double>(drawn[2] - context);
+  drawn[2] -= context;
+  arm.costs.flops_per_frame =
+      (static_cast<double>(diffusion::network_passes(sampler)) *
+           model->transformer()->flops(model->transformer()->grid(drawn)) +
+       model->jepa()->prediction_flops(bench.clip_sizes(), options.context_steps)) /
+      frames;
+}
+
+/// Pixels that the predictor says of the frames after the context.
+void predict_pixels(const Bench& bench, const std::string& run, Arm& arm) {
+  const auto jepa = std::make_shared<diffusion::JepaLatents>(run);
+  const int64_t context = bench.options.context_frames;
+  const auto& vit = bench.options.jepa.encoder.vit;
+  const PixelStatistics pixels = bench.options.jepa.encoder.pixels;
+  arm.predict = [jepa, context, pixels, tubelet = vit.tubelet, patch = vit.patch](
+                    const torch::Tensor& clips, int64_t, uint64_t) {
+    TokenGrid grid = jepa->grid(clips.sizes());
+    grid.t -= context / tubelet;
+    const auto said = nn::fold_patches(jepa->predicted(clips, context / tubelet), grid, tubelet,
+                                       patch);
+    return pixels.restore(said).unsqueeze(0);
+  };
+  const auto sizes = bench.clip_sizes();
+  arm.costs.flops_per_frame = jepa->prediction_flops(sizes, context / vit.tubelet) /
+                              static_cast<double>(sizes[2] - context);
+}
+
+}  // namespace
+
+const std::vector<std::string>& arm_names() {
+  static const std::vector<std::string> names{"jepa", "pixels", "latents", "masked_pixels",
+                                              "random_init"};
+  return names;
+}
+
+Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
+              const std::shared_ptr<const ClipSource>& clips,
+              const std::function<LoopHooks(const std::string&, int64_t)>& hooks) {
+  const Bench bench{plan, options, clips, hooks};
+  Arm arm;
+  if (plan.arm == "pixels") return train_pixels(bench);
+  if (plan.arm == "latents") return train_latents(bench);
+  if (plan.arm == "jepa") {
+    add_decoder(bench, train_masked(bench, options.jepa, arm), -1, arm);
+  } else if (plan.arm == "masked_pixels") {
+    JepaRecipe recipe = options.jepa;
+    recipe.objective.targets = "pixels";
+    recipe.objective.loss = "l2";
+    recipe.objective.regulariser.kind = "none";
+    predict_pixels(bench, train_masked(bench, recipe, arm), arm);
+  } else if (plan.arm == "random_init") {
+    JepaRecipe recipe = options.jepa;
+    auto& vit = recipe.encoder.vit;
+    vit = encoders::resolve(vit, recipe.encoder.preset);
+    recipe.encoder.preset = "custom";
+    const auto sizes = bench.clip_sizes();
+    vit.channels = sizes[1];
+    vit.frames = sizes[2];
+    vit.height = sizes[3];
+    vit.width = sizes[4];
+    Trainer fresh = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
+    encoder_features(arm, fresh.encoder(), recipe.encoder.pixels);
+  } else {
+    throw ConfigError("arm " + plan.arm + " is not one of jepa, pixels, latents, masked_pixels, "
+                      "random_init");
+  }
+  return arm;
+}
+
+}  // namespace jepa::eval::comparison

@@ -1,0 +1,191 @@
+#include <eval/comparison/cell.hpp>
+#include <eval/comparison/prediction_metrics.hpp>
+#include <eval/probes/linear.hpp>
+#include <eval/probes/protocol.hpp>
+#include <jepa/data/loader.hpp>
+#include <jepa/data/memory_source.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/random.hpp>
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+namespace jepa::eval::comparison {
+namespace {
+
+constexpr int64_t kResamples = 1000;
+constexpr uint64_t kResampleSeed = 0;
+
+/// Labels of a source as probes take them: classes int64 [n], quantities float [n, K].
+struct Question {
+  const char* label;
+  int64_t classes;  ///< 0: a quantity
+};
+constexpr Question kQuestions[] = {
+    {"digit", 10}, {"direction", 8}, {"position", 0}, {"velocity", 0}};
+
+std::string at_horizon(const char* name, int64_t horizon) {
+  return std::string(name) + "/h" + std::to_string(horizon);
+}
+
+/// The probe that does best on validation over all features and decays.
+struct Chosen {
+  size_t feature = 0;
+  probes::Candidate candidate;
+  double score = -1e300;
+};
+
+Chosen choose(const std::vector<torch::Tensor>& train, const torch::Tensor& train_labels,
+              const std::vector<torch::Tensor>& validation, const torch::Tensor& validation_labels,
+              int64_t classes) {
+  int64_t units = 0;
+  const auto own = probes::number_units(torch::arange(validation_labels.size(0)), units);
+  Chosen best;
+  for (size_t f = 0; f < train.size(); ++f) {
+    const probes::LabelledFeatures fit{train[f], train_labels, classes};
+    const auto candidates = classes > 0 ? probes::fit_logistic(fit, probes::logistic_grid())
+                                        : probes::fit_ridge(fit, probes::ridge_grid());
+    for (const auto& candidate : candidates) {
+      const auto said = probes::decide(candidate.predict(validation[f]), classes);
+      const double score = probes::UnitScores(said, validation_labels, own, units).value();
+      if (score > best.score) best = {f, candidate, score};
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+void QuestionOptions::describe(OptionVisitor& visit) {
+  visit("train_clips", train_clips, {.help = "to train on", .min = 1});
+  visit("probe_clips", probe_clips, {.help = "to fit probes on", .min = 10});
+  visit("validation_clips", validation_clips, {.help = "to choose layers and decays on", .min = 10});
+  visit("test_clips", test_clips, {.help = "to report probes on", .min = 10});
+  visit("predicted_clips", predicted_clips, {.help = "test clips whose futures are drawn", .min = 2});
+  visit("futures", futures, {.help = "drawn of each", .min = 1});
+  visit("horizons", horizons, {.help = "frames after the context that are reported"});
+  visit("radius", radius, {.help = "of coverage", .unit = "px", .min = 0});
+}
+
+QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed) {
+  const auto hold = [&](const char* split, int64_t count, uint64_t stream) {
+    GeneratedOptions generated = options.clips;
+    generated.split = split;
+    generated.clips = count;
+    generated.noise = noise;
+    return hold_in_memory(GeneratedSource(generated, stream_seed(seed, "clips", stream)), 0, 0);
+  };
+  return {hold("train", options.train_clips, 0), hold("train", options.probe_clips, 1),
+          hold("validation", options.validation_clips, 2), hold("test", options.test_clips, 3)};
+}
+
+torch::Tensor first_test_clips(const QuestionClips& clips, int64_t count) {
+  ClipLoader loader(clips.test, {.batch = std::min(count, clips.test->size()), .shuffle = false},
+                    0);
+  return loader.next().clips;
+}
+
+Results measure_features(const Arm& arm, const QuestionClips& clips,
+                         std::map<std::string, std::string>& layers) {
+  const LoaderOptions loader{.batch = 64};
+  const auto train = probes::over_clips(clips.probe, loader, arm.features);
+  const auto validation = probes::over_clips(clips.validation, loader, arm.features);
+  const auto test = probes::over_clips(clips.test, loader, arm.features);
+  int64_t units = 0;
+  const auto instances = probes::number_units(clips.test->column("instance"), units);
+  const auto counts = probes::resample_units(units, kResamples, kResampleSeed);
+  Results results;
+  for (const auto& question : kQuestions) {
+    const Chosen chosen =
+        choose(train, probes::label_column(*clips.probe, question.label), validation,
+               probes::label_column(*clips.validation, question.label), question.classes);
+    const auto said =
+        probes::decide(chosen.candidate.predict(test[chosen.feature]), question.classes);
+    const auto truth = probes::label_column(*clips.test, question.label);
+    const std::string name = std::string("probe/") + question.label;
+    results[name] =
+        probes::estimate(probes::UnitScores(said, truth, instances, units), counts);
+    layers[name] = arm.feature_names[chosen.feature];
+  }
+  return results;
+}
+
+Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips,
+                        const QuestionClips& source, Judge& judge, const QuestionOptions& options) {
+  const int64_t count = futures.size(0);
+  const int64_t batch = clips.size(0);
+  const int64_t horizon = futures.size(3);
+  const auto first = [&](const char* name) { return source.test->column(name).narrow(0, 0, batch); };
+  const auto truth = true_centres(first("position"), first("velocity"), clips.size(2))
+                         .slice(1, clips.size(2) - horizon);  // [B, T', 2]
+  const auto real = clips.slice(2, clips.size(2) - horizon);
+  const auto units = first("instance");
+
+  std::vector<torch::Tensor> centres, digits, directions;
+  for (int64_t k = 0; k < count; ++k) {
+    const JudgeReading read = read_clips(judge, futures[k]);
+    centres.push_back(read.centres);
+    digits.push_back(read.classes.eq(first("digit")).to(torch::kFloat64));
+    directions.push_back(read.direction.eq(first("direction")).to(torch::kFloat64));
+  }
+  const auto places = torch::stack(centres);                    // [K, B, T', 2]
+  const auto errors = position_error(places, truth);            // [K, B, T']
+  const auto interval = [&](const torch::Tensor& values) {
+    return mean_interval(values.to(torch::kFloat64).contiguous(), units, kResampleSeed);
+  };
+  Results results;
+  results["digit"] = interval(torch::stack(digits).mean(0));
+  results["direction"] = interval(torch::stack(directions).mean(0));
+  const auto frames = futures.to(torch::kFloat32);
+  const auto mean_frames = mean_future(futures);
+  const std::map<const char*, torch::Tensor> by_frame{
+      {"position_error", errors.mean(0)},
+      {"best_position_error", best_of_k(errors)},
+      {"mean_position_error", position_error(mean_future(places), truth)},
+      {"coverage", coverage(places, truth, options.radius)},
+      {"energy", energy_score(places, truth)},
+      {"psnr", psnr(frames, real.unsqueeze(0).expand_as(futures)).mean(0)},
+      {"mean_psnr", psnr(mean_frames, real)},
+      {"ssim", ssim(frames, real.unsqueeze(0).expand_as(futures)).mean(0)}};
+  for (const int64_t h : options.horizons) {
+    if (h > horizon) continue;
+    for (const auto& [name, values] : by_frame) {
+      results[at_horizon(name, h)] = interval(values.select(1, h - 1));
+    }
+  }
+  results["position_error"] = interval(errors.mean(0).mean(1));
+  return results;
+}
+
+std::map<std::string, Results> measure_trivial(const torch::Tensor& clips,
+                                               const QuestionClips& source, Judge& judge,
+                                               const QuestionOptions& options,
+                                               int64_t context_frames) {
+  const auto context = clips.narrow(2, 0, context_frames);
+  const int64_t horizon = clips.size(2) - context_frames;
+  const auto measured = [&](const torch::Tensor& frames) {
+    return measure_futures(frames.unsqueeze(0), clips, source, judge, options);
+  };
+  std::map<std::string, Results> trivial;
+  trivial["copy_last"] = measured(copy_last_frame(context, horizon));
+  // A line through the places that the judge reads off the context, and its last frame moved so.
+  const auto centres = read_clips(judge, context).centres;
+  trivial["linear"] = measured(extrapolate_frames(context, line_velocity(centres), horizon));
+  const auto truth = true_centres(source.test->column("position").narrow(0, 0, clips.size(0)),
+                                  source.test->column("velocity").narrow(0, 0, clips.size(0)),
+                                  clips.size(2))
+                         .slice(1, context_frames);
+  const auto errors = position_error(extrapolate_centres(centres, horizon), truth);
+  const auto units = source.test->column("instance").narrow(0, 0, clips.size(0));
+  for (const int64_t h : options.horizons) {
+    if (h > horizon) continue;
+    trivial["linear"][at_horizon("line_position_error", h)] =
+        mean_interval(errors.select(1, h - 1).to(torch::kFloat64).contiguous(), units,
+                      kResampleSeed);
+  }
+  trivial["truth"] = measured(clips.slice(2, context_frames));
+  return trivial;
+}
+
+}  // namespace jepa::eval::comparison

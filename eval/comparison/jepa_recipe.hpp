@@ -1,0 +1,33 @@
+// A JEPA as a recipe: everything between an ini file and a trainer.
+#pragma once
+
+#include <encoders/registry.hpp>
+#include <jepa/masking.hpp>
+#include <jepa/training/trainer.hpp>
+#include <predictors/registry.hpp>
+
+#include <memory>
+#include <vector>
+
+namespace jepa::eval::comparison {
+
+/// What a JEPA is and how it learns.
+struct JepaRecipe {
+  encoders::EncoderOptions encoder;
+  predictors::PredictorOptions predictor;
+  std::vector<MaskOptions> masks;
+  OptimisationOptions optimisation;
+  ObjectiveOptions objective;
+
+  /// The options as sections of an ini file.
+  std::vector<OptionSection> sections();
+  std::vector<std::unique_ptr<MaskSampler>> samplers() const;
+  /// Encoder, its target and predictor with their first weights, ready to be trained. The predictor
+  /// is as wide as what it predicts: latents, or a patch's pixels.
+  Trainer make_trainer(uint64_t seed, torch::Device device, torch::ScalarType precision) const;
+};
+
+/// V-JEPA's short-range and long-range masks.
+std::vector<MaskOptions> default_masks();
+
+}  // namespace jepa::eval::comparison

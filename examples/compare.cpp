@@ -1,0 +1,107 @@
+// Latent prediction beside drawing every pixel: trains every arm at the same budgets, asks all the
+// same questions, and writes the tables, curves and films.
+#include <eval/comparison/grid.hpp>
+#include <eval/report/gif_writer.hpp>
+#include <eval/report/html.hpp>
+#include <eval/report/image.hpp>
+#include <eval/report/video_writer.hpp>
+#include <examples/program.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+
+namespace {
+
+using namespace jepa;
+namespace comparison = jepa::eval::comparison;
+
+/// The film beside the tables: MP4, GIF and a sheet of its first example.
+std::string write_film(const comparison::ComparisonOptions& options, int64_t examples,
+                       const comparison::ComparisonHooks& hooks) {
+  const auto rows = comparison::film_rows(options, examples, hooks);
+  const auto film = comparison::render_film(rows);
+  const auto sheet = comparison::contact_sheet(rows);
+  constexpr double kFps = 4;
+  eval::report::write_video(options.run + "/film.mp4", film, kFps);
+  write_file_atomic(options.run + "/film.gif", eval::report::encode_gif(film, kFps));
+  eval::report::write_png(options.run + "/film.png", sheet);
+  return eval::report::figure(
+             eval::report::video(eval::report::encode_video(film, kFps), "side by side",
+                                 static_cast<int>(film.size(2))),
+             "Blue frames were shown, orange ones predicted. Test clips that no model trained on; "
+             "largest budget, first seed.") +
+         eval::report::figure(eval::report::image(eval::report::encode_png(sheet), "all frames",
+                                                  static_cast<int>(sheet.size(1))),
+                              "All frames of the first example.");
+}
+
+void run(examples::Program& program, comparison::ComparisonOptions& options, int64_t examples) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  examples::catch_stop_signals();
+  std::unique_ptr<examples::ProgressBar> bar;
+  comparison::ComparisonHooks hooks;
+  hooks.say = [&](const std::string& text) {
+    std::fprintf(stderr, "%s (%.0f s)\n", text.c_str(), seconds());
+  };
+  hooks.training = [&](const std::string& what, int64_t steps) {
+    bar = std::make_unique<examples::ProgressBar>(what);
+    LoopHooks loop;
+    loop.stop = examples::stop_requested;
+    loop.on_step = [&bar, steps](int64_t step, const StepMetrics& metrics) {
+      char text[48];
+      std::snprintf(text, sizeof text, "loss %.4f", metrics.at("loss"));
+      bar->update(step, steps, text);
+      if (step == steps) bar->finish();
+    };
+    return loop;
+  };
+  std::filesystem::create_directories(options.run);
+  write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
+  try {
+    const auto cells = comparison::run_cells(options, hooks);
+    const auto rows = comparison::summarise(cells);
+    std::printf("%s", comparison::comparison_table(rows).c_str());
+    const std::string summary = comparison::summary_json(options, cells, seconds());
+    write_file_atomic(options.run + "/summary.json", summary);
+    std::string body = comparison::comparison_section(rows);
+    if (examples > 0) body += write_film(options, examples, hooks);
+    write_file_atomic(options.run + "/report.html", eval::report::page("jepa: comparison", body));
+    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(), seconds());
+    program.results = {{"run", options.run}, {"cells", cells.size()}, {"seconds", seconds()}};
+  } catch (const comparison::Stopped&) {
+    throw Error("stopped; the same command goes on from here");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  comparison::ComparisonOptions options;
+  int64_t film_examples = 4;
+  return examples::program_main(
+      argc, argv,
+      {.name = "compare",
+       .summary = "trains JEPA and generative models at equal compute and compares them; cells that "
+                  "are done are not run again",
+       .sections =
+           [&](const OptionValues& values) {
+             options.arm.jepa.masks = comparison::default_masks();
+             const int64_t masks = examples::count_numbered(values, "mask");
+             if (masks > 0) options.arm.jepa.masks.resize(static_cast<size_t>(masks));
+             auto sections = options.sections();
+             sections.push_back({"film", "", [&](OptionVisitor& visit) {
+                                   visit("examples", film_examples,
+                                         {.help = "clips side by side; 0: no film", .min = 0});
+                                 }});
+             return sections;
+           },
+       .run = [&](examples::Program& program) { run(program, options, film_examples); }});
+}

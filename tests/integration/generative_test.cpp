@@ -1,0 +1,186 @@
+// The generative programs end to end on tiny models, continued runs, and wrong input.
+#include <jepa/io/safetensors.hpp>
+
+#include "program_test.hpp"
+
+#include <nlohmann/json.hpp>
+#include <torch/torch.h>
+
+#include <map>
+
+namespace jepa {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+Arguments operator+(Arguments first, const Arguments& more) {
+  first.insert(first.end(), more.begin(), more.end());
+  return first;
+}
+
+class Generative : public ProgramTest {
+ protected:
+  void SetUp() override {
+    ProgramTest::SetUp();
+    ASSERT_EQ(run("make_data", {"--kind", "digits", "--clips", "24", "--seed", "1", "--out", clips}),
+              0)
+        << said();
+  }
+  /// A tiny model of pixels, `steps` long.
+  Arguments tiny(const std::string& run, int64_t steps) const {
+    return {"--data",           clips,
+            "--run",            path(run),
+            "--prompts",        "digits",
+            "--threads",        "1",
+            "--loader.batch",   "4",
+            "--model.dim",      "16",
+            "--model.depth",    "1",
+            "--model.heads",    "2",
+            "--training.steps", std::to_string(steps),
+            "--optimisation.total_steps",
+            "6",
+            "--training.checkpoint_every",
+            "3"};
+  }
+  /// A tiny JEPA that predicts what follows.
+  Arguments tiny_jepa() const {
+    return {"--data",          clips,         "--run",           path("jepa"), "--threads",   "1",
+            "--loader.batch",  "4",           "--training.steps", "2",         "--mask.1.kind", "causal",
+            "--encoder.preset", "custom",     "--encoder.dim",   "24",         "--encoder.depth", "1",
+            "--encoder.heads", "2",           "--encoder.patch", "8",          "--encoder.positions",
+            "sincos",          "--predictor.dim", "24",          "--predictor.depth", "1",
+            "--predictor.heads", "2",         "--predictor.positions", "sincos"};
+  }
+  const std::string clips = path_of_clips();
+
+ private:
+  static std::string path_of_clips() {
+    return (fs::temp_directory_path() / ("jepa_generative_" + std::to_string(getpid()) + ".h5"))
+        .string();
+  }
+  void TearDown() override {
+    fs::remove(clips);
+    ProgramTest::TearDown();
+  }
+};
+
+TEST_F(Generative, ContinuedRunIsTheSameBitForBit) {
+  ASSERT_EQ(run("train_diffusion", tiny("whole", 6)), 0) << said();
+  ASSERT_EQ(run("train_diffusion", tiny("parts", 3)), 0) << said();
+  ASSERT_EQ(run("train_diffusion", tiny("parts", 6)), 0) << said();
+  for (const char* name : {"model", "average", "optimizer"}) {
+    const std::string file = std::string("/checkpoints/step-00000006/") + name + ".safetensors";
+    const auto whole = read_safetensors(path("whole") + file).tensors;
+    const auto parts = read_safetensors(path("parts") + file).tensors;
+    ASSERT_EQ(whole.size(), parts.size());
+    for (const auto& [key, value] : whole) EXPECT_TRUE(value.equal(parts.at(key))) << key;
+  }
+  refuses("train_diffusion", tiny("whole", 6) + Arguments{"--model.depth", "2"}, 2, "model.depth");
+}
+
+TEST_F(Generative, SampleDrawsWhatIsAsked) {
+  ASSERT_EQ(run("train_diffusion", tiny("pixels", 2)), 0) << said();
+  const Arguments sample{"--model", path("pixels"), "--count", "2", "--sampler.steps", "2"};
+  for (const char* name : {"film.mp4", "film.gif", "film.png", "film.h5"}) {
+    EXPECT_EQ(run("sample", sample + Arguments{"--prompt", "three left", "--out", path(name)}), 0)
+        << said();
+    EXPECT_GT(fs::file_size(path(name)), 0u);
+  }
+  EXPECT_EQ(run("sample", sample + Arguments{"--frames", "20", "--window", "8", "--overlap", "4",
+                                             "--out", path("long.gif")}),
+            0)
+      << said();
+  EXPECT_EQ(run("sample", sample + Arguments{"--given", clips, "--given_frames", "0:2,6:8", "--out",
+                                             path("between.gif")}),
+            0)
+      << said();
+  const Arguments out{"--out", path("no.gif")};
+  refuses("sample", sample + out + Arguments{"--prompt", "elephant"}, 2, "elephant");
+  refuses("sample", sample + out + Arguments{"--given", clips, "--given_frames", "0:9"}, 2, "0:9");
+  refuses("sample", sample + out + Arguments{"--given", clips, "--given_frames", "0:1"}, 2,
+          "groups of 2");
+  refuses("sample", sample + out + Arguments{"--given", path("none.h5"), "--given_frames", "0:2"}, 1,
+          "none.h5");
+  refuses("sample", sample + out + Arguments{"--height", "30"}, 1, "30");
+  refuses("sample", sample + Arguments{"--out", path("film.avi")}, 2, "film.avi");
+  refuses("sample", Arguments{"--model", path("none")} + out, 1, "none");
+  refuses("decode", {"--model", path("pixels"), "--video", clips, "--out", path("no.gif")}, 2,
+          "decodes no latents");
+}
+
+TEST_F(Generative, AutoencoderThenDiffusionInItsLatents) {
+  ASSERT_EQ(run("train_diffusion",
+                tiny("autoencoder", 2) + Arguments{"--stage", "autoencoder", "--autoencoder.width", "8"}),
+            0)
+      << said();
+  ASSERT_EQ(run("train_diffusion", tiny("latents", 2) + Arguments{"--autoencoder", path("autoencoder"),
+                                                                  "--model.tubelet", "1",
+                                                                  "--model.patch", "2"}),
+            0)
+      << said();
+  EXPECT_EQ(run("sample", {"--model", path("latents"), "--count", "1", "--sampler.steps", "2", "--out",
+                           path("film.png")}),
+            0)
+      << said();
+}
+
+TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
+  ASSERT_EQ(run("pretrain", tiny_jepa()), 0) << said();
+  Arguments decoder = tiny("decoder", 4) + Arguments{"--jepa", path("jepa"), "--decoder.context_steps", "2"};
+  ASSERT_EQ(run("train_diffusion", decoder), 0) << said();
+  EXPECT_EQ(run("decode", {"--model", path("decoder"), "--video", clips, "--count", "2",
+                           "--sampler.steps", "2", "--out", path("future.gif")}),
+            0)
+      << said();
+  refuses("sample", {"--model", path("decoder"), "--out", path("no.gif")}, 2, "decode");
+  refuses("decode", {"--model", path("decoder"), "--video", clips, "--clip.frames", "4", "--out",
+                     path("no.gif")},
+          1, "4 frames");
+}
+
+TEST_F(Generative, CompareRunsItsCellsOnce) {
+  const Arguments compare{"--config",
+                          JEPA_SOURCE_DIR "/examples/configs/compare_digits.ini",
+                          "--run", path("compare"), "--threads", "1",
+                          "--budgets", "0.05", "--seeds", "0", "--clips.frames", "8",
+                          "--questions.train_clips", "64", "--questions.probe_clips", "60",
+                          "--questions.validation_clips", "30", "--questions.test_clips", "30",
+                          "--questions.predicted_clips", "4", "--questions.futures", "2",
+                          "--questions.horizons", "1,4", "--arm.batch", "4",
+                          "--arm.decoder_tera", "0.02", "--judge.steps", "20",
+                          "--judge.clips", "60", "--judge.held_out_clips", "20",
+                          "--sampler.steps", "2", "--mask.2.context_share", "0.5,0.5",
+                          "--film.examples", "2"};
+  ASSERT_EQ(run("compare", compare), 0) << said();
+  const auto cell = path("compare") + "/cells/jepa-b0.05-n0-s0/cell.json";
+  const auto first = read_text(cell);
+  const auto summary = nlohmann::json::parse(read_text(path("compare") + "/summary.json"));
+  std::map<std::string, nlohmann::json> rows;
+  for (const auto& row : summary.at("rows")) rows[row.at("arm")] = row.at("results");
+  for (const char* arm : {"jepa", "pixels", "latents", "masked_pixels"}) {
+    SCOPED_TRACE(arm);
+    EXPECT_TRUE(rows.at(arm).contains("probe/digit"));
+    EXPECT_TRUE(rows.at(arm).contains("future/position_error/h4"));
+    const double spent = rows.at(arm).at("cost/train_tflop").at("value");
+    EXPECT_LE(spent, 0.05);
+    EXPECT_GT(spent, 0.03);  // whole steps only
+  }
+  EXPECT_TRUE(rows.at("jepa").contains("floor/digit"));
+  EXPECT_TRUE(rows.at("random_init").contains("probe/digit"));
+  EXPECT_TRUE(rows.at("linear").contains("future/position_error/h4"));
+  for (const char* file : {"/film.mp4", "/film.gif", "/film.png", "/report.html"}) {
+    EXPECT_TRUE(fs::exists(path("compare") + file)) << file;
+  }
+  fs::remove(cell);
+  fs::remove_all(path("compare") + "/cells/jepa-b0.05-n0-s0/decoder");
+  ASSERT_EQ(run("compare", compare), 0) << said();
+  EXPECT_EQ(said().find("cell pixels"), std::string::npos);
+  // Trained again from the same seed, from the same encoder: the same numbers, times apart.
+  auto before = nlohmann::json::parse(first).at("results");
+  auto after = nlohmann::json::parse(read_text(cell)).at("results");
+  EXPECT_EQ(before.at("probe/digit"), after.at("probe/digit"));
+  EXPECT_EQ(before.at("future/digit"), after.at("future/digit"));
+}
+
+}  // namespace
+}  // namespace jepa

@@ -1,0 +1,159 @@
+// The accounting of compute, against LibTorch's own profiler and published figures.
+#include <encoders/vision_transformer.hpp>
+#include <eval/comparison/compute.hpp>
+#include <jepa/training/cost.hpp>
+#include <predictors/masked.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/profiler.h>
+#include <torch/torch.h>
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace jepa::eval::comparison {
+namespace {
+
+namespace profiler = torch::autograd::profiler;
+
+/// Floating-point operations of matrix products and convolutions that LibTorch's profiler sees.
+///
+/// Float64 keeps our fused kernels, which call BLAS directly, out of the way; LibTorch's own fused
+/// attention is turned off, since the profiler has no formula for it.
+double profiled_flops(const std::function<void()>& work) {
+  auto& context = at::globalContext();
+  const bool flash = context.userEnabledFlashSDP();
+  context.setSDPUseFlash(false);
+  const torch::profiler::impl::ProfilerConfig config(
+      torch::profiler::impl::ProfilerState::KINETO, /*report_input_shapes=*/true,
+      /*profile_memory=*/false, /*with_stack=*/false, /*with_flops=*/true, /*with_modules=*/false);
+  const std::set<torch::profiler::impl::ActivityType> activities = {
+      torch::profiler::impl::ActivityType::CPU};
+  profiler::prepareProfiler(config, activities);
+  profiler::enableProfiler(config, activities);
+  work();
+  const auto result = profiler::disableProfiler();
+  context.setSDPUseFlash(flash);
+  const std::set<std::string> counted = {"aten::mm",      "aten::addmm",  "aten::bmm",
+                                         "aten::baddbmm", "aten::conv2d"};
+  double flops = 0;
+  for (const auto& event : result->events()) {
+    if (counted.contains(event.name())) flops += static_cast<double>(event.flops());
+    if (event.name() == "aten::addmm_") {  // seen, but without a formula
+      const auto shapes = event.shapes();
+      flops += linear_flops(shapes[1][0], shapes[1][1], shapes[2][1]);
+    }
+  }
+  return flops;
+}
+
+encoders::VisionTransformerOptions encoder_options(const std::string& positions) {
+  return {.dim = 48, .depth = 3, .heads = 3, .mlp_ratio = 4, .channels = 1, .frames = 8,
+          .height = 32, .width = 32, .patch = 4, .tubelet = 2, .positions = positions};
+}
+
+struct Models {
+  explicit Models(const std::string& positions)
+      : options(encoder_options(positions)),
+        encoder(options),
+        predictor(predictors::MaskedPredictorOptions{.dim = 24, .depth = 2, .heads = 2,
+                                                     .positions = positions},
+                  predictors::ModelShape{.encoder_width = 48, .encoder_heads = 3,
+                                         .grid = options.grid()}) {
+    encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+    predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+    encoder->to(torch::kFloat64);
+    predictor->to(torch::kFloat64);
+  }
+  encoders::VisionTransformerOptions options;
+  encoders::VisionTransformer encoder;
+  predictors::MaskedPredictor predictor;
+};
+
+TEST(Compute, ModelsAgreeWithTheProfiler) {
+  for (const std::string positions : {"rope", "sincos"}) {
+    Models models(positions);
+    const auto clip = torch::randn({2, 1, 8, 32, 32}, torch::kFloat64);
+    const auto grid = models.options.grid();
+    torch::NoGradGuard no_grad;
+    const double encoded = profiled_flops([&] { models.encoder->forward(clip); });
+    const double encoder_ratio = encoded / (2 * models.encoder->flops(grid.size()));
+    RecordProperty("encoder_" + positions, std::to_string(encoder_ratio));
+    EXPECT_NEAR(encoder_ratio, 1, 0.02) << positions;
+
+    const auto order = torch::randperm(grid.size(), torch::kInt64);
+    const auto ids = [&](int64_t from, int64_t count) {
+      return std::get<0>(order.slice(0, from, from + count).sort()).expand({2, count}).contiguous();
+    };
+    const Mask mask{ids(0, 100), ids(100, 120)};
+    const auto context = torch::randn({2, 100, 48}, torch::kFloat64);
+    const double predicted =
+        profiled_flops([&] { models.predictor->forward(context, mask, grid, 0); });
+    const double predictor_ratio = predicted / (2 * models.predictor->flops(100, 120));
+    RecordProperty("predictor_" + positions, std::to_string(predictor_ratio));
+    EXPECT_NEAR(predictor_ratio, 1, 0.02) << positions;
+  }
+}
+
+TEST(Compute, TrainingStepAgreesWithTheProfiler) {
+  Models models("rope");
+  const auto clip = torch::randn({2, 1, 8, 32, 32}, torch::kFloat64);
+  const auto grid = models.options.grid();
+  const auto all = torch::arange(grid.size()).expand({2, -1});
+  const Mask mask{all.slice(1, 0, 128).contiguous(), all.slice(1, 128).contiguous()};
+  const double counted = profiled_flops([&] {
+    torch::Tensor targets;
+    {
+      torch::NoGradGuard no_grad;
+      targets = models.encoder->forward(clip);
+    }
+    const auto tokens = gather_tokens(models.encoder->embed(clip), mask.context);
+    const auto context = models.encoder->encode(tokens, grid, mask.context);
+    const auto prediction = models.predictor->forward(context, mask, grid, 0);
+    (prediction.target - gather_tokens(targets, mask.target)).square().mean().backward();
+  });
+  const double formula =
+      2 * training_flops(*models.encoder, *models.predictor, grid.size(), {mask});
+  RecordProperty("step", std::to_string(counted / formula));
+  EXPECT_NEAR(counted / formula, 1, 0.02);
+}
+
+TEST(Compute, ConvolutionAgreesWithTheProfiler) {
+  const auto input = torch::randn({2, 8, 16, 16});
+  const auto weight = torch::randn({12, 8, 3, 3});
+  // Whole lists: the profiler's formula does not read one number for both sides.
+  const std::vector<int64_t> two = {2, 2}, one = {1, 1};
+  const double counted = profiled_flops([&] { at::conv2d(input, weight, {}, two, one, one); });
+  EXPECT_NEAR(counted / convolution_flops(2 * 8 * 8, 9, 8, 12), 1, 0.02);
+}
+
+TEST(Compute, DiffusionTransformersHaveTheirPublishedFigures) {
+  // Peebles and Xie 2023, table 4, in Gflops of one multiply-add: latents 32 x 32 x 4, patch 2.
+  const auto figure = [](int64_t dim, int64_t depth) {
+    const DiffusionShape shape{.block = {.dim = dim, .heads = 1, .mlp_hidden = 4 * dim},
+                               .depth = depth, .positions = 256, .patch_values = 16};
+    return diffusion_flops(shape) / 2e9;
+  };
+  EXPECT_NEAR(figure(384, 12) / 6.06, 1, 0.01);
+  EXPECT_NEAR(figure(1152, 28) / 118.64, 1, 0.01);
+}
+
+TEST(Compute, AlternatingTrunkIsTheTwoHalves) {
+  const nn::BlockOptions block{.dim = 32, .heads = 2, .mlp_hidden = 128};
+  // 24 N D^2 a block, and attention 4 (T S^2 + S T^2) / 2 on average.
+  const double frames = 8, positions = 16, dim = 32, tokens = frames * positions;
+  EXPECT_DOUBLE_EQ(alternating_trunk_flops(block, 4, 8, 16),
+                   4 * (24 * tokens * dim * dim + 4 * dim * tokens * (frames + positions) / 2));
+}
+
+TEST(Compute, Sampling) {
+  EXPECT_EQ(model_evaluations({.steps = 25}), 25);
+  EXPECT_EQ(model_evaluations({.steps = 25, .guided = true}), 50);
+  EXPECT_EQ(model_evaluations({.steps = 10, .heun = true}), 19);
+  EXPECT_DOUBLE_EQ(sampling_flops(2.0, {.steps = 10, .guided = true, .heun = true}), 76);
+}
+
+}  // namespace
+}  // namespace jepa::eval::comparison
