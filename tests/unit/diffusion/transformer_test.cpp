@@ -190,7 +190,7 @@ TEST(DiffusionTransformer, FactorisedBlocksLookWhereTheySay) {
   auto z = torch::randn({1, 1, 4, 16, 16});
   const auto t = torch::full({1}, 0.5);
   const auto before = model->layers(z, t, {}, {0, 1});
-  z.select(2, 0).narrow(1, 0, 8).narrow(2, 0, 8).add_(1);  // token 0 of 2 x 2 x 2
+  z.select(2, 0).narrow(2, 0, 8).narrow(3, 0, 8).add_(1);  // token 0 of 2 x 2 x 2
   const auto after = model->layers(z, t, {}, {0, 1});
   const auto moved = [&](size_t layer) {
     return (after[layer] - before[layer]).abs().amax({0, 2}).gt(1e-5);
