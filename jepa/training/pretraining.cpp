@@ -1,6 +1,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
+#include <jepa/device.hpp>
 #include <jepa/training/pretraining.hpp>
 
 #include <torch/torch.h>
@@ -34,7 +35,7 @@ void TrainingOptions::describe(OptionVisitor& visit) {
   visit("diagnose_every", diagnose_every, {.help = "steps between collapse diagnostics", .min = 1});
   visit("probe_every", probe_every, {.help = "steps between online probes", .min = 1});
   visit("probe_module", probe_module,
-        {.help = "what the online probe reads", .choices = {"target_encoder", "encoder"}});
+        {.help = "what the online probe and the diagnostics read", .choices = {"target_encoder", "encoder"}});
   visit("stop_on_collapse", stop_on_collapse, {.help = "end a run that has collapsed"});
 }
 
@@ -57,6 +58,21 @@ std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t batch, const 
   return masks;
 }
 
+namespace {
+
+/// What the trained encoder says of whole clips, [B, N, D].
+torch::Tensor online_tokens(Trainer& trainer, const torch::Tensor& clips) {
+  const torch::NoGradGuard no_grad;
+  const auto& options = trainer.options();
+  const AutocastScope autocast(options.device, options.precision);
+  trainer.encoder()->eval();
+  return trainer.encoder()
+      ->forward(options.pixels.normalise(clips, options.device))
+      .to(torch::kFloat32);
+}
+
+}  // namespace
+
 MaskedPrediction::MaskedPrediction(Trainer& trainer, const MaskSamplers& samplers,
                                    const TrainingOptions& options, PretrainingHooks hooks)
     : trainer_(trainer), samplers_(samplers), options_(options), hooks_(std::move(hooks)) {}
@@ -68,16 +84,20 @@ StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
                                 trainer_.steps_done());
   StepTrace trace;
   const bool diagnosed = watched && batch.size() > 1 && grid.size() > 1;
-  StepMetrics metrics = trainer_.step(batch.clips, masks, diagnosed ? &trace : nullptr);
-  if (diagnosed) diagnose(trace.target_tokens, metrics, texts);
+  // A target encoder that stands still says nothing of what is learned.
+  const bool online = options_.probe_module == "encoder";
+  torch::Tensor tokens;
+  if (diagnosed && online) tokens = online_tokens(trainer_, batch.clips);
+  StepMetrics metrics = trainer_.step(batch.clips, masks, diagnosed && !online ? &trace : nullptr);
+  if (diagnosed) diagnose(online ? tokens : trace.target_tokens, metrics, texts);
   return metrics;
 }
 
 void MaskedPrediction::diagnose(const torch::Tensor& tokens, StepMetrics& metrics,
                                 std::map<std::string, std::string>& texts) {
   last_ = measure_collapse(tokens);
-  // The trace holds the target encoder's tokens from before the update: those of the very first
-  // step are the untrained encoder's.
+  // The tokens are from before the step's update: those of the very first step are the untrained
+  // encoder's.
   const bool first = !initial_;
   if (first) initial_ = last_;
   metrics.merge(last_->values());

@@ -22,7 +22,8 @@ struct TrainingOptions {
   int64_t keep_checkpoints = 2;
   int64_t diagnose_every = 20;
   int64_t probe_every = 100;
-  std::string probe_module = "target_encoder";  ///< or "encoder": what the online probe reads
+  /// What the online probe and the diagnostics read; "encoder" where the target stands still.
+  std::string probe_module = "target_encoder";
   bool stop_on_collapse = false;
   CollapseOptions collapse = {};
 

@@ -60,6 +60,7 @@ void ObjectiveOptions::check_clips(int64_t clips) const {
   const std::string but = ": compares the clips of a micro-batch, but there is one; enlarge "
                           "loader.batch or lower optimisation.accumulate";
   if (clip_weight > 0) throw ConfigError("objective.clip_weight" + but);
+  if (target_norm == "content") throw ConfigError("objective.target_norm = content" + but);
   if (regulariser.kind != "none" && regulariser.on != "tokens") {
     throw ConfigError("regulariser.on = " + regulariser.on + but);
   }
