@@ -3,9 +3,6 @@
 #include <eval/comparison/jepa_recipe.hpp>
 #include <eval/probes/online.hpp>
 #include <examples/training_run.hpp>
-#include <jepa/data/clip_source.hpp>
-#include <jepa/data/loader.hpp>
-#include <jepa/data/memory_source.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -27,16 +24,11 @@ using namespace jepa;
 
 /// Everything that decides a run.
 struct PretrainOptions {
-  std::string run = "runs/pretrain";
-  std::string data;
+  examples::TrainingInput input{.run = "runs/pretrain"};
   std::string init;
-  double fit_minutes = 0;
-  int64_t in_memory = 0;
   std::string probe_train;
   std::string probe_test;
   eval::probes::OnlineProbeOptions probe;
-  ClipOptions clip;
-  LoaderOptions loader;
   eval::comparison::JepaRecipe recipe;
   TrainingOptions training;
 
@@ -44,26 +36,10 @@ struct PretrainOptions {
 };
 
 std::vector<OptionSection> PretrainOptions::sections() {
-  std::vector<OptionSection> sections{
-      {"", "",
-       [this](OptionVisitor& visit) {
-         visit("run", run, {.help = "folder of the run; one that exists is continued"});
-         visit("data", data,
-               {.help = "clip store (.h5), video, `path label` list, or folder of videos or images"});
-         visit("init", init,
-               {.help = "checkpoint folder, run or published weights that a new run starts from"});
-         visit("fit_minutes", fit_minutes,
-               {.help = "shorten a new run so that it takes about so long here; 0: as it is",
-                .unit = "minutes",
-                .min = 0});
-         visit("in_memory", in_memory,
-               {.help = "read so many clips into memory and train on those; 0: read as it trains",
-                .min = 0});
-       }},
-      {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
-      {"loader", "batches", [this](OptionVisitor& visit) { loader.describe(visit); }},
-      {"augment", "crops and flips",
-       [this](OptionVisitor& visit) { loader.augment.describe(visit); }}};
+  std::vector<OptionSection> sections = input.sections([this](OptionVisitor& visit) {
+    visit("init", init,
+          {.help = "checkpoint folder, run or published weights that a new run starts from"});
+  });
   for (auto& section : recipe.sections()) sections.push_back(std::move(section));
   sections.push_back({"training", "", [this](OptionVisitor& visit) { training.describe(visit); }});
   sections.push_back({"probe", "online probe on labelled clips, every training.probe_every steps",
@@ -82,7 +58,7 @@ void take_sizes_from_data(PretrainOptions& options, const ClipSource& source,
                           const OptionValues& given) {
   Random random(0);
   const RawClip clip = source.read(0, random);
-  const Augmentation augmentation(options.loader.augment);
+  const Augmentation augmentation(options.input.loader.augment);
   RawClip cropped = clip;
   const PixelRect part = augmentation.choose(clip.height, clip.width, random);
   cropped.height = part.height;
@@ -102,12 +78,12 @@ std::function<StepMetrics(Encoder&)> make_probe(const PretrainOptions& options) 
   if (options.probe_train.empty() || options.probe_test.empty() || options.probe.labels.empty()) {
     return {};
   }
-  LoaderOptions loader = options.loader;
+  LoaderOptions loader = options.input.loader;
   if (loader.augment.crop != "none") loader.augment.crop = "centre";
   loader.augment.flip = 0;
   auto probe = std::make_shared<eval::probes::OnlineProbe>(
-      open_clip_source(options.probe_train, options.clip),
-      open_clip_source(options.probe_test, options.clip), options.probe, loader,
+      open_clip_source(options.probe_train, options.input.clip),
+      open_clip_source(options.probe_test, options.input.clip), options.probe, loader,
       eval::probes::FeatureOptions{.pixels = options.recipe.encoder.pixels});
   return [probe](Encoder& encoder) { return (*probe)(encoder); };
 }
@@ -151,9 +127,9 @@ void fit_to_time(PretrainOptions& options, const examples::Program& program,
                  const std::shared_ptr<ClipSource>& source, const MaskSamplers& samplers) {
   const uint64_t seed = static_cast<uint64_t>(program.common.seed);
   Trainer trainer = make_trainer(options, program);
-  ClipLoader loader(source, options.loader, seed);
+  ClipLoader loader(source, options.input.loader, seed);
   const int64_t fitting =
-      examples::steps_that_fit(options.fit_minutes, options.training.steps, [&](int64_t step) {
+      examples::steps_that_fit(options.input.fit_minutes, options.training.steps, [&](int64_t step) {
         const ClipBatch batch = loader.next();
         const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
         trainer.step(batch.clips, draw_masks(samplers, batch.size(), grid, seed, step));
@@ -185,24 +161,21 @@ nlohmann::ordered_json report_json(const std::optional<CollapseReport>& report) 
 }
 
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
-  if (options.data.empty()) throw ConfigError("option data: name the clips to train on");
-  options.recipe.encoder.vit = encoders::resolve(options.recipe.encoder.vit, options.recipe.encoder.preset);
-  std::shared_ptr<ClipSource> source = open_clip_source(options.data, options.clip);
-  if (options.in_memory > 0) {
-    source = hold_in_memory(*source, options.in_memory, static_cast<uint64_t>(program.common.seed));
-  }
+  const std::shared_ptr<ClipSource> source = options.input.open(program.common.seed);
+  options.recipe.encoder.vit =
+      encoders::resolve(options.recipe.encoder.vit, options.recipe.encoder.preset);
   take_sizes_from_data(options, *source, given);
   if (options.recipe.optimisation.total_steps == 0) {
     options.recipe.optimisation.total_steps = options.training.steps;
   }
-  options.recipe.objective.check_clips(options.loader.batch / options.recipe.optimisation.accumulate);
+  options.recipe.objective.check_clips(options.input.loader.batch / options.recipe.optimisation.accumulate);
   MaskSamplers samplers;
   for (const auto& mask : options.recipe.masks) samplers.push_back(make_mask_sampler(mask));
 
-  std::filesystem::create_directories(options.run);
-  const std::string checkpoint = find_checkpoint(options.run);
+  std::filesystem::create_directories(options.input.run);
+  const std::string checkpoint = find_checkpoint(options.input.run);
   const bool fresh = checkpoint.empty();
-  if (fresh && options.fit_minutes > 0) {
+  if (fresh && options.input.fit_minutes > 0) {
     fit_to_time(options, program, source, samplers);
   }
   Trainer trainer = make_trainer(options, program);
@@ -210,9 +183,9 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   const auto& vit = options.recipe.encoder.vit;
   const TrainingCost cost =
       estimate_cost(trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
-                    {.batch = options.loader.batch,
+                    {.batch = options.input.loader.batch,
                      .accumulate = options.recipe.optimisation.accumulate,
-                     .prefetch = options.loader.threads > 0 ? options.loader.prefetch : 0,
+                     .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
                      .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},
                     {.dim = vit.dim, .depth = vit.depth, .checkpointing = vit.checkpointing},
                     {.dim = options.recipe.predictor.masked.dim,
@@ -221,12 +194,12 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   std::printf("%s", cost.text().c_str());
   std::printf("clips              %lld, %.3g passes over them\n",
               static_cast<long long>(source->size()),
-              static_cast<double>(options.training.steps * options.loader.batch) /
+              static_cast<double>(options.training.steps * options.input.loader.batch) /
                   static_cast<double>(source->size()));
   std::fflush(stdout);
 
   const RunDescription description{
-      .folder = options.run,
+      .folder = options.input.run,
       .config_ini = dump_ini(program.sections),
       .numbers = {{"encoder_parameters", static_cast<double>(cost.encoder_parameters)},
                   {"predictor_parameters", static_cast<double>(cost.predictor_parameters)},
@@ -234,26 +207,26 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
                   {"estimated_memory_mb", cost.peak_memory_mb},
                   {"dataset_clips", static_cast<double>(source->size())},
                   {"steps", static_cast<double>(options.training.steps)},
-                  {"batch", static_cast<double>(options.loader.batch)}},
-      .texts = examples::provenance(program, options.data)};
-  write_file_atomic(options.run + "/config.ini", description.config_ini);
+                  {"batch", static_cast<double>(options.input.loader.batch)}},
+      .texts = examples::provenance(program, options.input.data)};
+  write_file_atomic(options.input.run + "/config.ini", description.config_ini);
 
   examples::ProgressBar bar("training", fresh ? 0 : read_checkpoint_state(checkpoint).step);
   const LoopHooks hooks =
-      examples::progress_hooks(bar, options.training.steps, options.loader.batch, {"probe_"});
+      examples::progress_hooks(bar, options.training.steps, options.input.loader.batch, {"probe_"});
   PretrainingHooks watching;
   watching.probe = make_probe(options);
   watching.on_verdict = [&](int64_t step, const Verdict& verdict) {
     bar.finish();
     std::fprintf(stderr, "step %lld: %s\n", static_cast<long long>(step), verdict.text.c_str());
   };
-  ClipLoader loader(source, options.loader, static_cast<uint64_t>(program.common.seed));
+  ClipLoader loader(source, options.input.loader, static_cast<uint64_t>(program.common.seed));
   MaskedPrediction task(trainer, samplers, options.training, watching);
   const LoopResult result =
       run_training(task, loader, options.training.loop(), description, hooks);
   bar.finish();
-  print_result(result, task.verdict(), options.run);
-  program.results = {{"run", options.run},
+  print_result(result, task.verdict(), options.input.run);
+  program.results = {{"run", options.input.run},
                      {"steps", result.steps},
                      {"clips", result.clips},
                      {"train_seconds", result.train_seconds},
@@ -284,7 +257,7 @@ int main(int argc, char** argv) {
        .complete =
            [](OptionValues& values) {
              PretrainOptions stored;
-             examples::continue_run(values, stored.run, [&](const OptionValues& of_run) {
+             examples::continue_run(values, stored.input.run, [&](const OptionValues& of_run) {
                return continued(stored, of_run);
              });
            },

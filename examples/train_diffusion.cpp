@@ -2,7 +2,6 @@
 // the decoder that turns a JEPA's latents into video, or that autoencoder.
 #include <eval/diffusion/generative_model.hpp>
 #include <examples/training_run.hpp>
-#include <jepa/data/memory_source.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -21,15 +20,10 @@ using namespace jepa::eval::diffusion;
 
 /// Everything that decides a run.
 struct TrainDiffusionOptions {
-  std::string run = "runs/diffusion";
-  std::string data;
+  examples::TrainingInput input{.run = "runs/diffusion"};
   std::string validation;
-  std::string stage = "diffusion";
-  double fit_minutes = 0;
-  int64_t in_memory = 0;
   int64_t validation_clips = 64;
-  ClipOptions clip;
-  LoaderOptions loader;
+  std::string stage = "diffusion";
   AutoencoderOptions autoencoder;
   GenerativeOptions generative;
   OptimisationOptions optimisation{.lr = 1e-3,
@@ -43,32 +37,16 @@ struct TrainDiffusionOptions {
 };
 
 std::vector<OptionSection> TrainDiffusionOptions::sections() {
-  std::vector<OptionSection> sections{
-      {"", "",
-       [this](OptionVisitor& visit) {
-         visit("run", run, {.help = "folder of the run; one that exists is continued"});
-         visit("data", data, {.help = "clips to train on: clip store, video, list or folder"});
-         visit("validation", validation, {.help = "held-out clips for the validation loss"});
-         visit("validation_clips", validation_clips, {.help = "how many of them", .min = 1});
-         visit("stage", stage,
-               {.help = "what to train", .choices = {"diffusion", "autoencoder"}});
-         visit("fit_minutes", fit_minutes,
-               {.help = "shorten a new run so that it takes about so long here; 0: as it is",
-                .unit = "minutes",
-                .min = 0});
-         visit("in_memory", in_memory,
-               {.help = "read so many clips into memory and train on those; 0: read as it trains",
-                .min = 0});
-       }},
-      {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
-      {"loader", "batches", [this](OptionVisitor& visit) { loader.describe(visit); }},
-      {"augment", "crops and flips",
-       [this](OptionVisitor& visit) { loader.augment.describe(visit); }},
-      {"autoencoder", "with --stage autoencoder",
-       [this](OptionVisitor& visit) { autoencoder.describe(visit); }},
-      {"optimisation", "",
-       [this](OptionVisitor& visit) { optimisation.describe(visit); }},
-      {"training", "", [this](OptionVisitor& visit) { training.describe(visit); }}};
+  std::vector<OptionSection> sections = input.sections([this](OptionVisitor& visit) {
+    visit("validation", validation, {.help = "held-out clips for the validation loss"});
+    visit("validation_clips", validation_clips, {.help = "how many of them", .min = 1});
+    visit("stage", stage, {.help = "what to train", .choices = {"diffusion", "autoencoder"}});
+  });
+  sections.push_back({"autoencoder", "with --stage autoencoder",
+                      [this](OptionVisitor& visit) { autoencoder.describe(visit); }});
+  sections.push_back(
+      {"optimisation", "", [this](OptionVisitor& visit) { optimisation.describe(visit); }});
+  sections.push_back({"training", "", [this](OptionVisitor& visit) { training.describe(visit); }});
   for (auto& section : generative.sections()) sections.push_back(std::move(section));
   return sections;
 }
@@ -93,32 +71,32 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
            const std::shared_ptr<ClipSource>& source, std::map<std::string, double> numbers) {
   numbers["dataset_clips"] = static_cast<double>(source->size());
   numbers["steps"] = static_cast<double>(options.training.steps);
-  numbers["batch"] = static_cast<double>(options.loader.batch);
-  const RunDescription run{.folder = options.run,
+  numbers["batch"] = static_cast<double>(options.input.loader.batch);
+  const RunDescription run{.folder = options.input.run,
                            .config_ini = dump_ini(program.sections),
                            .numbers = numbers,
-                           .texts = examples::provenance(program, options.data)};
+                           .texts = examples::provenance(program, options.input.data)};
   std::printf("parameters         %.3g\n", numbers.at("parameters"));
   std::printf("work of a step     %.3g GFLOP\n", numbers.at("flops_per_step") * 1e-9);
   std::printf("clips              %lld, %.3g passes over them\n",
               static_cast<long long>(source->size()),
-              static_cast<double>(options.training.steps * options.loader.batch) /
+              static_cast<double>(options.training.steps * options.input.loader.batch) /
                   static_cast<double>(source->size()));
   std::fflush(stdout);
-  std::filesystem::create_directories(options.run);
-  write_file_atomic(options.run + "/config.ini", run.config_ini);
+  std::filesystem::create_directories(options.input.run);
+  write_file_atomic(options.input.run + "/config.ini", run.config_ini);
   examples::ProgressBar bar("training");
-  ClipLoader loader(source, options.loader, static_cast<uint64_t>(program.common.seed));
+  ClipLoader loader(source, options.input.loader, static_cast<uint64_t>(program.common.seed));
   const LoopResult result =
       run_training(task, loader, options.training, run,
-                   examples::progress_hooks(bar, options.training.steps, options.loader.batch,
+                   examples::progress_hooks(bar, options.training.steps, options.input.loader.batch,
                                             {"validation_loss", "psnr"}));
   bar.finish();
   std::printf("%s after %lld steps, %.0f s of training; peak memory %.0f MB\n",
               result.end == RunEnd::finished ? "done" : "stopped",
               static_cast<long long>(result.steps), result.train_seconds, result.peak_rss_mb);
-  std::printf("run folder         %s\n", options.run.c_str());
-  program.results = {{"run", options.run},
+  std::printf("run folder         %s\n", options.input.run.c_str());
+  program.results = {{"run", options.input.run},
                      {"steps", result.steps},
                      {"clips", result.clips},
                      {"train_seconds", result.train_seconds},
@@ -132,11 +110,11 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
 /// @param trial a task to time, on `batch`
 template <class MakeTask>
 void fit(TrainDiffusionOptions& options, const ClipBatch& batch, const MakeTask& trial) {
-  if (options.fit_minutes <= 0 || !find_checkpoint(options.run).empty()) return;
+  if (options.input.fit_minutes <= 0 || !find_checkpoint(options.input.run).empty()) return;
   const auto task = trial();
   std::map<std::string, std::string> texts;
   const int64_t steps =
-      examples::steps_that_fit(options.fit_minutes, options.training.steps,
+      examples::steps_that_fit(options.input.fit_minutes, options.training.steps,
                                [&](int64_t) { task->step(batch, false, texts); });
   options.optimisation.warmup_steps =
       options.optimisation.warmup_steps * steps / options.training.steps;
@@ -147,7 +125,7 @@ void fit(TrainDiffusionOptions& options, const ClipBatch& batch, const MakeTask&
 void train_autoencoder(examples::Program& program, TrainDiffusionOptions& options,
                        const std::shared_ptr<ClipSource>& source, const torch::Tensor& validation) {
   const auto seed = static_cast<uint64_t>(program.common.seed);
-  const ClipBatch some = first_clips(source, options.loader, options.loader.batch);
+  const ClipBatch some = first_clips(source, options.input.loader, options.input.loader.batch);
   options.autoencoder.channels = some.clips.size(1);
   const auto make = [&] {
     Autoencoder model(options.autoencoder);
@@ -157,7 +135,7 @@ void train_autoencoder(examples::Program& program, TrainDiffusionOptions& option
   fit(options, some, make);
   const Autoencoder sized(options.autoencoder);
   const auto sizes = some.clips.sizes();
-  const double flops = 3 * static_cast<double>(options.loader.batch) *
+  const double flops = 3 * static_cast<double>(options.input.loader.batch) *
                        (sized->encode_flops(sizes[2], sizes[3], sizes[4]) +
                         sized->decode_flops(sizes[2], sizes[3], sizes[4]));
   train(program, options, *make(), source,
@@ -168,11 +146,11 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
                      const std::shared_ptr<ClipSource>& source,
                      const std::shared_ptr<ClipSource>& validation_source) {
   const auto seed = static_cast<uint64_t>(program.common.seed);
-  const ClipBatch some = first_clips(source, options.loader, options.loader.batch);
+  const ClipBatch some = first_clips(source, options.input.loader, options.input.loader.batch);
   GenerativeModel model(options.generative, some.clips.size(1));
   auto& transformer = model.transformer();
   if (model.jepa() != nullptr) {
-    const ClipBatch many = first_clips(source, options.loader, 512);
+    const ClipBatch many = first_clips(source, options.input.loader, 512);
     const auto latents =
         model.jepa()->encoded(many.clips, model.options().context_steps).flatten(0, 1);
     transformer->set_latent_statistics(latents.mean(0), latents.std(0));
@@ -181,7 +159,7 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
   DiffusionTask::Example validation;
   if (validation_source) {
     validation = model.example(
-        first_clips(validation_source, options.loader, options.validation_clips),
+        first_clips(validation_source, options.input.loader, options.validation_clips),
         prompt_ids(model, *validation_source), /*predicted=*/true);
   }
   // The average is the model's first self; both are the task's, the model here lends the rest.
@@ -197,7 +175,7 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
         validation);
   };
   fit(options, some, make);
-  const double passes = 3 * static_cast<double>(options.loader.batch);
+  const double passes = 3 * static_cast<double>(options.input.loader.batch);
   const auto sizes =
       model.example({some.clips.narrow(0, 0, 1), some.indices.narrow(0, 0, 1)}, prompts, true)
           .x.sizes()
@@ -208,21 +186,17 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
 }
 
 void run(examples::Program& program, TrainDiffusionOptions& options) {
-  if (options.data.empty()) throw ConfigError("option data: name the clips to train on");
   options.generative.transformer = options.generative.transformer.resolved();
   options.generative.transformer.preset = "custom";
-  std::shared_ptr<ClipSource> source = open_clip_source(options.data, options.clip);
-  if (options.in_memory > 0) {
-    source = hold_in_memory(*source, options.in_memory, static_cast<uint64_t>(program.common.seed));
-  }
+  const std::shared_ptr<ClipSource> source = options.input.open(program.common.seed);
   std::shared_ptr<ClipSource> validation;
-  if (!options.validation.empty()) validation = open_clip_source(options.validation, options.clip);
+  if (!options.validation.empty()) validation = open_clip_source(options.validation, options.input.clip);
   if (options.optimisation.total_steps == 0) {
     options.optimisation.total_steps = options.training.steps;
   }
   if (options.stage == "autoencoder") {
     torch::Tensor clips;
-    if (validation) clips = first_clips(validation, options.loader, options.validation_clips).clips;
+    if (validation) clips = first_clips(validation, options.input.loader, options.validation_clips).clips;
     train_autoencoder(program, options, source, clips);
   } else {
     train_diffusion(program, options, source, validation);
@@ -241,7 +215,7 @@ int main(int argc, char** argv) {
        .complete =
            [](OptionValues& given) {
              TrainDiffusionOptions stored;
-             examples::continue_run(given, stored.run, [&](const OptionValues&) {
+             examples::continue_run(given, stored.input.run, [&](const OptionValues&) {
                return examples::ContinuedOptions{
                    stored.sections(),
                    {"training.steps", "optimisation.total_steps", "optimisation.warmup_steps"}};

@@ -1,4 +1,5 @@
 #include <examples/training_run.hpp>
+#include <jepa/data/memory_source.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/version.hpp>
@@ -10,6 +11,37 @@
 #include <cstdio>
 
 namespace jepa::examples {
+
+std::vector<OptionSection> TrainingInput::sections(
+    const std::function<void(OptionVisitor&)>& more) {
+  return {{"", "",
+           [this, more](OptionVisitor& visit) {
+             visit("run", run, {.help = "folder of the run; one that exists is continued"});
+             visit("data", data,
+                   {.help = "clip store (.h5), video, `path label` list, or folder of videos or "
+                            "images"});
+             visit("fit_minutes", fit_minutes,
+                   {.help = "shorten a new run so that it takes about so long here; 0: as it is",
+                    .unit = "minutes",
+                    .min = 0});
+             visit("in_memory", in_memory,
+                   {.help = "read so many clips into memory and train on those; 0: read as it "
+                            "trains",
+                    .min = 0});
+             more(visit);
+           }},
+          {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
+          {"loader", "batches", [this](OptionVisitor& visit) { loader.describe(visit); }},
+          {"augment", "crops and flips",
+           [this](OptionVisitor& visit) { loader.augment.describe(visit); }}};
+}
+
+std::shared_ptr<ClipSource> TrainingInput::open(int64_t seed) const {
+  if (data.empty()) throw ConfigError("option data: name the clips to train on");
+  auto source = open_clip_source(data, clip);
+  if (in_memory == 0) return source;
+  return hold_in_memory(*source, in_memory, static_cast<uint64_t>(seed));
+}
 
 void continue_run(OptionValues& given, const std::string& default_run,
                   const std::function<ContinuedOptions(const OptionValues&)>& options_of) {

@@ -2,15 +2,34 @@
 #pragma once
 
 #include <examples/program.hpp>
+#include <jepa/data/clip_source.hpp>
+#include <jepa/data/loader.hpp>
 #include <jepa/training/loop.hpp>
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 namespace jepa::examples {
+
+/// Where a training program reads and writes, and for how long.
+struct TrainingInput {
+  std::string run;
+  std::string data = {};
+  double fit_minutes = 0;
+  int64_t in_memory = 0;
+  ClipOptions clip = {};
+  LoaderOptions loader = {};
+
+  /// The options; the first section has no name, and takes what `more` adds to it.
+  std::vector<OptionSection> sections(const std::function<void(OptionVisitor&)>& more);
+  /// The clips that `data` names, held in memory if so asked.
+  /// @throws ConfigError where none are named, DataError as the sources do
+  std::shared_ptr<ClipSource> open(int64_t seed) const;
+};
 
 /// What a stored run is compared by.
 struct ContinuedOptions {
