@@ -73,6 +73,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     write_file_atomic(options.run + "/summary.json", summary);
     std::string body = comparison::comparison_section(rows);
     if (examples > 0) body += write_film(options, examples, hooks);
+    write_file_atomic(options.run + "/section.html", body);  // for `report --comparison`
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: comparison", body));
     std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(), seconds());
     program.results = {{"run", options.run}, {"cells", cells.size()}, {"seconds", seconds()}};

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
 # The main job, end to end, on two cores: pretrain a small V-JEPA on moving real digits and one on
-# real footage, probe both beside their controls, write the report. Run it as `./dev demo`.
+# real footage, probe both beside their controls, compare it with drawing every pixel, write the
+# report. Run it as `./dev demo`.
 #
 #   JEPA_DEMO_RUN=DIR    where everything goes (default runs/demo); an earlier demo there is replaced,
 #                        other files are left alone
-#   JEPA_DEMO_MINUTES=M  training time for digits; footage gets 3/5 of it (default 5)
+#   JEPA_DEMO_MINUTES=M  training time for digits; footage gets 3/5 of it (default 4)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 programs=$PWD/build/release/examples
 run=${JEPA_DEMO_RUN:-runs/demo}
-minutes=${JEPA_DEMO_MINUTES:-5}
+minutes=${JEPA_DEMO_MINUTES:-4}
 start=$SECONDS
 
 say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - start)); }
 
 mkdir -p "$run"
 run=$(cd "$run" && pwd)
-(cd "$run" && rm -rf digits footage digits.json footage.json report.html summary.json \
+(cd "$run" && rm -rf digits footage compare digits.json footage.json report.html summary.json \
   data/digits{,_train,_validation,_test}.h5 data/{motion,drift}_{train,validation,test}.h5)
 mkdir -p "$run/data"
 
@@ -78,7 +79,14 @@ else
   say "footage is left out: $reason"
 fi
 
+say "latent prediction beside drawing every pixel: tiny models, one seed, a first look"
+"$programs/compare" --config examples/configs/compare_digits.ini --run "$run/compare" \
+  --arms jepa,pixels,masked_pixels,random_init --budgets 1.5 --seeds 0 --arm.decoder_tera 2 \
+  --arm.feature_times 0.75 --judge.steps 800 --questions.train_clips 8000 \
+  --questions.probe_clips 1500 --questions.test_clips 1000 --questions.predicted_clips 64 \
+  --questions.futures 2
+
 say "report"
-"$programs/report" --run "$runs" --title "jepa demo" --out "$run/report.html" \
+"$programs/report" --run "$runs" --comparison "$run/compare" --title "jepa demo" --out "$run/report.html" \
   --summary "$run/summary.json"
 say "done: open $run/report.html"

@@ -24,6 +24,7 @@ struct ReportOptions {
   std::string run;
   std::string out;
   std::string summary;
+  std::string comparison;
   std::string title;
   std::string checkpoint = "latest";
   bool pictures = true;
@@ -33,6 +34,8 @@ struct ReportOptions {
     visit("run", run, {.help = "run folder, or several with commas between"});
     visit("out", out, {.help = "file to write; empty: report.html in the run folder"});
     visit("summary", summary, {.help = "JSON file for the numbers of all runs; empty: none"});
+    visit("comparison", comparison,
+          {.help = "folder of `compare`, whose tables and film become a section; empty: none"});
     visit("title", title, {.help = "heading of the report; empty: the runs' names"});
     visit("checkpoint", checkpoint,
           {.help = "whose features are painted", .choices = {"latest", "best"}});
@@ -139,8 +142,19 @@ nlohmann::ordered_json summarise(const rep::RunRecord& run) {
           {"commit", commit == run.texts.end() ? "" : commit->second}};
 }
 
-/// Probe results and costs of all runs in one file.
-void write_summary(const std::string& path, const std::vector<rep::RunReport>& reports) {
+/// A file of a comparison's folder. @throws DataError naming it
+std::string read_comparison(const std::string& folder, const std::string& name) {
+  const std::string path = folder + "/" + name;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw DataError(path + ": cannot be opened; has `compare` ended?");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// Probe results and costs of all runs in one file, and a comparison's rows where there is one.
+void write_summary(const std::string& path, const std::vector<rep::RunReport>& reports,
+                   const std::string& comparison) {
   nlohmann::ordered_json summary{{"results", nlohmann::ordered_json::array()},
                                  {"runs", nlohmann::ordered_json::array()}};
   for (const auto& report : reports) {
@@ -152,6 +166,10 @@ void write_summary(const std::string& path, const std::vector<rep::RunReport>& r
         summary["results"].push_back(result);
       }
     }
+  }
+  if (!comparison.empty()) {
+    const auto rows = nlohmann::ordered_json::parse(read_comparison(comparison, "summary.json"));
+    summary["comparison"] = rows.at("rows");
   }
   write_file_atomic(path, summary.dump(2) + "\n");
 }
@@ -188,8 +206,10 @@ void run(examples::Program& program, const ReportOptions& options) {
     if (options.title.empty()) title += (title.empty() ? "" : ", ") + report.run.name;
     reports.push_back(std::move(report));
   }
-  rep::write_report(out, title, reports);
-  if (!options.summary.empty()) write_summary(options.summary, reports);
+  const std::string section =
+      options.comparison.empty() ? "" : read_comparison(options.comparison, "section.html");
+  rep::write_report(out, title, reports, section);
+  if (!options.summary.empty()) write_summary(options.summary, reports, options.comparison);
   program.results["report"] = out;
   std::printf("report               %s\n", out.c_str());
 }

@@ -345,9 +345,10 @@ Assessment assess(const RunRecord& run) {
   return out;
 }
 
-std::string report_html(const std::string& title, const std::vector<RunReport>& runs) {
+std::string report_html(const std::string& title, const std::vector<RunReport>& runs,
+                        const std::string& more_markup) {
   std::string body = heading(1, title);
-  if (runs.size() == 1) return page(title, body + run_section(runs.front()));
+  if (runs.size() == 1) return page(title, body + more_markup + run_section(runs.front()));
 
   Table overview{.head = {"run", "outcome", "steps", "training time", "peak memory"},
                  .text_columns = 2};
@@ -366,6 +367,7 @@ std::string report_html(const std::string& title, const std::vector<RunReport>& 
   }
   body += table(overview);
   if (!results.empty()) body += probe_table(results, true);
+  body += more_markup;
   for (const RunReport& report : runs) {
     body += heading(2, report.run.name, report.run.name) + run_section(report);
   }
@@ -373,8 +375,8 @@ std::string report_html(const std::string& title, const std::vector<RunReport>& 
 }
 
 void write_report(const std::string& path, const std::string& title,
-                  const std::vector<RunReport>& runs) {
-  write_file_atomic(path, report_html(title, runs));
+                  const std::vector<RunReport>& runs, const std::string& more_markup) {
+  write_file_atomic(path, report_html(title, runs, more_markup));
 }
 
 }  // namespace jepa::eval::report

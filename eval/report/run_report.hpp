@@ -36,10 +36,12 @@ struct Assessment {
 Assessment assess(const RunRecord& run);
 
 /// The report as HTML; several runs share a summary table at the top.
-std::string report_html(const std::string& title, const std::vector<RunReport>& runs);
+/// @param more_markup a section of another room's making, set before the runs' own
+std::string report_html(const std::string& title, const std::vector<RunReport>& runs,
+                        const std::string& more_markup = {});
 
 /// Writes `report_html` to `path`, whole or not at all. @throws DataError naming the file.
 void write_report(const std::string& path, const std::string& title,
-                  const std::vector<RunReport>& runs);
+                  const std::vector<RunReport>& runs, const std::string& more_markup = {});
 
 }  // namespace jepa::eval::report
