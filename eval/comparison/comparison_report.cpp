@@ -63,7 +63,8 @@ std::string interval_text(const probes::Estimate& e) {
   return report::short_number(e.low) + " to " + report::short_number(e.high);
 }
 
-/// Rows that have any of the columns, of the first noise; the best value of a column is marked.
+/// Rows that have the first of the columns, of the first noise; the best value of a column is
+/// marked.
 template <size_t N>
 std::string make_table(const std::vector<SummaryRow>& rows, const Column (&columns)[N]) {
   Table table;
@@ -72,10 +73,7 @@ std::string make_table(const std::vector<SummaryRow>& rows, const Column (&colum
   const double noise = rows.empty() ? 0 : rows.front().noise;
   std::vector<const SummaryRow*> shown;
   for (const auto& row : rows) {
-    const bool any = std::any_of(std::begin(columns), std::end(columns), [&](const Column& c) {
-      return row.results.contains(c.result);
-    });
-    if (row.noise == noise && any) shown.push_back(&row);
+    if (row.noise == noise && row.results.contains(columns[0].result)) shown.push_back(&row);
   }
   for (const SummaryRow* row : shown) {
     std::vector<Cell> cells{{row_name(*row), row->seeds > 1 ? std::to_string(row->seeds) + " seeds"
@@ -186,6 +184,7 @@ std::string comparison_table(const std::vector<SummaryRow>& rows) {
   const auto add = [&](const auto& columns, const char* title) {
     text += std::string("\n") + title + "\n";
     for (const auto& row : rows) {
+      if (!row.results.contains(columns[0].result)) continue;
       std::string line;
       for (const auto& column : columns) {
         const auto found = row.results.find(column.result);
@@ -194,7 +193,6 @@ std::string comparison_table(const std::vector<SummaryRow>& rows) {
         const std::string interval = interval_text(found->second);
         if (!interval.empty()) line += " [" + interval + "]";
       }
-      if (line.empty()) continue;
       char noise[32];
       std::snprintf(noise, sizeof noise, ", noise %g", row.noise);
       text += row_name(row) + noise + ":" + line + "\n";
