@@ -74,6 +74,8 @@ void VisionTransformerOptions::describe(OptionVisitor& visit) {
   visit("wide_swiglu", wide_swiglu, {.help = "SwiGLU with two thirds of the hidden width"});
   visit("drop_path", drop_path,
         {.help = "share of dropped branches in the last block", .min = 0, .max = 0.99});
+  visit("xavier", xavier,
+        {.help = "initial matrices of Xavier's scale instead of 0.02, which suits wide models"});
   visit("depth_rescale", depth_rescale,
         {.help = "initial residual weights over sqrt(2 * layer)"});
   visit("checkpointing", checkpointing, {.help = "recompute blocks in backward to save memory"});
@@ -233,7 +235,7 @@ std::vector<torch::Tensor> VisionTransformerImpl::layers(const torch::Tensor& cl
 }
 
 void VisionTransformerImpl::initialise(at::Generator generator) {
-  nn::initialise_layers(*this, generator);
+  nn::initialise_layers(*this, generator, options_.xavier);
   const torch::NoGradGuard no_grad;
   for (auto* modality : {&image_modality_, &video_modality_}) {
     if (modality->defined()) modality->normal_(0, kModalityDeviation, generator);

@@ -34,6 +34,7 @@ struct VisionTransformerOptions {
   bool wide_swiglu = true;              ///< SwiGLU hidden width 2/3 of the ratio's
   double drop_path = 0;                 ///< of the last block; linear from 0 over the depth
   bool depth_rescale = true;            ///< initial residual weights over sqrt(2 * layer)
+  bool xavier = false;                  ///< initial matrices of Xavier's scale instead of 0.02
   bool checkpointing = false;           ///< recompute blocks in backward to save memory
 
   /// V-JEPA 2.1: blocks (0-based) whose outputs are given, each through its own norm.

@@ -62,6 +62,8 @@ void MaskedPredictorOptions::describe(OptionVisitor& visit) {
   visit("single_mask_token", single_mask_token, {.help = "I-JEPA: one, random at first"});
   visit("depth_rescale", depth_rescale,
         {.help = "initial residual weights over sqrt(2 * layer)"});
+  visit("xavier", xavier,
+        {.help = "initial matrices of Xavier's scale instead of 0.02, which suits wide models"});
   visit("checkpointing", checkpointing, {.help = "recompute blocks in backward to save memory"});
   visit("embed_hidden", embed_hidden,
         {.help = "V-JEPA 2.1: hidden width of the input projection; 0: none", .min = 0});
@@ -172,7 +174,7 @@ Prediction MaskedPredictorImpl::forward(const torch::Tensor& context, const Mask
 }
 
 void MaskedPredictorImpl::initialise(at::Generator generator) {
-  nn::initialise_layers(*this, generator);
+  nn::initialise_layers(*this, generator, options_.xavier);
   const torch::NoGradGuard no_grad;
   for (auto& token : mask_tokens_) {
     if (options_.single_mask_token) {

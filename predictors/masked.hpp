@@ -35,6 +35,7 @@ struct MaskedPredictorOptions {
   int64_t mask_token_index = -1;      ///< the one in use; -1: the mask's own number (V-JEPA 1)
   bool single_mask_token = false;     ///< I-JEPA: one token, named mask_token, random at first
   bool depth_rescale = true;          ///< initial residual weights over sqrt(2 * layer)
+  bool xavier = false;                ///< initial matrices of Xavier's scale instead of 0.02
   bool checkpointing = false;         ///< recompute blocks in backward to save memory
 
   int64_t embed_hidden = 0;           ///< V-JEPA 2.1: hidden width of the input projection; 0: none

@@ -51,14 +51,19 @@ void truncated_normal(const torch::Tensor& weight, double deviation, at::Generat
       .clamp_(-bound, bound);
 }
 
-void initialise_layers(torch::nn::Module& root, at::Generator generator) {
+void initialise_layers(torch::nn::Module& root, at::Generator generator, bool xavier) {
   const torch::NoGradGuard no_grad;
+  const auto fill = [&](const torch::Tensor& weight) {
+    const auto matrix = weight.flatten(1);
+    const double wide = static_cast<double>(matrix.size(0) + matrix.size(1));
+    truncated_normal(weight, xavier ? std::sqrt(2.0 / wide) : kDeviation, generator);
+  };
   for (const auto& module : root.modules()) {
     if (auto* linear = module->as<LinearImpl>()) {
-      truncated_normal(linear->weight, kDeviation, generator);
+      fill(linear->weight);
       if (linear->bias.defined()) linear->bias.zero_();
     } else if (auto* patches = module->as<PatchProjectionImpl>()) {
-      truncated_normal(patches->weight, kDeviation, generator);
+      fill(patches->weight);
       patches->bias.zero_();
     } else if (auto* norm = module->as<LayerNormImpl>()) {
       norm->weight.fill_(1);
