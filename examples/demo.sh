@@ -5,12 +5,12 @@
 #
 #   JEPA_DEMO_RUN=DIR    where everything goes (default runs/demo); an earlier demo there is replaced,
 #                        other files are left alone
-#   JEPA_DEMO_MINUTES=M  training time for digits; footage gets 3/5 of it (default 3.5)
+#   JEPA_DEMO_MINUTES=M  training time for digits; footage gets 3/5 of it (default 3)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 programs=$PWD/build/release/examples
 run=${JEPA_DEMO_RUN:-runs/demo}
-minutes=${JEPA_DEMO_MINUTES:-3.5}
+minutes=${JEPA_DEMO_MINUTES:-3}
 start=$SECONDS
 
 say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - start)); }
@@ -81,7 +81,7 @@ fi
 
 say "latent prediction beside drawing every pixel: tiny models, one seed, a first look"
 "$programs/compare" --config examples/configs/compare_digits.ini --run "$run/compare" \
-  --arms jepa,pixels,random_init --budgets 3 --seeds 0 --arm.decoder_tera 4 \
+  --arms jepa,pixels,random_init --budgets 1.5 --seeds 0 --arm.decoder_tera 2 \
   --arm.feature_times 0.75 --judge.steps 800 --questions.train_clips 8000 \
   --questions.probe_clips 1500 --questions.test_clips 1000 --questions.predicted_clips 64 \
   --questions.futures 2
