@@ -173,8 +173,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   for (const auto& mask : options.recipe.masks) samplers.push_back(make_mask_sampler(mask));
 
   std::filesystem::create_directories(options.input.run);
-  const std::string checkpoint = find_checkpoint(options.input.run);
-  const bool fresh = checkpoint.empty();
+  const bool fresh = find_checkpoint(options.input.run).empty();
   if (fresh && options.input.fit_minutes > 0) {
     fit_to_time(options, program, source, samplers);
   }
@@ -192,11 +191,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
                      .depth = options.recipe.predictor.masked.depth,
                      .checkpointing = options.recipe.predictor.masked.checkpointing});
   std::printf("%s", cost.text().c_str());
-  std::printf("clips              %lld, %.3g passes over them\n",
-              static_cast<long long>(source->size()),
-              static_cast<double>(options.training.steps * options.input.loader.batch) /
-                  static_cast<double>(source->size()));
-  std::fflush(stdout);
+  examples::print_passes(*source, options.training.steps, options.input.loader.batch);
 
   const RunDescription description{
       .folder = options.input.run,
@@ -211,7 +206,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
       .texts = examples::provenance(program, options.input.data)};
   write_file_atomic(options.input.run + "/config.ini", description.config_ini);
 
-  examples::ProgressBar bar("training", fresh ? 0 : read_checkpoint_state(checkpoint).step);
+  examples::ProgressBar bar("training", examples::steps_done(options.input.run));
   const LoopHooks hooks =
       examples::progress_hooks(bar, options.training.steps, options.input.loader.batch, {"probe_"});
   PretrainingHooks watching;

@@ -78,14 +78,10 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
                            .texts = examples::provenance(program, options.input.data)};
   std::printf("parameters         %.3g\n", numbers.at("parameters"));
   std::printf("work of a step     %.3g GFLOP\n", numbers.at("flops_per_step") * 1e-9);
-  std::printf("clips              %lld, %.3g passes over them\n",
-              static_cast<long long>(source->size()),
-              static_cast<double>(options.training.steps * options.input.loader.batch) /
-                  static_cast<double>(source->size()));
-  std::fflush(stdout);
+  examples::print_passes(*source, options.training.steps, options.input.loader.batch);
   std::filesystem::create_directories(options.input.run);
   write_file_atomic(options.input.run + "/config.ini", run.config_ini);
-  examples::ProgressBar bar("training");
+  examples::ProgressBar bar("training", examples::steps_done(options.input.run));
   ClipLoader loader(source, options.input.loader, static_cast<uint64_t>(program.common.seed));
   const LoopResult result =
       run_training(task, loader, options.training, run,

@@ -95,6 +95,18 @@ int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(i
   return std::max<int64_t>(1, fitting);
 }
 
+int64_t steps_done(const std::string& run) {
+  const std::string checkpoint = find_checkpoint(run);
+  return checkpoint.empty() ? 0 : read_checkpoint_state(checkpoint).step;
+}
+
+void print_passes(const ClipSource& source, int64_t steps, int64_t batch) {
+  std::printf("clips              %lld, %.3g passes over them\n",
+              static_cast<long long>(source.size()),
+              static_cast<double>(steps * batch) / static_cast<double>(source.size()));
+  std::fflush(stdout);
+}
+
 std::map<std::string, std::string> provenance(const Program& program, const std::string& data) {
   return {{"commit", commit()},
           {"version", version()},

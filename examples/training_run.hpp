@@ -50,6 +50,12 @@ void continue_run(OptionValues& given, const std::string& default_run,
 /// thrown away.
 int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(int64_t)>& step);
 
+/// Steps that a run's newest checkpoint stands at; 0: it has none.
+int64_t steps_done(const std::string& run);
+
+/// Prints how many clips there are and how often the run passes over them.
+void print_passes(const ClipSource& source, int64_t steps, int64_t batch);
+
 /// Where a run comes from, for its checkpoints and log.
 std::map<std::string, std::string> provenance(const Program& program, const std::string& data);
 

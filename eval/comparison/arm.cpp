@@ -1,7 +1,6 @@
 #include <encoders/published.hpp>
 #include <eval/comparison/arm.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/io/atomic_file.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/cost.hpp>
@@ -16,7 +15,6 @@ namespace {
 
 using diffusion::Autoencoder;
 using diffusion::AutoencoderTask;
-using diffusion::Condition;
 using diffusion::DiffusionTask;
 using diffusion::DiffusionTransformer;
 using diffusion::GenerativeModel;
@@ -50,7 +48,7 @@ struct Bench {
     }
     return steps;
   }
-  /// Runs one stage in its own folder and adds to the costs.
+  /// Runs one stage in its own folder.
   LoopResult run(const std::string& stage, TrainingTask& task, int64_t steps,
                  const std::string& config) const {
     const RunDescription run{.folder = plan.folder + "/" + stage, .config_ini = config};
@@ -99,8 +97,8 @@ void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels) 
   };
 }
 
-/// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
-std::string train_masked(const Bench& bench, JepaRecipe recipe, Arm& arm) {
+/// The recipe for clips of these sizes.
+JepaRecipe fit_recipe(const Bench& bench, JepaRecipe recipe) {
   const auto sizes = bench.clip_sizes();
   auto& vit = recipe.encoder.vit;
   vit = encoders::resolve(vit, recipe.encoder.preset);
@@ -109,6 +107,13 @@ std::string train_masked(const Bench& bench, JepaRecipe recipe, Arm& arm) {
   vit.frames = sizes[2];
   vit.height = sizes[3];
   vit.width = sizes[4];
+  return recipe;
+}
+
+/// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
+std::string train_masked(const Bench& bench, const JepaRecipe& general, Arm& arm) {
+  JepaRecipe recipe = fit_recipe(bench, general);
+  const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
   Trainer sized = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
   TrainingCost cost = estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(),
@@ -134,7 +139,7 @@ std::string train_masked(const Bench& bench, JepaRecipe recipe, Arm& arm) {
   return bench.plan.folder + "/masked";
 }
 
-/// A diffusion model trained for `tera` TFLOP; its cost goes to `flops` and `result`.
+/// A diffusion model and what training it took.
 struct Stage {
   std::shared_ptr<GenerativeModel> model;
   LoopResult result;
@@ -148,8 +153,8 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   auto& transformer = model->transformer();
   const bool decodes = model->jepa() != nullptr;
   const int64_t from = decodes ? options.context_steps : 0;
-  ClipLoader first(bench.clips, {.batch = bench.batch(), .shuffle = false}, 0);
   if (decodes) {
+    ClipLoader first(bench.clips, {.batch = bench.batch(), .shuffle = false}, 0);
     const auto latents = model->jepa()->encoded(first.next().clips, from).flatten(0, 1);
     transformer->set_latent_statistics(latents.mean(0), latents.std(0));
   }
@@ -198,7 +203,7 @@ void use_diffusion(const Bench& bench, const Stage& stage, Arm& arm) {
       arm.feature_names.push_back(c10::str("layer ", i, ", t ", t));
     }
   }
-  arm.features = [model, depth, times = bench.options.feature_times](const torch::Tensor& clips) {
+  arm.features = [model, times = bench.options.feature_times](const torch::Tensor& clips) {
     std::vector<torch::Tensor> pooled;
     for (const double t : times) {
       for (const auto& tokens : model->features(clips, t, 0)) {
@@ -269,10 +274,9 @@ Arm train_latents(const Bench& bench) {
 }
 
 /// A decoder of the latents of the run `jepa`: futures, ceiling and floor.
-void add_decoder(const Bench& bench, const std::string& jepa, int64_t random, Arm& arm) {
+void add_decoder(const Bench& bench, const std::string& jepa, Arm& arm) {
   GenerativeOptions options = bench.options.generative;
   options.jepa = jepa;
-  options.random_jepa = random;
   options.transformer.tubelet = bench.options.jepa.encoder.vit.tubelet;
   options.transformer.patch = bench.options.jepa.encoder.vit.patch;
   options.context_steps = bench.options.context_frames / options.transformer.tubelet;
@@ -348,7 +352,7 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
   if (plan.arm == "pixels") return train_pixels(bench);
   if (plan.arm == "latents") return train_latents(bench);
   if (plan.arm == "jepa") {
-    add_decoder(bench, train_masked(bench, options.jepa, arm), -1, arm);
+    add_decoder(bench, train_masked(bench, options.jepa, arm), arm);
   } else if (plan.arm == "masked_pixels") {
     JepaRecipe recipe = options.jepa;
     recipe.objective.targets = "pixels";
@@ -356,15 +360,7 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
     recipe.objective.regulariser.kind = "none";
     predict_pixels(bench, train_masked(bench, recipe, arm), arm);
   } else if (plan.arm == "random_init") {
-    JepaRecipe recipe = options.jepa;
-    auto& vit = recipe.encoder.vit;
-    vit = encoders::resolve(vit, recipe.encoder.preset);
-    recipe.encoder.preset = "custom";
-    const auto sizes = bench.clip_sizes();
-    vit.channels = sizes[1];
-    vit.frames = sizes[2];
-    vit.height = sizes[3];
-    vit.width = sizes[4];
+    const JepaRecipe recipe = fit_recipe(bench, options.jepa);
     Trainer fresh = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
     encoder_features(arm, fresh.encoder(), recipe.encoder.pixels);
   } else {
