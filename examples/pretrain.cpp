@@ -105,6 +105,12 @@ void start_from(const std::string& path, Trainer& trainer) {
   if (file.has("predictor")) {
     load_into(*trainer.predictor(), family_weights(file, "predictor", family), file.path());
   }
+  const std::string projector = file.path() + "/projector.safetensors";
+  if (trainer.projector()) {
+    // Without it the moments are those of fewer parameters.
+    if (!std::filesystem::exists(projector)) return;
+    load_into(*trainer.projector(), read_safetensors(projector).tensors, projector);
+  }
   const std::string moments = file.path() + "/optimizer.safetensors";
   if (std::filesystem::exists(moments)) trainer.restore(0, read_safetensors(moments).tensors);
 }
@@ -132,7 +138,8 @@ void fit_to_time(PretrainOptions& options, const examples::Program& program,
       examples::steps_that_fit(options.input.fit_minutes, options.training.steps, [&](int64_t step) {
         const ClipBatch batch = loader.next();
         const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
-        trainer.step(batch.clips, draw_masks(samplers, batch.size(), grid, seed, step));
+        const int64_t rows = options.recipe.objective.views() * batch.size();
+        trainer.step(batch.clips, draw_masks(samplers, rows, grid, seed, step));
       });
   if (fitting == options.training.steps) return;
   const double share =
@@ -168,7 +175,8 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   if (options.recipe.optimisation.total_steps == 0) {
     options.recipe.optimisation.total_steps = options.training.steps;
   }
-  options.recipe.objective.check_clips(options.input.loader.batch / options.recipe.optimisation.accumulate);
+  options.recipe.objective.check_clips(options.input.loader.batch /
+                                       options.recipe.optimisation.accumulate);
   MaskSamplers samplers;
   for (const auto& mask : options.recipe.masks) samplers.push_back(make_mask_sampler(mask));
 
@@ -182,7 +190,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   const auto& vit = options.recipe.encoder.vit;
   const TrainingCost cost =
       estimate_cost(trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
-                    {.batch = options.input.loader.batch,
+                    {.batch = options.input.loader.batch * options.recipe.objective.views(),
                      .accumulate = options.recipe.optimisation.accumulate,
                      .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
                      .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},

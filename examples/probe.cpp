@@ -86,7 +86,10 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   auto loaded = encoders::load_encoder(weights, options.load);
   std::printf("%s\n", loaded.summary.c_str());
   probe.features.pixels = loaded.options.pixels;
-  Encoder random_init = encoders::make_encoder(loaded.options);
+  // The control has the published initialisation, whatever scale the model started from.
+  encoders::EncoderOptions published = loaded.options;
+  published.vit.xavier = false;
+  Encoder random_init = encoders::make_encoder(published);
   random_init->initialise(at::make_generator<at::CPUGeneratorImpl>(
       stream_seed(static_cast<uint64_t>(program.common.seed), "random init", 0)));
   loaded.encoder->to(program.device);

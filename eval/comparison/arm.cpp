@@ -116,14 +116,16 @@ std::string train_masked(const Bench& bench, const JepaRecipe& general, Arm& arm
   const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
   Trainer sized = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
+  const int64_t rows = bench.batch() * recipe.objective.views();
   TrainingCost cost = estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(),
-                                    {.batch = bench.batch()}, {.dim = vit.dim, .depth = vit.depth},
+                                    {.batch = rows},
+                                    {.dim = vit.dim, .depth = vit.depth},
                                     {.dim = recipe.predictor.masked.dim,
                                      .depth = recipe.predictor.masked.depth});
   double flops = cost.flops_per_step;
   // Pixels need no target encoder's pass.
   if (recipe.objective.targets == "pixels") {
-    flops -= static_cast<double>(bench.batch()) * sized.encoder()->flops(vit.grid().size());
+    flops -= static_cast<double>(rows) * sized.encoder()->flops(vit.grid().size());
   }
   const int64_t steps = bench.steps(bench.plan.tera, flops);
   recipe.optimisation = bench.schedule(recipe.optimisation, steps);

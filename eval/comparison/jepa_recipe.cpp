@@ -29,6 +29,8 @@ std::vector<OptionSection> JepaRecipe::sections() {
       {"objective", "", [this](OptionVisitor& visit) { objective.describe(visit); }});
   sections.push_back({"regulariser", "on the context encoder's tokens",
                       [this](OptionVisitor& visit) { objective.regulariser.describe(visit); }});
+  sections.push_back({"agreement", "between two views of each clip",
+                      [this](OptionVisitor& visit) { objective.agreement.describe(visit); }});
   return sections;
 }
 

@@ -38,6 +38,10 @@ const std::vector<PlotPlan>& plot_plans() {
       {"Online probe",
        {"probe_*"},
        "Ridge on held-out labelled clips while training: what the loss cannot say."},
+      {"Agreement of two views",
+       {"agreement_*"},
+       "Invariance: difference of the views. Variance: 1 where the projections of all clips are one "
+       "point, 0 where they fill every direction. Shift: error of the shift read back, 0.67 by chance."},
       {"Gradient norm", {"grad_norm_*"}, ""},
       {"Learning rate", {"lr"}, ""},
       {"Momentum of the target encoder", {"momentum"}, ""},

@@ -1,21 +1,73 @@
-// Agreement between what a clip's visible part says of the clip and what its whole says.
+// Agreement between two shifted views of a clip: what moves with neither is in one vector, and how
+// far apart they are can be read back.
 #pragma once
 
-#include <jepa/grid.hpp>
+#include <ATen/core/Generator.h>
+#include <jepa/nn/layers.hpp>
+#include <jepa/options.hpp>
+#include <torch/nn/modules/batchnorm.h>
 #include <torch/types.h>
+
+#include <cstdint>
 
 namespace jepa {
 
-/// Barlow Twins' loss (Zbontar et al., 2021) between two summaries of each clip: the mean of its
-/// visible tokens, and the mean of all its target tokens, both less what their positions say alone.
-///
-/// With C the cross-correlation of the summaries over the batch, sum_i (1 - C_ii)^2 +
-/// off_diagonal * sum_{i != j} C_ij^2, over D. Only `visible` gets a gradient. What the mask cannot
-/// hide of a clip (what moves, where to) is asked for, in directions that do not repeat each other.
-/// @param visible [B, K, D] encoder tokens that stand at `ids` [B, K] of `grid`
-/// @param target [B, N, D] the target encoder's tokens of the whole clips, in order
-torch::Tensor clip_agreement(const torch::Tensor& visible, const torch::Tensor& ids,
-                             const torch::Tensor& target, const TokenGrid& grid,
-                             double off_diagonal);
+/// VICReg (Bardes et al., arXiv 2105.04906) between two views of each clip, on their visible tokens,
+/// and inverse dynamics: the shift from one view to the other, read from the difference of the two.
+struct AgreementOptions {
+  double weight = 0.0;  ///< 0: none of it; a step then works on the clips as they are
+  int64_t shift = 8;    ///< largest shift of a view to each side, px
+  int64_t width = 256;  ///< of the projector, both layers
+  double invariance_weight = 25.0;
+  double variance_weight = 25.0;
+  double covariance_weight = 1.0;
+  /// Without it tokens forget where things are, which two views do not share.
+  double shift_weight = 25.0;
+
+  void describe(OptionVisitor& visit);
+};
+
+/// Two views of each clip.
+struct ShiftedViews {
+  torch::Tensor clips;   ///< [2B, C, T, H, W]: rows 2i and 2i + 1 are views of clip i
+  torch::Tensor shifts;  ///< float [2B, 2], by how much (x, y) each was moved, -1 to 1
+};
+
+/// Two views of clips [B, C, T, H, W] (any dtype), each moved as a whole by up to `shift` px to each
+/// side; what comes into view repeats the edge (DrQ, arXiv 2004.13649).
+ShiftedViews shifted_views(const torch::Tensor& clips, int64_t shift, at::Generator generator);
+
+/// The heads of the agreement over a clip's pooled tokens [n, dim]. Weights are uninitialised until
+/// `initialise()`.
+class ClipProjectorImpl : public torch::nn::Module {
+ public:
+  ClipProjectorImpl(int64_t dim, int64_t width);
+  /// Where views are compared: [n, width]; one hidden layer, batch-normed.
+  torch::Tensor forward(const torch::Tensor& pooled);
+  /// The shift between two views, linear in their difference [n, dim] -> [n, 2].
+  torch::Tensor shift(const torch::Tensor& difference);
+  void initialise(at::Generator generator);
+
+ private:
+  nn::Linear hidden_;
+  torch::nn::BatchNorm1d norm_;
+  nn::Linear out_;
+  nn::Linear shift_;
+};
+TORCH_MODULE(ClipProjector);
+
+/// What `clip_agreement` gives: the weighted sum, a scalar with gradient, and its parts (detached).
+struct AgreementTerms {
+  torch::Tensor loss;        ///< without `AgreementOptions::weight`
+  torch::Tensor invariance;  ///< mean squared difference between the two views
+  torch::Tensor variance;    ///< mean over dimensions of relu(1 - deviation), of both views
+  torch::Tensor covariance;  ///< squared off-diagonal covariances over the width, of both views
+  torch::Tensor shift;       ///< mean squared error of the shift that is read back
+};
+
+/// The agreement of tokens [2n, K, dim], n at least 2, whose rows 2i and 2i + 1 are two views of one
+/// clip, moved by `shifts` [2n, 2]. Tokens are mean-pooled.
+AgreementTerms clip_agreement(const torch::Tensor& tokens, const torch::Tensor& shifts,
+                              ClipProjector& projector, const AgreementOptions& options);
 
 }  // namespace jepa

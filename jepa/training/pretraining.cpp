@@ -80,8 +80,9 @@ MaskedPrediction::MaskedPrediction(Trainer& trainer, const MaskSamplers& sampler
 StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
                                    std::map<std::string, std::string>& texts) {
   const TokenGrid grid = trainer_.encoder()->grid(batch.clips.sizes());
-  const auto masks = draw_masks(samplers_, batch.size(), grid, trainer_.options().seed,
-                                trainer_.steps_done());
+  const int64_t rows = trainer_.options().objective.views() * batch.size();
+  const auto masks =
+      draw_masks(samplers_, rows, grid, trainer_.options().seed, trainer_.steps_done());
   StepTrace trace;
   const bool diagnosed = watched && batch.size() > 1 && grid.size() > 1;
   // A target encoder that stands still says nothing of what is learned.
@@ -119,10 +120,13 @@ StepMetrics MaskedPrediction::evaluate() {
 }
 
 std::map<std::string, TensorMap> MaskedPrediction::tensors() const {
-  return {{"encoder", state_dict(*trainer_.encoder())},
-          {"target_encoder", state_dict(*trainer_.target_encoder())},
-          {"predictor", state_dict(*trainer_.predictor())},
-          {"optimizer", trainer_.optimizer_state()}};
+  std::map<std::string, TensorMap> all{
+      {"encoder", state_dict(*trainer_.encoder())},
+      {"target_encoder", state_dict(*trainer_.target_encoder())},
+      {"predictor", state_dict(*trainer_.predictor())},
+      {"optimizer", trainer_.optimizer_state()}};
+  if (trainer_.projector()) all["projector"] = state_dict(*trainer_.projector());
+  return all;
 }
 
 void MaskedPrediction::restore(int64_t step, const std::string& checkpoint_folder) {
@@ -133,6 +137,7 @@ void MaskedPrediction::restore(int64_t step, const std::string& checkpoint_folde
   load("encoder", *trainer_.encoder());
   load("target_encoder", *trainer_.target_encoder());
   load("predictor", *trainer_.predictor());
+  if (trainer_.projector()) load("projector", *trainer_.projector());
   trainer_.restore(step, read_safetensors(checkpoint_folder + "/optimizer.safetensors").tensors);
 }
 

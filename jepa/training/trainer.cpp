@@ -1,10 +1,10 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/nn/patch_embedding.hpp>
-#include <jepa/objectives/clip_agreement.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/trainer.hpp>
 
+#include <c10/util/StringUtil.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -46,11 +46,6 @@ void ObjectiveOptions::describe(OptionVisitor& visit) {
         {.help = "weight visible tokens by 1/sqrt(distance to the nearest target)"});
   visit("prediction_weight", prediction_weight,
         {.help = "of the masked prediction; 0: the other terms alone (a control)", .min = 0});
-  visit("clip_weight", clip_weight,
-        {.help = "of the agreement (Barlow Twins) between a clip's visible part and its whole",
-         .min = 0});
-  visit("clip_off_diagonal", clip_off_diagonal,
-        {.help = "weight of the correlations between different directions in it", .min = 0});
   visit("normalise_predictions", normalise_predictions,
         {.help = "layer-norm predictions as targets are"});
 }
@@ -59,7 +54,7 @@ void ObjectiveOptions::check_clips(int64_t clips) const {
   if (clips > 1) return;
   const std::string but = ": compares the clips of a micro-batch, but there is one; enlarge "
                           "loader.batch or lower optimisation.accumulate";
-  if (clip_weight > 0) throw ConfigError("objective.clip_weight" + but);
+  if (agreement.weight > 0) throw ConfigError("agreement.weight" + but);
   if (target_norm == "content") throw ConfigError("objective.target_norm = content" + but);
   if (regulariser.kind != "none" && regulariser.on != "tokens") {
     throw ConfigError("regulariser.on = " + regulariser.on + but);
@@ -73,10 +68,23 @@ Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
       encoder_((encoder->to(options_.device), encoder)),
       target_encoder_((target_encoder->to(options_.device), target_encoder)),
       predictor_((predictor->to(options_.device), predictor)),
-      optimizer_({{"encoder", encoder_.ptr()}, {"predictor", predictor_.ptr()}},
-                 options_.optimisation),
+      optimizer_(trained_modules(), options_.optimisation),
       average_(*encoder_, *target_encoder_) {
   for (auto& p : target_encoder_->parameters()) p.set_requires_grad(false);
+}
+
+std::map<std::string, std::shared_ptr<torch::nn::Module>> Trainer::trained_modules() {
+  std::map<std::string, std::shared_ptr<torch::nn::Module>> modules{
+      {"encoder", encoder_.ptr()}, {"predictor", predictor_.ptr()}};
+  const auto& agreement = options_.objective.agreement;
+  if (agreement.weight > 0) {
+    projector_ = ClipProjector(encoder_->output_width(), agreement.width);
+    projector_->initialise(at::make_generator<at::CPUGeneratorImpl>(
+        stream_seed(options_.seed, "projector", 0)));
+    projector_->to(options_.device);
+    modules["projector"] = projector_.ptr();
+  }
+  return modules;
 }
 
 StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& masks,
@@ -92,15 +100,24 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
   StepMetrics metrics{{"lr", rates.lr},
                       {"weight_decay", rates.weight_decay},
                       {"momentum", rates.momentum}};
-  const int64_t batch = clips.size(0);
-  const int64_t parts = std::min(options_.optimisation.accumulate, batch);
-  options_.objective.check_clips(batch / parts);
+  ShiftedViews shifted{clips, {}};
+  const int64_t views = options_.objective.views();  // a micro-batch has all of a clip's
+  if (views == 2) {
+    shifted = shifted_views(clips, options_.objective.agreement.shift,
+                            at::make_generator<at::CPUGeneratorImpl>(stream_seed(
+                                options_.seed, "views", static_cast<uint64_t>(step_))));
+  }
+  const int64_t batch = views * clips.size(0);
+  const int64_t parts = std::min(options_.optimisation.accumulate, clips.size(0));
+  options_.objective.check_clips(clips.size(0) / parts);
   for (int64_t part = 0; part < parts; ++part) {
-    const int64_t start = batch * part / parts;
-    const int64_t count = batch * (part + 1) / parts - start;
+    const int64_t start = views * (clips.size(0) * part / parts);
+    const int64_t count = views * (clips.size(0) * (part + 1) / parts) - start;
     std::vector<Mask> part_masks;
     for (const auto& mask : masks) part_masks.push_back(narrow_mask(mask, start, count, batch));
-    accumulate_gradients(clips.narrow(0, start, count), part_masks,
+    accumulate_gradients(shifted.clips.narrow(0, start, count),
+                         views == 2 ? shifted.shifts.narrow(0, start, count) : torch::Tensor(),
+                         part_masks,
                          static_cast<double>(count) / static_cast<double>(batch), metrics, trace);
   }
 
@@ -109,6 +126,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
   const double limit = clip ? options_.optimisation.clip_gradient : 0.0;
   metrics["grad_norm_encoder"] = clip_gradients(*encoder_, limit);
   metrics["grad_norm_predictor"] = clip_gradients(*predictor_, limit);
+  if (projector_) clip_gradients(*projector_, limit);
   for (const char* name : {"loss", "grad_norm_encoder", "grad_norm_predictor"}) {
     if (!std::isfinite(metrics[name])) {
       throw Error(c10::str("step ", step_ + 1, ": ", name, " is ", metrics[name],
@@ -121,8 +139,9 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
   return metrics;
 }
 
-void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector<Mask>& masks,
-                                   double share, StepMetrics& metrics, StepTrace* trace) {
+void Trainer::accumulate_gradients(const torch::Tensor& clips, const torch::Tensor& shifts,
+                                   const std::vector<Mask>& masks, double share,
+                                   StepMetrics& metrics, StepTrace* trace) {
   const torch::Tensor clip = options_.pixels.normalise(clips, options_.device);  // [B, C, T, H, W]
   const TokenGrid grid = encoder_->grid(clip.sizes());
   const bool pixels = options_.objective.targets == "pixels";
@@ -156,7 +175,7 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector
   torch::Tensor tokens = embedded.detach().requires_grad_(true);
   const double mask_share = share / static_cast<double>(masks.size());
   for (size_t i = 0; i < masks.size(); ++i) {
-    mask_loss(tokens, targets, grid, mask_to(masks[i], options_.device), static_cast<int64_t>(i),
+    mask_loss(tokens, targets, shifts, grid, mask_to(masks[i], options_.device), static_cast<int64_t>(i),
               mask_share, metrics, trace)
         .backward();
   }
@@ -164,7 +183,7 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const std::vector
 }
 
 torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tensor& targets,
-                                 const TokenGrid& grid, const Mask& mask, int64_t mask_index,
+                                 const torch::Tensor& shifts, const TokenGrid& grid, const Mask& mask, int64_t mask_index,
                                  double share, StepMetrics& metrics, StepTrace* trace) {
   Prediction prediction;
   torch::Tensor visible;  // [B, Kc, D]
@@ -195,11 +214,18 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tenso
     metrics["loss_context"] += share * loss.item<double>();
     total = total + context_weight() * loss;
   }
-  if (options_.objective.clip_weight > 0) {
-    const torch::Tensor loss = clip_agreement(visible.to(torch::kFloat32), mask.context, targets,
-                                              grid, options_.objective.clip_off_diagonal);
-    metrics["loss_clip"] += share * loss.item<double>();
-    total = total + options_.objective.clip_weight * loss;
+  if (projector_) {
+    const auto& agreement = options_.objective.agreement;
+    const AgreementTerms terms =
+        clip_agreement(visible.to(torch::kFloat32), shifts.to(options_.device), projector_,
+                       agreement);
+    metrics["agreement_invariance"] += share * terms.invariance.item<double>();
+    metrics["agreement_variance"] += share * terms.variance.item<double>();
+    metrics["agreement_covariance"] += share * terms.covariance.item<double>();
+    metrics["agreement_shift"] += share * terms.shift.item<double>();
+    const torch::Tensor loss = agreement.weight * terms.loss;
+    metrics["loss_agreement"] += share * loss.item<double>();
+    total = total + loss;
   }
   // Under SIGReg the slices differ by mask and step, never by what else was drawn.
   const auto terms = regularise(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jepa/model.hpp>
+#include <jepa/objectives/clip_agreement.hpp>
 #include <jepa/objectives/latent_regression.hpp>
 #include <jepa/objectives/regulariser.hpp>
 #include <jepa/training/loop.hpp>
@@ -29,11 +30,13 @@ struct ObjectiveOptions {
   bool context_distance = true;     ///< weight a token by 1/sqrt(distance to the nearest target)
   bool normalise_predictions = false;  ///< layer-norm the predictions as the targets
   double prediction_weight = 1.0;  ///< of the masked prediction; 0 leaves the other terms alone
-  double clip_weight = 0.0;        ///< of the agreement between a clip's visible part and its whole
-  double clip_off_diagonal = 0.005;
   RegulariserOptions regulariser = {};
+  AgreementOptions agreement = {};
 
+  /// All but regulariser and agreement, which are sections of their own.
   void describe(OptionVisitor& visit);
+  /// Rows that a step makes of a clip: two where views are compared.
+  int64_t views() const { return agreement.weight > 0 ? 2 : 1; }
   /// @throws ConfigError where a term compares clips and micro-batches of `clips` have but one
   void check_clips(int64_t clips) const;
 };
@@ -65,7 +68,8 @@ class Trainer {
   Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor, TrainerOptions options);
 
   /// One optimiser step on clips [B, C, T, H, W], uint8 or float 0..255, with one or more masks,
-  /// each of which adds its own loss; the mean is minimised.
+  /// each of which adds its own loss; the mean is minimised. Masks have `ObjectiveOptions::views`
+  /// rows a clip, one behind the other.
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched.
   ///   ConfigError as `ObjectiveOptions::check_clips`, of the smallest micro-batch.
   StepMetrics step(const torch::Tensor& clips, const std::vector<Mask>& masks,
@@ -75,6 +79,8 @@ class Trainer {
   Encoder& encoder() { return encoder_; }
   Encoder& target_encoder() { return target_encoder_; }
   Predictor& predictor() { return predictor_; }
+  /// Of the agreement; empty without one.
+  ClipProjector& projector() { return projector_; }
   const TrainerOptions& options() const { return options_; }
 
   /// The optimiser's moments and counters; with the modules' weights, all that a resume needs.
@@ -82,11 +88,14 @@ class Trainer {
   void restore(int64_t step, const TensorMap& optimizer_state);
 
  private:
-  void accumulate_gradients(const torch::Tensor& clips, const std::vector<Mask>& masks,
-                            double share, StepMetrics& metrics, StepTrace* trace);
+  void accumulate_gradients(const torch::Tensor& clips, const torch::Tensor& shifts,
+                            const std::vector<Mask>& masks, double share, StepMetrics& metrics,
+                            StepTrace* trace);
   torch::Tensor mask_loss(const torch::Tensor& tokens, const torch::Tensor& targets,
-                          const TokenGrid& grid, const Mask& mask, int64_t mask_index,
-                          double share, StepMetrics& metrics, StepTrace* trace);
+                          const torch::Tensor& shifts, const TokenGrid& grid, const Mask& mask,
+                          int64_t mask_index, double share, StepMetrics& metrics,
+                          StepTrace* trace);
+  std::map<std::string, std::shared_ptr<torch::nn::Module>> trained_modules();
   double context_weight() const;
 
   TrainerOptions options_;
@@ -94,6 +103,7 @@ class Trainer {
   Encoder encoder_;
   Encoder target_encoder_;
   Predictor predictor_;
+  ClipProjector projector_{nullptr};
   AdamW optimizer_;
   MovingAverage average_;
   int64_t step_ = 0;

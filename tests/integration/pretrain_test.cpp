@@ -82,7 +82,7 @@ class PretrainProgram : public testing::Test {
     std::string name = read_text(checkpoints / "latest");
     name.pop_back();  // the line's end
     std::string all;
-    for (const char* file : {"encoder", "target_encoder", "predictor", "optimizer"}) {
+    for (const char* file : {"encoder", "target_encoder", "predictor", "projector", "optimizer"}) {
       all += read_text(checkpoints / name / (std::string(file) + ".safetensors"));
     }
     return all;
@@ -124,6 +124,7 @@ class PretrainProgram : public testing::Test {
 
 TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
   const std::vector<std::string> steps{"--training.steps", "400", "--training.probe_every", "7",
+                                       "--agreement.weight", "0.1",
                                        "--probe.train", path("digits.h5"),
                                        "--probe.test", path("digits.h5"),
                                        "--probe.labels", "digit",
@@ -174,6 +175,15 @@ TEST_F(PretrainProgram, TheSameCommandContinuesARun) {
   EXPECT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
   std::ofstream(folder_ / "recipe/checkpoints/latest") << "step-99999999\n";
   expect_error(run("pretrain", small("recipe", recipe)), 1, "step-99999999");
+}
+
+TEST_F(PretrainProgram, AgreementComparesClips) {
+  const auto with = [](const std::string& name, const std::string& accumulate) {
+    return small(name, {"--agreement.weight", "1", "--optimisation.accumulate", accumulate,
+                        "--training.steps", "3"});
+  };
+  EXPECT_EQ(run("pretrain", with("thirds", "3")), 0) << said();
+  expect_error(run("pretrain", with("ones", "8")), 1, "agreement.weight");
 }
 
 TEST_F(PretrainProgram, UsageErrorsNameTheOption) {

@@ -452,7 +452,7 @@ TEST(Trainer, TermsThatCompareClipsRefuseMicroBatchesOfOne) {
   EXPECT_NO_THROW(objective.check_clips(2));
   EXPECT_THROW(objective.check_clips(1), ConfigError);
   objective.regulariser.kind = "none";
-  objective.clip_weight = 1;
+  objective.agreement.weight = 1;
   EXPECT_THROW(objective.check_clips(1), ConfigError);
 }
 

@@ -1,0 +1,116 @@
+// The agreement of two views: what it punishes, and what it leaves alone.
+#include <jepa/objectives/clip_agreement.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <set>
+
+namespace jepa {
+namespace {
+
+constexpr int64_t kClips = 24, kTokens = 5, kDim = 12, kWidth = 16;
+
+ClipProjector make_projector() {
+  ClipProjector projector(kDim, kWidth);
+  projector->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+  return projector;
+}
+
+/// Tokens [2n, K, D] of two views a clip; `difference` sets the views apart.
+torch::Tensor tokens_of_views(double difference) {
+  torch::manual_seed(7);
+  const auto clips = torch::randn({kClips, 1, kTokens, kDim}).expand({kClips, 2, kTokens, kDim});
+  return (clips + difference * torch::randn({kClips, 2, kTokens, kDim})).flatten(0, 1);
+}
+
+AgreementTerms agreement(const torch::Tensor& tokens, const AgreementOptions& options = {}) {
+  auto projector = make_projector();
+  return clip_agreement(tokens, torch::zeros({tokens.size(0), 2}), projector, options);
+}
+
+TEST(ClipAgreement, AsksForEqualViewsOfDifferentClips) {
+  const auto same = agreement(tokens_of_views(0));
+  const auto apart = agreement(tokens_of_views(1));
+  const auto collapsed = agreement(torch::ones({2 * kClips, kTokens, kDim}));
+  EXPECT_NEAR(same.invariance.item<double>(), 0, 1e-10);
+  EXPECT_GT(apart.invariance.item<double>(), 0.05);
+  // 0.99: the hinge at no variance at all (1 less the square root of eps).
+  EXPECT_NEAR(collapsed.variance.item<double>(), 0.99, 1e-5);
+  EXPECT_LT(same.variance.item<double>(), 0.7);
+  EXPECT_NEAR(collapsed.covariance.item<double>(), 0, 1e-10);
+  EXPECT_GT(same.covariance.item<double>(), 1e-3);
+}
+
+TEST(ClipAgreement, IsTheWeightedSumOfItsParts) {
+  const auto terms = agreement(
+      tokens_of_views(1), {.invariance_weight = 3, .variance_weight = 5, .covariance_weight = 7,
+                           .shift_weight = 11});
+  EXPECT_GT(terms.shift.item<double>(), 0.01);
+  EXPECT_NEAR(terms.loss.item<double>(),
+              3 * terms.invariance.item<double>() + 5 * terms.variance.item<double>() +
+                  7 * terms.covariance.item<double>() + 11 * terms.shift.item<double>(),
+              1e-4);
+}
+
+TEST(ClipAgreement, ShiftIsReadFromTheDifferenceOfTheViews) {
+  torch::manual_seed(1);
+  const auto shifts = torch::rand({2 * kClips, 2}) * 2 - 1;
+  // Tokens that say where they were moved to, beside what all tokens of the clip say.
+  auto tokens = tokens_of_views(0);
+  tokens.narrow(2, 0, 2).add_(shifts.unsqueeze(1));
+  const AgreementOptions only_shift{.invariance_weight = 0, .variance_weight = 0,
+                                    .covariance_weight = 0, .shift_weight = 1};
+  auto projector = make_projector();
+  torch::optim::Adam optimiser(projector->parameters(), 0.05);
+  double first = 0, last = 0;
+  for (int i = 0; i < 300; ++i) {
+    optimiser.zero_grad();
+    const auto terms = clip_agreement(tokens, shifts, projector, only_shift);
+    terms.loss.backward();
+    optimiser.step();
+    last = terms.shift.item<double>();
+    if (i == 0) first = last;
+  }
+  EXPECT_GT(first, 0.2);
+  EXPECT_LT(last, 1e-3);
+}
+
+TEST(ClipAgreement, ReachesAllTokensWhateverTheirOrder) {
+  const auto tokens = tokens_of_views(1).requires_grad_(true);
+  const auto loss = agreement(tokens).loss;
+  EXPECT_NEAR(agreement(tokens.flip(1)).loss.item<double>(), loss.item<double>(), 1e-4);
+  loss.backward();
+  EXPECT_TRUE((tokens.grad() != 0).all().item<bool>());
+}
+
+TEST(ClipAgreement, RefusesRowsThatAreNoPairs) {
+  EXPECT_THROW(agreement(torch::randn({5, kTokens, kDim})), c10::Error);
+  EXPECT_THROW(agreement(torch::randn({2, kTokens, kDim})), c10::Error);
+}
+
+TEST(ShiftedViews, MoveTheWholeClipAndRepeatItsEdge) {
+  constexpr int64_t kShift = 2, kHeight = 5, kWide = 7;
+  const auto clips = torch::randint(256, {300, 2, 3, kHeight, kWide}, torch::kUInt8);
+  const auto views = shifted_views(clips, kShift, at::make_generator<at::CPUGeneratorImpl>(4));
+  ASSERT_EQ(views.clips.sizes(), at::IntArrayRef({600, 2, 3, kHeight, kWide}));
+  ASSERT_EQ(views.clips.scalar_type(), torch::kUInt8);
+  std::set<std::pair<int64_t, int64_t>> seen;
+  for (int64_t row = 0; row < 600; ++row) {
+    const auto moved = (views.shifts[row] * static_cast<double>(kShift)).round().to(torch::kInt64);
+    const int64_t dx = moved[0].item<int64_t>(), dy = moved[1].item<int64_t>();
+    seen.insert({dx, dy});
+    const auto clip = clips[row / 2];
+    for (int64_t y = 0; y < kHeight; ++y) {
+      for (int64_t x = 0; x < kWide; ++x) {
+        const auto from = clip.select(2, std::clamp<int64_t>(y - dy, 0, kHeight - 1))
+                              .select(2, std::clamp<int64_t>(x - dx, 0, kWide - 1));
+        ASSERT_TRUE(views.clips[row].select(2, y).select(2, x).equal(from)) << row;
+      }
+    }
+  }
+  EXPECT_EQ(seen.size(), 25);
+}
+
+}  // namespace
+}  // namespace jepa
