@@ -109,8 +109,7 @@ class OptionSampler : public MaskSampler {
   }
 
  protected:
-  virtual Mask draw(int64_t batch, const TokenGrid& grid, Draws& sizes,
-                    Draws& positions) const = 0;
+  virtual Mask draw(int64_t batch, const TokenGrid& grid, Draws& sizes, Draws& positions) const = 0;
 
   MaskOptions options_;
   bool random_;
@@ -152,8 +151,8 @@ class MultiBlock3d : public OptionSampler {
     const double time = within(options_.temporal_scale, sizes.uniform());
     const double space = within(options_.spatial_scale, sizes.uniform());
     const double aspect = within(options_.aspect_ratio, sizes.uniform());
-    const auto area = static_cast<double>(
-        static_cast<int64_t>(static_cast<double>(grid.frame_size()) * space));
+    const auto area =
+        static_cast<double>(static_cast<int64_t>(static_cast<double>(grid.frame_size()) * space));
     return {std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(grid.t) * time)),
             std::clamp<int64_t>(rounded(std::sqrt(area * aspect)), 1, grid.h),
             std::clamp<int64_t>(rounded(std::sqrt(area / aspect)), 1, grid.w)};
@@ -173,8 +172,8 @@ class MultiBlock3d : public OptionSampler {
       }
     }
     // What lies after the context's share of the time is hidden too.
-    const auto span = static_cast<int64_t>(static_cast<double>(grid.t) *
-                                           options_.max_temporal_keep);
+    const auto span =
+        static_cast<int64_t>(static_cast<double>(grid.t) * options_.max_temporal_keep);
     const int64_t shown = std::max<int64_t>(1, span) * grid.frame_size();
     if (shown < grid.size()) std::fill(hidden.begin() + shown, hidden.end(), 1);
     context.clear();
@@ -193,8 +192,8 @@ class MultiBlock2d : public OptionSampler {
  protected:
   Mask draw(int64_t batch, const TokenGrid& grid, Draws& sizes, Draws& positions) const override {
     if (grid.t != 1) throw ConfigError("mask: multiblock2d is for images (one time step)");
-    const TokenGrid target_size = block_size(grid, options_.spatial_scale, options_.aspect_ratio,
-                                             sizes.uniform());
+    const TokenGrid target_size =
+        block_size(grid, options_.spatial_scale, options_.aspect_ratio, sizes.uniform());
     const TokenGrid context_size =
         block_size(grid, options_.context_scale, {1.0, 1.0}, sizes.uniform());
     const auto clips = static_cast<size_t>(batch);
@@ -289,28 +288,33 @@ class Tube : public OptionSampler {
   }
 };
 
-/// The past is shown, the future is to be predicted.
+/// The past is shown, the future is to be predicted; or the other way round.
 class Causal : public OptionSampler {
  public:
   using OptionSampler::OptionSampler;
 
  protected:
-  Mask draw(int64_t batch, const TokenGrid& grid, Draws& sizes, Draws&) const override {
+  Mask draw(int64_t batch, const TokenGrid& grid, Draws& sizes, Draws& positions) const override {
     if (grid.t < 2) throw ConfigError("mask: causal needs at least two time steps");
     const double share = within(options_.context_share, sizes.uniform());
     const int64_t steps =
         std::clamp<int64_t>(rounded(static_cast<double>(grid.t) * share), 1, grid.t - 1);
-    const auto ids = torch::arange(grid.size(), torch::kInt64).unsqueeze(0).repeat({batch, 1});
-    const int64_t shown = steps * grid.frame_size();
-    return {ids.narrow(1, 0, shown).contiguous(),
-            ids.narrow(1, shown, grid.size() - shown).contiguous()};
+    const int64_t shown = steps * grid.frame_size(), hidden = grid.size() - shown;
+    std::vector<Ids> contexts(static_cast<size_t>(batch), Ids(static_cast<size_t>(shown)));
+    std::vector<Ids> targets(static_cast<size_t>(batch), Ids(static_cast<size_t>(hidden)));
+    for (size_t clip = 0; clip < contexts.size(); ++clip) {
+      const bool backward =
+          options_.backward_share > 0 && positions.uniform() < options_.backward_share;
+      std::iota(contexts[clip].begin(), contexts[clip].end(), backward ? hidden : 0);
+      std::iota(targets[clip].begin(), targets[clip].end(), backward ? 0 : shown);
+    }
+    return to_mask(contexts, targets);
   }
 };
 
 void check_range(const char* name, const std::vector<double>& range) {
   if (range.size() != 2 || range[0] > range[1] || range[0] <= 0) {
-    throw ConfigError(std::string("mask.") + name +
-                      ": expected two positive numbers, low,high");
+    throw ConfigError(std::string("mask.") + name + ": expected two positive numbers, low,high");
   }
 }
 
@@ -329,10 +333,8 @@ void MaskOptions::describe(OptionVisitor& visit) {
         {.help = "height over width of a block: low,high", .min = 0.01, .max = 100});
   visit("max_temporal_keep", max_temporal_keep,
         {.help = "context lies in this first share of the time", .min = 0, .max = 1});
-  visit("max_keep", max_keep,
-        {.help = "longest context; 0: no limit", .unit = "tokens", .min = 0});
-  visit("full_complement", full_complement,
-        {.help = "targets are all that the cut context lacks"});
+  visit("max_keep", max_keep, {.help = "longest context; 0: no limit", .unit = "tokens", .min = 0});
+  visit("full_complement", full_complement, {.help = "targets are all that the cut context lacks"});
   visit("pred_full_complement", pred_full_complement,
         {.help = "context is all that the cut targets lack"});
   visit("inv_block", inv_block, {.help = "swap context and targets"});
@@ -345,6 +347,10 @@ void MaskOptions::describe(OptionVisitor& visit) {
   visit("ratio", ratio, {.help = "tube: hidden share of the frame", .min = 0.01, .max = 0.99});
   visit("context_share", context_share,
         {.help = "causal: share of the time that is shown: low,high", .min = 0.01, .max = 0.99});
+  visit("backward_share", backward_share,
+        {.help = "causal: share of clips whose end is shown and whose start is predicted",
+         .min = 0,
+         .max = 1});
   visit("cut", cut,
         {.help = "to one length: a random subset (fair) or the first ids (published)",
          .choices = {"random", "prefix"}});

@@ -1,9 +1,10 @@
 // Which tokens a training step shows and which it hides.
 #pragma once
 
-#include <ATen/core/Generator.h>
 #include <jepa/model.hpp>
 #include <jepa/options.hpp>
+
+#include <ATen/core/Generator.h>
 
 #include <memory>
 #include <string>
@@ -19,17 +20,18 @@ struct MaskOptions {
   std::vector<double> spatial_scale = {0.15, 0.15};  ///< share of the frame a block covers
   std::vector<double> temporal_scale = {1.0, 1.0};   ///< share of the time a 3D block covers
   std::vector<double> aspect_ratio = {0.75, 1.5};    ///< height over width of a block
-  double max_temporal_keep = 1.0;    ///< 3D: context lies in this first share of the time
-  int64_t max_keep = 0;              ///< 3D: longest context; 0: no limit
-  bool full_complement = false;      ///< 3D: targets := all that the cut context lacks
-  bool pred_full_complement = false; ///< 3D: context := all that the cut targets lack
-  bool inv_block = false;            ///< 3D: swap context and targets
-  int64_t contexts = 1;              ///< 2D: context blocks of an image
-  std::vector<double> context_scale = {0.85, 1.0};   ///< 2D: share a context block covers
-  int64_t min_keep = 10;             ///< 2D: a context has more tokens than this
-  bool allow_overlap = false;        ///< 2D: the context may contain target tokens
-  double ratio = 0.9;                ///< tube: hidden share of the frame
-  std::vector<double> context_share = {0.5, 0.5};    ///< causal: share of the time that is shown
+  double max_temporal_keep = 1.0;     ///< 3D: context lies in this first share of the time
+  int64_t max_keep = 0;               ///< 3D: longest context; 0: no limit
+  bool full_complement = false;       ///< 3D: targets := all that the cut context lacks
+  bool pred_full_complement = false;  ///< 3D: context := all that the cut targets lack
+  bool inv_block = false;             ///< 3D: swap context and targets
+  int64_t contexts = 1;               ///< 2D: context blocks of an image
+  std::vector<double> context_scale = {0.85, 1.0};  ///< 2D: share a context block covers
+  int64_t min_keep = 10;                            ///< 2D: a context has more tokens than this
+  bool allow_overlap = false;                       ///< 2D: the context may contain target tokens
+  double ratio = 0.9;                               ///< tube: hidden share of the frame
+  std::vector<double> context_share = {0.5, 0.5};   ///< causal: share of the time that is shown
+  double backward_share = 0.0;  ///< causal: share of clips whose end is shown, not their start
   /// How masks of one batch get one length: "random" keeps a random subset of each; "prefix" keeps
   /// the first ids (published; always drops late tokens).
   std::string cut = "random";

@@ -20,6 +20,8 @@ void AgreementOptions::describe(OptionVisitor& visit) {
   visit("shift", shift,
         {.help = "largest shift of a view to each side", .unit = "px", .min = 1, .max = 4096});
   visit("width", width, {.help = "of the projector", .min = 2});
+  visit("pool", pool,
+        {.help = "how a view's tokens become one vector", .choices = {"mean", "max"}});
   visit("invariance_weight", invariance_weight,
         {.help = "of the squared difference between the views", .min = 0});
   visit("variance_weight", variance_weight,
@@ -53,8 +55,9 @@ ShiftedViews shifted_views(const torch::Tensor& clips, int64_t shift, at::Genera
 ClipProjectorImpl::ClipProjectorImpl(int64_t dim, int64_t width)
     : hidden_(register_module("hidden", nn::Linear(dim, width))),
       // Always the batch's statistics: the projector is used in training alone.
-      norm_(register_module("norm", torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(width)
-                                                               .track_running_stats(false)))),
+      norm_(register_module(
+          "norm",
+          torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(width).track_running_stats(false)))),
       out_(register_module("out", nn::Linear(width, width))),
       shift_(register_module("shift", nn::Linear(dim, 2))) {}
 
@@ -72,12 +75,14 @@ void ClipProjectorImpl::initialise(at::Generator generator) {
 
 AgreementTerms clip_agreement(const torch::Tensor& tokens, const torch::Tensor& shifts,
                               ClipProjector& projector, const AgreementOptions& options) {
-  TORCH_CHECK(tokens.dim() == 3 && tokens.size(0) >= 4 && tokens.size(0) % 2 == 0 &&
-                  shifts.sizes() == at::IntArrayRef({tokens.size(0), 2}),
-              "clip_agreement: tokens [2n, K, D] of at least two clips and shifts [2n, 2] expected, "
-              "got ", tokens.sizes(), " and ", shifts.sizes());
-  const torch::Tensor pooled = tokens.mean(1);               // [2n, D]
-  const auto views = pairs(projector->forward(pooled));      // two of [n, W]
+  TORCH_CHECK(
+      tokens.dim() == 3 && tokens.size(0) >= 4 && tokens.size(0) % 2 == 0 &&
+          shifts.sizes() == at::IntArrayRef({tokens.size(0), 2}),
+      "clip_agreement: tokens [2n, K, D] of at least two clips and shifts [2n, 2] expected, "
+      "got ",
+      tokens.sizes(), " and ", shifts.sizes());
+  const torch::Tensor pooled = options.pool == "max" ? tokens.amax(1) : tokens.mean(1);  // [2n, D]
+  const auto views = pairs(projector->forward(pooled));  // two of [n, W]
   const auto summaries = pairs(pooled), moved = pairs(shifts);
   const torch::Tensor invariance = (views[0] - views[1]).square().mean();
   const torch::Tensor variance = (variance_hinge(views[0]) + variance_hinge(views[1])) / 2;

@@ -2,22 +2,26 @@
 // far apart they are can be read back.
 #pragma once
 
-#include <ATen/core/Generator.h>
 #include <jepa/nn/layers.hpp>
 #include <jepa/options.hpp>
+
+#include <ATen/core/Generator.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 
 namespace jepa {
 
-/// VICReg (Bardes et al., arXiv 2105.04906) between two views of each clip, on their visible tokens,
-/// and inverse dynamics: the shift from one view to the other, read from the difference of the two.
+/// VICReg (Bardes et al., arXiv 2105.04906) between two views of each clip, on their visible
+/// tokens, and inverse dynamics: the shift from one view to the other, read from the difference of
+/// the two.
 struct AgreementOptions {
-  double weight = 0.0;  ///< 0: none of it; a step then works on the clips as they are
-  int64_t shift = 8;    ///< largest shift of a view to each side, px
-  int64_t width = 256;  ///< of the projector, both layers
+  double weight = 0.0;        ///< 0: none of it; a step then works on the clips as they are
+  int64_t shift = 8;          ///< largest shift of a view to each side, px
+  int64_t width = 256;        ///< of the projector, both layers
+  std::string pool = "mean";  ///< of a view's tokens: mean or max
   double invariance_weight = 25.0;
   double variance_weight = 25.0;
   double covariance_weight = 1.0;
@@ -33,8 +37,8 @@ struct ShiftedViews {
   torch::Tensor shifts;  ///< float [2B, 2], by how much (x, y) each was moved, -1 to 1
 };
 
-/// Two views of clips [B, C, T, H, W] (any dtype), each moved as a whole by up to `shift` px to each
-/// side; what comes into view repeats the edge (DrQ, arXiv 2004.13649).
+/// Two views of clips [B, C, T, H, W] (any dtype), each moved as a whole by up to `shift` px to
+/// each side; what comes into view repeats the edge (DrQ, arXiv 2004.13649).
 ShiftedViews shifted_views(const torch::Tensor& clips, int64_t shift, at::Generator generator);
 
 /// The heads of the agreement over a clip's pooled tokens [n, dim]. Weights are uninitialised until
@@ -65,8 +69,8 @@ struct AgreementTerms {
   torch::Tensor shift;       ///< mean squared error of the shift that is read back
 };
 
-/// The agreement of tokens [2n, K, dim], n at least 2, whose rows 2i and 2i + 1 are two views of one
-/// clip, moved by `shifts` [2n, 2]. Tokens are mean-pooled.
+/// The agreement of tokens [2n, K, dim], n at least 2, whose rows 2i and 2i + 1 are two views of
+/// one clip, moved by `shifts` [2n, 2]. Tokens are mean-pooled.
 AgreementTerms clip_agreement(const torch::Tensor& tokens, const torch::Tensor& shifts,
                               ClipProjector& projector, const AgreementOptions& options);
 

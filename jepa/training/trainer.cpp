@@ -27,9 +27,9 @@ Mask mask_to(const Mask& mask, torch::Device device) {
 }  // namespace
 
 void ObjectiveOptions::describe(OptionVisitor& visit) {
-  visit("loss", loss,
-        {.help = "between predictions and normalised targets",
-         .choices = {"l1", "l2", "smooth_l1"}});
+  visit(
+      "loss", loss,
+      {.help = "between predictions and normalised targets", .choices = {"l1", "l2", "smooth_l1"}});
   visit("targets", targets,
         {.help = "what is predicted: the target encoder's latents, or pixels (a control)",
          .choices = {"latents", "pixels"}});
@@ -52,8 +52,9 @@ void ObjectiveOptions::describe(OptionVisitor& visit) {
 
 void ObjectiveOptions::check_clips(int64_t clips) const {
   if (clips > 1) return;
-  const std::string but = ": compares the clips of a micro-batch, but there is one; enlarge "
-                          "loader.batch or lower optimisation.accumulate";
+  const std::string but =
+      ": compares the clips of a micro-batch, but there is one; enlarge "
+      "loader.batch or lower optimisation.accumulate";
   if (agreement.weight > 0) throw ConfigError("agreement.weight" + but);
   if (target_norm == "content") throw ConfigError("objective.target_norm = content" + but);
   if (regulariser.kind != "none" && regulariser.on != "tokens") {
@@ -79,8 +80,8 @@ std::map<std::string, std::shared_ptr<torch::nn::Module>> Trainer::trained_modul
   const auto& agreement = options_.objective.agreement;
   if (agreement.weight > 0) {
     projector_ = ClipProjector(encoder_->output_width(), agreement.width);
-    projector_->initialise(at::make_generator<at::CPUGeneratorImpl>(
-        stream_seed(options_.seed, "projector", 0)));
+    projector_->initialise(
+        at::make_generator<at::CPUGeneratorImpl>(stream_seed(options_.seed, "projector", 0)));
     projector_->to(options_.device);
     modules["projector"] = projector_.ptr();
   }
@@ -97,15 +98,14 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
   predictor_->train();
   optimizer_.zero_gradients();
 
-  StepMetrics metrics{{"lr", rates.lr},
-                      {"weight_decay", rates.weight_decay},
-                      {"momentum", rates.momentum}};
+  StepMetrics metrics{
+      {"lr", rates.lr}, {"weight_decay", rates.weight_decay}, {"momentum", rates.momentum}};
   ShiftedViews shifted{clips, {}};
   const int64_t views = options_.objective.views();  // a micro-batch has all of a clip's
   if (views == 2) {
     shifted = shifted_views(clips, options_.objective.agreement.shift,
-                            at::make_generator<at::CPUGeneratorImpl>(stream_seed(
-                                options_.seed, "views", static_cast<uint64_t>(step_))));
+                            at::make_generator<at::CPUGeneratorImpl>(
+                                stream_seed(options_.seed, "views", static_cast<uint64_t>(step_))));
   }
   const int64_t batch = views * clips.size(0);
   const int64_t parts = std::min(options_.optimisation.accumulate, clips.size(0));
@@ -117,12 +117,12 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
     for (const auto& mask : masks) part_masks.push_back(narrow_mask(mask, start, count, batch));
     accumulate_gradients(shifted.clips.narrow(0, start, count),
                          views == 2 ? shifted.shifts.narrow(0, start, count) : torch::Tensor(),
-                         part_masks,
-                         static_cast<double>(count) / static_cast<double>(batch), metrics, trace);
+                         part_masks, static_cast<double>(count) / static_cast<double>(batch),
+                         metrics, trace);
   }
 
-  const bool clip = options_.optimisation.clip_gradient > 0 &&
-                    step_ >= options_.optimisation.clip_from_step;
+  const bool clip =
+      options_.optimisation.clip_gradient > 0 && step_ >= options_.optimisation.clip_from_step;
   const double limit = clip ? options_.optimisation.clip_gradient : 0.0;
   metrics["grad_norm_encoder"] = clip_gradients(*encoder_, limit);
   metrics["grad_norm_predictor"] = clip_gradients(*predictor_, limit);
@@ -175,16 +175,17 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const torch::Tens
   torch::Tensor tokens = embedded.detach().requires_grad_(true);
   const double mask_share = share / static_cast<double>(masks.size());
   for (size_t i = 0; i < masks.size(); ++i) {
-    mask_loss(tokens, targets, shifts, grid, mask_to(masks[i], options_.device), static_cast<int64_t>(i),
-              mask_share, metrics, trace)
+    mask_loss(tokens, targets, shifts, grid, mask_to(masks[i], options_.device),
+              static_cast<int64_t>(i), mask_share, metrics, trace)
         .backward();
   }
   if (embedded.requires_grad()) embedded.backward(tokens.grad());
 }
 
 torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tensor& targets,
-                                 const torch::Tensor& shifts, const TokenGrid& grid, const Mask& mask, int64_t mask_index,
-                                 double share, StepMetrics& metrics, StepTrace* trace) {
+                                 const torch::Tensor& shifts, const TokenGrid& grid,
+                                 const Mask& mask, int64_t mask_index, double share,
+                                 StepMetrics& metrics, StepTrace* trace) {
   Prediction prediction;
   torch::Tensor visible;  // [B, Kc, D]
   {
@@ -197,8 +198,8 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tenso
     const torch::Tensor single = x.to(torch::kFloat32);
     return options_.objective.normalise_predictions ? normalise_targets(single, levels) : single;
   };
-  const torch::Tensor predicted = finished(prediction.target);          // [M*B, Kt, D]
-  const torch::Tensor target = gather_tokens(targets, mask.target);     // [M*B, Kt, D]
+  const torch::Tensor predicted = finished(prediction.target);       // [M*B, Kt, D]
+  const torch::Tensor target = gather_tokens(targets, mask.target);  // [M*B, Kt, D]
   torch::Tensor total = latent_regression(predicted, target, loss_);
   metrics["loss_prediction"] += share * total.item<double>();
   total = options_.objective.prediction_weight * total;
@@ -216,9 +217,8 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tenso
   }
   if (projector_) {
     const auto& agreement = options_.objective.agreement;
-    const AgreementTerms terms =
-        clip_agreement(visible.to(torch::kFloat32), shifts.to(options_.device), projector_,
-                       agreement);
+    const AgreementTerms terms = clip_agreement(visible.to(torch::kFloat32),
+                                                shifts.to(options_.device), projector_, agreement);
     metrics["agreement_invariance"] += share * terms.invariance.item<double>();
     metrics["agreement_variance"] += share * terms.variance.item<double>();
     metrics["agreement_covariance"] += share * terms.covariance.item<double>();
@@ -228,11 +228,11 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tenso
     total = total + loss;
   }
   // Under SIGReg the slices differ by mask and step, never by what else was drawn.
-  const auto terms = regularise(
-      visible.to(torch::kFloat32), mask.context, grid, options_.objective.regulariser,
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(
-          options_.seed, "regulariser",
-          static_cast<uint64_t>(step_) * 64 + static_cast<uint64_t>(mask_index))));
+  const auto terms =
+      regularise(visible.to(torch::kFloat32), mask.context, grid, options_.objective.regulariser,
+                 at::make_generator<at::CPUGeneratorImpl>(stream_seed(
+                     options_.seed, "regulariser",
+                     static_cast<uint64_t>(step_) * 64 + static_cast<uint64_t>(mask_index))));
   if (terms.loss.defined()) {
     metrics["loss_regulariser"] += share * terms.loss.item<double>();
     total = total + terms.loss;

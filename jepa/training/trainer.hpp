@@ -27,9 +27,9 @@ struct ObjectiveOptions {
   double context_weight = 0.0;
   int64_t context_from_step = 15000;
   int64_t context_full_step = 30000;
-  bool context_distance = true;     ///< weight a token by 1/sqrt(distance to the nearest target)
+  bool context_distance = true;        ///< weight a token by 1/sqrt(distance to the nearest target)
   bool normalise_predictions = false;  ///< layer-norm the predictions as the targets
-  double prediction_weight = 1.0;  ///< of the masked prediction; 0 leaves the other terms alone
+  double prediction_weight = 1.0;      ///< of the masked prediction; 0 leaves the other terms alone
   RegulariserOptions regulariser = {};
   AgreementOptions agreement = {};
 
@@ -93,8 +93,7 @@ class Trainer {
                             StepTrace* trace);
   torch::Tensor mask_loss(const torch::Tensor& tokens, const torch::Tensor& targets,
                           const torch::Tensor& shifts, const TokenGrid& grid, const Mask& mask,
-                          int64_t mask_index, double share, StepMetrics& metrics,
-                          StepTrace* trace);
+                          int64_t mask_index, double share, StepMetrics& metrics, StepTrace* trace);
   std::map<std::string, std::shared_ptr<torch::nn::Module>> trained_modules();
   double context_weight() const;
 

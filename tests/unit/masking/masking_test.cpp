@@ -1,7 +1,7 @@
-#include <ATen/CPUGeneratorImpl.h>
 #include <jepa/errors.hpp>
 #include <jepa/masking.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -136,8 +136,8 @@ TEST(MaskSampler, FairCutKeepsEveryTokenOfAMaskEquallyOften) {
 TEST(MaskSampler, ComplementsFillTheGrid) {
   const TokenGrid grid{4, 8, 8};
   for (const bool of_context : {true, false}) {
-    const auto sampler = make_mask_sampler(
-        {.full_complement = of_context, .pred_full_complement = !of_context});
+    const auto sampler =
+        make_mask_sampler({.full_complement = of_context, .pred_full_complement = !of_context});
     auto positions = generator(4);
     const auto mask = sampler->sample(5, grid, 0, positions);
     EXPECT_EQ(mask.context.size(1) + mask.target.size(1), grid.size());
@@ -158,7 +158,8 @@ TEST(MaskSampler, InvertedBlocksSwapTheRoles) {
 TEST(MaskSampler, TubesHideTheSameCellsAtAllTimes) {
   const TokenGrid grid{3, 5, 6};
   auto positions = generator(6);
-  const auto mask = make_mask_sampler({.kind = "tube", .ratio = 0.7})->sample(4, grid, 0, positions);
+  const auto mask =
+      make_mask_sampler({.kind = "tube", .ratio = 0.7})->sample(4, grid, 0, positions);
   EXPECT_EQ(mask.context.size(1), grid.t * 9);  // int(30 * 0.3)
   const auto cells = mask.context.view({4, grid.t, -1});
   for (int64_t t = 0; t < grid.t; ++t) {
@@ -176,6 +177,24 @@ TEST(MaskSampler, CausalHidesTheFuture) {
   EXPECT_EQ(mask.target.size(1), 27);
 }
 
+TEST(MaskSampler, CausalCanAlsoHideThePast) {
+  const TokenGrid grid{4, 2, 2};
+  auto positions = generator();
+  const int64_t clips = 200;
+  const auto mask =
+      make_mask_sampler({.kind = "causal", .context_share = {0.25, 0.25}, .backward_share = 0.3})
+          ->sample(clips, grid, 0, positions);
+  const auto first = torch::arange(4), last = torch::arange(12, 16);
+  int64_t backward = 0;
+  for (int64_t clip = 0; clip < clips; ++clip) {
+    const bool shows_the_end = mask.context[clip].equal(last);
+    EXPECT_TRUE(shows_the_end || mask.context[clip].equal(first));
+    EXPECT_TRUE(mask.target[clip].equal(shows_the_end ? torch::arange(12) : torch::arange(4, 16)));
+    backward += shows_the_end;
+  }
+  EXPECT_NEAR(static_cast<double>(backward) / clips, 0.3, 0.12);
+}
+
 TEST(MaskSampler, ImpossibleMasksAreErrors) {
   auto positions = generator();
   const TokenGrid tiny{1, 4, 4};
@@ -184,9 +203,9 @@ TEST(MaskSampler, ImpossibleMasksAreErrors) {
                    ->sample(1, tiny, 0, positions),
                ConfigError);
   // A context that can never have more than min_keep tokens.
-  EXPECT_THROW(make_mask_sampler({.kind = "multiblock2d", .min_keep = 16})
-                   ->sample(1, tiny, 0, positions),
-               ConfigError);
+  EXPECT_THROW(
+      make_mask_sampler({.kind = "multiblock2d", .min_keep = 16})->sample(1, tiny, 0, positions),
+      ConfigError);
   EXPECT_THROW(make_mask_sampler({.kind = "causal"})->sample(1, tiny, 0, positions), ConfigError);
   EXPECT_THROW(make_mask_sampler({.kind = "stripes"}), ConfigError);
   EXPECT_THROW(make_mask_sampler({.cut = "suffix"}), ConfigError);
