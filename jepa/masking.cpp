@@ -302,9 +302,11 @@ class Causal : public OptionSampler {
     const int64_t shown = steps * grid.frame_size(), hidden = grid.size() - shown;
     std::vector<Ids> contexts(static_cast<size_t>(batch), Ids(static_cast<size_t>(shown)));
     std::vector<Ids> targets(static_cast<size_t>(batch), Ids(static_cast<size_t>(hidden)));
+    double drawn = 0;
     for (size_t clip = 0; clip < contexts.size(); ++clip) {
-      const bool backward =
-          options_.backward_share > 0 && positions.uniform() < options_.backward_share;
+      // Two views of a clip are neighbours: the second draws what the first did not.
+      if (options_.backward_share > 0) drawn = clip % 2 == 0 ? positions.uniform() : 1 - drawn;
+      const bool backward = drawn < options_.backward_share;
       std::iota(contexts[clip].begin(), contexts[clip].end(), backward ? hidden : 0);
       std::iota(targets[clip].begin(), targets[clip].end(), backward ? 0 : shown);
     }

@@ -31,7 +31,9 @@ struct MaskOptions {
   bool allow_overlap = false;                       ///< 2D: the context may contain target tokens
   double ratio = 0.9;                               ///< tube: hidden share of the frame
   std::vector<double> context_share = {0.5, 0.5};   ///< causal: share of the time that is shown
-  double backward_share = 0.0;  ///< causal: share of clips whose end is shown, not their start
+  /// causal: share of clips whose end is shown, not their start; of the clips 2i and 2i + 1 of a
+  /// batch one draws what the other does not, so that at 0.5 two views of a clip show opposite ends
+  double backward_share = 0.0;
   /// How masks of one batch get one length: "random" keeps a random subset of each; "prefix" keeps
   /// the first ids (published; always drops late tokens).
   std::string cut = "random";

@@ -3,6 +3,9 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
+#include <numbers>
+
 namespace jepa {
 namespace {
 
@@ -19,9 +22,11 @@ void AgreementOptions::describe(OptionVisitor& visit) {
          .min = 0});
   visit("shift", shift,
         {.help = "largest shift of a view to each side", .unit = "px", .min = 1, .max = 4096});
+  visit("rotation", rotation,
+        {.help = "largest turn of a view to each side", .unit = "degrees", .min = 0, .max = 180});
+  visit("zoom", zoom,
+        {.help = "largest factor by which a view is enlarged or made smaller", .min = 1, .max = 8});
   visit("width", width, {.help = "of the projector", .min = 2});
-  visit("pool", pool,
-        {.help = "how a view's tokens become one vector", .choices = {"mean", "max"}});
   visit("invariance_weight", invariance_weight,
         {.help = "of the squared difference between the views", .min = 0});
   visit("variance_weight", variance_weight,
@@ -32,24 +37,65 @@ void AgreementOptions::describe(OptionVisitor& visit) {
         {.help = "of reading the shift between the views back (inverse dynamics)", .min = 0});
 }
 
-ShiftedViews shifted_views(const torch::Tensor& clips, int64_t shift, at::Generator generator) {
-  TORCH_CHECK(clips.dim() == 5, "shifted_views: expected clips [B, C, T, H, W], found ",
-              clips.sizes());
-  const int64_t rows = 2 * clips.size(0);
-  const auto moves = torch::randint(-shift, shift + 1, {rows, 2}, generator, torch::kInt64);
+namespace {
+
+/// Clips [n, C, T, H, W], each moved by whole pixels: moves [n, 2] of x and y.
+torch::Tensor move(const torch::Tensor& clips, const torch::Tensor& moves) {
   const auto device = clips.device();
-  // [2B, side]: which pixel of the clip is seen at each place of an axis.
+  // [n, side]: which pixel of the clip is seen at each place of an axis.
   const auto seen = [&](int64_t axis, int64_t side) {
     return (torch::arange(side).unsqueeze(0) - moves.select(1, axis).unsqueeze(1))
         .clamp(0, side - 1)
         .to(device);
   };
-  const auto x = seen(0, clips.size(4)).view({rows, 1, 1, 1, -1});
-  const auto y = seen(1, clips.size(3)).view({rows, 1, 1, -1, 1});
+  const auto x = seen(0, clips.size(4)).view({clips.size(0), 1, 1, 1, -1});
+  const auto y = seen(1, clips.size(3)).view({clips.size(0), 1, 1, -1, 1});
+  const auto sizes = clips.sizes().vec();
+  return clips.gather(3, y.expand(sizes)).gather(4, x.expand(sizes));
+}
+
+/// Clips [n, C, T, H, W], each turned by angles [n] (radians) and enlarged by factors [n] about the
+/// centre of the frame, then moved.
+torch::Tensor transform(const torch::Tensor& clips, const torch::Tensor& moves,
+                        const torch::Tensor& angles, const torch::Tensor& factors) {
+  const int64_t n = clips.size(0), height = clips.size(3), width = clips.size(4);
+  // What is seen at a place: the move undone, then the turn and the zoom.
+  const auto x = (torch::arange(width) - (width - 1) / 2.0).view({1, 1, -1}) -
+                 moves.select(1, 0).view({n, 1, 1});
+  const auto y = (torch::arange(height) - (height - 1) / 2.0).view({1, -1, 1}) -
+                 moves.select(1, 1).view({n, 1, 1});
+  const auto cosine = (angles.cos() / factors).view({n, 1, 1});
+  const auto sine = (angles.sin() / factors).view({n, 1, 1});
+  // `grid_sample` counts from edge to edge: -1 to 1.
+  const auto places = torch::stack(
+      {(cosine * x + sine * y) / (width / 2.0), (cosine * y - sine * x) / (height / 2.0)},
+      -1);  // [n, H, W, 2]
+  auto seen = at::grid_sampler_2d(clips.flatten(1, 2).to(torch::kFloat32),
+                                  places.to(clips.device(), torch::kFloat32),
+                                  /*interpolation_mode=*/0, /*padding_mode=*/1,
+                                  /*align_corners=*/false)
+                  .view(clips.sizes());
+  if (!clips.is_floating_point()) seen.round_();
+  return seen.to(clips.scalar_type());
+}
+
+}  // namespace
+
+ShiftedViews shifted_views(const torch::Tensor& clips, const AgreementOptions& options,
+                           at::Generator generator) {
+  TORCH_CHECK(clips.dim() == 5, "shifted_views: expected clips [B, C, T, H, W], found ",
+              clips.sizes());
   const auto twice = clips.repeat_interleave(2, 0);
-  auto sizes = twice.sizes().vec();
-  return {twice.gather(3, y.expand(sizes)).gather(4, x.expand(sizes)),
-          (moves.to(torch::kFloat32) / static_cast<double>(shift)).to(device)};
+  const int64_t rows = twice.size(0);
+  const auto moves =
+      torch::randint(-options.shift, options.shift + 1, {rows, 2}, generator, torch::kInt64);
+  const auto shifts =
+      (moves.to(torch::kFloat32) / static_cast<double>(options.shift)).to(clips.device());
+  if (options.rotation == 0 && options.zoom == 1) return {move(twice, moves), shifts};
+  const auto drawn = torch::rand({2, rows}, generator) * 2 - 1;
+  return {transform(twice, moves, drawn[0] * (options.rotation * std::numbers::pi / 180),
+                    at::exp(drawn[1] * std::log(options.zoom))),
+          shifts};
 }
 
 ClipProjectorImpl::ClipProjectorImpl(int64_t dim, int64_t width)
@@ -81,15 +127,15 @@ AgreementTerms clip_agreement(const torch::Tensor& tokens, const torch::Tensor& 
       "clip_agreement: tokens [2n, K, D] of at least two clips and shifts [2n, 2] expected, "
       "got ",
       tokens.sizes(), " and ", shifts.sizes());
-  const torch::Tensor pooled = options.pool == "max" ? tokens.amax(1) : tokens.mean(1);  // [2n, D]
-  const auto views = pairs(projector->forward(pooled));  // two of [n, W]
-  const auto summaries = pairs(pooled), moved = pairs(shifts);
+  // What and where are read apart: both in the mean cost each other most of what they gain.
+  const auto views = pairs(projector->forward(tokens.amax(1)));  // two of [n, W]
+  const auto means = pairs(tokens.mean(1)), moved = pairs(shifts);
   const torch::Tensor invariance = (views[0] - views[1]).square().mean();
   const torch::Tensor variance = (variance_hinge(views[0]) + variance_hinge(views[1])) / 2;
   const torch::Tensor covariance =
       (covariance_penalty(views[0]) + covariance_penalty(views[1])) / 2;
   const torch::Tensor shift =
-      (projector->shift(summaries[1] - summaries[0]) - (moved[1] - moved[0])).square().mean();
+      (projector->shift(means[1] - means[0]) - (moved[1] - moved[0])).square().mean();
   return {.loss = options.invariance_weight * invariance + options.variance_weight * variance +
                   options.covariance_weight * covariance + options.shift_weight * shift,
           .invariance = invariance.detach(),

@@ -10,7 +10,6 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <string>
 
 namespace jepa {
 
@@ -18,14 +17,15 @@ namespace jepa {
 /// tokens, and inverse dynamics: the shift from one view to the other, read from the difference of
 /// the two.
 struct AgreementOptions {
-  double weight = 0.0;        ///< 0: none of it; a step then works on the clips as they are
-  int64_t shift = 8;          ///< largest shift of a view to each side, px
-  int64_t width = 256;        ///< of the projector, both layers
-  std::string pool = "mean";  ///< of a view's tokens: mean or max
+  double weight = 0.0;    ///< 0: none of it; a step then works on the clips as they are
+  int64_t shift = 8;      ///< largest shift of a view to each side, px
+  double rotation = 0.0;  ///< largest turn of a view to each side, degrees
+  double zoom = 1.0;      ///< largest factor by which a view is enlarged or made smaller
+  int64_t width = 256;    ///< of the projector, both layers
   double invariance_weight = 25.0;
   double variance_weight = 25.0;
   double covariance_weight = 1.0;
-  /// Without it tokens forget where things are, which two views do not share.
+  /// Of the shift's error. Without it tokens forget where things are, which views do not share.
   double shift_weight = 25.0;
 
   void describe(OptionVisitor& visit);
@@ -37,11 +37,14 @@ struct ShiftedViews {
   torch::Tensor shifts;  ///< float [2B, 2], by how much (x, y) each was moved, -1 to 1
 };
 
-/// Two views of clips [B, C, T, H, W] (any dtype), each moved as a whole by up to `shift` px to
-/// each side; what comes into view repeats the edge (DrQ, arXiv 2004.13649).
-ShiftedViews shifted_views(const torch::Tensor& clips, int64_t shift, at::Generator generator);
+/// Two views of clips [B, C, T, H, W] (any dtype), each turned and zoomed about the centre of the
+/// frame, then moved by up to `shift` px to each side, all frames alike; what comes into view
+/// repeats the edge (DrQ, arXiv 2004.13649). Moved alone, pixels stay as they are; else they are
+/// interpolated.
+ShiftedViews shifted_views(const torch::Tensor& clips, const AgreementOptions& options,
+                           at::Generator generator);
 
-/// The heads of the agreement over a clip's pooled tokens [n, dim]. Weights are uninitialised until
+/// The heads of the agreement over pooled tokens of views [n, dim]. Weights are uninitialised until
 /// `initialise()`.
 class ClipProjectorImpl : public torch::nn::Module {
  public:
@@ -70,7 +73,8 @@ struct AgreementTerms {
 };
 
 /// The agreement of tokens [2n, K, dim], n at least 2, whose rows 2i and 2i + 1 are two views of
-/// one clip, moved by `shifts` [2n, 2]. Tokens are mean-pooled.
+/// one clip, moved by `shifts` [2n, 2]. Views are compared by their max-pooled tokens; the shift is
+/// read from their means.
 AgreementTerms clip_agreement(const torch::Tensor& tokens, const torch::Tensor& shifts,
                               ClipProjector& projector, const AgreementOptions& options);
 

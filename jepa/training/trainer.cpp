@@ -103,7 +103,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
   ShiftedViews shifted{clips, {}};
   const int64_t views = options_.objective.views();  // a micro-batch has all of a clip's
   if (views == 2) {
-    shifted = shifted_views(clips, options_.objective.agreement.shift,
+    shifted = shifted_views(clips, options_.objective.agreement,
                             at::make_generator<at::CPUGeneratorImpl>(
                                 stream_seed(options_.seed, "views", static_cast<uint64_t>(step_))));
   }

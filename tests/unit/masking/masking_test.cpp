@@ -193,6 +193,14 @@ TEST(MaskSampler, CausalCanAlsoHideThePast) {
     backward += shows_the_end;
   }
   EXPECT_NEAR(static_cast<double>(backward) / clips, 0.3, 0.12);
+
+  // At a half, the clips 2i and 2i + 1 show opposite ends.
+  const auto halves =
+      make_mask_sampler({.kind = "causal", .context_share = {0.5, 0.5}, .backward_share = 0.5})
+          ->sample(clips, grid, 0, positions);
+  EXPECT_TRUE(halves.context.view({-1, 2, 8})
+                  .select(1, 0)
+                  .equal(halves.target.view({-1, 2, 8}).select(1, 1)));
 }
 
 TEST(MaskSampler, ImpossibleMasksAreErrors) {

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cmath>
+#include <numbers>
 #include <set>
 
 namespace jepa {
@@ -44,8 +47,8 @@ TEST(ClipAgreement, AsksForEqualViewsOfDifferentClips) {
 
 TEST(ClipAgreement, IsTheWeightedSumOfItsParts) {
   const auto terms = agreement(
-      tokens_of_views(1), {.invariance_weight = 3, .variance_weight = 5, .covariance_weight = 7,
-                           .shift_weight = 11});
+      tokens_of_views(1),
+      {.invariance_weight = 3, .variance_weight = 5, .covariance_weight = 7, .shift_weight = 11});
   EXPECT_GT(terms.shift.item<double>(), 0.01);
   EXPECT_NEAR(terms.loss.item<double>(),
               3 * terms.invariance.item<double>() + 5 * terms.variance.item<double>() +
@@ -59,8 +62,8 @@ TEST(ClipAgreement, ShiftIsReadFromTheDifferenceOfTheViews) {
   // Tokens that say where they were moved to, beside what all tokens of the clip say.
   auto tokens = tokens_of_views(0);
   tokens.narrow(2, 0, 2).add_(shifts.unsqueeze(1));
-  const AgreementOptions only_shift{.invariance_weight = 0, .variance_weight = 0,
-                                    .covariance_weight = 0, .shift_weight = 1};
+  const AgreementOptions only_shift{
+      .invariance_weight = 0, .variance_weight = 0, .covariance_weight = 0, .shift_weight = 1};
   auto projector = make_projector();
   torch::optim::Adam optimiser(projector->parameters(), 0.05);
   double first = 0, last = 0;
@@ -92,7 +95,8 @@ TEST(ClipAgreement, RefusesRowsThatAreNoPairs) {
 TEST(ShiftedViews, MoveTheWholeClipAndRepeatItsEdge) {
   constexpr int64_t kShift = 2, kHeight = 5, kWide = 7;
   const auto clips = torch::randint(256, {300, 2, 3, kHeight, kWide}, torch::kUInt8);
-  const auto views = shifted_views(clips, kShift, at::make_generator<at::CPUGeneratorImpl>(4));
+  const auto views =
+      shifted_views(clips, {.shift = kShift}, at::make_generator<at::CPUGeneratorImpl>(4));
   ASSERT_EQ(views.clips.sizes(), at::IntArrayRef({600, 2, 3, kHeight, kWide}));
   ASSERT_EQ(views.clips.scalar_type(), torch::kUInt8);
   std::set<std::pair<int64_t, int64_t>> seen;
@@ -110,6 +114,39 @@ TEST(ShiftedViews, MoveTheWholeClipAndRepeatItsEdge) {
     }
   }
   EXPECT_EQ(seen.size(), 25);
+}
+
+TEST(ShiftedViews, TurnAndZoomAboutTheCentre) {
+  // A blob 10 px right of the centre, which is between pixels.
+  constexpr int64_t kSide = 64, kClips = 100;
+  constexpr double kAway = 10, kTurn = 30, kZoom = 1.5;
+  const auto places = torch::arange(kSide) - (kSide - 1) / 2.0;
+  const auto blob =
+      at::exp(-((places - kAway).square().unsqueeze(0) + places.square().unsqueeze(1)) / 8);
+  const auto clips = blob.expand({kClips, 1, 2, kSide, kSide});
+  const AgreementOptions options{.shift = 3, .rotation = kTurn, .zoom = kZoom};
+  const auto views = shifted_views(clips, options, at::make_generator<at::CPUGeneratorImpl>(4));
+  double least_turn = 0, most_turn = 0, least_zoom = 1, most_zoom = 1;
+  for (int64_t row = 0; row < 2 * kClips; ++row) {
+    const auto clip = views.clips[row][0];
+    ASSERT_TRUE(clip[0].equal(clip[1]));
+    const double mass = clip[0].sum().item<double>();
+    const double x = (clip[0].sum(0) * places).sum().item<double>() / mass -
+                     views.shifts[row][0].item<double>() * 3;
+    const double y = (clip[0].sum(1) * places).sum().item<double>() / mass -
+                     views.shifts[row][1].item<double>() * 3;
+    const double factor = std::hypot(x, y) / kAway;
+    const double turn = std::atan2(y, x) * 180 / std::numbers::pi;
+    EXPECT_NEAR(mass / blob.sum().item<double>(), factor * factor, 0.02);
+    least_turn = std::min(least_turn, turn);
+    most_turn = std::max(most_turn, turn);
+    least_zoom = std::min(least_zoom, factor);
+    most_zoom = std::max(most_zoom, factor);
+  }
+  EXPECT_NEAR(least_turn, -kTurn, 3);
+  EXPECT_NEAR(most_turn, kTurn, 3);
+  EXPECT_NEAR(least_zoom, 1 / kZoom, 0.05);
+  EXPECT_NEAR(most_zoom, kZoom, 0.05);
 }
 
 }  // namespace
