@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What each part of the recipe does: pretrains every row with several seeds and prints one table.
 
-    make_data --kind digits --split train --clips 20000 --out data/digits.h5
-    make_data --kind digits --split train --clips 3000 --seed 1 --out data/probe_train.h5
-    make_data --kind digits --split validation --clips 1000 --seed 2 --out data/probe_validation.h5
+    make_data --kind digits --split train --clips 20000 --seed 1 --out data/digits.h5
+    make_data --kind digits --split train --clips 3000 --seed 2 --out data/probe_train.h5
+    make_data --kind digits --split validation --clips 1000 --seed 3 --out data/probe_validation.h5
     examples/ablation.py --programs build/release/examples --data data --runs runs/ablation
 
 A run that is finished is read, one that was interrupted goes on. Scores are the online probe's
@@ -15,6 +15,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 
@@ -58,7 +59,8 @@ def train(arguments, row, seed):
         arguments.programs / "pretrain", "--config", CONFIGS / row[1], "--run", run,
         "--data", arguments.data / "digits.h5", "--in_memory=20000", "--threads=1",
         "--probe.train", arguments.data / "probe_train.h5",
-        "--probe.test", arguments.data / "probe_validation.h5", f"--seed={seed}",
+        "--probe.test", arguments.data / "probe_validation.h5",
+        "--probe.train_clips=3000", "--probe.test_clips=1000", f"--seed={seed}",
         f"--training.steps={arguments.steps}", f"--optimisation.total_steps={arguments.steps}",
         *options]
     steps = lambda: [json.loads(line) for line in open(run / "metrics.jsonl")]
@@ -87,10 +89,10 @@ def main():
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, of one thread each")
-    parser.add_argument("--only", default="", help="rows whose name has this")
+    parser.add_argument("--only", default="", help="rows whose name matches this pattern")
     arguments = parser.parse_args()
 
-    rows = [row for row in ROWS if arguments.only in row[0]]
+    rows = [row for row in ROWS if re.search(arguments.only, row[0])]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         cells = {(row[0], seed): pool.submit(train, arguments, row, seed)
                  for seed in range(arguments.seeds) for row in rows}

@@ -176,19 +176,19 @@ AutoencoderTask::AutoencoderTask(Autoencoder model, const OptimisationOptions& o
 
 StepMetrics AutoencoderTask::step(const ClipBatch& batch, bool watched,
                                   std::map<std::string, std::string>& texts) {
-  const StepRates rates = rates_at(optimisation_, step_ + 1);
   const auto clips = to_unit_range(batch.clips);
   auto generator = at::make_generator<at::CPUGeneratorImpl>(
       stream_seed(seed_, "autoencoder", static_cast<uint64_t>(step_)));
   model_->train();
   optimizer_.zero_gradients();
-  const auto loss = (model_->reconstruct(clips, generator) - clips).abs().mean();
-  loss.backward();
-  const bool clipped = step_ >= optimisation_.clip_from_step;
-  StepMetrics metrics{{"loss", loss.item<double>()}, {"lr", rates.lr}};
-  metrics["grad_norm"] = clip_gradients(*model_, clipped ? optimisation_.clip_gradient : 0.0);
-  require_finite(metrics, step_);
-  optimizer_.step(rates);
+  StepMetrics metrics{{"loss", 0.0}};
+  for (const MicroBatch& part : micro_batches(optimisation_, clips.size(0))) {
+    const auto shown = clips.narrow(0, part.start, part.count);
+    const auto loss = part.share * (model_->reconstruct(shown, generator) - shown).abs().mean();
+    loss.backward();
+    metrics["loss"] += loss.item<double>();
+  }
+  apply_gradients(*model_, optimizer_, optimisation_, step_, metrics);
   ++step_;
   return metrics;
 }
@@ -219,8 +219,7 @@ void AutoencoderTask::restore(int64_t step, const std::string& folder) {
 }
 
 Autoencoder load_autoencoder(const std::string& path) {
-  const std::string folder =
-      weights_folder(path, "model", "train_diffusion --stage autoencoder");
+  const std::string folder = weights_folder(path, "model", "train_diffusion --stage autoencoder");
   AutoencoderOptions options;
   apply_saved_options(
       folder, {{"autoencoder", "", [&](OptionVisitor& visit) { options.describe(visit); }}});

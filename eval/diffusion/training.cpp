@@ -36,16 +36,15 @@ Condition withhold(const Condition& condition, int64_t batch, double share,
 }  // namespace
 
 void DiffusionOptions::describe(OptionVisitor& visit) {
-  visit("says", says, {.help = "what the network says: data, noise or velocity",
-                       .choices = {"x", "e", "v"}});
+  visit("says", says,
+        {.help = "what the network says: data, noise or velocity", .choices = {"x", "e", "v"}});
   visit("compared", compared, {.help = "what the loss compares", .choices = {"x", "e", "v"}});
   visit("path", path, {.help = "from noise to data", .choices = {"linear", "cosine", "vp"}});
-  visit("floor", floor, {.help = "smallest share of noise or data that is divided by", .min = 1e-6,
-                         .max = 0.5});
-  visit("dropout", dropout,
-        {.help = "share of samples, and of words, whose condition is withheld",
-         .min = 0,
-         .max = 1});
+  visit("floor", floor,
+        {.help = "smallest share of noise or data that is divided by", .min = 1e-6, .max = 0.5});
+  visit(
+      "dropout", dropout,
+      {.help = "share of samples, and of words, whose condition is withheld", .min = 0, .max = 1});
   visit("given_share", given_share,
         {.help = "share of clips that are shown some of their frames", .min = 0, .max = 1});
   visit("average", average, {.help = "momentum of the weights' average", .min = 0, .max = 1});
@@ -65,24 +64,36 @@ torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
     const int64_t count = counts[i].item<int64_t>();
     auto row = given[i];
     switch (kinds[i].item<int64_t>()) {
-      case 0: row.narrow(0, 0, count).fill_(true); break;
-      case 1: row.narrow(0, groups - count, count).fill_(true); break;
+      case 0:
+        row.narrow(0, 0, count).fill_(true);
+        break;
+      case 1:
+        row.narrow(0, groups - count, count).fill_(true);
+        break;
       case 2:
         row.narrow(0, 0, (count + 1) / 2).fill_(true);
         row.narrow(0, groups - count / 2, count / 2).fill_(true);
         break;
-      default: row.index_fill_(0, torch::randperm(groups, generator).narrow(0, 0, count), true);
+      default:
+        row.index_fill_(0, torch::randperm(groups, generator).narrow(0, 0, count), true);
     }
   }
   return given;
 }
 
-void require_finite(const StepMetrics& metrics, int64_t steps_done) {
+void apply_gradients(torch::nn::Module& model, AdamW& optimizer,
+                     const OptimisationOptions& optimisation, int64_t steps_done,
+                     StepMetrics& metrics) {
+  const StepRates rates = rates_at(optimisation, steps_done + 1);
+  metrics["lr"] = rates.lr;
+  metrics["grad_norm"] = clip_gradients(
+      model, steps_done >= optimisation.clip_from_step ? optimisation.clip_gradient : 0.0);
   for (const auto& [name, value] : metrics) {
     if (std::isfinite(value)) continue;
     throw Error(c10::str("step ", steps_done + 1, ": ", name, " is ", value,
                          "; training stopped with the weights of step ", steps_done));
   }
+  optimizer.step(rates);
 }
 
 DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
@@ -117,7 +128,6 @@ torch::Tensor DiffusionTask::loss(DiffusionTransformer& model, const Example& ex
 
 StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
                                 std::map<std::string, std::string>& texts) {
-  const StepRates rates = rates_at(optimisation_, step_ + 1);
   Example example = prepare_(batch, step_);
   const int64_t count = example.x.size(0);
   const int64_t groups = model_->grid(example.x.sizes()).t;
@@ -129,13 +139,22 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
 
   model_->train();
   optimizer_.zero_gradients();
-  const auto value = loss(model_, example, noise.to(example.x.device()), t.to(example.x.device()));
-  value.backward();
-  StepMetrics metrics{{"loss", value.item<double>()}, {"lr", rates.lr}};
-  metrics["grad_norm"] = clip_gradients(
-      *model_, step_ >= optimisation_.clip_from_step ? optimisation_.clip_gradient : 0.0);
-  require_finite(metrics, step_);
-  optimizer_.step(rates);
+  // The loss is a mean over what is to be said: a micro-batch counts by how much of that it has.
+  const auto open = options_.deterministic ? torch::ones_like(t) : t.lt(1).to(torch::kFloat32);
+  const double all_open = open.sum().item<double>();
+  StepMetrics metrics{{"loss", 0.0}};
+  for (const MicroBatch& part : micro_batches(optimisation_, count)) {
+    const auto rows = [&](const torch::Tensor& x) {
+      return x.narrow(0, part.start, part.count).to(example.x.device());
+    };
+    const double share = rows(open).sum().item<double>() / all_open;
+    const auto value =
+        share * loss(model_, {rows(example.x), example.condition.rows(part.start, part.count)},
+                     rows(noise), rows(t));
+    value.backward();
+    metrics["loss"] += value.item<double>();
+  }
+  apply_gradients(*model_, optimizer_, optimisation_, step_, metrics);
   // The average forgets its random start: a young one moves faster.
   const double age = static_cast<double>(step_);
   moving_average_.update(std::min(options_.average, (1 + age) / (10 + age)));

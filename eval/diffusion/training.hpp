@@ -35,8 +35,12 @@ struct DiffusionOptions {
 torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
                                 at::Generator generator);
 
-/// @throws Error naming the step where one of `metrics` is not finite
-void require_finite(const StepMetrics& metrics, int64_t steps_done);
+/// The end of a step: clips the gradients of `model`, applies them, adds `lr` and `grad_norm` to
+/// `metrics`.
+/// @throws Error naming the step where one of `metrics` is not finite; weights are as before then
+void apply_gradients(torch::nn::Module& model, AdamW& optimizer,
+                     const OptimisationOptions& optimisation, int64_t steps_done,
+                     StepMetrics& metrics);
 
 /// Trains a diffusion transformer.
 class DiffusionTask : public TrainingTask {

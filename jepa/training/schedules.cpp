@@ -17,7 +17,8 @@ double linear(double from, double to, double progress) {
 
 double learning_rate(const OptimisationOptions& o, int64_t step) {
   if (step < o.warmup_steps) {
-    return linear(o.start_lr, o.lr, static_cast<double>(step) / static_cast<double>(o.warmup_steps));
+    return linear(o.start_lr, o.lr,
+                  static_cast<double>(step) / static_cast<double>(o.warmup_steps));
   }
   const double after = static_cast<double>(step - o.warmup_steps);
   const double length = static_cast<double>(std::max<int64_t>(1, o.total_steps - o.warmup_steps));
@@ -56,7 +57,8 @@ void OptimisationOptions::describe(OptionVisitor& visit) {
   visit("eps", eps, {.help = "AdamW", .min = 0});
   visit("clip_gradient", clip_gradient,
         {.help = "largest gradient norm, encoder and predictor apart; 0: none", .min = 0});
-  visit("clip_from_step", clip_from_step, {.help = "no clipping before", .unit = "steps", .min = 0});
+  visit("clip_from_step", clip_from_step,
+        {.help = "no clipping before", .unit = "steps", .min = 0});
   visit("accumulate", accumulate, {.help = "micro-batches a step", .min = 1});
 }
 
@@ -71,6 +73,17 @@ StepRates rates_at(const OptimisationOptions& options, int64_t step) {
                       : linear(options.momentum, options.final_momentum,
                                static_cast<double>(step - 1) / total),
   };
+}
+
+std::vector<MicroBatch> micro_batches(const OptimisationOptions& options, int64_t rows) {
+  const int64_t parts = std::min(options.accumulate, rows);
+  std::vector<MicroBatch> batches;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t start = rows * part / parts, end = rows * (part + 1) / parts;
+    batches.push_back(
+        {start, end - start, static_cast<double>(end - start) / static_cast<double>(rows)});
+  }
+  return batches;
 }
 
 }  // namespace jepa

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace jepa {
 
@@ -19,8 +20,8 @@ struct OptimisationOptions {
   double final_lr = 1e-6;
   double weight_decay = 0.04;
   double final_weight_decay = 0.04;
-  double momentum = 0.998;      ///< EMA of the target encoder at the first step
-  double final_momentum = 1.0;  ///< and at the end of the schedule (linear between)
+  double momentum = 0.998;         ///< EMA of the target encoder at the first step
+  double final_momentum = 1.0;     ///< and at the end of the schedule (linear between)
   int64_t momentum_from_step = 0;  ///< until then the target encoder stays as it was initialised
   double beta1 = 0.9;
   double beta2 = 0.999;
@@ -43,5 +44,16 @@ struct StepRates {
 /// Warm-up: start + s/W (lr - start); cosine: final + (lr - final)/2 (1 + cos(pi (s-W)/(T-W))).
 /// Weight decay: cosine over T without warm-up; momentum: linear in s-1 over T.
 StepRates rates_at(const OptimisationOptions& options, int64_t step);
+
+/// Rows of a batch that go through the model together.
+struct MicroBatch {
+  int64_t start = 0;
+  int64_t count = 0;
+  double share = 1.0;  ///< of the batch's rows
+};
+
+/// A batch of `rows` in `options.accumulate` parts, or as many as there are rows, of nearly the
+/// same size.
+std::vector<MicroBatch> micro_batches(const OptimisationOptions& options, int64_t rows);
 
 }  // namespace jepa

@@ -107,18 +107,17 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
                             at::make_generator<at::CPUGeneratorImpl>(
                                 stream_seed(options_.seed, "views", static_cast<uint64_t>(step_))));
   }
-  const int64_t batch = views * clips.size(0);
-  const int64_t parts = std::min(options_.optimisation.accumulate, clips.size(0));
-  options_.objective.check_clips(clips.size(0) / parts);
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t start = views * (clips.size(0) * part / parts);
-    const int64_t count = views * (clips.size(0) * (part + 1) / parts) - start;
+  const auto micro = micro_batches(options_.optimisation, clips.size(0));
+  for (const MicroBatch& part : micro) options_.objective.check_clips(part.count);
+  for (const MicroBatch& part : micro) {
+    const int64_t start = views * part.start, count = views * part.count;
     std::vector<Mask> part_masks;
-    for (const auto& mask : masks) part_masks.push_back(narrow_mask(mask, start, count, batch));
+    for (const auto& mask : masks) {
+      part_masks.push_back(narrow_mask(mask, start, count, views * clips.size(0)));
+    }
     accumulate_gradients(shifted.clips.narrow(0, start, count),
                          views == 2 ? shifted.shifts.narrow(0, start, count) : torch::Tensor(),
-                         part_masks, static_cast<double>(count) / static_cast<double>(batch),
-                         metrics, trace);
+                         part_masks, part.share, metrics, trace);
   }
 
   const bool clip =

@@ -25,8 +25,12 @@ DiffusionTransformer fresh(const DiffusionTransformerOptions& options) {
 }
 
 OptimisationOptions steady(double lr) {
-  return {.schedule = "constant", .total_steps = 100, .lr = lr, .weight_decay = 0,
-          .final_weight_decay = 0, .clip_gradient = 1};
+  return {.schedule = "constant",
+          .total_steps = 100,
+          .lr = lr,
+          .weight_decay = 0,
+          .final_weight_decay = 0,
+          .clip_gradient = 1};
 }
 
 DiffusionTransformerOptions tiny() {
@@ -95,6 +99,24 @@ TEST(DiffusionTask, ResumesBitForBit) {
     for (const auto& [key, tensor] : tensors) {
       EXPECT_TRUE(tensor.equal(theirs.at(name).at(key))) << name << " " << key;
     }
+  }
+}
+
+TEST(DiffusionTask, MicroBatchesAreTheBatch) {
+  const auto trained = [](int64_t accumulate) {
+    auto model = fresh(tiny()), average = fresh(tiny());
+    auto optimisation = steady(1e-3);
+    optimisation.accumulate = accumulate;
+    DiffusionTask task(model, average, {.average = 0.9}, optimisation, 5, prepare, {});
+    double loss = 0;
+    for (int64_t i = 0; i < 3; ++i) loss = task.step(batch_of(i), false, texts).at("loss");
+    return std::pair(loss, task.tensors().at("model"));
+  };
+  const auto [loss, weights] = trained(1);
+  const auto [micro_loss, micro_weights] = trained(3);  // of 4 clips: 1, 1 and 2
+  EXPECT_NEAR(micro_loss, loss, 1e-5);
+  for (const auto& [name, tensor] : weights) {
+    EXPECT_TRUE(torch::allclose(tensor, micro_weights.at(name), 1e-3, 1e-5)) << name;
   }
 }
 
@@ -181,13 +203,13 @@ TEST(DiffusionTask, DeterministicHeadLearnsTheMean) {
 /// Points on a ring, as images of two channels and one pixel.
 torch::Tensor ring(int64_t count, at::Generator draws) {
   const auto angle = 2 * M_PI * torch::rand({count}, draws);
-  return (torch::stack({angle.cos(), angle.sin()}, 1) +
-          0.05 * torch::randn({count, 2}, draws)).view({count, 2, 1, 1, 1});
+  return (torch::stack({angle.cos(), angle.sin()}, 1) + 0.05 * torch::randn({count, 2}, draws))
+      .view({count, 2, 1, 1, 1});
 }
 
 TEST(DiffusionTask, LearnsARing) {
-  const DiffusionTransformerOptions shape{.dim = 64, .depth = 3, .heads = 1, .channels = 2,
-                                          .tubelet = 1, .patch = 1};
+  const DiffusionTransformerOptions shape{
+      .dim = 64, .depth = 3, .heads = 1, .channels = 2, .tubelet = 1, .patch = 1};
   auto model = fresh(shape), average = fresh(shape);
   const auto draw = [](const ClipBatch&, int64_t step) {
     return DiffusionTask::Example{ring(256, generator(stream_seed(9, "ring", step))), {}};
@@ -198,15 +220,17 @@ TEST(DiffusionTask, LearnsARing) {
   const Denoiser denoise = [&](const torch::Tensor& z, const torch::Tensor& t) {
     return average->forward(z, t, {});
   };
-  const auto points = sample(denoise, Quantity::kClean, Interpolant(),
-                             torch::randn({2000, 2, 1, 1, 1}, generator(3)), {.steps = 25}, {},
-                             generator(4)).flatten(1);
+  const auto points =
+      sample(denoise, Quantity::kClean, Interpolant(),
+             torch::randn({2000, 2, 1, 1, 1}, generator(3)), {.steps = 25}, {}, generator(4))
+          .flatten(1);
   const auto radius = points.norm(2, 1);
   EXPECT_NEAR(radius.mean().item<double>(), 1, 0.07);
   EXPECT_GT(radius.sub(1).abs().lt(0.25).to(torch::kFloat64).mean().item<double>(), 0.85);
   // All around: every eighth of the ring has its share, within a factor of two.
   const auto eighth = ((torch::atan2(points.select(1, 1), points.select(1, 0)) / M_PI + 1) * 4)
-                          .clamp(0, 7.99).to(torch::kInt64);
+                          .clamp(0, 7.99)
+                          .to(torch::kInt64);
   const auto shares = torch::bincount(eighth, {}, 8).to(torch::kFloat64) / 2000;
   EXPECT_GT(shares.min().item<double>(), 0.06);
   EXPECT_LT(shares.max().item<double>(), 0.25);
