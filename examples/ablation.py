@@ -46,30 +46,25 @@ SCORES = [("digit", "probe_digit"), ("direction", "probe_direction"),
           ("clip", "clip_share"), ("rest", "rest_share")]
 
 
-def folder(arguments, row, seed):
-    name = "".join(c if c.isalnum() else "_" for c in row[0])
-    return arguments.runs / f"{name}_{seed}"
-
-
 def train(arguments, row, seed):
-    """Trains one cell; the values of its last step."""
-    options = [f"--{pair}" for pair in row[2].split()]
-    run = folder(arguments, row, seed)
+    """Trains one cell, or goes on with it; the values of its last probed step."""
+    name, config, options = row
+    run = arguments.runs / f"{''.join(c if c.isalnum() else '_' for c in name)}_{seed}"
+    run.mkdir(parents=True, exist_ok=True)
     command = [
-        arguments.programs / "pretrain", "--config", CONFIGS / row[1], "--run", run,
+        arguments.programs / "pretrain", "--config", CONFIGS / config, "--run", run,
         "--data", arguments.data / "digits.h5", "--in_memory=20000", "--threads=1",
         "--probe.train", arguments.data / "probe_train.h5",
         "--probe.test", arguments.data / "probe_validation.h5",
         "--probe.train_clips=3000", "--probe.test_clips=1000", f"--seed={seed}",
         f"--training.steps={arguments.steps}", f"--optimisation.total_steps={arguments.steps}",
-        *options]
-    steps = lambda: [json.loads(line) for line in open(run / "metrics.jsonl")]
-    if not (run / "metrics.jsonl").exists() or steps()[-1].get("end") != "finished":
-        run.mkdir(parents=True, exist_ok=True)
-        with open(run / "log.txt", "a") as log:
-            subprocess.run(command, check=True, stdout=log, stderr=log,
-                           env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return next(step for step in reversed(steps()) if "probe_digit" in step)
+        *(f"--{pair}" for pair in options.split())]
+    with open(run / "log.txt", "a") as log:  # what is finished is not trained again
+        subprocess.run(command, check=True, stdout=log, stderr=log,
+                       env={**os.environ, "OMP_NUM_THREADS": "1"})
+    with open(run / "metrics.jsonl") as lines:
+        steps = [json.loads(line) for line in lines]
+    return next(step for step in reversed(steps) if "probe_digit" in step)
 
 
 def cell(values):

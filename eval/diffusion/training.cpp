@@ -140,14 +140,15 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   model_->train();
   optimizer_.zero_gradients();
   // The loss is a mean over what is to be said: a micro-batch counts by how much of that it has.
-  const auto open = options_.deterministic ? torch::ones_like(t) : t.lt(1).to(torch::kFloat32);
-  const double all_open = open.sum().item<double>();
+  const auto unsaid = options_.deterministic ? torch::ones_like(t) : t.lt(1).to(torch::kFloat32);
+  const auto all_unsaid = unsaid.sum().clamp_min(1);
   StepMetrics metrics{{"loss", 0.0}};
   for (const MicroBatch& part : micro_batches(optimisation_, count)) {
     const auto rows = [&](const torch::Tensor& x) {
       return x.narrow(0, part.start, part.count).to(example.x.device());
     };
-    const double share = rows(open).sum().item<double>() / all_open;
+    const double share =
+        (unsaid.narrow(0, part.start, part.count).sum() / all_unsaid).item<double>();
     const auto value =
         share * loss(model_, {rows(example.x), example.condition.rows(part.start, part.count)},
                      rows(noise), rows(t));

@@ -1,5 +1,8 @@
 // The pretrain program as a user meets it: killed and continued, and given what it cannot use.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -7,10 +10,7 @@
 #include <fstream>
 #include <random>
 #include <sstream>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <thread>
-#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -67,34 +67,13 @@ class PretrainProgram : public testing::Test {
   /// Arguments of a small run, and what else is given.
   static std::vector<std::string> small(const std::string& name,
                                         const std::vector<std::string>& more = {}) {
-    std::vector<std::string> all{"--run",
-                                 path(name),
-                                 "--data",
-                                 path("digits.h5"),
-                                 "--encoder.preset",
-                                 "custom",
-                                 "--encoder.dim",
-                                 "24",
-                                 "--encoder.depth",
-                                 "1",
-                                 "--encoder.heads",
-                                 "2",
-                                 "--encoder.patch",
-                                 "8",
-                                 "--predictor.dim",
-                                 "12",
-                                 "--predictor.depth",
-                                 "1",
-                                 "--predictor.heads",
-                                 "1",
-                                 "--loader.batch",
-                                 "8",
-                                 "--precision",
-                                 "float32",
-                                 "--threads",
-                                 "1",
-                                 "--training.checkpoint_every",
-                                 "5"};
+    std::vector<std::string> all{"--run", path(name), "--data", path("digits.h5"),
+                                 "--encoder.preset", "custom", "--encoder.dim", "24",
+                                 "--encoder.depth", "1", "--encoder.heads", "2",
+                                 "--encoder.patch", "8", "--predictor.dim", "12",
+                                 "--predictor.depth", "1", "--predictor.heads", "1",
+                                 "--loader.batch", "8", "--precision", "float32", "--threads", "1",
+                                 "--training.checkpoint_every", "5"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -119,9 +98,9 @@ class PretrainProgram : public testing::Test {
     std::string name = read_text(checkpoints / which);
     ASSERT_FALSE(name.empty()) << which;
     name.pop_back();
-    for (const char* file :
-         {"encoder.safetensors", "target_encoder.safetensors", "predictor.safetensors",
-          "optimizer.safetensors", "config.ini", "state.json"}) {
+    for (const char* file : {"encoder.safetensors", "target_encoder.safetensors",
+                             "predictor.safetensors", "optimizer.safetensors", "config.ini",
+                             "state.json"}) {
       EXPECT_FALSE(read_text(checkpoints / name / file).empty()) << which << ": " << name << file;
     }
     EXPECT_TRUE(read_text(checkpoints / name / "state.json").ends_with("}\n")) << which;
@@ -144,14 +123,12 @@ class PretrainProgram : public testing::Test {
 };
 
 TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
-  const std::vector<std::string> steps{"--training.steps",       "400",
-                                       "--training.probe_every", "7",
-                                       "--agreement.weight",     "0.1",
-                                       "--probe.train",          path("digits.h5"),
-                                       "--probe.test",           path("digits.h5"),
-                                       "--probe.labels",         "digit",
-                                       "--probe.train_clips",    "20",
-                                       "--probe.test_clips",     "10"};
+  const std::vector<std::string> steps{"--training.steps", "400", "--training.probe_every", "7",
+                                       "--agreement.weight", "0.1",
+                                       "--probe.train", path("digits.h5"),
+                                       "--probe.test", path("digits.h5"),
+                                       "--probe.labels", "digit",
+                                       "--probe.train_clips", "20", "--probe.test_clips", "10"};
   ASSERT_EQ(run("pretrain", small("whole", steps)), 0) << said();
   std::mt19937 random(std::random_device{}());
   std::uniform_int_distribution<int> delay(0, 60);
@@ -192,9 +169,8 @@ TEST_F(PretrainProgram, AFinishedRunSaysItsNumbersAgain) {
 TEST_F(PretrainProgram, TheSameCommandContinuesARun) {
   // The shipped recipe, whose numbers are not spelt as they are stored, shortened to fit.
   const std::vector<std::string> recipe{
-      "--config",          std::string(JEPA_SOURCE_DIR) + "/examples/configs/moving_digits.ini",
-      "--optimisation.lr", "5.25e-4",
-      "--fit_minutes",     "0.02"};
+      "--config", std::string(JEPA_SOURCE_DIR) + "/examples/configs/moving_digits.ini",
+      "--optimisation.lr", "5.25e-4", "--fit_minutes", "0.02"};
   ASSERT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
   EXPECT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
   std::ofstream(folder_ / "recipe/checkpoints/latest") << "step-99999999\n";
@@ -254,8 +230,8 @@ TEST_F(PretrainProgram, AFullDiskLosesNothing) {
 }
 
 TEST_F(PretrainProgram, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
-  const std::vector<std::string> wild{
-      "--training.steps", "50", "--optimisation.lr", "1e30", "--optimisation.schedule", "constant"};
+  const std::vector<std::string> wild{"--training.steps", "50", "--optimisation.lr", "1e30",
+                                      "--optimisation.schedule", "constant"};
   expect_error(run("pretrain", small("wild", wild)), 1, "is nan");
   EXPECT_FALSE(weights("wild").empty());
 }
