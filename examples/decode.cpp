@@ -34,7 +34,8 @@ struct DecodeOptions {
 std::vector<OptionSection> DecodeOptions::sections() {
   return {{"", "",
            [this](OptionVisitor& visit) {
-             visit("model", model, {.help = "run or checkpoint of a decoder (train_diffusion --jepa)"});
+             visit("model", model,
+                   {.help = "run or checkpoint of a decoder (train_diffusion --jepa)"});
              visit("video", video, {.help = "clip store, video, list or folder"});
              visit("first", first, {.help = "clip to begin with", .min = 0});
              visit("count", count, {.help = "clips", .min = 1, .max = 64});
@@ -72,17 +73,15 @@ void run(examples::Program& program, const DecodeOptions& options) {
   cut.channels = model.channels();
   const auto clips =
       examples::read_clips(*open_clip_source(options.video, cut), options.first, options.count);
-  const int64_t context = model.options().context_steps * model.jepa()->tubelet();
+  const int64_t context = model.context_frames();
   if (clips.size(2) <= context) {
     throw DataError(c10::str(options.video, ": clips of ", clips.size(2), " frames; ", context,
                              " are shown and some more are needed"));
   }
-  auto sizes = clips.sizes().vec();
-  sizes[2] -= context;
   const auto seed = static_cast<uint64_t>(program.common.seed);
   const auto draw = [&](const torch::Tensor& latents, uint64_t number) {
-    const auto future =
-        model.draw(sizes, {{}, latents}, {}, options.sampler, stream_seed(seed, "draw", number));
+    const auto future = model.draw_latents(latents, clips.sizes(), options.sampler,
+                                           stream_seed(seed, "draw", number));
     return torch::cat({clips.narrow(2, 0, context), future}, 2);
   };
   const auto predicted = model.latents(clips, /*predicted=*/true);
@@ -97,8 +96,8 @@ void run(examples::Program& program, const DecodeOptions& options) {
       rows.push_back({i == 0 ? "predicted" : "again",
                       draw(predicted, static_cast<uint64_t>(i)).unbind(0), given});
     }
-    rows.push_back({"encoder's latents",
-                    draw(model.latents(clips, /*predicted=*/false), 0).unbind(0), given});
+    rows.push_back(
+        {"encoder's latents", draw(model.latents(clips, /*predicted=*/false), 0).unbind(0), given});
     rows.push_back({"shuffled latents", draw(predicted.roll(1, 0), 0).unbind(0), given});
     write_rows(options.out, rows, options.fps);
   }

@@ -36,7 +36,7 @@ say "pretraining on digits, about $minutes minutes"
 
 say "probing: which digit, which direction, where"
 probe() { # probe RUN DATASET LABELS UNIT: what the online probe liked best
-  "$programs/probe" --weights "$run/$1/checkpoints/$(cat "$run/$1/checkpoints/best")" --module encoder \
+  "$programs/probe" --weights "$run/$1/checkpoints/$(cat "$run/$1/checkpoints/best")" \
     --dataset "$1" --labels "$3" --unit "$4" --kind linear,knn,attentive \
     --train "$run/data/$2_train.h5" --validation "$run/data/$2_validation.h5" \
     --test "$run/data/$2_test.h5" --json "$run/$1/probes_$2.json"

@@ -16,7 +16,7 @@ using namespace jepa;
 
 struct Options {
   std::string weights;
-  std::string module = "target_encoder";
+  std::string module = "auto";
   std::string train;
   std::string validation;
   std::string test;
@@ -28,7 +28,9 @@ struct Options {
   void describe(OptionVisitor& visit) {
     visit("weights", weights, {.help = "run folder, checkpoint, or published weights"});
     visit("module", module,
-          {.help = "which encoder of the weights", .choices = {"encoder", "target_encoder"}});
+          {.help = "which encoder of the weights; auto: the one that the run probed as it trained, "
+                   "else target_encoder",
+           .choices = {"auto", "encoder", "target_encoder"}});
     visit("train", train, {.help = "labelled clips that probes are fitted on"});
     visit("validation", validation, {.help = "labelled clips that settings are chosen on"});
     visit("test", test, {.help = "labelled clips that results are reported on"});
@@ -55,8 +57,8 @@ struct Options {
 /// `given` says otherwise. Which part of a video is used (from, to) is each source's own matter.
 void take_clips_from_run(const WeightFile& weights, const OptionValues& given, ClipOptions& clip) {
   OptionValues values;
-  for (const char* key : {"clip.frames", "clip.frame_step", "clip.fps", "clip.short_side",
-                          "clip.channels"}) {
+  for (const char* key :
+       {"clip.frames", "clip.frame_step", "clip.fps", "clip.short_side", "clip.channels"}) {
     const auto found = weights.options().find(key);
     if (found != weights.options().end() && !given.contains(key)) values.insert(*found);
   }
@@ -82,7 +84,10 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   probe.features.device = program.device;
   probe.features.precision = program.precision;
 
-  options.load.which = options.module;
+  const auto probed = weights.options().find("training.probe_module");
+  options.load.which = options.module != "auto"            ? options.module
+                       : probed != weights.options().end() ? probed->second
+                                                           : "target_encoder";
   auto loaded = encoders::load_encoder(weights, options.load);
   std::printf("%s\n", loaded.summary.c_str());
   probe.features.pixels = loaded.options.pixels;
@@ -95,10 +100,9 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   loaded.encoder->to(program.device);
   random_init->to(program.device);
 
-  const auto results = run_probes(loaded.encoder, random_init, sources, probe,
-                                  [](const std::string& what) {
-                                    std::fprintf(stderr, "%s\n", what.c_str());
-                                  });
+  const auto results =
+      run_probes(loaded.encoder, random_init, sources, probe,
+                 [](const std::string& what) { std::fprintf(stderr, "%s\n", what.c_str()); });
   std::printf("%s", results_table(results).c_str());
   const std::string dataset = options.dataset.empty()
                                   ? std::filesystem::path(options.test).stem().string()

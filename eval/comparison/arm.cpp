@@ -79,7 +79,7 @@ void add_costs(ArmCosts& costs, const LoopResult& result, double flops_per_step)
   costs.peak_rss_mb = std::max(costs.peak_rss_mb, result.peak_rss_mb);
 }
 
-/// Pooled outputs of all blocks of an encoder.
+/// Outputs of all blocks of an encoder.
 void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels) {
   std::vector<int64_t> layers;
   for (int64_t i = 0; i < encoder->depth(); ++i) {
@@ -89,39 +89,21 @@ void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels) 
   encoder->eval();
   arm.features = [encoder, pixels, layers](const torch::Tensor& clips) mutable {
     const torch::NoGradGuard no_grad;
-    std::vector<torch::Tensor> pooled;
-    for (const auto& tokens : encoder->layers(pixels.normalise(clips), layers)) {
-      pooled.push_back(probes::pool_tokens(tokens, "mean_max"));
-    }
-    return pooled;
+    return encoder->layers(pixels.normalise(clips), layers);
   };
-}
-
-/// The recipe for clips of these sizes.
-JepaRecipe fit_recipe(const Bench& bench, JepaRecipe recipe) {
-  const auto sizes = bench.clip_sizes();
-  auto& vit = recipe.encoder.vit;
-  vit = encoders::resolve(vit, recipe.encoder.preset);
-  recipe.encoder.preset = "custom";
-  vit.channels = sizes[1];
-  vit.frames = sizes[2];
-  vit.height = sizes[3];
-  vit.width = sizes[4];
-  return recipe;
 }
 
 /// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
 std::string train_masked(const Bench& bench, const JepaRecipe& general, Arm& arm) {
-  JepaRecipe recipe = fit_recipe(bench, general);
+  JepaRecipe recipe = general.fitted(bench.clip_sizes());
   const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
   Trainer sized = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
   const int64_t rows = bench.batch() * recipe.objective.views();
-  TrainingCost cost = estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(),
-                                    {.batch = rows},
-                                    {.dim = vit.dim, .depth = vit.depth},
-                                    {.dim = recipe.predictor.masked.dim,
-                                     .depth = recipe.predictor.masked.depth});
+  TrainingCost cost =
+      estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(), {.batch = rows},
+                    {.dim = vit.dim, .depth = vit.depth},
+                    {.dim = recipe.predictor.masked.dim, .depth = recipe.predictor.masked.depth});
   double flops = cost.flops_per_step;
   // Pixels need no target encoder's pass.
   if (recipe.objective.targets == "pixels") {
@@ -132,12 +114,10 @@ std::string train_masked(const Bench& bench, const JepaRecipe& general, Arm& arm
   Trainer trainer = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
   MaskedPrediction task(trainer, samplers, {.steps = steps});
   add_costs(arm.costs, bench.run("masked", task, steps, dump_ini(recipe.sections())), flops);
-  arm.costs.parameters =
-      static_cast<double>(cost.encoder_parameters + cost.predictor_parameters);
-  encoder_features(arm,
-                   recipe.objective.targets == "pixels" ? trainer.encoder()
-                                                        : trainer.target_encoder(),
-                   recipe.encoder.pixels);
+  arm.costs.parameters = static_cast<double>(cost.encoder_parameters + cost.predictor_parameters);
+  encoder_features(
+      arm, recipe.objective.targets == "pixels" ? trainer.encoder() : trainer.target_encoder(),
+      recipe.encoder.pixels);
   return bench.plan.folder + "/masked";
 }
 
@@ -188,11 +168,18 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   return {model, result, flops};
 }
 
-/// The first context frames of clips, as what is known of a film as long.
-diffusion::KnownFrames known_context(const torch::Tensor& clips, int64_t context) {
-  auto frames = torch::zeros({clips.size(2)}, torch::kBool);
-  frames.narrow(0, 0, context).fill_(true);
-  return {clips, frames};
+/// K draws of what follows the context.
+auto draw_futures(std::shared_ptr<GenerativeModel> model, int64_t context,
+                  const diffusion::SamplerOptions& sampler) {
+  return [model = std::move(model), context, sampler](const torch::Tensor& clips, int64_t futures,
+                                                      uint64_t seed) {
+    std::vector<torch::Tensor> all;
+    for (int64_t k = 0; k < futures; ++k) {
+      all.push_back(model->draw_future(clips, context, sampler,
+                                       stream_seed(seed, "future", static_cast<uint64_t>(k))));
+    }
+    return torch::stack(all);
+  };
 }
 
 /// Diffusion in pixels or latents: features of all blocks at several times, futures by giving the
@@ -206,41 +193,26 @@ void use_diffusion(const Bench& bench, const Stage& stage, Arm& arm) {
     }
   }
   arm.features = [model, times = bench.options.feature_times](const torch::Tensor& clips) {
-    std::vector<torch::Tensor> pooled;
+    std::vector<torch::Tensor> all;
     for (const double t : times) {
-      for (const auto& tokens : model->features(clips, t, 0)) {
-        pooled.push_back(probes::pool_tokens(tokens, "mean_max"));
-      }
+      for (const auto& tokens : model->features(clips, t, 0)) all.push_back(tokens);
     }
-    return pooled;
+    return all;
   };
   const auto sampler = bench.options.sampler;
   const int64_t context = bench.options.context_frames;
-  arm.predict = [model, sampler, context](const torch::Tensor& clips, int64_t futures,
-                                          uint64_t seed) {
-    std::vector<torch::Tensor> all;
-    for (int64_t k = 0; k < futures; ++k) {
-      // Only the context is handed over.
-      auto shown = torch::zeros_like(clips);
-      shown.narrow(2, 0, context).copy_(clips.narrow(2, 0, context));
-      all.push_back(model->draw(clips.sizes(), {}, known_context(shown, context), sampler,
-                                stream_seed(seed, "future", static_cast<uint64_t>(k)))
-                        .slice(2, context));
-    }
-    return torch::stack(all);
-  };
+  arm.predict = draw_futures(model, context, sampler);
   const auto sizes = bench.clip_sizes();
   const double passes = static_cast<double>(diffusion::network_passes(sampler));
   const auto grid = model->transformer()->grid(model->data_sizes(sizes));
-  arm.costs.flops_per_frame = passes * model->transformer()->flops(grid) /
-                              static_cast<double>(sizes[2] - context);
+  arm.costs.flops_per_frame =
+      passes * model->transformer()->flops(grid) / static_cast<double>(sizes[2] - context);
   arm.costs.parameters += static_cast<double>(count_parameters(*model->transformer()));
 }
 
 Arm train_pixels(const Bench& bench) {
   Arm arm;
-  const Stage stage =
-      train_generative(bench, "pixels", bench.options.generative, bench.plan.tera);
+  const Stage stage = train_generative(bench, "pixels", bench.options.generative, bench.plan.tera);
   add_costs(arm.costs, stage.result, stage.flops_per_step);
   use_diffusion(bench, stage, arm);
   return arm;
@@ -258,9 +230,8 @@ Arm train_latents(const Bench& bench) {
   const double flops = 3 * static_cast<double>(bench.batch()) * coding;
   const double tera = bench.options.autoencoder_share * bench.plan.tera;
   const int64_t steps = bench.steps(tera, flops);
-  AutoencoderTask task(autoencoder,
-                       bench.schedule(bench.options.diffusion_optimisation, steps), bench.seed(),
-                       {});
+  AutoencoderTask task(autoencoder, bench.schedule(bench.options.diffusion_optimisation, steps),
+                       bench.seed(), {});
   std::vector<OptionSection> section{
       {"autoencoder", "", [&](OptionVisitor& visit) { shape.describe(visit); }}};
   add_costs(arm.costs, bench.run("autoencoder", task, steps, dump_ini(section)), flops);
@@ -284,30 +255,18 @@ void add_decoder(const Bench& bench, const std::string& jepa, Arm& arm) {
   options.context_steps = bench.options.context_frames / options.transformer.tubelet;
   options.diffusion.given_share = 0;
   const Stage stage = train_generative(bench, "decoder", options, bench.options.decoder_tera);
-  arm.costs.decoder_flops =
-      stage.flops_per_step * static_cast<double>(stage.result.steps);
+  arm.costs.decoder_flops = stage.flops_per_step * static_cast<double>(stage.result.steps);
   const auto model = stage.model;
   const auto sampler = bench.options.sampler;
   const int64_t context = bench.options.context_frames;
-  const auto draw = [model, sampler, context](const torch::Tensor& latents,
-                                              const torch::Tensor& clips, uint64_t seed) {
-    auto sizes = clips.sizes().vec();
-    sizes[2] -= context;
-    return model->draw(sizes, {{}, latents}, {}, sampler, seed);
+  arm.predict = draw_futures(model, context, sampler);
+  arm.ceiling = [model, sampler](const torch::Tensor& clips, uint64_t seed) {
+    const auto own = model->latents(clips, /*predicted=*/false);
+    return model->draw_latents(own, clips.sizes(), sampler, seed);
   };
-  arm.predict = [model, draw](const torch::Tensor& clips, int64_t futures, uint64_t seed) {
-    const auto latents = model->latents(clips, /*predicted=*/true);
-    std::vector<torch::Tensor> all;
-    for (int64_t k = 0; k < futures; ++k) {
-      all.push_back(draw(latents, clips, stream_seed(seed, "future", static_cast<uint64_t>(k))));
-    }
-    return torch::stack(all);
-  };
-  arm.ceiling = [model, draw](const torch::Tensor& clips, uint64_t seed) {
-    return draw(model->latents(clips, /*predicted=*/false), clips, seed);
-  };
-  arm.floor = [model, draw](const torch::Tensor& clips, uint64_t seed) {
-    return draw(model->latents(clips, /*predicted=*/true).roll(1, 0), clips, seed);
+  arm.floor = [model, sampler](const torch::Tensor& clips, uint64_t seed) {
+    const auto others = model->latents(clips, /*predicted=*/true).roll(1, 0);
+    return model->draw_latents(others, clips.sizes(), sampler, seed);
   };
   auto drawn = bench.clip_sizes();
   const auto frames = static_cast<double>(drawn[2] - context);
@@ -329,8 +288,8 @@ void predict_pixels(const Bench& bench, const std::string& run, Arm& arm) {
                     const torch::Tensor& clips, int64_t, uint64_t) {
     TokenGrid grid = jepa->grid(clips.sizes());
     grid.t -= context / tubelet;
-    const auto said = nn::fold_patches(jepa->predicted(clips, context / tubelet), grid, tubelet,
-                                       patch);
+    const auto said =
+        nn::fold_patches(jepa->predicted(clips, context / tubelet), grid, tubelet, patch);
     return pixels.restore(said).unsqueeze(0);
   };
   const auto sizes = bench.clip_sizes();
@@ -341,8 +300,8 @@ void predict_pixels(const Bench& bench, const std::string& run, Arm& arm) {
 }  // namespace
 
 const std::vector<std::string>& arm_names() {
-  static const std::vector<std::string> names{"jepa", "pixels", "latents", "masked_pixels",
-                                              "random_init"};
+  static const std::vector<std::string> names{"jepa",          "pixels",      "latents",
+                                              "masked_pixels", "random_init", "frozen_random"};
   return names;
 }
 
@@ -361,13 +320,16 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
     recipe.objective.loss = "l2";
     recipe.objective.regulariser.kind = "none";
     predict_pixels(bench, train_masked(bench, recipe, arm), arm);
+  } else if (plan.arm == "frozen_random") {
+    JepaRecipe recipe = options.jepa;
+    recipe.objective.freeze_encoder = true;
+    add_decoder(bench, train_masked(bench, recipe, arm), arm);
   } else if (plan.arm == "random_init") {
-    const JepaRecipe recipe = fit_recipe(bench, options.jepa);
+    const JepaRecipe recipe = options.jepa.fitted(bench.clip_sizes());
     Trainer fresh = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
     encoder_features(arm, fresh.encoder(), recipe.encoder.pixels);
   } else {
-    throw ConfigError("arm " + plan.arm + " is not one of jepa, pixels, latents, masked_pixels, "
-                      "random_init");
+    throw ConfigError("arm " + plan.arm + " is not one of " + c10::Join(", ", arm_names()));
   }
   return arm;
 }

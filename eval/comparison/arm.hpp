@@ -36,29 +36,29 @@ struct ArmOptions {
 
 /// What an arm is to be.
 struct ArmPlan {
-  std::string arm;        ///< jepa, pixels, latents, masked_pixels, random_init
-  double tera = 0;        ///< training budget, TFLOP
+  std::string arm;  ///< one of arm_names()
+  double tera = 0;  ///< training budget, TFLOP
   int64_t seed = 0;
-  std::string folder;     ///< of its runs; training that was cut off goes on from there
+  std::string folder;  ///< of its runs; training that was cut off goes on from there
 };
 
 /// What it cost.
 struct ArmCosts {
-  double train_flops = 0;       ///< everything but the decoder
-  double decoder_flops = 0;     ///< training the decoder of latents
-  double train_seconds = 0;     ///< without the decoder
-  double clips = 0;             ///< seen in training
+  double train_flops = 0;    ///< everything but the decoder
+  double decoder_flops = 0;  ///< training the decoder of latents
+  double train_seconds = 0;  ///< without the decoder
+  double clips = 0;          ///< seen in training
   double steps = 0;
-  double parameters = 0;        ///< that are trained, without the decoder
+  double parameters = 0;  ///< that are trained, without the decoder
   double peak_rss_mb = 0;
-  double flops_per_frame = 0;   ///< to predict one frame of one clip; 0: it does not
+  double flops_per_frame = 0;  ///< to predict one frame of one clip; 0: it does not
 };
 
 /// Frozen features and predicted futures of a trained model.
 struct Arm {
   /// Names of the features that `features` gives: layers, and times of diffusion.
   std::vector<std::string> feature_names;
-  /// Clips uint8 [B, C, T, H, W] -> one pooled tensor [B, D] for each name.
+  /// Clips uint8 [B, C, T, H, W] -> tokens [B, N, D] for each name.
   probes::FeatureFunction features;
   /// Futures of clips from their first `context_frames` frames, later ones are not looked at:
   /// uint8 [K, B, C, T - context, H, W]. Empty: the arm has none. A deterministic one gives K = 1.
@@ -70,7 +70,9 @@ struct Arm {
   ArmCosts costs;
 };
 
-/// All arms there are.
+/// All arms there are: jepa; pixels, latents (diffusion); masked_pixels (the JEPA's trunk and
+/// masks); and the controls random_init (features alone) and frozen_random (predictor and decoder
+/// trained on a random encoder, as long as the JEPA's).
 const std::vector<std::string>& arm_names();
 
 /// Trains an arm, or takes up where its training was cut off.

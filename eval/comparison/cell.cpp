@@ -1,4 +1,5 @@
 #include <eval/comparison/cell.hpp>
+#include <eval/comparison/distance.hpp>
 #include <eval/comparison/prediction_metrics.hpp>
 #include <eval/probes/linear.hpp>
 #include <eval/probes/protocol.hpp>
@@ -17,16 +18,32 @@ namespace {
 constexpr int64_t kResamples = 1000;
 constexpr uint64_t kResampleSeed = 0;
 
-/// Labels of a source as probes take them: classes int64 [n], quantities float [n, K].
+/// A label and how many classes it has; 0: it is a quantity.
 struct Question {
   const char* label;
-  int64_t classes;  ///< 0: a quantity
+  int64_t classes;
 };
-constexpr Question kQuestions[] = {
-    {"digit", 10}, {"direction", 8}, {"position", 0}, {"velocity", 0}};
+
+std::vector<Question> questions(const QuestionClips& clips) {
+  std::vector<Question> asked{{"digit", 10}, {"direction", 8}, {"position", 0}, {"velocity", 0}};
+  const int64_t most = probes::label_column(*clips.probe, "count").max().item<int64_t>();
+  if (most > 1) asked.push_back({"count", most + 1});  // 0 .. most
+  return asked;
+}
 
 std::string at_horizon(const char* name, int64_t horizon) {
   return std::string(name) + "/h" + std::to_string(horizon);
+}
+
+/// Gaussians are fitted to this many directions: far fewer than there are clips.
+int64_t kept_dimensions(int64_t clips) { return std::clamp<int64_t>(clips / 8, 1, 64); }
+
+void add_distance(const FeatureSpace& space, const FeatureDistance& distance, Results& results) {
+  const auto set = [&](const char* name, double value) {
+    results[space.name + name] = {value, value, value};
+  };
+  set("_frechet", distance.frechet);
+  set("_mmd", distance.mmd);
 }
 
 /// The probe that does best on validation over all features and decays.
@@ -60,12 +77,15 @@ Chosen choose(const std::vector<torch::Tensor>& train, const torch::Tensor& trai
 void QuestionOptions::describe(OptionVisitor& visit) {
   visit("train_clips", train_clips, {.help = "to train on", .min = 1});
   visit("probe_clips", probe_clips, {.help = "to fit probes on", .min = 10});
-  visit("validation_clips", validation_clips, {.help = "to choose layers and decays on", .min = 10});
+  visit("validation_clips", validation_clips,
+        {.help = "to choose layers and decays on", .min = 10});
   visit("test_clips", test_clips, {.help = "to report probes on", .min = 10});
-  visit("predicted_clips", predicted_clips, {.help = "test clips whose futures are drawn", .min = 2});
+  visit("predicted_clips", predicted_clips,
+        {.help = "test clips whose futures are drawn", .min = 2});
   visit("futures", futures, {.help = "drawn of each", .min = 1});
   visit("horizons", horizons, {.help = "frames after the context that are reported"});
   visit("radius", radius, {.help = "of coverage", .unit = "px", .min = 0});
+  visit("attentive", attentive, {.help = "attentive probes too: they take a few minutes a cell"});
 }
 
 QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed) {
@@ -80,43 +100,72 @@ QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t 
           hold("validation", options.validation_clips, 2), hold("test", options.test_clips, 3)};
 }
 
-torch::Tensor first_test_clips(const QuestionClips& clips, int64_t count) {
-  ClipLoader loader(clips.test, {.batch = std::min(count, clips.test->size()), .shuffle = false},
-                    0);
+torch::Tensor first_clips(const std::shared_ptr<const ClipSource>& source, int64_t count) {
+  ClipLoader loader(source, {.batch = std::min(count, source->size()), .shuffle = false}, 0);
   return loader.next().clips;
 }
 
-Results measure_features(const Arm& arm, const QuestionClips& clips,
+Results measure_features(const Arm& arm, const QuestionClips& clips, const QuestionOptions& options,
                          std::map<std::string, std::string>& layers) {
   const LoaderOptions loader{.batch = 64};
-  const auto train = probes::over_clips(clips.probe, loader, arm.features);
-  const auto validation = probes::over_clips(clips.validation, loader, arm.features);
-  const auto test = probes::over_clips(clips.test, loader, arm.features);
+  const auto pooled = [&](const std::shared_ptr<const ClipSource>& source) {
+    return probes::over_clips(source, loader, [&](const torch::Tensor& batch) {
+      auto features = arm.features(batch);
+      for (auto& tokens : features) tokens = probes::pool_tokens(tokens, "mean_max");
+      return features;
+    });
+  };
+  const auto train = pooled(clips.probe);
+  const auto validation = pooled(clips.validation);
+  const auto test = pooled(clips.test);
   int64_t units = 0;
   const auto instances = probes::number_units(clips.test->column("instance"), units);
   const auto counts = probes::resample_units(units, kResamples, kResampleSeed);
   Results results;
-  for (const auto& question : kQuestions) {
+  std::map<size_t, std::vector<Question>> by_feature;
+  const auto report = [&](const std::string& name, const torch::Tensor& prediction,
+                          const Question& question) {
+    const auto said = probes::decide(prediction, question.classes);
+    const auto truth = probes::label_column(*clips.test, question.label);
+    results[name + question.label] =
+        probes::estimate(probes::UnitScores(said, truth, instances, units), counts);
+  };
+  for (const auto& question : questions(clips)) {
     const Chosen chosen =
         choose(train, probes::label_column(*clips.probe, question.label), validation,
                probes::label_column(*clips.validation, question.label), question.classes);
-    const auto said =
-        probes::decide(chosen.candidate.predict(test[chosen.feature]), question.classes);
-    const auto truth = probes::label_column(*clips.test, question.label);
-    const std::string name = std::string("probe/") + question.label;
-    results[name] =
-        probes::estimate(probes::UnitScores(said, truth, instances, units), counts);
-    layers[name] = arm.feature_names[chosen.feature];
+    report("probe/", chosen.candidate.predict(test[chosen.feature]), question);
+    layers[std::string("probe/") + question.label] = arm.feature_names[chosen.feature];
+    by_feature[chosen.feature].push_back(question);
+  }
+  if (!options.attentive) return results;
+  for (const auto& [feature, asked] : by_feature) {
+    const auto tokens = [&, feature = feature](const std::shared_ptr<const ClipSource>& source) {
+      return probes::over_clips(source, loader, [&](const torch::Tensor& batch) {
+        return std::vector<torch::Tensor>{arm.features(batch)[feature]};
+      })[0];
+    };
+    const auto fit_on = tokens(clips.probe), choose_on = tokens(clips.validation);
+    const auto report_on = tokens(clips.test);
+    for (const auto& question : asked) {
+      const auto candidates = probes::fit_attentive(
+          {fit_on, probes::label_column(*clips.probe, question.label), question.classes},
+          options.attentive_probe);
+      const auto& chosen = probes::choose_candidate(
+          candidates,
+          {choose_on, probes::label_column(*clips.validation, question.label), question.classes});
+      report("attentive/", chosen.predict(report_on), question);
+    }
   }
   return results;
 }
 
 Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips,
-                        const QuestionClips& source, Judge& judge, const QuestionOptions& options) {
+                        const ClipSource& source, Judge& judge, const QuestionOptions& options) {
   const int64_t count = futures.size(0);
   const int64_t batch = clips.size(0);
   const int64_t horizon = futures.size(3);
-  const auto first = [&](const char* name) { return source.test->column(name).narrow(0, 0, batch); };
+  const auto first = [&](const char* name) { return source.column(name).narrow(0, 0, batch); };
   const auto truth = true_centres(first("position"), first("velocity"), clips.size(2))
                          .slice(1, clips.size(2) - horizon);  // [B, T', 2]
   const auto real = clips.slice(2, clips.size(2) - horizon);
@@ -129,8 +178,8 @@ Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips
     digits.push_back(read.classes.eq(first("digit")).to(torch::kFloat64));
     directions.push_back(read.direction.eq(first("direction")).to(torch::kFloat64));
   }
-  const auto places = torch::stack(centres);                    // [K, B, T', 2]
-  const auto errors = position_error(places, truth);            // [K, B, T']
+  const auto places = torch::stack(centres);          // [K, B, T', 2]
+  const auto errors = position_error(places, truth);  // [K, B, T']
   const auto interval = [&](const torch::Tensor& values) {
     return mean_interval(values.to(torch::kFloat64).contiguous(), units, kResampleSeed);
   };
@@ -158,9 +207,8 @@ Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips
   return results;
 }
 
-std::map<std::string, Results> measure_trivial(const torch::Tensor& clips,
-                                               const QuestionClips& source, Judge& judge,
-                                               const QuestionOptions& options,
+std::map<std::string, Results> measure_trivial(const torch::Tensor& clips, const ClipSource& source,
+                                               Judge& judge, const QuestionOptions& options,
                                                int64_t context_frames) {
   const auto context = clips.narrow(2, 0, context_frames);
   const int64_t horizon = clips.size(2) - context_frames;
@@ -172,20 +220,62 @@ std::map<std::string, Results> measure_trivial(const torch::Tensor& clips,
   // A line through the places that the judge reads off the context, and its last frame moved so.
   const auto centres = read_clips(judge, context).centres;
   trivial["linear"] = measured(extrapolate_frames(context, line_velocity(centres), horizon));
-  const auto truth = true_centres(source.test->column("position").narrow(0, 0, clips.size(0)),
-                                  source.test->column("velocity").narrow(0, 0, clips.size(0)),
-                                  clips.size(2))
-                         .slice(1, context_frames);
+  const auto truth =
+      true_centres(source.column("position").narrow(0, 0, clips.size(0)),
+                   source.column("velocity").narrow(0, 0, clips.size(0)), clips.size(2))
+          .slice(1, context_frames);
   const auto errors = position_error(extrapolate_centres(centres, horizon), truth);
-  const auto units = source.test->column("instance").narrow(0, 0, clips.size(0));
+  const auto units = source.column("instance").narrow(0, 0, clips.size(0));
   for (const int64_t h : options.horizons) {
     if (h > horizon) continue;
-    trivial["linear"][at_horizon("line_position_error", h)] =
-        mean_interval(errors.select(1, h - 1).to(torch::kFloat64).contiguous(), units,
-                      kResampleSeed);
+    trivial["linear"][at_horizon("line_position_error", h)] = mean_interval(
+        errors.select(1, h - 1).to(torch::kFloat64).contiguous(), units, kResampleSeed);
   }
   trivial["truth"] = measured(clips.slice(2, context_frames));
   return trivial;
+}
+
+FeatureSpace judge_space(Judge judge) {
+  return {"judge", [judge](const torch::Tensor& clips) mutable {
+            const JudgeReading read = read_clips(judge, clips);
+            return torch::cat({read.logits, read.velocity, read.centres.mean(1)}, 1);
+          }};
+}
+
+FeatureSpace random_space(const JepaRecipe& general, at::IntArrayRef clip_sizes) {
+  const JepaRecipe recipe = general.fitted(clip_sizes);
+  Encoder encoder = encoders::make_encoder(recipe.encoder);
+  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(0, "distance", 0)));
+  encoder->eval();
+  return {"random", [encoder, pixels = recipe.encoder.pixels](const torch::Tensor& clips) mutable {
+            const torch::NoGradGuard no_grad;
+            return probes::pool_tokens(encoder->forward(pixels.normalise(clips)), "mean_max");
+          }};
+}
+
+Results measure_distances(const torch::Tensor& frames, const torch::Tensor& real,
+                          const std::vector<FeatureSpace>& spaces) {
+  TORCH_CHECK(frames.size(0) == real.size(0), "distances of sets of ", frames.size(0), " and ",
+              real.size(0), " clips: they depend on the number");
+  Results results;
+  for (const auto& space : spaces) {
+    add_distance(space,
+                 feature_distance(space.features(real), space.features(frames),
+                                  kept_dimensions(real.size(0))),
+                 results);
+  }
+  return results;
+}
+
+Results distance_floor(const torch::Tensor& real, const std::vector<FeatureSpace>& spaces) {
+  Results results;
+  for (const auto& space : spaces) {
+    add_distance(space,
+                 real_floor(space.features(real), kResampleSeed, /*repeats=*/8,
+                            kept_dimensions(real.size(0) / 2)),
+                 results);
+  }
+  return results;
 }
 
 }  // namespace jepa::eval::comparison

@@ -24,7 +24,13 @@ struct Column {
 constexpr Column kRepresentation[] = {{"probe/digit", "digit", 1},
                                       {"probe/direction", "direction", 1},
                                       {"probe/position", "position R²", 1},
-                                      {"probe/velocity", "velocity R²", 1}};
+                                      {"probe/velocity", "velocity R²", 1},
+                                      {"probe/count", "count", 1}};
+constexpr Column kAttentive[] = {{"attentive/digit", "digit", 1},
+                                 {"attentive/direction", "direction", 1},
+                                 {"attentive/position", "position R²", 1},
+                                 {"attentive/velocity", "velocity R²", 1},
+                                 {"attentive/count", "count", 1}};
 constexpr Column kPrediction[] = {{"future/digit", "digit read", 1},
                                   {"future/direction", "direction read", 1},
                                   {"future/position_error/h2", "error, px, h 2", -1},
@@ -41,6 +47,10 @@ constexpr Column kDecoder[] = {{"ceiling/digit", "encoder's latents: digit", 1},
                                {"ceiling/position_error", "encoder's: error, px", -1},
                                {"future/position_error", "predicted: error, px", -1},
                                {"floor/position_error", "shuffled: error, px", 0}};
+constexpr Column kDistance[] = {{"distance/judge_frechet", "Fréchet, judge's reading", -1},
+                                {"distance/judge_mmd", "MMD, judge's reading", -1},
+                                {"distance/random_frechet", "Fréchet, random encoder", -1},
+                                {"distance/random_mmd", "MMD, random encoder", -1}};
 constexpr Column kCost[] = {{"cost/train_tflop", "training, TFLOP", 0},
                             {"cost/decoder_tflop", "decoder, TFLOP", 0},
                             {"cost/train_seconds", "training, s", 0},
@@ -64,20 +74,28 @@ std::string interval_text(const probes::Estimate& e) {
 }
 
 /// Rows that have the first of the columns, of the first noise; the best value of a column is
-/// marked.
+/// marked. Empty where there are none.
 template <size_t N>
-std::string make_table(const std::vector<SummaryRow>& rows, const Column (&columns)[N]) {
-  Table table;
-  table.head = {"arm"};
-  for (const auto& column : columns) table.head.emplace_back(column.title);
+std::string make_table(const std::vector<SummaryRow>& rows, const Column (&all)[N]) {
   const double noise = rows.empty() ? 0 : rows.front().noise;
   std::vector<const SummaryRow*> shown;
   for (const auto& row : rows) {
-    if (row.noise == noise && row.results.contains(columns[0].result)) shown.push_back(&row);
+    if (row.noise == noise && row.results.contains(all[0].result)) shown.push_back(&row);
   }
+  if (shown.empty()) return "";
+  std::vector<Column> columns;  // that some row has
+  for (const auto& column : all) {
+    if (std::any_of(shown.begin(), shown.end(),
+                    [&](const SummaryRow* row) { return row->results.contains(column.result); })) {
+      columns.push_back(column);
+    }
+  }
+  Table table;
+  table.head = {"arm"};
+  for (const auto& column : columns) table.head.emplace_back(column.title);
   for (const SummaryRow* row : shown) {
-    std::vector<Cell> cells{{row_name(*row), row->seeds > 1 ? std::to_string(row->seeds) + " seeds"
-                                                            : std::string()}};
+    std::vector<Cell> cells{
+        {row_name(*row), row->seeds > 1 ? std::to_string(row->seeds) + " seeds" : std::string()}};
     for (const auto& column : columns) {
       const auto found = row->results.find(column.result);
       if (found == row->results.end()) {
@@ -143,22 +161,26 @@ std::string comparison_section(const std::vector<SummaryRow>& rows) {
   if (rows.empty()) return "";
   const double first_noise = rows.front().noise;
   std::string markup = report::heading(2, "Latent prediction beside drawing every pixel");
-  markup += report::heading(3, "What frozen features know") + make_table(rows, kRepresentation);
-  markup += report::heading(3, "What predicted frames show, read by a judge trained on real ones") +
-            make_table(rows, kPrediction);
-  markup += report::heading(3, "The decoder between its ceiling and its floor") +
-            make_table(rows, kDecoder);
-  markup += report::heading(3, "What it cost") + make_table(rows, kCost);
+  const auto add = [&](const char* title, const auto& columns) {
+    const std::string table = make_table(rows, columns);
+    if (!table.empty()) markup += report::heading(3, title) + table;
+  };
+  add("What frozen features know: linear probes on pooled tokens", kRepresentation);
+  add("The same, attentive probes on all tokens", kAttentive);
+  add("What predicted frames show, read by a judge trained on real ones", kPrediction);
+  add("The decoder between its ceiling and its floor", kDecoder);
+  add("Distance of predicted frames from real ones, in feature spaces of our own (not FVD; the row "
+      "of truth is the floor: real against real)",
+      kDistance);
+  add("What it cost", kCost);
   std::vector<std::string> plots{horizon_plot(rows)};
   const auto same_noise = [&](const SummaryRow& row) {
     return row.noise == first_noise && row.tera > 0;
   };
   for (const char* label : {"probe/digit", "probe/direction"}) {
-    plots.push_back(curves(rows, std::string(label) + " over clips seen", "clips", label,
-                           [](const SummaryRow& row) {
-                             return row.results.at("cost/clips").value;
-                           },
-                           same_noise));
+    plots.push_back(curves(
+        rows, std::string(label) + " over clips seen", "clips", label,
+        [](const SummaryRow& row) { return row.results.at("cost/clips").value; }, same_noise));
   }
   std::set<double> noises;
   double least = 0;
@@ -168,11 +190,10 @@ std::string comparison_section(const std::vector<SummaryRow>& rows) {
   }
   if (noises.size() > 1) {
     for (const char* result : {"probe/digit", "future/position_error/h8"}) {
-      plots.push_back(curves(rows, std::string(result) + " over background noise", "noise", result,
-                             [](const SummaryRow& row) { return row.noise; },
-                             [&](const SummaryRow& row) {
-                               return row.tera == least || row.tera == 0;
-                             }));
+      plots.push_back(curves(
+          rows, std::string(result) + " over background noise", "noise", result,
+          [](const SummaryRow& row) { return row.noise; },
+          [&](const SummaryRow& row) { return row.tera == least || row.tera == 0; }));
     }
   }
   plots.erase(std::remove(plots.begin(), plots.end(), std::string()), plots.end());
@@ -199,8 +220,10 @@ std::string comparison_table(const std::vector<SummaryRow>& rows) {
     }
   };
   add(kRepresentation, "probes");
+  add(kAttentive, "attentive probes");
   add(kPrediction, "futures");
   add(kDecoder, "decoder");
+  add(kDistance, "distance of frames (own features, not FVD)");
   add(kCost, "cost");
   return text;
 }

@@ -8,9 +8,9 @@
 namespace jepa::eval::comparison {
 namespace {
 
-constexpr int64_t kDraws = 8;       // of one latent, for their mean and deviation
+constexpr int64_t kDraws = 8;  // of one latent, for their mean and deviation
 constexpr int64_t kShownDraws = 2;
-constexpr uint64_t kClipSeed = 1;   // as the cells'
+constexpr uint64_t kClipSeed = 1;  // as the cells'
 
 /// The context as it was shown, then `future` [B, C, T', H, W].
 torch::Tensor after_context(const torch::Tensor& clips, const torch::Tensor& future) {
@@ -26,7 +26,7 @@ std::vector<FilmRow> film_rows(const ComparisonOptions& options, int64_t count,
   QuestionOptions few = options.questions;
   few.probe_clips = few.validation_clips = 10;
   const QuestionClips source = make_clips(few, noise, kClipSeed);
-  const auto clips = first_test_clips(source, count);
+  const auto clips = first_clips(source.test, count);
   const int64_t context = options.arm.context_frames;
   auto shown = clips.clone();
   shown.slice(2, context).zero_();
@@ -38,8 +38,8 @@ std::vector<FilmRow> film_rows(const ComparisonOptions& options, int64_t count,
   add("truth", clips, false);
   add("shown", shown, true);
   for (const auto& cell : plan_cells(options)) {
-    const bool wanted = cell.tera == tera && cell.noise == noise &&
-                        cell.seed == options.seeds.front();
+    const bool wanted =
+        cell.tera == tera && cell.noise == noise && cell.seed == options.seeds.front();
     if (!wanted) continue;
     const Arm arm = train_arm(cell_plan(options, cell), options.arm, source.train, hooks.training);
     if (!arm.predict) continue;

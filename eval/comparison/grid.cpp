@@ -4,9 +4,9 @@
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/version.hpp>
 
-#include <torch/torch.h>
-
+#include <c10/util/StringUtil.h>
 #include <nlohmann/json.hpp>
+#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
@@ -42,8 +42,8 @@ Json to_json(const Results& results) {
 }
 
 Json to_json(const CellRecord& cell) {
-  return {{"arm", cell.arm},   {"tera", cell.tera},     {"seed", cell.seed},
-          {"noise", cell.noise}, {"commit", commit()}, {"results", to_json(cell.results)},
+  return {{"arm", cell.arm},      {"tera", cell.tera},  {"seed", cell.seed},
+          {"noise", cell.noise},  {"commit", commit()}, {"results", to_json(cell.results)},
           {"layers", cell.layers}};
 }
 
@@ -64,6 +64,12 @@ bool read_cell(const std::string& folder, CellRecord& cell) {
   }
 }
 
+void write_cell(const ComparisonOptions& options, const CellRecord& cell) {
+  const std::string folder = cell_folder(options, cell);
+  fs::create_directories(folder);
+  write_file_atomic(folder + "/cell.json", to_json(cell).dump(2) + "\n");
+}
+
 /// The judge of a noise level: trained once, kept in the run's folder.
 TrainedJudge judge_for(const ComparisonOptions& options, double noise, const QuestionClips& clips,
                        const ComparisonHooks& hooks) {
@@ -75,6 +81,10 @@ TrainedJudge judge_for(const ComparisonOptions& options, double noise, const Que
   const TrainedJudge trained = train_judge(clips.train, clips.validation, judge, 0);
   save_judge(path, trained);
   return trained;
+}
+
+void add(const std::string& prefix, const Results& results, Results& to) {
+  for (const auto& [name, value] : results) to[prefix + name] = value;
 }
 
 void add_costs(const ArmCosts& costs, Results& results) {
@@ -91,25 +101,55 @@ void add_costs(const ArmCosts& costs, Results& results) {
   set("gflop_per_predicted_frame", costs.flops_per_frame * 1e-9);
 }
 
+/// What predicted frames of one noise level are held against.
+struct Benchmark {
+  QuestionClips clips;
+  Judge judge{nullptr};
+  torch::Tensor asked;  ///< test clips whose futures are drawn, uint8 [B, C, T, H, W]
+  torch::Tensor real;   ///< true futures of 2B other test clips
+  std::vector<FeatureSpace> spaces;
+};
+
+Benchmark make_benchmark(const ComparisonOptions& options, double noise,
+                         const ComparisonHooks& hooks) {
+  Benchmark made;
+  made.clips = make_clips(options.questions, noise, kClipSeed);
+  made.judge = judge_for(options, noise, made.clips, hooks).judge;
+  const int64_t count = options.questions.predicted_clips;
+  if (3 * count > options.questions.test_clips) {
+    throw ConfigError(
+        "option questions.predicted_clips: twice as many other test clips are needed "
+        "beside them; there are " +
+        std::to_string(options.questions.test_clips));
+  }
+  const auto test = first_clips(made.clips.test, 3 * count);
+  made.asked = test.slice(0, 0, count);
+  made.real = test.slice(0, count).slice(2, options.arm.context_frames);
+  made.spaces = {judge_space(made.judge), random_space(options.arm.jepa, made.real.sizes())};
+  return made;
+}
+
 /// Trains and measures one cell.
-void run_cell(CellRecord& cell, const ComparisonOptions& options, const QuestionClips& clips,
-              Judge& judge, const ComparisonHooks& hooks) {
+void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& benchmark,
+              const ComparisonHooks& hooks) {
+  const QuestionClips& clips = benchmark.clips;
   const Arm arm = train_arm(cell_plan(options, cell), options.arm, clips.train, hooks.training);
   hooks.say(cell.arm + ": probes");
-  cell.results = measure_features(arm, clips, cell.layers);
+  cell.results = measure_features(arm, clips, options.questions, cell.layers);
   if (arm.predict) {
     hooks.say(cell.arm + ": futures");
-    const auto test = first_test_clips(clips, options.questions.predicted_clips);
+    const auto& asked = benchmark.asked;
     const auto measured = [&](const torch::Tensor& futures) {
-      return measure_futures(futures, test, clips, judge, options.questions);
-    };
-    const auto add = [&](const std::string& prefix, const Results& results) {
-      for (const auto& [name, value] : results) cell.results[prefix + name] = value;
+      return measure_futures(futures, asked, *clips.test, benchmark.judge, options.questions);
     };
     const auto seed = static_cast<uint64_t>(cell.seed);
-    add("future/", measured(arm.predict(test, options.questions.futures, seed)));
-    if (arm.ceiling) add("ceiling/", measured(arm.ceiling(test, seed).unsqueeze(0)));
-    if (arm.floor) add("floor/", measured(arm.floor(test, seed).unsqueeze(0)));
+    const auto futures = arm.predict(asked, options.questions.futures, seed);
+    add("future/", measured(futures), cell.results);
+    if (arm.ceiling) add("ceiling/", measured(arm.ceiling(asked, seed).unsqueeze(0)), cell.results);
+    if (arm.floor) add("floor/", measured(arm.floor(asked, seed).unsqueeze(0)), cell.results);
+    add("distance/",
+        measure_distances(futures[0], benchmark.real.slice(0, 0, asked.size(0)), benchmark.spaces),
+        cell.results);
   }
   add_costs(arm.costs, cell.results);
 }
@@ -137,8 +177,7 @@ std::vector<OptionSection> ComparisonOptions::sections() {
       {"", "",
        [this](OptionVisitor& visit) {
          visit("run", run, {.help = "folder; cells that are done are not run again"});
-         visit("arms", arms,
-               {.help = "comma-separated: jepa, pixels, latents, masked_pixels, random_init"});
+         visit("arms", arms, {.help = "comma-separated: " + c10::Join(", ", arm_names())});
          visit("budgets", budgets, {.help = "of training", .unit = "TFLOP", .min = 0});
          visit("seeds", seeds, {.help = "each a cell", .min = 0});
          visit("noises", noises,
@@ -149,14 +188,16 @@ std::vector<OptionSection> ComparisonOptions::sections() {
       {"clips", "generated video",
        [this](OptionVisitor& visit) { questions.clips.describe(visit); }},
       {"questions", "", [this](OptionVisitor& visit) { questions.describe(visit); }},
+      {"attentive", "training of the attentive probes",
+       [this](OptionVisitor& visit) { questions.attentive_probe.describe(visit); }},
       {"arm", "",
        [this](OptionVisitor& visit) {
          visit("batch", arm.batch, {.help = "clips a step", .min = 2});
          visit("context_frames", arm.context_frames,
                {.help = "shown when a future is asked for", .min = 2});
-         visit("decoder_tera", arm.decoder_tera,
-               {.help = "to train the decoder of latents, counted apart", .unit = "TFLOP",
-                .min = 0});
+         visit(
+             "decoder_tera", arm.decoder_tera,
+             {.help = "to train the decoder of latents, counted apart", .unit = "TFLOP", .min = 0});
          visit("autoencoder_share", arm.autoencoder_share,
                {.help = "of the budget of diffusion in latents", .min = 0.01, .max = 0.99});
          visit("feature_times", arm.feature_times,
@@ -166,8 +207,7 @@ std::vector<OptionSection> ComparisonOptions::sections() {
        [this](OptionVisitor& visit) { judge.describe(visit); }},
       {"model", "diffusion transformer",
        [this](OptionVisitor& visit) { arm.generative.transformer.describe(visit); }},
-      {"diffusion", "",
-       [this](OptionVisitor& visit) { arm.generative.diffusion.describe(visit); }},
+      {"diffusion", "", [this](OptionVisitor& visit) { arm.generative.diffusion.describe(visit); }},
       {"times", "of training",
        [this](OptionVisitor& visit) { arm.generative.diffusion.times.describe(visit); }},
       {"diffusion_optimisation", "of diffusion, autoencoder and decoder",
@@ -186,8 +226,7 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
   const auto names = probes::split_names(options.arms);
   for (const auto& name : names) {
     if (std::find(arm_names().begin(), arm_names().end(), name) == arm_names().end()) {
-      throw ConfigError("option arms: " + name + " is not one of jepa, pixels, latents, "
-                        "masked_pixels, random_init");
+      throw ConfigError("option arms: " + name + " is not one of " + c10::Join(", ", arm_names()));
     }
   }
   std::vector<CellRecord> cells;
@@ -211,47 +250,44 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
 std::vector<CellRecord> run_cells(const ComparisonOptions& options, const ComparisonHooks& hooks) {
   fs::create_directories(options.run + "/cells");
   std::vector<CellRecord> cells = plan_cells(options);
+  std::vector<CellRecord> finished;  // beside the planned ones
   for (const double noise : options.noises) {
     std::vector<CellRecord*> open;
     for (auto& cell : cells) {
-      if (cell.noise == noise && !read_cell(cell_folder(options, cell), cell)) open.push_back(&cell);
+      if (cell.noise == noise && !read_cell(cell_folder(options, cell), cell))
+        open.push_back(&cell);
     }
-    const QuestionClips clips = open.empty() ? QuestionClips{}
-                                             : make_clips(options.questions, noise, kClipSeed);
-    TrainedJudge judge;
-    if (!open.empty()) judge = judge_for(options, noise, clips, hooks);
-    for (CellRecord* cell : open) {
-      const std::string folder = cell_folder(options, *cell);
-      hooks.say("cell " + fs::path(folder).filename().string());
-      run_cell(*cell, options, clips, judge.judge, hooks);
-      fs::create_directories(folder);
-      write_file_atomic(folder + "/cell.json", to_json(*cell).dump(2) + "\n");
-    }
-    // Trivial predictors and the judge itself, as cells of one seed.
-    for (const char* name : {"copy_last", "linear", "truth"}) {
-      cells.push_back({.arm = name, .noise = noise});
-    }
-    const size_t first = cells.size() - 3;
+    // Trivial predictors and the truth as the judge reads it, as cells of one seed.
+    std::vector<CellRecord> trivial;
     bool known = true;
-    for (size_t i = first; i < cells.size(); ++i) {
-      known = read_cell(cell_folder(options, cells[i]), cells[i]) && known;
+    for (const char* name : {"copy_last", "linear", "truth"}) {
+      trivial.push_back({.arm = name, .noise = noise});
+      known = read_cell(cell_folder(options, trivial.back()), trivial.back()) && known;
     }
-    if (known) continue;
-    const QuestionClips again = open.empty() ? make_clips(options.questions, noise, kClipSeed) : clips;
-    if (open.empty()) judge = judge_for(options, noise, again, hooks);
-    const auto measured =
-        measure_trivial(first_test_clips(again, options.questions.predicted_clips), again,
-                        judge.judge, options.questions, options.arm.context_frames);
-    for (size_t i = first; i < cells.size(); ++i) {
-      cells[i].results.clear();
-      for (const auto& [key, value] : measured.at(cells[i].arm)) {
-        cells[i].results["future/" + key] = value;
+    if (!open.empty() || !known) {
+      Benchmark benchmark = make_benchmark(options, noise, hooks);
+      for (CellRecord* cell : open) {
+        hooks.say("cell " + fs::path(cell_folder(options, *cell)).filename().string());
+        run_cell(*cell, options, benchmark, hooks);
+        write_cell(options, *cell);
       }
-      const std::string folder = cell_folder(options, cells[i]);
-      fs::create_directories(folder);
-      write_file_atomic(folder + "/cell.json", to_json(cells[i]).dump(2) + "\n");
+      if (!known) {
+        const auto measured =
+            measure_trivial(benchmark.asked, *benchmark.clips.test, benchmark.judge,
+                            options.questions, options.arm.context_frames);
+        for (auto& cell : trivial) {
+          cell.results.clear();
+          add("future/", measured.at(cell.arm), cell.results);
+          if (cell.arm == "truth") {
+            add("distance/", distance_floor(benchmark.real, benchmark.spaces), cell.results);
+          }
+          write_cell(options, cell);
+        }
+      }
     }
+    finished.insert(finished.end(), trivial.begin(), trivial.end());
   }
+  cells.insert(cells.end(), finished.begin(), finished.end());
   return cells;
 }
 

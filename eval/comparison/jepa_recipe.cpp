@@ -34,6 +34,18 @@ std::vector<OptionSection> JepaRecipe::sections() {
   return sections;
 }
 
+JepaRecipe JepaRecipe::fitted(at::IntArrayRef clip_sizes) const {
+  JepaRecipe recipe = *this;
+  auto& vit = recipe.encoder.vit;
+  vit = encoders::resolve(vit, recipe.encoder.preset);
+  recipe.encoder.preset = "custom";
+  vit.channels = clip_sizes[1];
+  vit.frames = clip_sizes[2];
+  vit.height = clip_sizes[3];
+  vit.width = clip_sizes[4];
+  return recipe;
+}
+
 std::vector<std::unique_ptr<MaskSampler>> JepaRecipe::samplers() const {
   std::vector<std::unique_ptr<MaskSampler>> samplers;
   for (const auto& mask : masks) samplers.push_back(make_mask_sampler(mask));
@@ -48,9 +60,8 @@ Trainer JepaRecipe::make_trainer(uint64_t seed, torch::Device device,
   const int64_t tubelet = vit.frames == 1 ? 1 : vit.tubelet;
   const predictors::ModelShape shape{
       .encoder_width = online->output_width(),
-      .target_width = objective.targets == "pixels"
-                          ? vit.channels * tubelet * vit.patch * vit.patch
-                          : target->output_width(),
+      .target_width = objective.targets == "pixels" ? vit.channels * tubelet * vit.patch * vit.patch
+                                                    : target->output_width(),
       .encoder_heads = vit.heads,
       .masks = static_cast<int64_t>(masks.size()),
       .grid = vit.grid()};

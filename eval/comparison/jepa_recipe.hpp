@@ -21,6 +21,8 @@ struct JepaRecipe {
 
   /// The options as sections of an ini file.
   std::vector<OptionSection> sections();
+  /// The same for clips of sizes [B, C, T, H, W], its preset resolved.
+  JepaRecipe fitted(at::IntArrayRef clip_sizes) const;
   std::vector<std::unique_ptr<MaskSampler>> samplers() const;
   /// Encoder, its target and predictor with their first weights, ready to be trained. The predictor
   /// is as wide as what it predicts: latents, or a patch's pixels.

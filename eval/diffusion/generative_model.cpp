@@ -35,8 +35,8 @@ torch::Tensor hold_known(const KnownFrames& known) {
   const int64_t frames = clips.size(2);
   const auto rows = known.frames.dim() == 1 ? known.frames.unsqueeze(0) : known.frames;
   const auto time = torch::arange(frames);
-  const auto distance = (time.unsqueeze(1) - time).abs() +
-                        frames * rows.logical_not().to(torch::kInt64).unsqueeze(1);
+  const auto distance =
+      (time.unsqueeze(1) - time).abs() + frames * rows.logical_not().to(torch::kInt64).unsqueeze(1);
   const auto nearest = distance.argmin(2).view({-1, 1, frames, 1, 1}).expand(clips.sizes());
   return clips.gather(2, nearest);
 }
@@ -56,23 +56,20 @@ std::vector<OptionSection> GenerativeOptions::sections() {
        }},
       {"decoder", "with `jepa`",
        [this](OptionVisitor& visit) {
-         visit("random_jepa", random_jepa,
-               {.help = "seed of fresh weights instead of the JEPA's (a control); -1: its own",
-                .min = -1});
          visit("context_steps", context_steps,
                {.help = "time steps the predictor is shown; the others are drawn", .min = 1});
-         visit("predicted_from", predicted_from,
-               {.help = "share of the run that trains on the encoder's latents, not the predictor's",
-                .min = 0,
-                .max = 1});
+         visit(
+             "predicted_from", predicted_from,
+             {.help = "share of the run that trains on the encoder's latents, not the predictor's",
+              .min = 0,
+              .max = 1});
          visit("latent_noise", latent_noise,
                {.help = "largest deviation of noise on the latents in training", .min = 0});
        }},
       {"model", "diffusion transformer",
        [this](OptionVisitor& visit) { transformer.describe(visit); }},
       {"diffusion", "", [this](OptionVisitor& visit) { diffusion.describe(visit); }},
-      {"times", "of training",
-       [this](OptionVisitor& visit) { diffusion.times.describe(visit); }}};
+      {"times", "of training", [this](OptionVisitor& visit) { diffusion.times.describe(visit); }}};
 }
 
 GenerativeModel::GenerativeModel(GenerativeOptions options, int64_t channels)
@@ -89,7 +86,7 @@ GenerativeModel::GenerativeModel(GenerativeOptions options, int64_t channels)
   }
   if (!options_.jepa.empty()) {
     if (autoencoder_) throw ConfigError("jepa and autoencoder: a decoder works on pixels");
-    jepa_ = std::make_shared<JepaLatents>(options_.jepa, options_.random_jepa);
+    jepa_ = std::make_shared<JepaLatents>(options_.jepa);
     shape.condition_width = jepa_->width();
   }
   transformer_ = DiffusionTransformer(shape);
@@ -168,10 +165,9 @@ torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition&
   };
   const auto noise = torch::randn(sizes, stream(seed, "sample", 0));
   const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
-  const auto x = sample(guide(with, without, options.guidance, options.guidance_from,
-                              options.guidance_to),
-                        quantity(options_.diffusion.says), path, noise, options, given,
-                        stream(seed, "sample", 1));
+  const auto x = sample(
+      guide(with, without, options.guidance, options.guidance_from, options.guidance_to),
+      quantity(options_.diffusion.says), path, noise, options, given, stream(seed, "sample", 1));
   auto clips = decode(x);
   if (known.clips.defined()) {
     const auto frames = given.known.repeat_interleave(frames_per_group(), 1)
@@ -186,8 +182,8 @@ torch::Tensor GenerativeModel::draw_long(at::IntArrayRef clip_sizes, const Condi
                                          const SamplerOptions& options, uint64_t seed) {
   const int64_t frames = clip_sizes[2];
   if (overlap <= 0 || overlap >= window || overlap % frames_per_group() != 0) {
-    throw ConfigError(c10::str("overlap ", overlap, ": expected a multiple of ",
-                               frames_per_group(), " below the window of ", window, " frames"));
+    throw ConfigError(c10::str("overlap ", overlap, ": expected a multiple of ", frames_per_group(),
+                               " below the window of ", window, " frames"));
   }
   std::vector<int64_t> sizes = clip_sizes.vec();
   sizes[2] = window;
@@ -203,11 +199,38 @@ torch::Tensor GenerativeModel::draw_long(at::IntArrayRef clip_sizes, const Condi
   return film.narrow(2, 0, frames).contiguous();
 }
 
+torch::Tensor GenerativeModel::draw_future(const torch::Tensor& clips, int64_t context,
+                                           const SamplerOptions& options, uint64_t seed) {
+  if (jepa_) {
+    if (context != context_frames()) {
+      throw ConfigError(c10::str("a context of ", context, " frames: the decoder was trained on ",
+                                 context_frames()));
+    }
+    return draw_latents(latents(clips, /*predicted=*/true), clips.sizes(), options, seed);
+  }
+  KnownFrames known{torch::zeros_like(clips), torch::zeros({clips.size(2)}, torch::kBool)};
+  known.clips.narrow(2, 0, context).copy_(clips.narrow(2, 0, context));
+  known.frames.narrow(0, 0, context).fill_(true);
+  return draw(clips.sizes(), {}, known, options, seed).slice(2, context);
+}
+
+torch::Tensor GenerativeModel::draw_latents(const torch::Tensor& latents,
+                                            at::IntArrayRef clip_sizes,
+                                            const SamplerOptions& options, uint64_t seed) {
+  auto sizes = clip_sizes.vec();
+  sizes[2] -= context_frames();
+  return draw(sizes, {{}, latents}, {}, options, seed);
+}
+
+int64_t GenerativeModel::context_frames() const {
+  TORCH_CHECK(jepa_ != nullptr, "context_frames: this model is no decoder");
+  return options_.context_steps * jepa_->tubelet();
+}
+
 torch::Tensor GenerativeModel::latents(const torch::Tensor& clips, bool predicted) const {
   TORCH_CHECK(jepa_ != nullptr, "latents: this model is no decoder");
-  return transformer_->normalise_latents(predicted
-                                             ? jepa_->predicted(clips, options_.context_steps)
-                                             : jepa_->encoded(clips, options_.context_steps));
+  return transformer_->normalise_latents(predicted ? jepa_->predicted(clips, options_.context_steps)
+                                                   : jepa_->encoded(clips, options_.context_steps));
 }
 
 std::vector<torch::Tensor> GenerativeModel::features(const torch::Tensor& clips, double t,
@@ -233,7 +256,7 @@ DiffusionTask::Example GenerativeModel::example(const ClipBatch& batch,
                                                 const torch::Tensor& prompts,
                                                 bool predicted) const {
   DiffusionTask::Example example;
-  const int64_t first = jepa_ ? options_.context_steps * jepa_->tubelet() : 0;
+  const int64_t first = jepa_ ? context_frames() : 0;
   example.x = encode(batch.clips.slice(2, first));
   if (prompts.defined()) example.condition.prompt = prompts.index_select(0, batch.indices);
   if (jepa_) example.condition.latents = latents(batch.clips, predicted);
@@ -241,9 +264,8 @@ DiffusionTask::Example GenerativeModel::example(const ClipBatch& batch,
 }
 
 DiffusionTask::Example GenerativeModel::training_example(const ClipBatch& batch,
-                                                         const torch::Tensor& prompts,
-                                                         int64_t step, int64_t steps,
-                                                         uint64_t seed) const {
+                                                         const torch::Tensor& prompts, int64_t step,
+                                                         int64_t steps, uint64_t seed) const {
   const bool predicted =
       static_cast<double>(step) >= options_.predicted_from * static_cast<double>(steps);
   DiffusionTask::Example made = example(batch, prompts, predicted);

@@ -18,13 +18,12 @@ struct GenerativeOptions {
   std::string prompts = "none";  ///< vocabulary: none, digits, shapes
   std::string autoencoder = {};  ///< its run folder: diffusion in its latents; empty: in pixels
   std::string jepa = {};         ///< run or weights whose latents are decoded; empty: no decoder
-  int64_t random_jepa = -1;      ///< seed of fresh weights in their place (a control)
   /// Time steps that the predictor is shown; a decoder draws those that follow.
   int64_t context_steps = 2;
   /// Latents to train a decoder on: the encoder's, then from this share of the run on the
   /// predictor's.
   double predicted_from = 0.5;
-  double latent_noise = 0.4;     ///< largest deviation of noise added to them in training
+  double latent_noise = 0.4;  ///< largest deviation of noise added to them in training
   DiffusionTransformerOptions transformer = {};
   DiffusionOptions diffusion = {};
 
@@ -65,13 +64,26 @@ class GenerativeModel {
   /// Draws clips of sizes [B, C, T, H, W].
   /// @param asked prompt ids (undefined: nothing is said), latents
   /// @returns uint8; known frames come back as they were given
-  torch::Tensor draw(at::IntArrayRef clip_sizes, const Condition& asked,
-                     const KnownFrames& known, const SamplerOptions& options, uint64_t seed);
+  torch::Tensor draw(at::IntArrayRef clip_sizes, const Condition& asked, const KnownFrames& known,
+                     const SamplerOptions& options, uint64_t seed);
   /// Draws clips longer than what it was trained on: each window of `window` frames is drawn with
   /// its first `overlap` frames known. @returns uint8 [B, C, frames, H, W]
   torch::Tensor draw_long(at::IntArrayRef clip_sizes, const Condition& condition,
                           const KnownFrames& known, int64_t window, int64_t overlap,
                           const SamplerOptions& options, uint64_t seed);
+
+  /// Draws what follows the first `context` frames of clips [B, C, T, H, W]; later ones are not
+  /// looked at. Of a decoder: from the predictor's latents, and `context` is what it was trained
+  /// on.
+  /// @returns uint8 [B, C, T - context, H, W]
+  torch::Tensor draw_future(const torch::Tensor& clips, int64_t context,
+                            const SamplerOptions& options, uint64_t seed);
+  /// What a decoder draws of `latents`, as many frames as clips of `clip_sizes` have after the
+  /// context.
+  torch::Tensor draw_latents(const torch::Tensor& latents, at::IntArrayRef clip_sizes,
+                             const SamplerOptions& options, uint64_t seed);
+  /// Frames that a decoder's predictor is shown.
+  int64_t context_frames() const;
 
   /// A decoder's condition: latents of the time steps from `context_steps` on.
   /// @param predicted the predictor's, else the encoder's

@@ -2,7 +2,6 @@
 #include <eval/diffusion/jepa_latents.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/objectives/latent_regression.hpp>
-#include <jepa/random.hpp>
 #include <predictors/published.hpp>
 
 #include <torch/torch.h>
@@ -25,33 +24,23 @@ int64_t future_mask(const OptionValues& options) {
 
 }  // namespace
 
-JepaLatents::JepaLatents(const std::string& path, int64_t random_seed) {
+JepaLatents::JepaLatents(const std::string& path) {
   const WeightFile file = WeightFile::open(path);
+  const auto norm = file.options().find("objective.target_norm");
+  if (norm != file.options().end() && norm->second == "content") {
+    throw ConfigError(path +
+                      ": trained with objective.target_norm = content, its predictions are "
+                      "relative to a batch's means and cannot be decoded; train it with token");
+  }
   const auto online = encoders::load_encoder(file, {.which = "encoder"});
   const auto target = encoders::load_encoder(file, {.which = "target_encoder"});
   encoder_ = online.encoder;
   target_ = target.encoder;
   const auto& vit = online.options.vit;
-  auto loaded = predictors::load_predictor(file, online.family, 0, vit.heads, vit.grid());
-  predictor_ = loaded.predictor;
+  predictor_ = predictors::load_predictor(file, online.family, 0, vit.heads, vit.grid()).predictor;
   pixels_ = online.options.pixels;
   tubelet_ = vit.frames == 1 ? 1 : vit.tubelet;
   mask_index_ = future_mask(file.options());
-  if (random_seed >= 0) {
-    const auto seed = static_cast<uint64_t>(random_seed);
-    encoder_ = encoders::make_encoder(online.options);
-    encoder_->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "encoder", 0)));
-    encoder_->eval();
-    target_ = encoder_;
-    predictor_ = predictors::make_predictor(
-        loaded.options, {.encoder_width = encoder_->output_width(),
-                         .target_width = target_->output_width(),
-                         .encoder_heads = vit.heads,
-                         .masks = mask_index_ + 1,
-                         .grid = vit.grid()});
-    predictor_->initialise(
-        at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "predictor", 0)));
-  }
   predictor_->eval();
   width_ = target_->output_width();
 }

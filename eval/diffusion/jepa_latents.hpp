@@ -12,10 +12,8 @@ namespace jepa::eval::diffusion {
 class JepaLatents {
  public:
   /// Of a run of this library, or of published weights with a masked predictor.
-  /// @param random fresh weights of the same shape from this seed instead of the trained encoder's
-  ///   and predictor's (the decoder's control); negative: the trained ones
   /// @throws CheckpointError, ConfigError as the loaders do
-  explicit JepaLatents(const std::string& path, int64_t random_seed = -1);
+  explicit JepaLatents(const std::string& path);
 
   /// Width of a latent.
   int64_t width() const { return width_; }

@@ -6,7 +6,6 @@
 
 #include <torch/torch.h>
 
-#include <cmath>
 #include <cstdio>
 
 namespace jepa::eval::diffusion {
@@ -88,11 +87,7 @@ void apply_gradients(torch::nn::Module& model, AdamW& optimizer,
   metrics["lr"] = rates.lr;
   metrics["grad_norm"] = clip_gradients(
       model, steps_done >= optimisation.clip_from_step ? optimisation.clip_gradient : 0.0);
-  for (const auto& [name, value] : metrics) {
-    if (std::isfinite(value)) continue;
-    throw Error(c10::str("step ", steps_done + 1, ": ", name, " is ", value,
-                         "; training stopped with the weights of step ", steps_done));
-  }
+  check_finite(metrics, steps_done);
   optimizer.step(rates);
 }
 

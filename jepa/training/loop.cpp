@@ -3,8 +3,11 @@
 #include <jepa/training/loop.hpp>
 #include <jepa/training/metrics_log.hpp>
 
+#include <c10/util/StringUtil.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 
 namespace jepa {
@@ -89,8 +92,8 @@ class Session {
                         ": without loader.shuffle there is one pass over it");
     }
     totals_.loader_wait_seconds += loader_.stats().wait_seconds - wait;
-    const bool watched = task_.steps_done() % options_.watch_every == 0 ||
-                         task_.steps_done() + 1 == options_.steps;
+    const bool watched =
+        task_.steps_done() % options_.watch_every == 0 || task_.steps_done() + 1 == options_.steps;
     Texts texts;
     StepMetrics metrics = task_.step(batch, watched, texts);
     metrics["seconds"] = now_seconds() - start;
@@ -182,6 +185,16 @@ class Session {
 };
 
 }  // namespace
+
+void check_finite(const StepMetrics& metrics, int64_t steps_done) {
+  const auto check = [&](const std::string& name, double value) {
+    if (std::isfinite(value)) return;
+    throw Error(c10::str("step ", steps_done + 1, ": ", name, " is ", value,
+                         "; training stopped with the weights of step ", steps_done));
+  };
+  check("loss", metrics.at("loss"));
+  for (const auto& [name, value] : metrics) check(name, value);
+}
 
 void LoopOptions::describe(OptionVisitor& visit) {
   visit("steps", steps, {.help = "optimiser steps", .min = 0});

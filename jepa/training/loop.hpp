@@ -16,6 +16,10 @@ namespace jepa {
 /// Named numbers of one step: loss, its terms, rates and gradient norms.
 using StepMetrics = std::map<std::string, double>;
 
+/// What every task asks before it moves its weights. `steps_done` is without this step.
+/// @throws Error naming a metric that is not finite, the loss before others
+void check_finite(const StepMetrics& metrics, int64_t steps_done);
+
 /// What a training loop trains.
 class TrainingTask {
  public:

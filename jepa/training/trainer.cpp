@@ -8,7 +8,6 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace jepa {
 namespace {
@@ -46,6 +45,8 @@ void ObjectiveOptions::describe(OptionVisitor& visit) {
         {.help = "weight visible tokens by 1/sqrt(distance to the nearest target)"});
   visit("prediction_weight", prediction_weight,
         {.help = "of the masked prediction; 0: the other terms alone (a control)", .min = 0});
+  visit("freeze_encoder", freeze_encoder,
+        {.help = "the encoder keeps its first weights, only the predictor learns (a control)"});
   visit("normalise_predictions", normalise_predictions,
         {.help = "layer-norm predictions as targets are"});
 }
@@ -77,6 +78,9 @@ Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
 std::map<std::string, std::shared_ptr<torch::nn::Module>> Trainer::trained_modules() {
   std::map<std::string, std::shared_ptr<torch::nn::Module>> modules{
       {"encoder", encoder_.ptr()}, {"predictor", predictor_.ptr()}};
+  if (options_.objective.freeze_encoder) {
+    for (auto& p : encoder_->parameters()) p.set_requires_grad(false);
+  }
   const auto& agreement = options_.objective.agreement;
   if (agreement.weight > 0) {
     projector_ = ClipProjector(encoder_->output_width(), agreement.width);
@@ -126,12 +130,7 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
   metrics["grad_norm_encoder"] = clip_gradients(*encoder_, limit);
   metrics["grad_norm_predictor"] = clip_gradients(*predictor_, limit);
   if (projector_) clip_gradients(*projector_, limit);
-  for (const char* name : {"loss", "grad_norm_encoder", "grad_norm_predictor"}) {
-    if (!std::isfinite(metrics[name])) {
-      throw Error(c10::str("step ", step_ + 1, ": ", name, " is ", metrics[name],
-                           "; training stopped with the weights of step ", step_));
-    }
-  }
+  check_finite(metrics, step_);
   optimizer_.step(rates);
   if (rates.momentum < 1) average_.update(rates.momentum);
   ++step_;
@@ -171,7 +170,7 @@ void Trainer::accumulate_gradients(const torch::Tensor& clips, const torch::Tens
     AutocastScope autocast(options_.device, options_.precision);
     embedded = encoder_->embed(clip);
   }
-  torch::Tensor tokens = embedded.detach().requires_grad_(true);
+  torch::Tensor tokens = embedded.detach().requires_grad_(embedded.requires_grad());
   const double mask_share = share / static_cast<double>(masks.size());
   for (size_t i = 0; i < masks.size(); ++i) {
     mask_loss(tokens, targets, shifts, grid, mask_to(masks[i], options_.device),

@@ -30,6 +30,7 @@ struct ObjectiveOptions {
   bool context_distance = true;        ///< weight a token by 1/sqrt(distance to the nearest target)
   bool normalise_predictions = false;  ///< layer-norm the predictions as the targets
   double prediction_weight = 1.0;      ///< of the masked prediction; 0 leaves the other terms alone
+  bool freeze_encoder = false;         ///< only the predictor learns, as a control
   RegulariserOptions regulariser = {};
   AgreementOptions agreement = {};
 

@@ -42,6 +42,13 @@ class Generative : public ProgramTest {
             "--training.checkpoint_every",
             "3"};
   }
+  /// A judge's reading of a run, from a training of moments.
+  Arguments judged(const std::string& run) const {
+    return {"--model", run, "--train", clips, "--validation", clips, "--test", clips,
+            "--clips", "8", "--prompted", "8", "--threads", "1", "--sampler.steps", "2",
+            "--horizons", "2,4", "--judge.steps", "20", "--judge.width", "8",
+            "--json", path("judged.json")};
+  }
   /// A tiny JEPA that predicts what follows.
   Arguments tiny_jepa() const {
     return {"--data",          clips,         "--run",           path("jepa"), "--threads",   "1",
@@ -136,6 +143,36 @@ TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
   refuses("decode", {"--model", path("decoder"), "--video", clips, "--clip.frames", "4", "--out",
                      path("no.gif")},
           1, "4 frames");
+  const Arguments judge = judged(path("decoder"));
+  ASSERT_EQ(run("judge", judge), 0) << said();
+  const auto rows = nlohmann::json::parse(read_text(path("judged.json"))).at("rows");
+  for (const char* row : {"future", "encoder's latents", "shuffled latents", "copy_last", "linear",
+                          "truth"}) {
+    EXPECT_TRUE(rows.at(row).contains("position_error/h4")) << row;
+    EXPECT_TRUE(rows.at(row).contains("digit")) << row;
+  }
+  // A batch's own means are part of such a target.
+  ASSERT_EQ(run("pretrain", tiny_jepa() + Arguments{"--run", path("content"),
+                                                    "--objective.target_norm", "content"}),
+            0)
+      << said();
+  refuses("train_diffusion", decoder + Arguments{"--run", path("no"), "--jepa", path("content")}, 2,
+          "target_norm");
+}
+
+TEST_F(Generative, JudgeReadsWhatWasPrompted) {
+  ASSERT_EQ(run("train_diffusion", tiny("pixels", 2)), 0) << said();
+  const Arguments judge = judged(path("pixels")) + Arguments{"--judge_file", path("judge.safetensors")};
+  ASSERT_EQ(run("judge", judge), 0) << said();
+  const auto first = nlohmann::json::parse(read_text(path("judged.json"))).at("rows");
+  EXPECT_GE(first.at("prompted").at("digit").at("value").get<double>(), 0);
+  EXPECT_TRUE(first.at("future").contains("position_error/h2"));
+  EXPECT_FALSE(first.contains("shuffled latents"));
+  ASSERT_EQ(run("judge", judge), 0) << said();  // the judge comes from its file
+  EXPECT_EQ(said().find("judge 20/20"), std::string::npos) << said();
+  EXPECT_EQ(nlohmann::json::parse(read_text(path("judged.json"))).at("rows"), first);
+  refuses("judge", {"--model", path("pixels"), "--test", clips}, 2, "option train");
+  refuses("judge", judge + Arguments{"--context_frames", "8"}, 1, "8 frames");
 }
 
 TEST_F(Generative, CompareRunsItsCellsOnce) {
@@ -150,6 +187,9 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
                           "--arm.decoder_tera", "0.02", "--judge.steps", "20",
                           "--judge.clips", "60", "--judge.held_out_clips", "20",
                           "--sampler.steps", "2", "--mask.2.context_share", "0.5,0.5",
+                          "--arms", "jepa,pixels,latents,masked_pixels,random_init,frozen_random",
+                          "--clips.count", "2", "--questions.attentive", "1",
+                          "--attentive.epochs", "1", "--attentive.rates", "1e-3",
                           "--film.examples", "2"};
   ASSERT_EQ(run("compare", compare), 0) << said();
   const auto cell = path("compare") + "/cells/jepa-b0.05-n0-s0/cell.json";
@@ -157,15 +197,19 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
   const auto summary = nlohmann::json::parse(read_text(path("compare") + "/summary.json"));
   std::map<std::string, nlohmann::json> rows;
   for (const auto& row : summary.at("rows")) rows[row.at("arm")] = row.at("results");
-  for (const char* arm : {"jepa", "pixels", "latents", "masked_pixels"}) {
+  for (const char* arm : {"jepa", "pixels", "latents", "masked_pixels", "frozen_random"}) {
     SCOPED_TRACE(arm);
     EXPECT_TRUE(rows.at(arm).contains("probe/digit"));
+    EXPECT_TRUE(rows.at(arm).contains("probe/count"));
+    EXPECT_TRUE(rows.at(arm).contains("attentive/velocity"));
+    EXPECT_TRUE(rows.at(arm).contains("distance/judge_mmd"));
     EXPECT_TRUE(rows.at(arm).contains("future/position_error/h4"));
     const double spent = rows.at(arm).at("cost/train_tflop").at("value");
     EXPECT_LE(spent, 0.05);
     EXPECT_GT(spent, 0.03);  // whole steps only
   }
   EXPECT_TRUE(rows.at("jepa").contains("floor/digit"));
+  EXPECT_TRUE(rows.at("truth").contains("distance/random_frechet"));
   EXPECT_TRUE(rows.at("random_init").contains("probe/digit"));
   EXPECT_TRUE(rows.at("linear").contains("future/position_error/h4"));
   for (const char* file : {"/film.mp4", "/film.gif", "/film.png", "/report.html"}) {

@@ -203,7 +203,7 @@ TEST(GenerativeModel, SamplingDoesNotGrow) {
   };
   for (uint64_t i = 0; i < 40; ++i) draw(i);
   const double before = resident_mb();
-  for (uint64_t i = 0; i < 200; ++i) draw(i);
+  for (uint64_t i = 0; i < 500; ++i) draw(i);  // 1,000 samples
   EXPECT_LT(resident_mb() - before, 1.0);
 }
 

@@ -26,7 +26,7 @@ encoders::VisionTransformerOptions tiny_encoder() {
 }
 
 Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24,
-                     const std::string& regulariser = "sigreg") {
+                     const std::string& regulariser = "sigreg", bool freeze_encoder = false) {
   auto options = tiny_encoder();
   options.dim = dim;
   Encoder encoder(std::static_pointer_cast<EncoderImpl>(
@@ -46,6 +46,7 @@ Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24,
   optimisation.total_steps = 20;
   TrainerOptions trainer{.optimisation = optimisation, .seed = 3};
   trainer.objective.regulariser.kind = regulariser;
+  trainer.objective.freeze_encoder = freeze_encoder;
   return Trainer(encoder, target, predictor, trainer);
 }
 
@@ -203,6 +204,22 @@ TEST(Trainer, LossFallsAndTargetFollows) {
   EXPECT_LT(last, 0.9 * first);
   const auto target_after = all_weights(trainer);
   EXPECT_FALSE(torch::equal(target_before.back(), target_after.back()));
+}
+
+TEST(Trainer, FrozenEncoderStaysAndItsPredictorLearns) {
+  Trainer trainer = make_trainer({.lr = 3e-3, .momentum = 0.9}, 24, "none", true);
+  const auto samplers = make_samplers();
+  const auto before = all_weights(trainer);
+  for (int i = 0; i < 3; ++i) {
+    const auto metrics =
+        trainer.step(random_clips(), draw_masks(samplers, kBatch, tiny_encoder().grid(), 1, 0));
+    EXPECT_EQ(metrics.at("grad_norm_encoder"), 0);
+    EXPECT_GT(metrics.at("grad_norm_predictor"), 0);
+  }
+  const auto after = all_weights(trainer);
+  const size_t encoders = trainer.encoder()->parameters().size() * 2;  // and its target
+  for (size_t i = 0; i < encoders; ++i) EXPECT_TRUE(torch::equal(before[i], after[i])) << i;
+  EXPECT_FALSE(torch::equal(before.back(), after.back()));
 }
 
 TEST(Trainer, AccumulatedGradientsAreThoseOfTheWholeBatch) {

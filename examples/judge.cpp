@@ -1,0 +1,216 @@
+// Has a supervised judge read what a diffusion model or a decoder draws: prompted digits and
+// directions, and futures by horizon beside copying, a straight line and, of a decoder, its ceiling
+// and floor.
+#include <eval/comparison/cell.hpp>
+#include <eval/comparison/prediction_metrics.hpp>
+#include <eval/diffusion/generative_model.hpp>
+#include <eval/probes/protocol.hpp>
+#include <examples/program.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/random.hpp>
+
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <filesystem>
+
+namespace {
+
+using namespace jepa;
+using namespace jepa::eval::comparison;
+using eval::diffusion::Condition;
+using eval::diffusion::GenerativeModel;
+using eval::diffusion::PromptVocabulary;
+
+constexpr int64_t kBatch = 64;  // clips drawn at once
+
+/// What this program is asked to do.
+struct Options {
+  std::string model, judge_file, train, validation, test;
+  int64_t context_frames = 4;
+  int64_t clips = 320, prompted = 320;
+  QuestionOptions questions;
+  JudgeOptions judge;
+  eval::diffusion::SamplerOptions sampler;
+
+  std::vector<OptionSection> sections();
+};
+
+std::vector<OptionSection> Options::sections() {
+  return {
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("model", model, {.help = "run or checkpoint of train_diffusion"});
+         visit("judge_file", judge_file,
+               {.help = "FILE.safetensors of the judge; trained and written where it is missing"});
+         visit("train", train, {.help = "labelled clips that the judge is trained on"});
+         visit("validation", validation, {.help = "labelled clips that the judge is scored on"});
+         visit("test", test, {.help = "labelled clips whose futures are drawn"});
+         visit("context_frames", context_frames,
+               {.help = "shown of each clip; a decoder brings its own", .min = 2});
+         visit("clips", clips, {.help = "test clips used", .min = 2});
+         visit("futures", questions.futures, {.help = "drawn of each", .min = 1});
+         visit("horizons", questions.horizons,
+               {.help = "frames after the context that are reported", .min = 1});
+         visit("radius", questions.radius, {.help = "of coverage", .unit = "px", .min = 0});
+         visit("prompted", prompted,
+               {.help = "clips drawn from prompts, every digit and direction in turn; of models "
+                        "with prompts",
+                .min = 0});
+       }},
+      {"judge", "its training", [this](OptionVisitor& visit) { judge.describe(visit); }},
+      {"sampler", "", [this](OptionVisitor& visit) { sampler.describe(visit); }}};
+}
+
+std::shared_ptr<const ClipSource> open(const char* option, const std::string& path) {
+  if (path.empty()) throw ConfigError(std::string("option ") + option + ": name labelled clips");
+  return open_clip_source(path, {.random_window = false});
+}
+
+TrainedJudge judge_of(const Options& options) {
+  if (!options.judge_file.empty() && std::filesystem::exists(options.judge_file)) {
+    return load_judge(options.judge_file);
+  }
+  const auto train = open("train", options.train);
+  const auto validation = open("validation", options.validation);
+  examples::ProgressBar bar("judge");
+  const TrainedJudge trained = train_judge(train, validation, options.judge, 0,
+                                           [&](int64_t step, int64_t steps, double loss) {
+                                             bar.update(step, steps, c10::str("loss ", loss));
+                                           });
+  bar.finish();
+  if (!options.judge_file.empty()) save_judge(options.judge_file, trained);
+  return trained;
+}
+
+/// Runs `draw` on batches of clips and joins what it gives.
+template <class Draw>
+torch::Tensor in_batches(const torch::Tensor& clips, const Draw& draw) {
+  std::vector<torch::Tensor> parts;
+  for (int64_t start = 0; start < clips.size(0); start += kBatch) {
+    parts.push_back(draw(clips.slice(0, start, start + kBatch), static_cast<uint64_t>(start)));
+  }
+  return torch::cat(parts);
+}
+
+/// Clips drawn from every pair of class and direction in turn, the speed left open: how often the
+/// judge reads what was asked for.
+Results measure_prompted(GenerativeModel& model, Judge& judge, const Options& options,
+                         at::IntArrayRef sizes, uint64_t seed) {
+  const PromptVocabulary& vocabulary = *model.vocabulary();
+  const auto words = [&](int64_t slot) {  // ids of a slot's words
+    std::vector<int64_t> ids;
+    for (const auto& word : vocabulary.words()) {
+      const auto id = vocabulary.encode(word)[slot].item<int64_t>();
+      if (id > 0) ids.push_back(id);
+    }
+    return torch::tensor(ids);
+  };
+  const auto kinds = words(0), directions = words(1);
+  const auto number = torch::arange(options.prompted);
+  auto prompts = torch::zeros({options.prompted, PromptVocabulary::kSlots}, torch::kInt64);
+  prompts.select(1, 0).copy_(kinds.index_select(0, number % kinds.size(0)));
+  prompts.select(1, 1).copy_(
+      directions.index_select(0, number.div(kinds.size(0), "floor") % directions.size(0)));
+  const auto drawn = in_batches(prompts, [&](const torch::Tensor& rows, uint64_t start) {
+    auto batch = sizes.vec();
+    batch[0] = rows.size(0);
+    return model.draw(batch, {rows, {}}, {}, options.sampler, stream_seed(seed, "prompted", start));
+  });
+  const JudgeReading read = read_clips(judge, drawn);
+  const auto share = [&](const torch::Tensor& right) {
+    return mean_interval(right.to(torch::kFloat64), {}, seed);
+  };
+  return {{"digit", share(read.classes.eq(number % kinds.size(0)))},
+          {"direction",
+           share(read.direction.eq(number.div(kinds.size(0), "floor") % directions.size(0)))}};
+}
+
+void print_row(const std::string& name, const Results& results) {
+  std::printf("%-18s", name.c_str());
+  for (const auto& [key, value] : results) {
+    const bool shown = key == "digit" || key == "direction" || key == "position_error" ||
+                       key.starts_with("position_error/");
+    if (shown)
+      std::printf("  %s %.3f [%.3f, %.3f]", key.c_str(), value.value, value.low, value.high);
+  }
+  std::printf("\n");
+}
+
+void run(examples::Program& program, Options& options) {
+  if (options.model.empty()) throw ConfigError("option model: name a run of train_diffusion");
+  GenerativeModel model = GenerativeModel::load(options.model);
+  const bool decodes = model.jepa() != nullptr;
+  const int64_t context = decodes ? model.context_frames() : options.context_frames;
+  const auto source = open("test", options.test);
+  const auto clips = first_clips(source, options.clips);
+  if (clips.size(2) <= context) {
+    throw DataError(c10::str(options.test, ": clips of ", clips.size(2), " frames; ", context,
+                             " are shown and some more are needed"));
+  }
+  TrainedJudge trained = judge_of(options);
+  Judge& judge = trained.judge;
+  std::printf("judge on %lld held-out clips: %s %.3f, direction %.3f, position error %.2f px\n",
+              static_cast<long long>(trained.held_out.clips), judge->options().label.c_str(),
+              trained.held_out.classes, trained.held_out.direction,
+              trained.held_out.position_error);
+  const auto seed = static_cast<uint64_t>(program.common.seed);
+  std::map<std::string, Results> rows;
+  const auto add = [&](const std::string& name, const Results& results) {
+    rows[name] = results;
+    print_row(name, results);
+  };
+  const auto measured = [&](const torch::Tensor& futures) {
+    return measure_futures(futures, clips, *source, judge, options.questions);
+  };
+  if (!decodes && model.vocabulary() && options.prompted > 0) {
+    add("prompted", measure_prompted(model, judge, options, clips.sizes(), seed));
+  }
+  std::vector<torch::Tensor> futures;
+  for (int64_t k = 0; k < options.questions.futures; ++k) {
+    futures.push_back(in_batches(clips, [&](const torch::Tensor& part, uint64_t start) {
+      const auto number =
+          start * static_cast<uint64_t>(options.questions.futures) + static_cast<uint64_t>(k);
+      return model.draw_future(part, context, options.sampler, stream_seed(seed, "future", number));
+    }));
+  }
+  add("future", measured(torch::stack(futures)));
+  if (decodes) {
+    const auto decoded = [&](bool predicted, int64_t shift) {
+      return in_batches(clips,
+                        [&](const torch::Tensor& part, uint64_t start) {
+                          const auto latents = model.latents(part, predicted).roll(shift, 0);
+                          return model.draw_latents(latents, part.sizes(), options.sampler,
+                                                    stream_seed(seed, "decoded", start));
+                        })
+          .unsqueeze(0);
+    };
+    add("encoder's latents", measured(decoded(/*predicted=*/false, 0)));
+    add("shuffled latents", measured(decoded(/*predicted=*/true, 1)));
+  }
+  for (const auto& [name, results] :
+       measure_trivial(clips, *source, judge, options.questions, context)) {
+    add(name, results);
+  }
+  auto& json = program.results;
+  json["model"] = options.model;
+  json["clips"] = clips.size(0);
+  json["context_frames"] = context;
+  for (const auto& [name, results] : rows) {
+    for (const auto& [key, value] : results) {
+      json["rows"][name][key] = {{"value", value.value}, {"low", value.low}, {"high", value.high}};
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  return examples::program_main(
+      argc, argv,
+      {.name = "judge",
+       .summary = "a judge trained on real frames reads what a diffusion model or decoder draws",
+       .sections = [&](const OptionValues&) { return options.sections(); },
+       .run = [&](examples::Program& program) { run(program, options); }});
+}
