@@ -18,7 +18,6 @@ namespace {
 
 using namespace jepa;
 using namespace jepa::eval::comparison;
-using eval::diffusion::Condition;
 using eval::diffusion::GenerativeModel;
 using eval::diffusion::PromptVocabulary;
 
@@ -83,12 +82,12 @@ TrainedJudge judge_of(const Options& options) {
   return trained;
 }
 
-/// Runs `draw` on batches of clips and joins what it gives.
+/// Runs `draw` on batches of rows (clips, prompts, latents) and joins what it gives.
 template <class Draw>
-torch::Tensor in_batches(const torch::Tensor& clips, const Draw& draw) {
+torch::Tensor in_batches(const torch::Tensor& rows, const Draw& draw) {
   std::vector<torch::Tensor> parts;
-  for (int64_t start = 0; start < clips.size(0); start += kBatch) {
-    parts.push_back(draw(clips.slice(0, start, start + kBatch), static_cast<uint64_t>(start)));
+  for (int64_t start = 0; start < rows.size(0); start += kBatch) {
+    parts.push_back(draw(rows.slice(0, start, start + kBatch), static_cast<uint64_t>(start)));
   }
   return torch::cat(parts);
 }
@@ -176,17 +175,22 @@ void run(examples::Program& program, Options& options) {
   }
   add("future", measured(torch::stack(futures)));
   if (decodes) {
-    const auto decoded = [&](bool predicted, int64_t shift) {
-      return in_batches(clips,
-                        [&](const torch::Tensor& part, uint64_t start) {
-                          const auto latents = model.latents(part, predicted).roll(shift, 0);
-                          return model.draw_latents(latents, part.sizes(), options.sampler,
-                                                    stream_seed(seed, "decoded", start));
-                        })
-          .unsqueeze(0);
+    const auto latents = [&](bool predicted) {
+      return in_batches(clips, [&](const torch::Tensor& part, uint64_t) {
+        return model.latents(part, predicted);
+      });
     };
-    add("encoder's latents", measured(decoded(/*predicted=*/false, 0)));
-    add("shuffled latents", measured(decoded(/*predicted=*/true, 1)));
+    const auto decoded = [&](const torch::Tensor& all) {
+      const auto draw = [&](const torch::Tensor& part, uint64_t start) {
+        auto sizes = clips.sizes().vec();
+        sizes[0] = part.size(0);
+        return model.draw_latents(part, sizes, options.sampler,
+                                  stream_seed(seed, "decoded", start));
+      };
+      return in_batches(all, draw).unsqueeze(0);
+    };
+    add("encoder's latents", measured(decoded(latents(/*predicted=*/false))));
+    add("shuffled latents", measured(decoded(latents(/*predicted=*/true).roll(1, 0))));
   }
   for (const auto& [name, results] :
        measure_trivial(clips, *source, judge, options.questions, context)) {

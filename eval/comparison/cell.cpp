@@ -165,7 +165,9 @@ Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips
   const int64_t count = futures.size(0);
   const int64_t batch = clips.size(0);
   const int64_t horizon = futures.size(3);
-  const auto first = [&](const char* name) { return source.column(name).narrow(0, 0, batch); };
+  const auto first = [&](const std::string& name) {
+    return source.column(name).narrow(0, 0, batch);
+  };
   const auto truth = true_centres(first("position"), first("velocity"), clips.size(2))
                          .slice(1, clips.size(2) - horizon);  // [B, T', 2]
   const auto real = clips.slice(2, clips.size(2) - horizon);
@@ -175,7 +177,7 @@ Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips
   for (int64_t k = 0; k < count; ++k) {
     const JudgeReading read = read_clips(judge, futures[k]);
     centres.push_back(read.centres);
-    digits.push_back(read.classes.eq(first("digit")).to(torch::kFloat64));
+    digits.push_back(read.classes.eq(first(judge->options().label)).to(torch::kFloat64));
     directions.push_back(read.direction.eq(first("direction")).to(torch::kFloat64));
   }
   const auto places = torch::stack(centres);          // [K, B, T', 2]
