@@ -83,7 +83,7 @@ void QuestionOptions::describe(OptionVisitor& visit) {
   visit("predicted_clips", predicted_clips,
         {.help = "test clips whose futures are drawn", .min = 2});
   visit("futures", futures, {.help = "drawn of each", .min = 1});
-  visit("horizons", horizons, {.help = "frames after the context that are reported"});
+  visit("horizons", horizons, {.help = "frames after the context that are reported", .min = 1});
   visit("radius", radius, {.help = "of coverage", .unit = "px", .min = 0});
   visit("attentive", attentive, {.help = "attentive probes too: they take a few minutes a cell"});
 }

@@ -47,10 +47,10 @@ constexpr Column kDecoder[] = {{"ceiling/digit", "encoder's latents: digit", 1},
                                {"ceiling/position_error", "encoder's: error, px", -1},
                                {"future/position_error", "predicted: error, px", -1},
                                {"floor/position_error", "shuffled: error, px", 0}};
-constexpr Column kDistance[] = {{"distance/judge_frechet", "Fréchet, judge's reading", -1},
-                                {"distance/judge_mmd", "MMD, judge's reading", -1},
-                                {"distance/random_frechet", "Fréchet, random encoder", -1},
-                                {"distance/random_mmd", "MMD, random encoder", -1}};
+constexpr Column kDistance[] = {{"distance/judge_frechet", "Fréchet, judge's reading", 0},
+                                {"distance/judge_mmd", "MMD, judge's reading", 0},
+                                {"distance/random_frechet", "Fréchet, random encoder", 0},
+                                {"distance/random_mmd", "MMD, random encoder", 0}};
 constexpr Column kCost[] = {{"cost/train_tflop", "training, TFLOP", 0},
                             {"cost/decoder_tflop", "decoder, TFLOP", 0},
                             {"cost/train_seconds", "training, s", 0},

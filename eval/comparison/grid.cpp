@@ -116,12 +116,6 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
   made.clips = make_clips(options.questions, noise, kClipSeed);
   made.judge = judge_for(options, noise, made.clips, hooks).judge;
   const int64_t count = options.questions.predicted_clips;
-  if (3 * count > options.questions.test_clips) {
-    throw ConfigError(
-        "option questions.predicted_clips: twice as many other test clips are needed "
-        "beside them; there are " +
-        std::to_string(options.questions.test_clips));
-  }
   const auto test = first_clips(made.clips.test, 3 * count);
   made.asked = test.slice(0, 0, count);
   made.real = test.slice(0, count).slice(2, options.arm.context_frames);
@@ -228,6 +222,21 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
     if (std::find(arm_names().begin(), arm_names().end(), name) == arm_names().end()) {
       throw ConfigError("option arms: " + name + " is not one of " + c10::Join(", ", arm_names()));
     }
+  }
+  if (3 * options.questions.predicted_clips > options.questions.test_clips) {
+    throw ConfigError(
+        "option questions.predicted_clips: twice as many other test clips are needed beside them; "
+        "there are " +
+        std::to_string(options.questions.test_clips));
+  }
+  const auto& objective = options.arm.jepa.objective;
+  if (objective.target_norm == "content") {
+    throw ConfigError(
+        "option objective.target_norm = content: such predictions are relative to a batch's means "
+        "and cannot be decoded; use token");
+  }
+  if (objective.freeze_encoder) {
+    throw ConfigError("option objective.freeze_encoder: the arm frozen_random is what does it");
   }
   std::vector<CellRecord> cells;
   for (size_t n = 0; n < options.noises.size(); ++n) {
