@@ -107,10 +107,11 @@ Results measure_prompted(GenerativeModel& model, Judge& judge, const Options& op
   };
   const auto kinds = words(0), directions = words(1);
   const auto number = torch::arange(options.prompted);
+  const auto kind = number % kinds.size(0);
+  const auto direction = number.div(kinds.size(0), "floor") % directions.size(0);
   auto prompts = torch::zeros({options.prompted, PromptVocabulary::kSlots}, torch::kInt64);
-  prompts.select(1, 0).copy_(kinds.index_select(0, number % kinds.size(0)));
-  prompts.select(1, 1).copy_(
-      directions.index_select(0, number.div(kinds.size(0), "floor") % directions.size(0)));
+  prompts.select(1, 0).copy_(kinds.index_select(0, kind));
+  prompts.select(1, 1).copy_(directions.index_select(0, direction));
   const auto drawn = in_batches(prompts, [&](const torch::Tensor& rows, uint64_t start) {
     auto batch = sizes.vec();
     batch[0] = rows.size(0);
@@ -120,9 +121,8 @@ Results measure_prompted(GenerativeModel& model, Judge& judge, const Options& op
   const auto share = [&](const torch::Tensor& right) {
     return mean_interval(right.to(torch::kFloat64), {}, seed);
   };
-  return {{"digit", share(read.classes.eq(number % kinds.size(0)))},
-          {"direction",
-           share(read.direction.eq(number.div(kinds.size(0), "floor") % directions.size(0)))}};
+  return {{"digit", share(read.classes.eq(kind))},
+          {"direction", share(read.direction.eq(direction))}};
 }
 
 void print_row(const std::string& name, const Results& results) {
@@ -170,41 +170,42 @@ void run(examples::Program& program, Options& options) {
   if (!decodes && model.vocabulary() && options.prompted > 0) {
     add("prompted", measure_prompted(model, judge, options, clips.sizes(), seed));
   }
+  const auto latents = [&](bool predicted) {
+    return in_batches(
+        clips, [&](const torch::Tensor& part, uint64_t) { return model.latents(part, predicted); });
+  };
+  const auto decoded = [&](const torch::Tensor& part, uint64_t own) {
+    auto sizes = clips.sizes().vec();
+    sizes[0] = part.size(0);
+    return model.draw_latents(part, sizes, options.sampler, own);
+  };
+  const auto shown = decodes ? latents(/*predicted=*/true) : clips;
   std::vector<torch::Tensor> futures;
   for (int64_t k = 0; k < options.questions.futures; ++k) {
-    futures.push_back(in_batches(clips, [&](const torch::Tensor& part, uint64_t start) {
-      const auto number =
-          start * static_cast<uint64_t>(options.questions.futures) + static_cast<uint64_t>(k);
-      return model.draw_future(part, context, options.sampler, stream_seed(seed, "future", number));
+    futures.push_back(in_batches(shown, [&](const torch::Tensor& part, uint64_t start) {
+      const uint64_t own = stream_seed(
+          seed, "future",
+          start * static_cast<uint64_t>(options.questions.futures) + static_cast<uint64_t>(k));
+      return decodes ? decoded(part, own) : model.draw_future(part, context, options.sampler, own);
     }));
   }
   add("future", measured(torch::stack(futures)));
   if (decodes) {
-    const auto latents = [&](bool predicted) {
-      return in_batches(clips, [&](const torch::Tensor& part, uint64_t) {
-        return model.latents(part, predicted);
-      });
-    };
-    const auto decoded = [&](const torch::Tensor& all) {
+    const auto measured_once = [&](const torch::Tensor& all) {
       const auto draw = [&](const torch::Tensor& part, uint64_t start) {
-        auto sizes = clips.sizes().vec();
-        sizes[0] = part.size(0);
-        return model.draw_latents(part, sizes, options.sampler,
-                                  stream_seed(seed, "decoded", start));
+        return decoded(part, stream_seed(seed, "decoded", start));
       };
-      return in_batches(all, draw).unsqueeze(0);
+      return measured(in_batches(all, draw).unsqueeze(0));
     };
-    add("encoder's latents", measured(decoded(latents(/*predicted=*/false))));
-    add("shuffled latents", measured(decoded(latents(/*predicted=*/true).roll(1, 0))));
+    add("encoder's latents", measured_once(latents(/*predicted=*/false)));
+    add("shuffled latents", measured_once(shown.roll(1, 0)));
   }
   auto& json = program.results;
   json["model"] = options.model;
   json["clips"] = clips.size(0);
   json["context_frames"] = context;
   for (const auto& [name, results] : rows) {
-    for (const auto& [key, value] : results) {
-      json["rows"][name][key] = {{"value", value.value}, {"low", value.low}, {"high", value.high}};
-    }
+    json["rows"][name] = nlohmann::json::parse(results_json(results));
   }
 }
 

@@ -168,18 +168,14 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   return {model, result, flops};
 }
 
-/// K draws of what follows the context.
-auto draw_futures(std::shared_ptr<GenerativeModel> model, int64_t context,
-                  const diffusion::SamplerOptions& sampler) {
-  return [model = std::move(model), context, sampler](const torch::Tensor& clips, int64_t futures,
-                                                      uint64_t seed) {
-    std::vector<torch::Tensor> all;
-    for (int64_t k = 0; k < futures; ++k) {
-      all.push_back(model->draw_future(clips, context, sampler,
-                                       stream_seed(seed, "future", static_cast<uint64_t>(k))));
-    }
-    return torch::stack(all);
-  };
+/// `count` draws with seeds of their own: [count, B, C, T, H, W].
+template <class Draw>
+torch::Tensor draw_futures(int64_t count, uint64_t seed, const Draw& draw) {
+  std::vector<torch::Tensor> all;
+  for (int64_t k = 0; k < count; ++k) {
+    all.push_back(draw(stream_seed(seed, "future", static_cast<uint64_t>(k))));
+  }
+  return torch::stack(all);
 }
 
 /// Diffusion in pixels or latents: features of all blocks at several times, futures by giving the
@@ -201,7 +197,12 @@ void use_diffusion(const Bench& bench, const Stage& stage, Arm& arm) {
   };
   const auto sampler = bench.options.sampler;
   const int64_t context = bench.options.context_frames;
-  arm.predict = draw_futures(model, context, sampler);
+  arm.predict = [model, sampler, context](const torch::Tensor& clips, int64_t futures,
+                                          uint64_t seed) {
+    return draw_futures(futures, seed, [&](uint64_t own) {
+      return model->draw_future(clips, context, sampler, own);
+    });
+  };
   const auto sizes = bench.clip_sizes();
   const double passes = static_cast<double>(diffusion::network_passes(sampler));
   const auto grid = model->transformer()->grid(model->data_sizes(sizes));
@@ -259,7 +260,12 @@ void add_decoder(const Bench& bench, const std::string& jepa, Arm& arm) {
   const auto model = stage.model;
   const auto sampler = bench.options.sampler;
   const int64_t context = bench.options.context_frames;
-  arm.predict = draw_futures(model, context, sampler);
+  arm.predict = [model, sampler](const torch::Tensor& clips, int64_t futures, uint64_t seed) {
+    const auto latents = model->latents(clips, /*predicted=*/true);
+    return draw_futures(futures, seed, [&](uint64_t own) {
+      return model->draw_latents(latents, clips.sizes(), sampler, own);
+    });
+  };
   arm.ceiling = [model, sampler](const torch::Tensor& clips, uint64_t seed) {
     const auto own = model->latents(clips, /*predicted=*/false);
     return model->draw_latents(own, clips.sizes(), sampler, seed);

@@ -8,6 +8,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
+#include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -86,6 +87,14 @@ void QuestionOptions::describe(OptionVisitor& visit) {
   visit("horizons", horizons, {.help = "frames after the context that are reported", .min = 1});
   visit("radius", radius, {.help = "of coverage", .unit = "px", .min = 0});
   visit("attentive", attentive, {.help = "attentive probes too: they take a few minutes a cell"});
+}
+
+std::string results_json(const Results& results) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : results) {
+    json[name] = {{"value", value.value}, {"low", value.low}, {"high", value.high}};
+  }
+  return json.dump();
 }
 
 QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed) {

@@ -48,6 +48,9 @@ QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t 
 /// a value without an interval has low = high = value.
 using Results = std::map<std::string, probes::Estimate>;
 
+/// Results as a JSON object, each {value, low, high}.
+std::string results_json(const Results& results);
+
 /// What can be read from frozen features: `probe/LABEL` for digit, direction and, where it varies,
 /// count (accuracy), position, velocity (R2), fitted on the pooled tokens of each feature, the
 /// feature and decay chosen on validation, reported on test with an interval over digit instances;

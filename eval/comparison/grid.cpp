@@ -33,13 +33,7 @@ std::string cell_folder(const ComparisonOptions& options, const CellRecord& cell
          short_text(cell.noise) + "-s" + std::to_string(cell.seed);
 }
 
-Json to_json(const Results& results) {
-  Json json = Json::object();
-  for (const auto& [name, value] : results) {
-    json[name] = {{"value", value.value}, {"low", value.low}, {"high", value.high}};
-  }
-  return json;
-}
+Json to_json(const Results& results) { return Json::parse(results_json(results)); }
 
 Json to_json(const CellRecord& cell) {
   return {{"arm", cell.arm},      {"tera", cell.tera},  {"seed", cell.seed},

@@ -201,13 +201,7 @@ torch::Tensor GenerativeModel::draw_long(at::IntArrayRef clip_sizes, const Condi
 
 torch::Tensor GenerativeModel::draw_future(const torch::Tensor& clips, int64_t context,
                                            const SamplerOptions& options, uint64_t seed) {
-  if (jepa_) {
-    if (context != context_frames()) {
-      throw ConfigError(c10::str("a context of ", context, " frames: the decoder was trained on ",
-                                 context_frames()));
-    }
-    return draw_latents(latents(clips, /*predicted=*/true), clips.sizes(), options, seed);
-  }
+  TORCH_CHECK(jepa_ == nullptr, "draw_future: a decoder draws latents");
   KnownFrames known{torch::zeros_like(clips), torch::zeros({clips.size(2)}, torch::kBool)};
   known.clips.narrow(2, 0, context).copy_(clips.narrow(2, 0, context));
   known.frames.narrow(0, 0, context).fill_(true);

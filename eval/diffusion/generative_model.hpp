@@ -73,8 +73,7 @@ class GenerativeModel {
                           const SamplerOptions& options, uint64_t seed);
 
   /// Draws what follows the first `context` frames of clips [B, C, T, H, W]; later ones are not
-  /// looked at. Of a decoder: from the predictor's latents, and `context` is what it was trained
-  /// on.
+  /// looked at. Not of a decoder, which draws latents.
   /// @returns uint8 [B, C, T - context, H, W]
   torch::Tensor draw_future(const torch::Tensor& clips, int64_t context,
                             const SamplerOptions& options, uint64_t seed);

@@ -78,6 +78,7 @@ Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
 std::map<std::string, std::shared_ptr<torch::nn::Module>> Trainer::trained_modules() {
   std::map<std::string, std::shared_ptr<torch::nn::Module>> modules{
       {"encoder", encoder_.ptr()}, {"predictor", predictor_.ptr()}};
+  // Before the optimiser takes what is to be trained.
   if (options_.objective.freeze_encoder) {
     for (auto& p : encoder_->parameters()) p.set_requires_grad(false);
   }
