@@ -27,6 +27,10 @@ const std::vector<PlotPlan>& plot_plans() {
        "Explained by a token's position alone, by its clip alone, and the rest, which is what a "
        "token should carry. Position filling the plot: position codes. Clip: clip codes.",
        true},
+      {"Content predicted",
+       {"predicted_content"},
+       "R squared of the predictions on what tells clips apart (targets less their position's mean): "
+       "1 is all of it, 0 no more than the position says, however low the loss."},
       {"Rank of the tokens",
        {"rankme", "effective_rank", "content_rank"},
        "Directions in use. Content: after taking away what position explains. Falling to a few: "

@@ -19,9 +19,8 @@ constexpr double kBytesPerFloat = 4.0;
 /// Floats kept of one token on its way through a network.
 double floats_per_token(const ActivationShape& shape) {
   const auto depth = static_cast<double>(shape.depth);
-  return static_cast<double>(shape.dim) * (shape.checkpointing
-                                               ? depth + kFloatsPerTokenAndBlock
-                                               : depth * kFloatsPerTokenAndBlock);
+  return static_cast<double>(shape.dim) *
+         (shape.checkpointing ? depth + kFloatsPerTokenAndBlock : depth * kFloatsPerTokenAndBlock);
 }
 
 std::string scaled(double value) {
@@ -46,12 +45,16 @@ int64_t count_parameters(const torch::nn::Module& module) {
 
 double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
                       const std::vector<Mask>& masks) {
+  const auto weights = encoder.parameters();
+  const bool frozen = std::none_of(weights.begin(), weights.end(),
+                                   [](const torch::Tensor& w) { return w.requires_grad(); });
   double flops = encoder.flops(tokens);
   for (const Mask& mask : masks) {
     const int64_t context = mask.context.size(1);
     const double predicted = static_cast<double>(mask.targets_per_context()) *
                              predictor.flops(context, mask.target.size(1));
-    flops += with_backward(encoder.flops(context) + predicted);
+    const double seen = encoder.flops(context);
+    flops += (frozen ? seen : with_backward(seen)) + with_backward(predicted);
   }
   return flops;
 }
@@ -85,8 +88,8 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
   }
   // One block's worth: the target encoder keeps nothing.
   kept += static_cast<double>(grid.size() * encoder_shape.dim) * kFloatsPerTokenAndBlock;
-  const double micro_batch = std::ceil(static_cast<double>(batch.batch) /
-                                       static_cast<double>(batch.accumulate));
+  const double micro_batch =
+      std::ceil(static_cast<double>(batch.batch) / static_cast<double>(batch.accumulate));
   const double weights = static_cast<double>(5 * cost.encoder_parameters +  // with target encoder
                                              4 * cost.predictor_parameters);
   // The batch of the step beside those prepared ahead.

@@ -45,7 +45,8 @@ struct TrainingCost {
 constexpr double with_backward(double forward) { return 3 * forward; }
 
 /// Floating-point operations of one training step for one clip: target encoder forward over all
-/// `tokens`; context encoder and predictor forward and backward over every mask.
+/// `tokens`; context encoder and predictor forward and backward over every mask (an encoder whose
+/// weights ask for no gradient forward only).
 double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
                       const std::vector<Mask>& masks);
 

@@ -89,7 +89,7 @@ StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
   const bool online = options_.probe_module == "encoder";
   torch::Tensor tokens;
   if (diagnosed && online) tokens = online_tokens(trainer_, batch.clips);
-  StepMetrics metrics = trainer_.step(batch.clips, masks, diagnosed && !online ? &trace : nullptr);
+  StepMetrics metrics = trainer_.step(batch.clips, masks, diagnosed ? &trace : nullptr);
   if (diagnosed) diagnose(online ? tokens : trace.target_tokens, metrics, texts);
   return metrics;
 }

@@ -238,6 +238,11 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, const torch::Tenso
   }
   metrics["loss"] += share * total.item<double>();
   if (trace != nullptr) {
+    const torch::NoGradGuard no_grad;
+    const torch::Tensor content = gather_tokens(targets - targets.mean(0, true), mask.target);
+    const double all = content.square().sum().item<double>();
+    const double missed = (predicted - target).square().sum().item<double>();
+    if (all > 0) metrics["predicted_content"] += share * (1 - missed / all);
     trace->targets.push_back(target);
     trace->predictions.push_back(predicted.detach());
     if (prediction.context.defined()) {

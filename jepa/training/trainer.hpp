@@ -71,6 +71,9 @@ class Trainer {
   /// One optimiser step on clips [B, C, T, H, W], uint8 or float 0..255, with one or more masks,
   /// each of which adds its own loss; the mean is minimised. Masks have `ObjectiveOptions::views`
   /// rows a clip, one behind the other.
+  /// With a trace the metrics have `predicted_content`: how much of what tells the targets' clips
+  /// apart (targets less their position's batch mean) the predictions explain, R squared, at most
+  /// 1; position codes have 0 at any loss.
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched.
   ///   ConfigError as `ObjectiveOptions::check_clips`, of the smallest micro-batch.
   StepMetrics step(const torch::Tensor& clips, const std::vector<Mask>& masks,

@@ -71,7 +71,7 @@ struct Models {
   predictors::MaskedPredictor predictor;
 };
 
-TEST(Compute, ModelsAgreeWithTheProfiler) {
+TEST(Cost, ModelsAgreeWithTheProfiler) {
   for (const std::string positions : {"rope", "sincos"}) {
     Models models(positions);
     const auto clip = torch::randn({2, 1, 8, 32, 32}, torch::kFloat64);
@@ -96,27 +96,31 @@ TEST(Compute, ModelsAgreeWithTheProfiler) {
   }
 }
 
-TEST(Compute, TrainingStepAgreesWithTheProfiler) {
-  Models models("rope");
-  const auto clip = torch::randn({2, 1, 8, 32, 32}, torch::kFloat64);
-  const auto grid = models.options.grid();
-  const auto all = torch::arange(grid.size()).expand({2, -1});
-  const Mask mask{all.slice(1, 0, 128).contiguous(), all.slice(1, 128).contiguous()};
-  const double counted = profiled_flops([&] {
-    torch::Tensor targets;
-    {
-      torch::NoGradGuard no_grad;
-      targets = models.encoder->forward(clip);
-    }
-    const auto tokens = gather_tokens(models.encoder->embed(clip), mask.context);
-    const auto context = models.encoder->encode(tokens, grid, mask.context);
-    const auto prediction = models.predictor->forward(context, mask, grid, 0);
-    (prediction.target - gather_tokens(targets, mask.target)).square().mean().backward();
-  });
-  const double formula =
-      2 * training_flops(*models.encoder, *models.predictor, grid.size(), {mask});
-  RecordProperty("step", std::to_string(counted / formula));
-  EXPECT_NEAR(counted / formula, 1, 0.02);
+TEST(Cost, TrainingStepAgreesWithTheProfiler) {
+  for (const bool frozen : {false, true}) {
+    SCOPED_TRACE(frozen ? "frozen encoder" : "all learn");
+    Models models("rope");
+    for (auto& p : models.encoder->parameters()) p.set_requires_grad(!frozen);
+    const auto clip = torch::randn({2, 1, 8, 32, 32}, torch::kFloat64);
+    const auto grid = models.options.grid();
+    const auto all = torch::arange(grid.size()).expand({2, -1});
+    const Mask mask{all.slice(1, 0, 128).contiguous(), all.slice(1, 128).contiguous()};
+    const double counted = profiled_flops([&] {
+      torch::Tensor targets;
+      {
+        torch::NoGradGuard no_grad;
+        targets = models.encoder->forward(clip);
+      }
+      const auto tokens = gather_tokens(models.encoder->embed(clip), mask.context);
+      const auto context = models.encoder->encode(tokens, grid, mask.context);
+      const auto prediction = models.predictor->forward(context, mask, grid, 0);
+      (prediction.target - gather_tokens(targets, mask.target)).square().mean().backward();
+    });
+    const double formula =
+        2 * training_flops(*models.encoder, *models.predictor, grid.size(), {mask});
+    RecordProperty(frozen ? "frozen" : "step", std::to_string(counted / formula));
+    EXPECT_NEAR(counted / formula, 1, 0.02);
+  }
 }
 
 }  // namespace
