@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 namespace {
 
@@ -40,6 +41,23 @@ std::string write_film(const comparison::ComparisonOptions& options, int64_t exa
                               "All frames of the first example.");
 }
 
+/// Cells of one run were trained and asked alike: only which there are may change.
+/// @throws ConfigError naming an option that differs from the run's
+void check_continued(const std::string& run, const std::vector<OptionSection>& sections) {
+  const std::string path = run + "/config.ini";
+  if (!std::filesystem::exists(run + "/cells") || !std::filesystem::exists(path)) return;
+  static const std::set<std::string> kFree{"config", "run",          "json",    "threads",
+                                           "device", "arms",         "budgets", "seeds",
+                                           "noises", "film.examples"};
+  const OptionValues before = read_ini(path);
+  for (const auto& [key, value] : dump_options(sections)) {
+    const auto old = before.find(key);
+    if (old == before.end() || old->second == value || kFree.contains(key)) continue;
+    throw ConfigError("option " + key + " is " + value + ", but run " + run + " was started with " +
+                      old->second + "; its cells would not compare");
+  }
+}
+
 void run(examples::Program& program, comparison::ComparisonOptions& options, int64_t examples) {
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
@@ -63,6 +81,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     };
     return loop;
   };
+  check_continued(options.run, program.sections);
   std::filesystem::create_directories(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
@@ -90,8 +109,9 @@ int main(int argc, char** argv) {
   return examples::program_main(
       argc, argv,
       {.name = "compare",
-       .summary = "trains JEPA and generative models at equal compute and compares them; cells that "
-                  "are done are not run again",
+       .summary =
+           "trains JEPA and generative models at equal compute and compares them; cells that "
+           "are done are not run again",
        .sections =
            [&](const OptionValues& values) {
              options.arm.jepa.masks = comparison::default_masks();

@@ -68,6 +68,7 @@ std::shared_ptr<const ClipSource> open(const char* option, const std::string& pa
 
 TrainedJudge judge_of(const Options& options) {
   if (!options.judge_file.empty() && std::filesystem::exists(options.judge_file)) {
+    std::printf("judge of           %s, as it was trained\n", options.judge_file.c_str());
     return load_judge(options.judge_file);
   }
   const auto train = open("train", options.train);
@@ -201,9 +202,13 @@ void run(examples::Program& program, Options& options) {
     add("shuffled latents", measured_once(shown.roll(1, 0)));
   }
   auto& json = program.results;
-  json["model"] = options.model;
+  json["options"] = dump_options(program.sections);
   json["clips"] = clips.size(0);
   json["context_frames"] = context;
+  json["judge"] = {{"clips", trained.held_out.clips},
+                   {judge->options().label, trained.held_out.classes},
+                   {"direction", trained.held_out.direction},
+                   {"position_error", trained.held_out.position_error}};
   for (const auto& [name, results] : rows) {
     json["rows"][name] = nlohmann::json::parse(results_json(results));
   }

@@ -330,6 +330,7 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
     JepaRecipe recipe = options.jepa;
     recipe.objective.freeze_encoder = true;
     add_decoder(bench, train_masked(bench, recipe, arm), arm);
+    arm.features = nullptr;  // they are random_init's
   } else if (plan.arm == "random_init") {
     const JepaRecipe recipe = options.jepa.fitted(bench.clip_sizes());
     Trainer fresh = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);

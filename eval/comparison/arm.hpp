@@ -58,7 +58,8 @@ struct ArmCosts {
 struct Arm {
   /// Names of the features that `features` gives: layers, and times of diffusion.
   std::vector<std::string> feature_names;
-  /// Clips uint8 [B, C, T, H, W] -> tokens [B, N, D] for each name.
+  /// Clips uint8 [B, C, T, H, W] -> tokens [B, N, D] for each name. Empty: the arm has none of its
+  /// own.
   probes::FeatureFunction features;
   /// Futures of clips from their first `context_frames` frames, later ones are not looked at:
   /// uint8 [K, B, C, T - context, H, W]. Empty: the arm has none. A deterministic one gives K = 1.
@@ -71,8 +72,8 @@ struct Arm {
 };
 
 /// All arms there are: jepa; pixels, latents (diffusion); masked_pixels (the JEPA's trunk and
-/// masks); and the controls random_init (features alone) and frozen_random (predictor and decoder
-/// trained on a random encoder, as long as the JEPA's).
+/// masks); and the controls random_init (features alone) and frozen_random (futures alone: predictor and
+/// decoder trained on a random encoder, within the same budget).
 const std::vector<std::string>& arm_names();
 
 /// Trains an arm, or takes up where its training was cut off.

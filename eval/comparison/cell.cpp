@@ -39,12 +39,20 @@ std::string at_horizon(const char* name, int64_t horizon) {
 /// Gaussians are fitted to this many directions: far fewer than there are clips.
 int64_t kept_dimensions(int64_t clips) { return std::clamp<int64_t>(clips / 8, 1, 64); }
 
-void add_distance(const FeatureSpace& space, const FeatureDistance& distance, Results& results) {
-  const auto set = [&](const char* name, double value) {
-    results[space.name + name] = {value, value, value};
+/// The mean of distances measured in one space, between the smallest and the largest.
+void add_distances(const FeatureSpace& space, const std::vector<FeatureDistance>& distances,
+                   Results& results) {
+  const auto set = [&](const char* name, double FeatureDistance::* kind) {
+    probes::Estimate all{0, distances[0].*kind, distances[0].*kind};
+    for (const auto& distance : distances) {
+      all.value += distance.*kind / static_cast<double>(distances.size());
+      all.low = std::min(all.low, distance.*kind);
+      all.high = std::max(all.high, distance.*kind);
+    }
+    results[space.name + name] = all;
   };
-  set("_frechet", distance.frechet);
-  set("_mmd", distance.mmd);
+  set("_frechet", &FeatureDistance::frechet);
+  set("_mmd", &FeatureDistance::mmd);
 }
 
 /// The probe that does best on validation over all features and decays.
@@ -266,14 +274,17 @@ FeatureSpace random_space(const JepaRecipe& general, at::IntArrayRef clip_sizes)
 
 Results measure_distances(const torch::Tensor& frames, const torch::Tensor& real,
                           const std::vector<FeatureSpace>& spaces) {
-  TORCH_CHECK(frames.size(0) == real.size(0), "distances of sets of ", frames.size(0), " and ",
-              real.size(0), " clips: they depend on the number");
+  const int64_t count = frames.size(0);
+  TORCH_CHECK(real.size(0) % count == 0, "distances of ", count, " clips from ", real.size(0),
+              " real ones: sets of equal size are wanted, since distances depend on it");
   Results results;
   for (const auto& space : spaces) {
-    add_distance(space,
-                 feature_distance(space.features(real), space.features(frames),
-                                  kept_dimensions(real.size(0))),
-                 results);
+    const auto drawn = space.features(frames);
+    std::vector<FeatureDistance> distances;
+    for (const auto& part : space.features(real).split(count)) {
+      distances.push_back(feature_distance(part, drawn, kept_dimensions(count)));
+    }
+    add_distances(space, distances, results);
   }
   return results;
 }
@@ -281,10 +292,10 @@ Results measure_distances(const torch::Tensor& frames, const torch::Tensor& real
 Results distance_floor(const torch::Tensor& real, const std::vector<FeatureSpace>& spaces) {
   Results results;
   for (const auto& space : spaces) {
-    add_distance(space,
-                 real_floor(space.features(real), kResampleSeed, /*repeats=*/8,
-                            kept_dimensions(real.size(0) / 2)),
-                 results);
+    add_distances(space,
+                  real_floor(space.features(real), kResampleSeed, /*repeats=*/8,
+                             kept_dimensions(real.size(0) / 2)),
+                  results);
   }
   return results;
 }

@@ -84,12 +84,13 @@ FeatureSpace judge_space(Judge judge);
 /// Pooled tokens of a random encoder of the recipe's shape, always the same one.
 FeatureSpace random_space(const JepaRecipe& recipe, at::IntArrayRef clip_sizes);
 
-/// Distances of frames from real ones (see distance.hpp: not FVD): `SPACE_frechet`, `SPACE_mmd`.
+/// Distances of frames [n, ...] from real ones [k n, ...], n at a time (see distance.hpp: not FVD):
+/// `SPACE_frechet`, `SPACE_mmd`, their means between smallest and largest.
 /// @param frames, real uint8 [n, C, T, H, W], of other clips
 Results measure_distances(const torch::Tensor& frames, const torch::Tensor& real,
                           const std::vector<FeatureSpace>& spaces);
 
-/// Their floor: halves of `real` [2n, ...] against each other.
+/// Their floor: random halves of `real` [2n, ...] against each other, eight times.
 Results distance_floor(const torch::Tensor& real, const std::vector<FeatureSpace>& spaces);
 
 /// The first `count` clips of a source, or as many as it has, uint8 [n, C, T, H, W].

@@ -11,9 +11,9 @@ namespace jepa::eval::comparison {
 namespace {
 
 void check_sets(const torch::Tensor& a, const torch::Tensor& b) {
-  TORCH_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(1) && a.size(0) >= 2 &&
-                  b.size(0) >= 2,
-              "two sets of features [n >= 2, d] expected, got ", a.sizes(), " and ", b.sizes());
+  TORCH_CHECK(
+      a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(1) && a.size(0) >= 2 && b.size(0) >= 2,
+      "two sets of features [n >= 2, d] expected, got ", a.sizes(), " and ", b.sizes());
 }
 
 /// The square root of a symmetric matrix without negative eigenvalues but for rounding.
@@ -59,12 +59,15 @@ PrincipalProjection::PrincipalProjection(const torch::Tensor& reference, int64_t
   const auto real = reference.to(torch::kFloat64);
   const int64_t kept = std::min({dimensions, real.size(1), real.size(0) - 1});
   mean_ = real.mean(0);
-  const auto [values, vectors] =
-      at::linalg_eigh(at::cov(real.t()).view({real.size(1), real.size(1)}));  // ascending
+  // Each feature in its own deviations: else those of the largest unit would be all that counts.
+  const auto deviation = real.std(0);
+  const auto unit = at::where(deviation.gt(0), deviation.reciprocal(), at::zeros_like(deviation));
+  const auto covariance = at::cov(real.t()).view({real.size(1), real.size(1)});
+  const auto [values, vectors] = at::linalg_eigh(covariance * at::outer(unit, unit));  // ascending
   const auto first = values.size(0) - kept;
   const double scale = values.slice(0, first).clamp_min(0).mean().sqrt().item<double>();
   TORCH_CHECK(scale > 0, "features are the same for all clips");
-  directions_ = vectors.slice(1, first) / scale;
+  directions_ = unit.unsqueeze(1) * vectors.slice(1, first) / scale;
 }
 
 torch::Tensor PrincipalProjection::operator()(const torch::Tensor& features) const {
@@ -80,13 +83,13 @@ FeatureDistance feature_distance(const torch::Tensor& reference, const torch::Te
   return {frechet_distance(a, b), polynomial_mmd(a, b)};
 }
 
-FeatureDistance real_floor(const torch::Tensor& real, uint64_t seed, int64_t repeats,
-                           int64_t dimensions) {
+std::vector<FeatureDistance> real_floor(const torch::Tensor& real, uint64_t seed, int64_t repeats,
+                                        int64_t dimensions) {
   TORCH_CHECK(real.dim() == 2 && real.size(0) >= 4 && repeats >= 1,
               "features [n >= 4, D] and one repeat or more expected, got ", real.sizes(), " and ",
               repeats);
   const int64_t half = real.size(0) / 2;
-  FeatureDistance mean;
+  std::vector<FeatureDistance> floors;
   for (int64_t i = 0; i < repeats; ++i) {
     const auto order = at::randperm(
         real.size(0), std::optional<at::Generator>(at::make_generator<at::CPUGeneratorImpl>(
@@ -94,11 +97,9 @@ FeatureDistance real_floor(const torch::Tensor& real, uint64_t seed, int64_t rep
     const auto part = [&](int64_t from) {
       return real.index_select(0, order.slice(0, from, from + half));
     };
-    const auto distance = feature_distance(part(0), part(half), dimensions);
-    mean.frechet += distance.frechet / static_cast<double>(repeats);
-    mean.mmd += distance.mmd / static_cast<double>(repeats);
+    floors.push_back(feature_distance(part(0), part(half), dimensions));
   }
-  return mean;
+  return floors;
 }
 
 }  // namespace jepa::eval::comparison

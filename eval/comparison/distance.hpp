@@ -10,6 +10,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace jepa::eval::comparison {
 
@@ -37,8 +38,9 @@ class PrincipalProjection {
   /// @param dimensions at most so many are kept; fewer where D or n - 1 is less
   explicit PrincipalProjection(const torch::Tensor& reference, int64_t dimensions = 64);
 
-  /// Features [n, D] -> double [n, d]: less the reference's mean, along its principal directions,
-  /// all divided by one number, so that distances of different feature spaces are of one order.
+  /// Features [n, D] -> double [n, d]: less the reference's mean and over its deviation, feature by
+  /// feature, along the principal directions of that, all divided by one number, so that distances
+  /// of different feature spaces are of one order. A feature that does not vary is left out.
   torch::Tensor operator()(const torch::Tensor& features) const;
 
  private:
@@ -51,9 +53,9 @@ class PrincipalProjection {
 FeatureDistance feature_distance(const torch::Tensor& reference, const torch::Tensor& other,
                                  int64_t dimensions = 64);
 
-/// What sampling alone makes of the distance: mean over `repeats` random halves of real features
-/// [n >= 4, D], one half against the other. For sets of n / 2 clips each.
-FeatureDistance real_floor(const torch::Tensor& real, uint64_t seed, int64_t repeats = 4,
-                           int64_t dimensions = 64);
+/// What sampling alone makes of the distance: `repeats` times one random half of real features
+/// [n >= 4, D] against the other. For sets of n / 2 clips each.
+std::vector<FeatureDistance> real_floor(const torch::Tensor& real, uint64_t seed,
+                                        int64_t repeats = 4, int64_t dimensions = 64);
 
 }  // namespace jepa::eval::comparison

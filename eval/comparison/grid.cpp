@@ -122,8 +122,10 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
               const ComparisonHooks& hooks) {
   const QuestionClips& clips = benchmark.clips;
   const Arm arm = train_arm(cell_plan(options, cell), options.arm, clips.train, hooks.training);
-  hooks.say(cell.arm + ": probes");
-  cell.results = measure_features(arm, clips, options.questions, cell.layers);
+  if (arm.features) {
+    hooks.say(cell.arm + ": probes");
+    cell.results = measure_features(arm, clips, options.questions, cell.layers);
+  }
   if (arm.predict) {
     hooks.say(cell.arm + ": futures");
     const auto& asked = benchmark.asked;
@@ -135,9 +137,7 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
     add("future/", measured(futures), cell.results);
     if (arm.ceiling) add("ceiling/", measured(arm.ceiling(asked, seed).unsqueeze(0)), cell.results);
     if (arm.floor) add("floor/", measured(arm.floor(asked, seed).unsqueeze(0)), cell.results);
-    add("distance/",
-        measure_distances(futures[0], benchmark.real.slice(0, 0, asked.size(0)), benchmark.spaces),
-        cell.results);
+    add("distance/", measure_distances(futures[0], benchmark.real, benchmark.spaces), cell.results);
   }
   add_costs(arm.costs, cell.results);
 }

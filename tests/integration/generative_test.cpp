@@ -1,4 +1,5 @@
 // The generative programs end to end on tiny models, continued runs, and wrong input.
+#include <eval/diffusion/jepa_latents.hpp>
 #include <jepa/io/safetensors.hpp>
 
 #include "program_test.hpp"
@@ -151,6 +152,16 @@ TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
     EXPECT_TRUE(rows.at(row).contains("position_error/h4")) << row;
     EXPECT_TRUE(rows.at(row).contains("digit")) << row;
   }
+  // Only the context is seen of what is predicted.
+  const eval::diffusion::JepaLatents latents(path("jepa"));
+  auto draws = at::make_generator<at::CPUGeneratorImpl>(1);
+  const auto seen = torch::randint(256, {2, 1, 8, 32, 32}, draws).to(torch::kUInt8);
+  auto other = seen.clone(), past = seen.clone();
+  other.slice(2, 4) = 255 - other.slice(2, 4);
+  past.slice(2, 0, 4) = 255 - past.slice(2, 0, 4);
+  EXPECT_TRUE(latents.predicted(other, 2).equal(latents.predicted(seen, 2)));
+  EXPECT_FALSE(latents.predicted(past, 2).equal(latents.predicted(seen, 2)));
+  EXPECT_FALSE(latents.encoded(other, 2).equal(latents.encoded(seen, 2)));
   // A batch's own means are part of such a target.
   ASSERT_EQ(run("pretrain", tiny_jepa() + Arguments{"--run", path("content"),
                                                     "--objective.target_norm", "content"}),
@@ -164,7 +175,10 @@ TEST_F(Generative, JudgeReadsWhatWasPrompted) {
   ASSERT_EQ(run("train_diffusion", tiny("pixels", 2)), 0) << said();
   const Arguments judge = judged(path("pixels")) + Arguments{"--judge_file", path("judge.safetensors")};
   ASSERT_EQ(run("judge", judge), 0) << said();
-  const auto first = nlohmann::json::parse(read_text(path("judged.json"))).at("rows");
+  const auto json = nlohmann::json::parse(read_text(path("judged.json")));
+  EXPECT_EQ(json.at("options").at("sampler.steps"), "2");
+  EXPECT_EQ(json.at("judge").at("clips"), 24);
+  const auto first = json.at("rows");
   EXPECT_GE(first.at("prompted").at("digit").at("value").get<double>(), 0);
   EXPECT_TRUE(first.at("future").contains("position_error/h2"));
   EXPECT_FALSE(first.contains("shuffled latents"));
@@ -186,7 +200,7 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
                           "--questions.horizons", "1,4", "--arm.batch", "4",
                           "--arm.decoder_tera", "0.02", "--judge.steps", "20",
                           "--judge.clips", "60", "--judge.held_out_clips", "20",
-                          "--sampler.steps", "2", "--mask.2.context_share", "0.5,0.5",
+                          "--sampler.steps", "2",
                           "--arms", "jepa,pixels,latents,masked_pixels,random_init,frozen_random",
                           "--clips.count", "2", "--questions.attentive", "1",
                           "--attentive.epochs", "1", "--attentive.rates", "1e-3",
@@ -199,9 +213,10 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
   for (const auto& row : summary.at("rows")) rows[row.at("arm")] = row.at("results");
   for (const char* arm : {"jepa", "pixels", "latents", "masked_pixels", "frozen_random"}) {
     SCOPED_TRACE(arm);
-    EXPECT_TRUE(rows.at(arm).contains("probe/digit"));
-    EXPECT_TRUE(rows.at(arm).contains("probe/count"));
-    EXPECT_TRUE(rows.at(arm).contains("attentive/velocity"));
+    const bool own_features = std::string(arm) != "frozen_random";
+    for (const char* name : {"probe/digit", "probe/count", "attentive/velocity"}) {
+      EXPECT_EQ(rows.at(arm).contains(name), own_features) << name;
+    }
     EXPECT_TRUE(rows.at(arm).contains("distance/judge_mmd"));
     EXPECT_TRUE(rows.at(arm).contains("future/position_error/h4"));
     const double spent = rows.at(arm).at("cost/train_tflop").at("value");
@@ -224,6 +239,7 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
   auto after = nlohmann::json::parse(read_text(cell)).at("results");
   EXPECT_EQ(before.at("probe/digit"), after.at("probe/digit"));
   EXPECT_EQ(before.at("future/digit"), after.at("future/digit"));
+  refuses("compare", compare + Arguments{"--questions.futures", "3"}, 2, "questions.futures");
 }
 
 }  // namespace

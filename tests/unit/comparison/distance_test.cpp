@@ -47,16 +47,29 @@ TEST(Distance, ProjectionKeepsWhatVariesAndScalesIt) {
   EXPECT_EQ(PrincipalProjection(wide.slice(0, 0, 20))(wide).size(1), 19);
 }
 
+TEST(Distance, UnitsOfAFeatureDoNotMatter) {
+  torch::manual_seed(5);
+  const auto real = at::cat({torch::randn({300, 6}), torch::ones({300, 1})}, 1);
+  const auto other = real + 0.5;
+  const auto unit = torch::tensor({1.0, 1.0, 100.0, 1.0, 0.01, 1.0, 1.0});
+  const auto plain = feature_distance(real, other), scaled = feature_distance(real * unit, other * unit);
+  EXPECT_NEAR(scaled.frechet, plain.frechet, 1e-4 * plain.frechet);
+  EXPECT_NEAR(scaled.mmd, plain.mmd, 1e-3 * plain.mmd);
+}
+
 TEST(Distance, FloorIsBelowARealDifference) {
   torch::manual_seed(4);
   const auto real = torch::randn({1000, 80});
-  const auto floor = real_floor(real, 0);
+  const auto floors = real_floor(real, 0);
+  ASSERT_EQ(floors.size(), 4u);
+  const auto& floor = floors[0];
+  EXPECT_NE(floor.mmd, floors[1].mmd);
   const auto same = feature_distance(real.slice(0, 0, 500), real.slice(0, 500));
   const auto shifted = feature_distance(real.slice(0, 0, 500), real.slice(0, 500) + 0.5);
   EXPECT_NEAR(same.frechet / floor.frechet, 1, 0.3);
   EXPECT_GT(shifted.frechet, 2 * floor.frechet);
   EXPECT_GT(shifted.mmd, floor.mmd + 0.1);
-  EXPECT_EQ(real_floor(real, 0).mmd, floor.mmd);
+  EXPECT_EQ(real_floor(real, 0)[0].mmd, floor.mmd);
 }
 
 }  // namespace

@@ -114,6 +114,19 @@ TEST(GenerativeModel, KnownFramesComeBackBitForBit) {
   }
 }
 
+TEST(GenerativeModel, FuturesDoNotLookAtWhatFollows) {
+  GenerativeModel model = small();
+  auto draws = at::make_generator<at::CPUGeneratorImpl>(5);
+  const auto clips = torch::randint(256, kSizes, draws).to(torch::kUInt8);
+  auto other = clips.clone(), past = clips.clone();
+  other.slice(2, 4) = 255 - other.slice(2, 4);
+  past.slice(2, 0, 4) = 255 - past.slice(2, 0, 4);
+  const SamplerOptions sampler{.steps = 3};
+  const auto future = model.draw_future(clips, 4, sampler, 1);
+  EXPECT_TRUE(model.draw_future(other, 4, sampler, 1).equal(future));
+  EXPECT_FALSE(model.draw_future(past, 4, sampler, 1).equal(future));
+}
+
 TEST(GenerativeModel, DrawsByItsSeed) {
   auto model = small();
   const auto one = model.draw(kSizes, nothing(2), {}, {.steps = 3}, 1);
