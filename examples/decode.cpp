@@ -42,7 +42,7 @@ std::vector<OptionSection> DecodeOptions::sections() {
              visit("draws", draws, {.help = "of each predicted latent", .min = 1, .max = 64});
              visit("out", out,
                    {.help = "FILE.mp4, .gif or .png: truth, what was shown, decoded predictions, "
-                            "decoded encoder latents, shuffled latents; FILE.h5: first draws"});
+                            "decoded encoder latents, another clip's latents; FILE.h5: first draws"});
              visit("fps", fps, {.help = "of the film written", .min = 0.1});
            }},
           {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
@@ -98,7 +98,9 @@ void run(examples::Program& program, const DecodeOptions& options) {
     }
     rows.push_back(
         {"encoder's latents", draw(model.latents(clips, /*predicted=*/false), 0).unbind(0), given});
-    rows.push_back({"shuffled latents", draw(predicted.roll(1, 0), 0).unbind(0), given});
+    if (clips.size(0) > 1) {  // another clip's
+      rows.push_back({"shuffled latents", draw(predicted.roll(1, 0), 0).unbind(0), given});
+    }
     write_rows(options.out, rows, options.fps);
   }
   std::printf("%lld clips, %lld frames shown, %lld predicted: %s\n",

@@ -203,7 +203,7 @@ std::string comparison_section(const std::vector<SummaryRow>& rows) {
 std::string comparison_table(const std::vector<SummaryRow>& rows) {
   std::string text;
   const auto add = [&](const auto& columns, const char* title) {
-    text += std::string("\n") + title + "\n";
+    std::string lines;
     for (const auto& row : rows) {
       if (!row.results.contains(columns[0].result)) continue;
       std::string line;
@@ -216,8 +216,9 @@ std::string comparison_table(const std::vector<SummaryRow>& rows) {
       }
       char noise[32];
       std::snprintf(noise, sizeof noise, ", noise %g", row.noise);
-      text += row_name(row) + noise + ":" + line + "\n";
+      lines += row_name(row) + noise + ":" + line + "\n";
     }
+    if (!lines.empty()) text += std::string("\n") + title + "\n" + lines;
   };
   add(kRepresentation, "probes");
   add(kAttentive, "attentive probes");

@@ -14,7 +14,8 @@ namespace jepa::eval::comparison {
 /// What is compared.
 struct ComparisonOptions {
   std::string run = "runs/compare";
-  std::string arms = "jepa,pixels,latents,masked_pixels,random_init";  ///< comma-separated
+  /// Comma-separated.
+  std::string arms = "jepa,pixels,latents,masked_pixels,random_init,frozen_random";
   std::vector<double> budgets = {40, 120};  ///< training, TFLOP
   std::vector<int64_t> seeds = {0, 1, 2};
   std::vector<double> noises = {0};         ///< background; beyond the first at the first budget

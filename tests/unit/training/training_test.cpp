@@ -461,6 +461,20 @@ TEST(Trainer, TraceHoldsTheClipsOfAllMicroBatches) {
   EXPECT_EQ(parts.targets.size(), 2 * whole.targets.size());
 }
 
+TEST(Trainer, SaysHowMuchOfTheContentIsPredicted) {
+  const auto grid = tiny_encoder().grid();
+  const auto all = torch::arange(grid.size()).expand({kBatch, -1});
+  const Mask mask{all.slice(1, 0, grid.size() / 2).contiguous(),
+                  all.slice(1, grid.size() / 2).contiguous()};
+  StepTrace trace;
+  const StepMetrics metrics = make_trainer().step(random_clips(), {mask}, &trace);
+  const auto& target = trace.targets[0];  // one position a column: all clips have the same mask
+  const auto missed = (trace.predictions[0] - target).square().sum();
+  const auto content = (target - target.mean(0, true)).square().sum();
+  EXPECT_NEAR(metrics.at("predicted_content"), 1 - (missed / content).item<double>(), 1e-4);
+  EXPECT_FALSE(make_trainer().step(random_clips(), {mask}).contains("predicted_content"));
+}
+
 TEST(Trainer, TermsThatCompareClipsRefuseMicroBatchesOfOne) {
   ObjectiveOptions objective;
   EXPECT_NO_THROW(objective.check_clips(1));
