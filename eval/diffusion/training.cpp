@@ -16,15 +16,21 @@ at::Generator stream(uint64_t seed, const char* name, int64_t index) {
       stream_seed(seed, name, static_cast<uint64_t>(index)));
 }
 
-/// Withholds whole conditions, and single words of those that stay.
-Condition withhold(const Condition& condition, int64_t batch, double share,
-                   at::Generator& generator) {
-  if (share <= 0) return condition;
-  const auto kept = torch::rand({batch, 1}, generator).ge(share);
+/// Withholds whole conditions, single words of those that stay, and prompts of clips some of whose
+/// groups are `given`, [B, G].
+Condition withhold(const Condition& condition, const torch::Tensor& given,
+                   const DiffusionOptions& options, at::Generator& generator) {
+  const int64_t batch = given.size(0);
+  const auto kept = torch::rand({batch, 1}, generator).ge(options.dropout);
   Condition shown;
   if (condition.prompt.defined()) {
-    const auto words = torch::rand(condition.prompt.sizes(), generator).ge(share);
-    shown.prompt = condition.prompt * kept.logical_and(words).to(torch::kInt64);
+    const auto words = torch::rand(condition.prompt.sizes(), generator).ge(options.dropout);
+    const auto needed =
+        given.any(1, /*keepdim=*/true)
+            .logical_not()
+            .logical_or(torch::rand({batch, 1}, generator).ge(options.given_dropout));
+    shown.prompt = condition.prompt *
+                   kept.logical_and(words).logical_and(needed).to(condition.prompt.scalar_type());
   }
   if (condition.latents.defined()) {
     shown.latents = condition.latents * kept.unsqueeze(2).to(condition.latents.scalar_type());
@@ -46,6 +52,8 @@ void DiffusionOptions::describe(OptionVisitor& visit) {
       {.help = "share of samples, and of words, whose condition is withheld", .min = 0, .max = 1});
   visit("given_share", given_share,
         {.help = "share of clips that are shown some of their frames", .min = 0, .max = 1});
+  visit("given_dropout", given_dropout,
+        {.help = "share of those whose prompt is withheld", .min = 0, .max = 1});
   visit("average", average, {.help = "momentum of the weights' average", .min = 0, .max = 1});
   visit("deterministic", deterministic,
         {.help = "no noise: says the mean of the data under its condition in one pass"});
@@ -129,8 +137,9 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   auto generator = stream(seed_, "diffusion", step_);
   const auto noise = torch::randn(example.x.sizes(), generator);
   auto t = draw_times(count, options_.times, generator).unsqueeze(1).repeat({1, groups});
-  t.masked_fill_(draw_given_frames(count, groups, options_.given_share, generator), 1.0);
-  example.condition = withhold(example.condition, count, options_.dropout, generator);
+  const auto given = draw_given_frames(count, groups, options_.given_share, generator);
+  t.masked_fill_(given, 1.0);
+  example.condition = withhold(example.condition, given, options_, generator);
 
   model_->train();
   optimizer_.zero_gradients();

@@ -23,6 +23,9 @@ struct DiffusionOptions {
   TimeOptions times = {};
   double dropout = 0.1;         ///< share of samples, and of words, whose condition is withheld
   double given_share = 0.5;     ///< of clips that are shown some of their frames
+  /// Share of those clips whose prompt is withheld. At `dropout` alone the network would leave the
+  /// frames unread: the words say where to go.
+  double given_dropout = 0.5;
   double average = 0.999;       ///< momentum of the weights' average, which is what samples
   /// No noise and no time: the network says the mean of x under its condition, in one pass.
   bool deterministic = false;

@@ -159,19 +159,23 @@ TEST(DiffusionTask, AverageFollowsTheWeights) {
   }
 }
 
-/// With everything withheld, a prompt teaches nothing: its row of the table gets no gradient.
+/// What is withheld teaches nothing: its rows of the table get no gradient.
 TEST(DiffusionTask, DropoutWithholdsConditions) {
-  const auto words_after_a_step = [](double dropout) {
+  const auto words_taught = [](const DiffusionOptions& options) {
     auto model = fresh(tiny()), average = fresh(tiny());
     // The last layers are zero at first; a second step reaches the words.
-    DiffusionTask task(model, average, {.dropout = dropout}, steady(1e-2), 5, prepare, {});
+    DiffusionTask task(model, average, options, steady(1e-2), 5, prepare, {});
     const auto before = model->named_parameters()["word_table"].clone();
     for (int64_t i = 0; i < 4; ++i) task.step(batch_of(i), false, texts);
     EXPECT_TRUE(task.evaluate().empty());
-    return (model->named_parameters()["word_table"] - before).abs().sum(1).gt(0);
+    const auto changed = (model->named_parameters()["word_table"] - before).abs().sum(1).gt(0);
+    return changed.slice(0, 1).sum().item<int64_t>();
   };
-  EXPECT_EQ(words_after_a_step(1.0).slice(0, 1).sum().item<int64_t>(), 0);
-  EXPECT_EQ(words_after_a_step(0.0).slice(0, 1).sum().item<int64_t>(), 6);
+  EXPECT_EQ(words_taught({.dropout = 1}), 0);
+  EXPECT_EQ(words_taught({.dropout = 0}), 6);
+  EXPECT_EQ(words_taught({.dropout = 0, .given_share = 1, .given_dropout = 1}), 0);
+  EXPECT_EQ(words_taught({.dropout = 0, .given_share = 1, .given_dropout = 0}), 6);
+  EXPECT_EQ(words_taught({.dropout = 0, .given_share = 0, .given_dropout = 1}), 6);
 }
 
 TEST(DiffusionTask, StopsBeforeWeightsAreSpoilt) {
