@@ -44,8 +44,9 @@ std::string write_film(const comparison::ComparisonOptions& options, int64_t exa
 /// Cells of one run were trained and asked alike: only which there are may change.
 /// @throws ConfigError naming an option that differs from the run's
 void check_continued(const std::string& run, const std::vector<OptionSection>& sections) {
-  const std::string path = run + "/config.ini";
-  if (!std::filesystem::exists(run + "/cells") || !std::filesystem::exists(path)) return;
+  const std::string path = run + "/config.ini", cells = run + "/cells";
+  if (!std::filesystem::exists(path) || !std::filesystem::exists(cells)) return;
+  if (std::filesystem::is_empty(cells)) return;
   static const std::set<std::string> kFree{"config", "run",          "json",    "threads",
                                            "device", "arms",         "budgets", "seeds",
                                            "noises", "film.examples"};

@@ -251,8 +251,8 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
 }
 
 std::vector<CellRecord> run_cells(const ComparisonOptions& options, const ComparisonHooks& hooks) {
-  fs::create_directories(options.run + "/cells");
   std::vector<CellRecord> cells = plan_cells(options);
+  fs::create_directories(options.run + "/cells");
   std::vector<CellRecord> finished;  // beside the planned ones
   for (const double noise : options.noises) {
     std::vector<CellRecord*> open;

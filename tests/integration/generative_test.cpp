@@ -200,7 +200,7 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
                           "--questions.horizons", "1,4", "--arm.batch", "4",
                           "--arm.decoder_tera", "0.02", "--judge.steps", "20",
                           "--judge.clips", "60", "--judge.held_out_clips", "20",
-                          "--sampler.steps", "2",
+                          "--sampler.steps", "2", "--mask.2.context_share", "0.5,0.5",
                           "--arms", "jepa,pixels,latents,masked_pixels,random_init,frozen_random",
                           "--clips.count", "2", "--questions.attentive", "1",
                           "--attentive.epochs", "1", "--attentive.rates", "1e-3",
