@@ -32,21 +32,21 @@ struct DecodeOptions {
 };
 
 std::vector<OptionSection> DecodeOptions::sections() {
-  return {{"", "",
-           [this](OptionVisitor& visit) {
-             visit("model", model,
-                   {.help = "run or checkpoint of a decoder (train_diffusion --jepa)"});
-             visit("video", video, {.help = "clip store, video, list or folder"});
-             visit("first", first, {.help = "clip to begin with", .min = 0});
-             visit("count", count, {.help = "clips", .min = 1, .max = 64});
-             visit("draws", draws, {.help = "of each predicted latent", .min = 1, .max = 64});
-             visit("out", out,
-                   {.help = "FILE.mp4, .gif or .png: truth, what was shown, decoded predictions, "
-                            "decoded encoder latents, another clip's latents; FILE.h5: first draws"});
-             visit("fps", fps, {.help = "of the film written", .min = 0.1});
-           }},
-          {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
-          {"sampler", "", [this](OptionVisitor& visit) { sampler.describe(visit); }}};
+  return {
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("model", model, {.help = "run or checkpoint of a decoder (train_diffusion --jepa)"});
+         visit("video", video, {.help = "clip store, video, list or folder"});
+         visit("first", first, {.help = "clip to begin with", .min = 0});
+         visit("count", count, {.help = "clips", .min = 1, .max = 64});
+         visit("draws", draws, {.help = "of each predicted latent", .min = 1, .max = 64});
+         visit("out", out,
+               {.help = "FILE.mp4, .gif or .png: truth, what was shown, decoded predictions, "
+                        "decoded encoder latents, another clip's latents; FILE.h5: first draws"});
+         visit("fps", fps, {.help = "of the film written", .min = 0.1});
+       }},
+      {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
+      {"sampler", "", [this](OptionVisitor& visit) { sampler.describe(visit); }}};
 }
 
 void write_rows(const std::string& path, const std::vector<FilmRow>& rows, double fps) {

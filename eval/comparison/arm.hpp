@@ -72,8 +72,8 @@ struct Arm {
 };
 
 /// All arms there are: jepa; pixels, latents (diffusion); masked_pixels (the JEPA's trunk and
-/// masks); and the controls random_init (features alone) and frozen_random (futures alone: predictor and
-/// decoder trained on a random encoder, within the same budget).
+/// masks); and the controls random_init (features alone) and frozen_random (futures alone: a
+/// predictor and a decoder trained on a random encoder, within the same budget).
 const std::vector<std::string>& arm_names();
 
 /// Trains an arm, or takes up where its training was cut off.

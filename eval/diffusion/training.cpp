@@ -137,14 +137,16 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   auto generator = stream(seed_, "diffusion", step_);
   const auto noise = torch::randn(example.x.sizes(), generator);
   auto t = draw_times(count, options_.times, generator).unsqueeze(1).repeat({1, groups});
-  const auto given = draw_given_frames(count, groups, options_.given_share, generator);
+  // A deterministic network is shown no frames: it says all of them in one pass.
+  const double given_share = options_.deterministic ? 0 : options_.given_share;
+  const auto given = draw_given_frames(count, groups, given_share, generator);
   t.masked_fill_(given, 1.0);
   example.condition = withhold(example.condition, given, options_, generator);
 
   model_->train();
   optimizer_.zero_gradients();
   // The loss is a mean over what is to be said: a micro-batch counts by how much of that it has.
-  const auto unsaid = options_.deterministic ? torch::ones_like(t) : t.lt(1).to(torch::kFloat32);
+  const auto unsaid = t.lt(1).to(torch::kFloat32);
   const auto all_unsaid = unsaid.sum().clamp_min(1);
   StepMetrics metrics{{"loss", 0.0}};
   for (const MicroBatch& part : micro_batches(optimisation_, count)) {
