@@ -23,6 +23,14 @@ nn::BlockOptions block_options(const VisionTransformerOptions& options) {
           .activation = options.activation};
 }
 
+bool has_rotary(const std::string& positions) {
+  return positions == "rope" || positions == "both";
+}
+
+bool has_sincos(const std::string& positions) {
+  return positions == "sincos" || positions == "both";
+}
+
 void require(bool good, const std::string& message) {
   if (!good) throw ConfigError("encoder: " + message);
 }
@@ -38,8 +46,8 @@ void check(const VisionTransformerOptions& options) {
                    " does not divide into patches of ", options.patch));
   require(options.frames == 1 || (options.tubelet > 0 && options.frames % options.tubelet == 0),
           c10::str(options.frames, " frames do not divide into tubelets of ", options.tubelet));
-  require(options.positions == "rope" || options.positions == "sincos",
-          "positions: expected rope or sincos, found '" + options.positions + "'");
+  require(has_rotary(options.positions) || has_sincos(options.positions),
+          "positions: expected rope, sincos or both, found '" + options.positions + "'");
   for (size_t i = 0; i < options.output_levels.size(); ++i) {
     const int64_t level = options.output_levels[i];
     require(level >= (i == 0 ? 0 : options.output_levels[i - 1] + 1) && level < options.depth,
@@ -62,7 +70,7 @@ void VisionTransformerOptions::describe(OptionVisitor& visit) {
   visit("patch", patch, {.help = "side of a patch", .unit = "pixels", .min = 1});
   visit("tubelet", tubelet, {.help = "frames in one patch", .unit = "frames", .min = 1});
   visit("positions", positions,
-        {.help = "rotary or fixed absolute positions", .choices = {"rope", "sincos"}});
+        {.help = "rotary or fixed absolute positions", .choices = {"rope", "sincos", "both"}});
   visit("uniform_power", uniform_power,
         {.help = "sin-cos: equal widths for time, height and width"});
   visit("rope_layout", rope_layout,
@@ -76,8 +84,7 @@ void VisionTransformerOptions::describe(OptionVisitor& visit) {
         {.help = "share of dropped branches in the last block", .min = 0, .max = 0.99});
   visit("xavier", xavier,
         {.help = "initial matrices of Xavier's scale instead of 0.02, which suits wide models"});
-  visit("depth_rescale", depth_rescale,
-        {.help = "initial residual weights over sqrt(2 * layer)"});
+  visit("depth_rescale", depth_rescale, {.help = "initial residual weights over sqrt(2 * layer)"});
   visit("checkpointing", checkpointing, {.help = "recompute blocks in backward to save memory"});
   visit("output_levels", output_levels,
         {.help = "V-JEPA 2.1: blocks whose outputs are given", .min = 0});
@@ -120,20 +127,21 @@ VisionTransformerImpl::VisionTransformerImpl(VisionTransformerOptions options)
     : options_(resolve(std::move(options), "custom")) {
   const auto& o = options_;
   const bool image = o.frames == 1;
-  patch_embed_ = register_module(
-      "patch_embed", nn::PatchEmbedding(o.channels, o.dim, o.tubelet, o.patch, image));
+  patch_embed_ = register_module("patch_embed",
+                                 nn::PatchEmbedding(o.channels, o.dim, o.tubelet, o.patch, image));
   if (o.image_embedding) {
     require(!image, "image_embedding is for video encoders");
-    patch_embed_img_ = register_module(
-        "patch_embed_img", nn::PatchEmbedding(o.channels, o.dim, 1, o.patch, false));
+    patch_embed_img_ = register_module("patch_embed_img",
+                                       nn::PatchEmbedding(o.channels, o.dim, 1, o.patch, false));
     image_modality_ = register_parameter("img_mod_embed", torch::empty({1, 1, o.dim}));
     video_modality_ = register_parameter("video_mod_embed", torch::empty({1, 1, o.dim}));
   }
-  if (o.positions == "sincos") {
+  if (has_sincos(o.positions)) {
     const auto table = image ? nn::sincos_2d(o.dim, o.grid().h, o.grid().w)
                              : nn::sincos_3d(o.dim, o.grid(), o.uniform_power);
     pos_embed_ = register_buffer("pos_embed", table.unsqueeze(0));
-  } else {
+  }
+  if (has_rotary(o.positions)) {
     rotary_ = nn::RotaryCache(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
   }
   blocks_ = nn::make_blocks(*this, "blocks", o.depth, block_options(o));
@@ -163,10 +171,10 @@ TokenGrid VisionTransformerImpl::grid(at::IntArrayRef clip_sizes) const {
   if (clip_sizes[1] != o.channels || clip_sizes[2] < tubelet || clip_sizes[2] % tubelet != 0 ||
       (o.frames == 1 && clip_sizes[2] != 1) || clip_sizes[3] < o.patch ||
       clip_sizes[3] % o.patch != 0 || clip_sizes[4] < o.patch || clip_sizes[4] % o.patch != 0) {
-    throw DataError(c10::str("a clip of ", clip_sizes[1], " channels, ", clip_sizes[2],
-                             " frames, ", clip_sizes[3], " x ", clip_sizes[4],
-                             " pixels does not divide into patches of ", o.channels,
-                             " channels, ", tubelet, " frames, ", o.patch, " x ", o.patch));
+    throw DataError(c10::str("a clip of ", clip_sizes[1], " channels, ", clip_sizes[2], " frames, ",
+                             clip_sizes[3], " x ", clip_sizes[4],
+                             " pixels does not divide into patches of ", o.channels, " channels, ",
+                             tubelet, " frames, ", o.patch, " x ", o.patch));
   }
   return {clip_sizes[2] / tubelet, clip_sizes[3] / o.patch, clip_sizes[4] / o.patch};
 }

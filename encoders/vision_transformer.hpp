@@ -25,7 +25,7 @@ struct VisionTransformerOptions {
   int64_t patch = 16;
   int64_t tubelet = 2;  ///< frames in one patch (ignored for images)
 
-  std::string positions = "rope";       ///< "rope" (V-JEPA 2) or "sincos" (I-JEPA, V-JEPA)
+  std::string positions = "rope";       ///< "rope" (V-JEPA 2), "sincos" (I-JEPA, V-JEPA), "both"
   bool uniform_power = true;            ///< sin-cos: equal widths for time, height and width
   std::string rope_layout = "tiled";    ///< "tiled" (V-JEPA 2) or "interleaved" (2.1)
   int64_t rope_reference = 0;           ///< stretch h, w to a square of this side; 0: as they are

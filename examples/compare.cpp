@@ -5,7 +5,7 @@
 #include <eval/report/html.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
-#include <examples/program.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -14,7 +14,6 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <set>
 
 namespace {
 
@@ -47,16 +46,8 @@ void check_continued(const std::string& run, const std::vector<OptionSection>& s
   const std::string path = run + "/config.ini", cells = run + "/cells";
   if (!std::filesystem::exists(path) || !std::filesystem::exists(cells)) return;
   if (std::filesystem::is_empty(cells)) return;
-  static const std::set<std::string> kFree{"config", "run",          "json",    "threads",
-                                           "device", "arms",         "budgets", "seeds",
-                                           "noises", "film.examples"};
-  const OptionValues before = read_ini(path);
-  for (const auto& [key, value] : dump_options(sections)) {
-    const auto old = before.find(key);
-    if (old == before.end() || old->second == value || kFree.contains(key)) continue;
-    throw ConfigError("option " + key + " is " + value + ", but run " + run + " was started with " +
-                      old->second + "; its cells would not compare");
-  }
+  examples::require_unchanged(run, read_ini(path), dump_options(sections),
+                              {"arms", "budgets", "seeds", "noises", "film.examples"});
 }
 
 void run(examples::Program& program, comparison::ComparisonOptions& options, int64_t examples) {

@@ -2,16 +2,17 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/memory.hpp>
 #include <jepa/version.hpp>
 
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
 #include <sstream>
+#include <unistd.h>
 
 namespace jepa::examples {
 namespace {
@@ -73,6 +74,7 @@ void CommonOptions::describe(OptionVisitor& visit) {
 }
 
 int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
+  keep_freed_memory();
   Program program;
   try {
     if (!read_options(argc, argv, info, program)) return 0;
@@ -109,7 +111,8 @@ int64_t count_numbered(const OptionValues& given, const std::string& section) {
   std::vector<bool> seen(100, false);
   for (const auto& [key, value] : given) {
     if (!key.starts_with(prefix)) continue;
-    const std::string number = key.substr(prefix.size(), key.find('.', prefix.size()) - prefix.size());
+    const std::string number =
+        key.substr(prefix.size(), key.find('.', prefix.size()) - prefix.size());
     if (number.empty() || number.size() > 2 ||
         number.find_first_not_of("0123456789") != std::string::npos || number == "0") {
       throw ConfigError("option " + key + ": sections of this kind are [" + section + ".1], [" +

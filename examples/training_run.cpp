@@ -43,19 +43,24 @@ std::shared_ptr<ClipSource> TrainingInput::open(int64_t seed) const {
   return hold_in_memory(*source, in_memory, static_cast<uint64_t>(seed));
 }
 
+void require_unchanged(const std::string& folder, const OptionValues& before,
+                       const OptionValues& now, const std::set<std::string>& free) {
+  static const std::set<std::string> kAlwaysFree{"config", "run", "json", "threads", "device"};
+  for (const auto& [key, value] : now) {
+    const auto old = before.find(key);
+    if (old == before.end() || old->second == value) continue;
+    if (free.contains(key) || kAlwaysFree.contains(key)) continue;
+    throw ConfigError("option " + key + " is " + value + ", but run " + folder +
+                      " was started with " + old->second);
+  }
+}
+
 void continue_run(OptionValues& given, const std::string& default_run,
                   const std::function<ContinuedOptions(const OptionValues&)>& options_of) {
   const auto run = given.find("run");
   const std::string folder = run == given.end() ? default_run : run->second;
   const std::string checkpoint = find_checkpoint(folder);
   if (checkpoint.empty()) return;
-  static const std::set<std::string> kFree{
-      "config",         "run",
-      "json",           "threads",
-      "device",         "training.steps",
-      "fit_minutes",    "training.checkpoint_every",
-      "loader.threads", "loader.prefetch",
-      "clip.cache_mb",  "training.keep_checkpoints"};
   const OptionValues stored = read_ini(checkpoint + "/config.ini");
   // Both sides as the options themselves write them: 5e-4 is 0.0005.
   CommonOptions common;
@@ -66,15 +71,11 @@ void continue_run(OptionValues& given, const std::string& default_run,
   apply_options(sections, given);
   OptionValues now = dump_options(sections);
   if (before.at("fit_minutes") == "0") fitted.clear();
-  for (const auto& [key, value] : given) {
-    const bool resolved =
-        fitted.contains(key) || (key == "optimisation.total_steps" && now[key] == "0");
-    if (resolved) now[key] = before.at(key);
-    if (now[key] != before.at(key) && !kFree.contains(key)) {
-      throw ConfigError("option " + key + " is " + value + ", but run " + folder +
-                        " was started with " + before.at(key));
-    }
-  }
+  if (now.at("optimisation.total_steps") == "0") fitted.insert("optimisation.total_steps");
+  for (const auto& key : fitted) now[key] = before.at(key);
+  require_unchanged(folder, before, now,
+                    {"training.steps", "training.checkpoint_every", "training.keep_checkpoints",
+                     "fit_minutes", "loader.threads", "loader.prefetch", "clip.cache_mb"});
   given = std::move(now);
 }
 

@@ -1,4 +1,4 @@
-// What the training programs share: continuing a run, fitting it into minutes, saying how it goes.
+// What the programs that train share: continuing a run, fitting it into minutes, saying how it goes.
 #pragma once
 
 #include <examples/program.hpp>
@@ -36,6 +36,12 @@ struct ContinuedOptions {
   std::vector<OptionSection> sections;
   std::set<std::string> fitted = {};  ///< keys that `--fit_minutes` has changed in the run
 };
+
+/// A run that goes on is what it was: `now` may change options that tell how long or where it runs,
+/// which are `free` (and those of every program: config, run, json, threads, device).
+/// @throws ConfigError naming an option that differs from what the run `folder` was started with
+void require_unchanged(const std::string& folder, const OptionValues& before,
+                       const OptionValues& now, const std::set<std::string>& free);
 
 /// A run that exists goes on with its own configuration. What is given now may change how long and
 /// on what it trains, not what it is.

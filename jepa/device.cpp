@@ -2,10 +2,10 @@
 #include <jepa/errors.hpp>
 
 #include <ATen/autocast_mode.h>
-#include <sys/resource.h>
 #include <torch/torch.h>
 
 #include <fstream>
+#include <sys/resource.h>
 
 namespace jepa {
 namespace {
@@ -31,8 +31,8 @@ torch::Device resolve_device(const std::string& name) {
   }
   if (device.is_cuda() &&
       (!torch::cuda::is_available() ||
-       (device.has_index() &&
-        static_cast<int64_t>(device.index()) >= static_cast<int64_t>(torch::cuda::device_count())))) {
+       (device.has_index() && static_cast<int64_t>(device.index()) >=
+                                  static_cast<int64_t>(torch::cuda::device_count())))) {
     throw ConfigError("device: this machine has no '" + name + "'");
   }
   return device;
@@ -65,6 +65,10 @@ AutocastScope::~AutocastScope() {
 }
 
 double peak_memory_mb() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stod(line.substr(6)) / 1024.0;
+  }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) / 1024.0;

@@ -1,5 +1,7 @@
 #include <jepa/memory.hpp>
 
+#include <fstream>
+
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -15,6 +17,13 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, kMapThreshold);
   mallopt(M_ARENA_MAX, 2);
 #endif
+}
+
+void restart_peak_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+  std::ofstream("/proc/self/clear_refs") << 5;  // the high-water mark, see proc(5)
 }
 
 }  // namespace jepa

@@ -8,4 +8,8 @@ namespace jepa {
 /// choice for a whole process, so programs make it, not the library.
 void keep_freed_memory();
 
+/// From here on `peak_memory_mb()` (jepa/device.hpp) tells the peak of what comes; freed memory is
+/// given back first. Linux; elsewhere it stays the peak of the whole process.
+void restart_peak_memory();
+
 }  // namespace jepa

@@ -185,17 +185,18 @@ Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips
   const auto first = [&](const std::string& name) {
     return source.column(name).narrow(0, 0, batch);
   };
-  const auto truth = true_centres(first("position"), first("velocity"), clips.size(2))
+  const auto truth = true_centres(source, torch::arange(batch), clips.size(2))
                          .slice(1, clips.size(2) - horizon);  // [B, T', 2]
   const auto real = clips.slice(2, clips.size(2) - horizon);
   const auto units = first("instance");
+  const auto direction = nearest_direction(line_velocity(truth));  // of these frames
 
   std::vector<torch::Tensor> centres, digits, directions;
   for (int64_t k = 0; k < count; ++k) {
     const JudgeReading read = read_clips(judge, futures[k]);
     centres.push_back(read.centres);
     digits.push_back(read.classes.eq(first(judge->options().label)).to(torch::kFloat64));
-    directions.push_back(read.direction.eq(first("direction")).to(torch::kFloat64));
+    directions.push_back(read.direction.eq(direction).to(torch::kFloat64));
   }
   const auto places = torch::stack(centres);          // [K, B, T', 2]
   const auto errors = position_error(places, truth);  // [K, B, T']
@@ -240,9 +241,7 @@ std::map<std::string, Results> measure_trivial(const torch::Tensor& clips, const
   const auto centres = read_clips(judge, context).centres;
   trivial["linear"] = measured(extrapolate_frames(context, line_velocity(centres), horizon));
   const auto truth =
-      true_centres(source.column("position").narrow(0, 0, clips.size(0)),
-                   source.column("velocity").narrow(0, 0, clips.size(0)), clips.size(2))
-          .slice(1, context_frames);
+      true_centres(source, torch::arange(clips.size(0)), clips.size(2)).slice(1, context_frames);
   const auto errors = position_error(extrapolate_centres(centres, horizon), truth);
   const auto units = source.column("instance").narrow(0, 0, clips.size(0));
   for (const int64_t h : options.horizons) {

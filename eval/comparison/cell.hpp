@@ -61,7 +61,7 @@ Results measure_features(const Arm& arm, const QuestionClips& clips, const Quest
 /// What the judge reads from predicted frames at each horizon, beside pixels: `position_error/hN`
 /// (mean over futures), `best_position_error/hN`, `mean_position_error/hN` (of the mean of
 /// futures), `coverage/hN`, `energy/hN`, `psnr/hN`, `ssim/hN`, and over all predicted frames
-/// `digit` and `direction` (accuracy).
+/// `digit` and `direction` (accuracy; the way that the truth goes over these frames).
 /// @param futures uint8 [K, B, C, T', H, W] of the clips
 /// @param clips uint8 [B, C, T, H, W], the first ones of `source`, which has their truth
 Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips,

@@ -2,6 +2,7 @@
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/memory.hpp>
 #include <jepa/version.hpp>
 
 #include <c10/util/StringUtil.h>
@@ -121,6 +122,7 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
 void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& benchmark,
               const ComparisonHooks& hooks) {
   const QuestionClips& clips = benchmark.clips;
+  restart_peak_memory();
   const Arm arm = train_arm(cell_plan(options, cell), options.arm, clips.train, hooks.training);
   if (arm.features) {
     hooks.say(cell.arm + ": probes");

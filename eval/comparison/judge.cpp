@@ -6,6 +6,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -21,10 +22,9 @@ constexpr int64_t kWindowCells = 16;  // samples along a side of the window
 torch::Tensor cut_windows(const torch::Tensor& frames, const torch::Tensor& centres, double side) {
   const auto sides = torch::tensor({frames.size(3), frames.size(2)}, frames.options());
   // Frames span -1 to 1 both ways for grid_sampler.
-  const auto theta =
-      torch::cat({at::diag_embed(side / sides).expand({frames.size(0), 2, 2}),
-                  (2 * centres / sides - 1).unsqueeze(2)},
-                 2);
+  const auto theta = torch::cat({at::diag_embed(side / sides).expand({frames.size(0), 2, 2}),
+                                 (2 * centres / sides - 1).unsqueeze(2)},
+                                2);
   const auto grid = at::affine_grid_generator(
       theta, {frames.size(0), frames.size(1), kWindowCells, kWindowCells}, /*align_corners=*/false);
   return at::grid_sampler_2d(frames, grid, /*bilinear*/ 0, /*zeros*/ 0, /*align_corners=*/false);
@@ -82,8 +82,7 @@ JudgeImpl::JudgeImpl(const JudgeOptions& options, int64_t channels, int64_t clas
   kind_ = {convolution("kind0", channels, 2 * w, 3), convolution("kind1", 2 * w, 2 * w, 3, 2),
            convolution("kind2", 2 * w, 4 * w, 3), convolution("kind3", 4 * w, 4 * w, 3, 2)};
   const int64_t cells = kWindowCells / 4;  // after two strides
-  head_weight_ =
-      register_parameter("head_weight", torch::empty({classes, 4 * w * cells * cells}));
+  head_weight_ = register_parameter("head_weight", torch::empty({classes, 4 * w * cells * cells}));
   head_bias_ = register_parameter("head_bias", torch::empty({classes}));
 }
 
@@ -151,10 +150,15 @@ torch::Tensor nearest_direction(const torch::Tensor& velocity) {
   return (angle * (4.0 / std::numbers::pi)).round().to(torch::kInt64).remainder(8);
 }
 
-torch::Tensor true_centres(const torch::Tensor& position, const torch::Tensor& velocity,
-                           int64_t frames) {
-  const auto time = torch::arange(frames, position.options()) - 0.5 * (frames - 1);
-  return position.unsqueeze(1) + time.view({1, -1, 1}) * velocity.unsqueeze(1);
+torch::Tensor true_centres(const ClipSource& source, const torch::Tensor& ids, int64_t frames) {
+  const auto column = [&](const std::string& name) {
+    return probes::label_column(source, name).index_select(0, ids).unsqueeze(1);
+  };
+  const auto time = (torch::arange(frames) - 0.5 * (frames - 1)).view({1, -1, 1});
+  const auto straight = column("position") + time * column("velocity");
+  const auto known = source.columns();
+  if (std::find(known.begin(), known.end(), "acceleration") == known.end()) return straight;
+  return straight + 0.5 * time.square() * column("acceleration");
 }
 
 JudgeAccuracy score_judge(Judge& judge, const std::shared_ptr<const ClipSource>& source,
@@ -162,8 +166,6 @@ JudgeAccuracy score_judge(Judge& judge, const std::shared_ptr<const ClipSource>&
   const int64_t count = clips == 0 ? source->size() : std::min(clips, source->size());
   const auto labels = probes::label_column(*source, judge->options().label);
   const auto directions = probes::label_column(*source, "direction");
-  const auto positions = probes::label_column(*source, "position");
-  const auto velocities = probes::label_column(*source, "velocity");
   JudgeAccuracy accuracy;
   ClipLoader loader(source, {.threads = 0, .shuffle = false}, /*seed=*/0);
   while (accuracy.clips < count) {
@@ -171,8 +173,7 @@ JudgeAccuracy score_judge(Judge& judge, const std::shared_ptr<const ClipSource>&
     const int64_t used = std::min(batch.size(), count - accuracy.clips);
     const auto ids = batch.indices.slice(0, 0, used);
     const auto reading = read_clips(judge, batch.clips.slice(0, 0, used));
-    const auto truth = true_centres(positions.index_select(0, ids), velocities.index_select(0, ids),
-                                    batch.clips.size(2));
+    const auto truth = true_centres(*source, ids, batch.clips.size(2));
     accuracy.classes += (reading.classes == labels.index_select(0, ids)).sum().item<double>();
     accuracy.direction +=
         (reading.direction == directions.index_select(0, ids)).sum().item<double>();

@@ -24,16 +24,16 @@ struct JudgeOptions {
   int64_t clips = 6000;           ///< training clips held in memory, the source's first ones
   int64_t held_out_clips = 1000;  ///< of the validation source, for the accuracy reported
   int64_t steps = 2400;
-  int64_t batch = 64;             ///< frames a step, each of another clip
-  double rate = 3e-3;             ///< AdamW, a short warm-up, then cosine to 0
+  int64_t batch = 64;  ///< frames a step, each of another clip
+  double rate = 3e-3;  ///< AdamW, a short warm-up, then cosine to 0
   double decay = 0.02;
   // Frames are spoilt in training, so that generated ones, which are never quite clean, are read.
-  double turn = 15;               ///< objects are turned by up to this, degrees
-  double stretch = 0.1;           ///< and stretched by up to this share
-  double blur = 1.0;              ///< widest Gaussian, px
-  double fade = 0.4;              ///< largest loss of contrast, share
-  double noise = 0.0;             ///< brightest background pixel, as GeneratedOptions::noise
-  double grain = 0.06;            ///< largest deviation of Gaussian noise, 1 is white
+  double turn = 15;      ///< objects are turned by up to this, degrees
+  double stretch = 0.1;  ///< and stretched by up to this share
+  double blur = 1.0;     ///< widest Gaussian, px
+  double fade = 0.4;     ///< largest loss of contrast, share
+  double noise = 0.0;    ///< brightest background pixel, as GeneratedOptions::noise
+  double grain = 0.06;   ///< largest deviation of Gaussian noise, 1 is white
 
   void describe(OptionVisitor& visit);
 };
@@ -92,9 +92,10 @@ torch::Tensor line_velocity(const torch::Tensor& centres);
 /// The nearest of eight directions of velocities [..., 2] -> int64 [...]; 0 right, 2 down.
 torch::Tensor nearest_direction(const torch::Tensor& velocity);
 
-/// True centres of generated clips: centre at mid-clip and velocity [B, 2] -> [B, T, 2].
-torch::Tensor true_centres(const torch::Tensor& position, const torch::Tensor& velocity,
-                           int64_t frames);
+/// True centres of the generated clips at `ids` int64 [B] of a source with the columns `position`
+/// and `velocity`, and `acceleration` where motion is not straight -> [B, T, 2], px.
+/// @throws DataError where the source lacks a column
+torch::Tensor true_centres(const ClipSource& source, const torch::Tensor& ids, int64_t frames);
 
 /// How well a judge reads clips whose truth is known.
 struct JudgeAccuracy {

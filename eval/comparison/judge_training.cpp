@@ -29,8 +29,6 @@ Examples hold(const std::shared_ptr<const ClipSource>& source, const JudgeOption
   if (classes.scalar_type() != torch::kInt64) {
     throw DataError("judge: column '" + options.label + "' holds quantities, not classes");
   }
-  const auto positions = probes::label_column(*source, "position");
-  const auto velocities = probes::label_column(*source, "velocity");
   ClipLoader loader(source, {.threads = 0, .shuffle = false}, /*seed=*/0);
   const int64_t count = std::min(options.clips, source->size());
   std::vector<torch::Tensor> parts;
@@ -40,8 +38,7 @@ Examples hold(const std::shared_ptr<const ClipSource>& source, const JudgeOption
   Examples examples;
   examples.clips = torch::cat(parts).slice(0, 0, count);
   examples.classes = classes.slice(0, 0, count);
-  examples.centres = true_centres(positions.slice(0, 0, count), velocities.slice(0, 0, count),
-                                  examples.clips.size(2));
+  examples.centres = true_centres(*source, torch::arange(count), examples.clips.size(2));
   return examples;
 }
 
@@ -136,9 +133,9 @@ void train(Judge& judge, const Examples& examples, uint64_t seed, const JudgePro
     const auto seen = spoil(pictures.to(torch::kFloat32) / kWhite, centres);
     // Windows around the true centres, not quite: centres read later are not exact either.
     const auto around = centres + kJitter * at::randn(centres.sizes(), generator);
-    const auto loss = at::cross_entropy_loss(judge->logits(seen, around),
-                                             examples.classes.index_select(0, ids)) +
-                      kPositionWeight * at::smooth_l1_loss(judge->centres(seen), centres);
+    const auto loss =
+        at::cross_entropy_loss(judge->logits(seen, around), examples.classes.index_select(0, ids)) +
+        kPositionWeight * at::smooth_l1_loss(judge->centres(seen), centres);
     optimizer.zero_grad();
     loss.backward();
     rate.lr(learning_rate(options, step));

@@ -1,4 +1,5 @@
 #include <eval/diffusion/diffusion_transformer.hpp>
+#include <eval/diffusion/interpolant.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/nn/block.hpp>
 #include <jepa/nn/positions.hpp>
@@ -10,8 +11,8 @@
 namespace jepa::eval::diffusion {
 namespace {
 
-constexpr int64_t kTimeWidth = 256;      // of the sinusoidal embedding
-constexpr double kTimeScale = 1000.0;    // times 0 to 1 are embedded as 0 to 1000
+constexpr int64_t kTimeWidth = 256;    // of the sinusoidal embedding
+constexpr double kTimeScale = 1000.0;  // times 0 to 1 are embedded as 0 to 1000
 constexpr double kTableDeviation = 0.02;
 constexpr double kEps = 1e-6;
 
@@ -73,11 +74,19 @@ torch::Tensor add_gated(const torch::Tensor& x, const torch::Tensor& gate,
 /// Cosines and sines of 1000 t: [B, G] -> [B, G, 256].
 torch::Tensor embed_times(const torch::Tensor& t) {
   const int64_t half = kTimeWidth / 2;
-  const auto frequencies =
-      torch::exp(-std::log(10000.0) / static_cast<double>(half) *
-                 torch::arange(half, t.options().dtype(torch::kFloat32)));
+  const auto frequencies = torch::exp(-std::log(10000.0) / static_cast<double>(half) *
+                                      torch::arange(half, t.options().dtype(torch::kFloat32)));
   const auto angles = kTimeScale * t.unsqueeze(-1) * frequencies;
   return torch::cat({angles.cos(), angles.sin()}, -1);
+}
+
+/// z = t x + (1 - t) e brought to the best linear guess at x, but for its mean: given pixels stay
+/// as they are, noise becomes little.
+torch::Tensor damped(const torch::Tensor& z, const torch::Tensor& t, double deviation) {
+  if (deviation == 0) return z;
+  const double variance = deviation * deviation;
+  const auto gain = t * variance / (t.square() * variance + (1 - t).square());
+  return z * spread_times(gain, z);
 }
 
 void xavier(const torch::Tensor& weight, at::Generator& generator) {
@@ -105,6 +114,9 @@ void DiffusionTransformerOptions::describe(OptionVisitor& visit) {
   visit("attention", attention,
         {.help = "all tokens, or in turns within a time step and along time",
          .choices = {"full", "factorised"}});
+  visit(
+      "data_deviation", data_deviation,
+      {.help = "noisy pixels are damped as suits data of this deviation; 0: not at all", .min = 0});
 }
 
 DiffusionTransformerOptions DiffusionTransformerOptions::resolved() const {
@@ -138,9 +150,8 @@ AdaptiveBlockImpl::AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hid
 }
 
 torch::Tensor AdaptiveBlockImpl::forward(const torch::Tensor& x, const torch::Tensor& condition,
-                                         const TokenGroups& groups,
-                                         const nn::RotaryTable& rotary, Look look,
-                                         const TokenGrid& grid) {
+                                         const TokenGroups& groups, const nn::RotaryTable& rotary,
+                                         Look look, const TokenGrid& grid) {
   // [B, G, 6 dim] -> six of [B, G, dim]
   const auto told = modulation_->forward(torch::silu(condition)).chunk(6, 2);
   auto h = modulate(x, told[0], told[1], groups);
@@ -149,9 +160,10 @@ torch::Tensor AdaptiveBlockImpl::forward(const torch::Tensor& x, const torch::Te
   if (look == Look::kSpace) {
     h = attn_->forward(h.reshape({batch * grid.t, grid.frame_size(), dim})).view({batch, -1, dim});
   } else if (look == Look::kTime) {
-    h = attn_->forward(h.view({batch, grid.t, grid.frame_size(), dim})
-                           .transpose(1, 2)
-                           .reshape({batch * grid.frame_size(), grid.t, dim}))
+    h = attn_
+            ->forward(h.view({batch, grid.t, grid.frame_size(), dim})
+                          .transpose(1, 2)
+                          .reshape({batch * grid.frame_size(), grid.t, dim}))
             .view({batch, grid.frame_size(), grid.t, dim})
             .transpose(1, 2)
             .reshape({batch, -1, dim});
@@ -193,8 +205,7 @@ DiffusionTransformerImpl::DiffusionTransformerImpl(DiffusionTransformerOptions o
     list->push_back(blocks_.back());
   }
   last_modulation_ = register_module("last_modulation", nn::Linear(o.dim, 2 * o.dim));
-  head_ = register_module(
-      "head", nn::Linear(o.dim, o.channels * o.tubelet * o.patch * o.patch));
+  head_ = register_module("head", nn::Linear(o.dim, o.channels * o.tubelet * o.patch * o.patch));
 }
 
 TokenGrid DiffusionTransformerImpl::grid(at::IntArrayRef sizes) const {
@@ -229,7 +240,7 @@ DiffusionTransformerImpl::Sequence DiffusionTransformerImpl::begin(const torch::
   s.grid = grid(z.sizes());
   const int64_t batch = z.size(0);
   const auto device = z.device();
-  auto patches = patch_embed_->forward(z.contiguous()) +
+  auto patches = patch_embed_->forward(damped(z, t, options_.data_deviation).contiguous()) +
                  nn::sincos_3d(options_.dim, s.grid, /*uniform_power=*/true).to(device);
   if (options_.condition_width > 0) {
     TORCH_CHECK(condition.latents.defined() && condition.latents.size(1) == s.grid.size(),

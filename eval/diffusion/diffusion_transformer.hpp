@@ -25,6 +25,9 @@ struct DiffusionTransformerOptions {
   /// full: every token looks at every token; factorised: blocks take turns between the tokens of
   /// one time step and those of one place (Ma et al. 2024, "Latte")
   std::string attention = "full";
+  /// Noisy pixels are damped to what a linear filter keeps of data of this deviation, so that a
+  /// token all of whose pixels are noise is not drowned in them. 0: they are not.
+  double data_deviation = 0;
   int64_t words = 0;            ///< of the prompt vocabulary; 0: no prompts
   int64_t condition_width = 0;  ///< of latents that condition patch by patch; 0: none
 
@@ -126,7 +129,7 @@ class DiffusionTransformerImpl : public torch::nn::Module {
   nn::Linear time_in_{nullptr}, time_out_{nullptr};
   nn::Linear condition_{nullptr};
   torch::Tensor latent_mean_, latent_deviation_;  ///< [condition_width], buffers
-  torch::Tensor word_table_;  ///< [words + 1, dim], row 0: not said
+  torch::Tensor word_table_;                      ///< [words + 1, dim], row 0: not said
   std::vector<AdaptiveBlock> blocks_;
   nn::Linear last_modulation_{nullptr};
   nn::Linear head_{nullptr};

@@ -188,6 +188,14 @@ StepMetrics DiffusionTask::evaluate() {
     sum += value / kTimes;
   }
   metrics["validation_loss"] = sum;
+  const int64_t groups = model_->grid(validation_.x.sizes()).t;
+  if (options_.given_share > 0 && !options_.deterministic && groups > 1) {
+    // What of the frames ahead is known from a third of the frames, when little else tells of them.
+    auto t = torch::full({validation_.x.size(0), groups}, 0.05, validation_.x.options());
+    t.narrow(1, 0, std::max<int64_t>(1, groups / 3)).fill_(1.0);
+    const Example unprompted{validation_.x, validation_.condition.nothing()};
+    metrics["loss_given_at_0.05"] = loss(average_, unprompted, noise, t).item<double>();
+  }
   metrics["score"] = -sum;
   return metrics;
 }

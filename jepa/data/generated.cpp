@@ -88,6 +88,25 @@ std::vector<float> shape_sprite(int64_t shape, int64_t side) {
   return sprite;
 }
 
+/// How far an object comes from where it starts, at its least and its most over the frames.
+struct Reach {
+  double low = 0, high = 0;
+};
+
+double moved(double velocity, double acceleration, int64_t frame) {
+  const auto time = static_cast<double>(frame);
+  return velocity * time + 0.5 * acceleration * time * time;
+}
+
+Reach reach(double velocity, double acceleration, int64_t frames) {
+  Reach reach;
+  for (int64_t t = 1; t < frames; ++t) {
+    reach.low = std::min(reach.low, moved(velocity, acceleration, t));
+    reach.high = std::max(reach.high, moved(velocity, acceleration, t));
+  }
+  return reach;
+}
+
 }  // namespace
 
 void GeneratedOptions::describe(OptionVisitor& visit) {
@@ -97,6 +116,8 @@ void GeneratedOptions::describe(OptionVisitor& visit) {
         {.help = "side of the square an object fills", .unit = "px", .min = 4, .max = 1024});
   visit("speed_min", speed_min, {.help = "slowest object", .unit = "px a frame", .min = 0});
   visit("speed_max", speed_max, {.help = "fastest object", .unit = "px a frame", .min = 0});
+  visit("gravity", gravity,
+        {.help = "downward pull on every object", .unit = "px a frame squared", .min = 0});
   visit("count", count, {.help = "objects a clip: 1 to this many", .min = 1, .max = 16});
   visit("noise", noise, {.help = "brightest background pixel, 1 is white", .min = 0, .max = 1});
   visit("channels", channels, {.help = "1, or 3 for shapes of random colour", .min = 1, .max = 3});
@@ -112,8 +133,11 @@ GeneratedSource::GeneratedSource(GeneratedOptions options, uint64_t seed)
     throw ConfigError("speed_min: expected at most speed_max");
   }
   const auto room = static_cast<double>(options_.size - options_.object_size);
-  if (options_.speed_max * static_cast<double>(options_.frames - 1) > room) {
-    throw ConfigError("speed_max: an object of " + std::to_string(options_.object_size) +
+  const Reach fall =
+      reach(options_.speed_max - options_.gravity * middle(), options_.gravity, options_.frames);
+  if (options_.speed_max * static_cast<double>(options_.frames - 1) > room ||
+      fall.high - fall.low > room) {
+    throw ConfigError("speed_max, gravity: an object of " + std::to_string(options_.object_size) +
                       " px would leave a frame of " + std::to_string(options_.size) +
                       " px within " + std::to_string(options_.frames) + " frames");
   }
@@ -134,16 +158,16 @@ MovingObject GeneratedSource::draw_object(int64_t index, Random& random) const {
   const double angle = static_cast<double>(object.direction) * std::numbers::pi / 4.0;
   const double speed = random.uniform(options_.speed_min, options_.speed_max);
   object.velocity_x = speed * std::cos(angle);
-  object.velocity_y = speed * std::sin(angle);
+  object.velocity_y = speed * std::sin(angle) - options_.gravity * middle();
   // The upper left corner stays in [0, room] over the whole clip.
   const auto room = static_cast<double>(options_.size - options_.object_size);
-  const auto start = [&](double velocity) {
-    const double travel = velocity * static_cast<double>(options_.frames - 1);
-    return random.uniform(std::max(0.0, -travel), std::min(room, room - travel)) +
+  const auto start = [&](double velocity, double acceleration) {
+    const Reach path = reach(velocity, acceleration, options_.frames);
+    return random.uniform(-path.low, room - path.high) +
            static_cast<double>(options_.object_size) / 2.0;
   };
-  object.x = start(object.velocity_x);
-  object.y = start(object.velocity_y);
+  object.x = start(object.velocity_x, 0);
+  object.y = start(object.velocity_y, options_.gravity);
   if (options_.channels == 3) {
     for (float& part : object.colour) part = static_cast<float>(random.uniform(0.3, 1.0));
   }
@@ -163,13 +187,13 @@ void GeneratedSource::add_object(const MovingObject& object, const std::vector<f
                                  std::vector<float>& canvas) const {
   const int64_t side = options_.object_size;
   const int64_t size = options_.size;
-  const auto corner = [&](double at, double velocity) {
-    const double moved =
-        at + velocity * static_cast<double>(frame) - static_cast<double>(side) / 2.0;
-    return std::clamp(moved, 0.0, static_cast<double>(size - side));
+  const auto corner = [&](double start, double velocity, double acceleration) {
+    const double at =
+        start + moved(velocity, acceleration, frame) - static_cast<double>(side) / 2.0;
+    return std::clamp(at, 0.0, static_cast<double>(size - side));
   };
-  const double left = corner(object.x, object.velocity_x);
-  const double top = corner(object.y, object.velocity_y);
+  const double left = corner(object.x, object.velocity_x, 0);
+  const double top = corner(object.y, object.velocity_y, options_.gravity);
   const auto x0 = static_cast<int64_t>(left);
   const auto y0 = static_cast<int64_t>(top);
   const auto share_x = static_cast<float>(left - static_cast<double>(x0));
@@ -220,26 +244,37 @@ RawClip GeneratedSource::read(int64_t index, Random& random, const CropChooser& 
 }
 
 std::vector<std::string> GeneratedSource::columns() const {
-  return {digits() ? "digit" : "shape", "direction", "position", "velocity", "count", "instance"};
+  return {digits() ? "digit" : "shape",
+          "direction",
+          "position",
+          "velocity",
+          "acceleration",
+          "count",
+          "instance"};
 }
 
 torch::Tensor GeneratedSource::column(const std::string& name) const {
   const auto known = columns();
   if (std::find(known.begin(), known.end(), name) == known.end()) return ClipSource::column(name);
-  const bool position = name == "position";
-  const bool pair = position || name == "velocity";
+  const bool pair = name == "position" || name == "velocity" || name == "acceleration";
   torch::Tensor values = pair ? torch::empty({options_.clips, 2}, torch::kFloat32)
                               : torch::empty({options_.clips}, torch::kInt64);
-  const double middle = static_cast<double>(options_.frames - 1) / 2.0;
   for (int64_t i = 0; i < options_.clips; ++i) {
     const auto moving = objects(i);
     const MovingObject& first = moving.front();
     if (pair) {
       float* row = values.mutable_data_ptr<float>() + 2 * i;
-      row[0] =
-          static_cast<float>(position ? first.x + middle * first.velocity_x : first.velocity_x);
-      row[1] =
-          static_cast<float>(position ? first.y + middle * first.velocity_y : first.velocity_y);
+      const double fall = options_.gravity * middle();
+      double x = 0, y = options_.gravity;
+      if (name == "velocity") {
+        x = first.velocity_x;
+        y = first.velocity_y + fall;
+      } else if (name == "position") {
+        x = first.x + middle() * first.velocity_x;
+        y = first.y + middle() * (first.velocity_y + 0.5 * fall);
+      }
+      row[0] = static_cast<float>(x);
+      row[1] = static_cast<float>(y);
       continue;
     }
     int64_t& value = values.mutable_data_ptr<int64_t>()[i];

@@ -1,5 +1,5 @@
-// Generated video with known truth: real digits or drawn shapes that move in straight lines. Every
-// clip is a function of (seed, split, index).
+// Generated video with known truth: real digits or drawn shapes that move in straight lines, or
+// fall. Every clip is a function of (seed, split, index).
 #pragma once
 
 #include <jepa/data/clip_source.hpp>
@@ -16,6 +16,7 @@ struct GeneratedOptions {
   int64_t object_size = 12;     ///< side of the square that an object fills, px
   double speed_min = 0.4;       ///< px a frame
   double speed_max = 1.2;       ///< px a frame
+  double gravity = 0;           ///< downward pull on every object, px a frame squared
   int64_t count = 1;            ///< objects a clip: 1 to this many
   double noise = 0.0;           ///< brightest background pixel, 0 (none) to 1 (white)
   int64_t channels = 1;         ///< 1, or 3 for shapes of random colour
@@ -29,10 +30,10 @@ struct GeneratedOptions {
 struct MovingObject {
   int64_t kind = 0;       ///< class: the digit, or the shape
   int64_t instance = 0;   ///< which handwritten digit; of shapes, the clip's own number
-  int64_t direction = 0;  ///< 0 to 7, times 45 degrees; 0 right, 2 down
+  int64_t direction = 0;  ///< at mid-clip: 0 to 7, times 45 degrees; 0 right, 2 down
   double x = 0;           ///< in the first frame
   double y = 0;
-  double velocity_x = 0;  ///< px a frame
+  double velocity_x = 0;  ///< in the first frame, px a frame
   double velocity_y = 0;
   float colour[3] = {1, 1, 1};
 };
@@ -40,12 +41,14 @@ struct MovingObject {
 /// A source of generated clips.
 ///
 /// Columns: `digit` or `shape` int64 (5 shapes: disc, square, triangle, cross, ring), `direction`
-/// int64 (8), `position` float32 [E, 2] (x, y of the centre at mid-clip, px), `velocity` float32
-/// [E, 2] (px a frame), `count` int64 (objects, 1 to `count`), `instance` int64 (the independent
-/// unit: clips that show the same handwritten digit share it). They tell of the first object; the
-/// others are half as bright.
+/// int64 (8, at mid-clip), `position` float32 [E, 2] (x, y of the centre at mid-clip, px),
+/// `velocity` float32 [E, 2] (at mid-clip, which is its mean, px a frame), `acceleration` float32
+/// [E, 2] (px a frame squared), `count` int64 (objects, 1 to `count`), `instance` int64 (the
+/// independent unit: clips that show the same handwritten digit share it). They tell of the first
+/// object; the others are half as bright.
 ///
-/// An object moves straight at constant speed, wholly inside the frame, placed between pixels by
+/// An object moves straight at constant speed, or along a parabola under `gravity`, wholly inside
+/// the frame, placed between pixels by
 /// bilinear weights.
 class GeneratedSource : public ClipSource {
  public:
@@ -63,6 +66,8 @@ class GeneratedSource : public ClipSource {
 
  private:
   bool digits() const { return options_.kind == "digits"; }
+  /// Half of a clip, frames from the first.
+  double middle() const { return 0.5 * static_cast<double>(options_.frames - 1); }
   MovingObject draw_object(int64_t index, Random& random) const;
   void add_object(const MovingObject& object, const std::vector<float>& sprite, int64_t frame,
                   float brightness, std::vector<float>& canvas) const;

@@ -27,6 +27,8 @@ void AgreementOptions::describe(OptionVisitor& visit) {
   visit("zoom", zoom,
         {.help = "largest factor by which a view is enlarged or made smaller", .min = 1, .max = 8});
   visit("width", width, {.help = "of the projector", .min = 2});
+  visit("hidden_layers", hidden_layers,
+        {.help = "of the projector; 0: linear", .min = 0, .max = 16});
   visit("invariance_weight", invariance_weight,
         {.help = "of the squared difference between the views", .min = 0});
   visit("variance_weight", variance_weight,
@@ -98,17 +100,22 @@ ShiftedViews shifted_views(const torch::Tensor& clips, const AgreementOptions& o
           shifts};
 }
 
-ClipProjectorImpl::ClipProjectorImpl(int64_t dim, int64_t width)
-    : hidden_(register_module("hidden", nn::Linear(dim, width))),
-      // Always the batch's statistics: the projector is used in training alone.
-      norm_(register_module(
-          "norm",
-          torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(width).track_running_stats(false)))),
-      out_(register_module("out", nn::Linear(width, width))),
-      shift_(register_module("shift", nn::Linear(dim, 2))) {}
+ClipProjectorImpl::ClipProjectorImpl(int64_t dim, int64_t width, int64_t hidden_layers) {
+  // Always the batch's statistics: the projector is used in training alone.
+  const auto norm = torch::nn::BatchNorm1dOptions(width).track_running_stats(false);
+  for (int64_t i = 0; i < hidden_layers; ++i) {
+    const std::string number = i == 0 ? "" : std::to_string(i + 1);
+    hidden_.push_back({register_module("hidden" + number, nn::Linear(i == 0 ? dim : width, width)),
+                       register_module("norm" + number, torch::nn::BatchNorm1d(norm))});
+  }
+  out_ = register_module("out", nn::Linear(hidden_layers == 0 ? dim : width, width));
+  shift_ = register_module("shift", nn::Linear(dim, 2));
+}
 
 torch::Tensor ClipProjectorImpl::forward(const torch::Tensor& pooled) {
-  return out_->forward(at::relu(norm_->forward(hidden_->forward(pooled))));
+  auto x = pooled;
+  for (auto& [linear, norm] : hidden_) x = at::relu(norm->forward(linear->forward(x)));
+  return out_->forward(x);
 }
 
 torch::Tensor ClipProjectorImpl::shift(const torch::Tensor& difference) {

@@ -10,6 +10,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace jepa {
 
@@ -17,11 +18,12 @@ namespace jepa {
 /// tokens, and inverse dynamics: the shift from one view to the other, read from the difference of
 /// the two.
 struct AgreementOptions {
-  double weight = 0.0;    ///< 0: none of it; a step then works on the clips as they are
-  int64_t shift = 8;      ///< largest shift of a view to each side, px
-  double rotation = 0.0;  ///< largest turn of a view to each side, degrees
-  double zoom = 1.0;      ///< largest factor by which a view is enlarged or made smaller
-  int64_t width = 256;    ///< of the projector, both layers
+  double weight = 0.0;        ///< 0: none of it; a step then works on the clips as they are
+  int64_t shift = 8;          ///< largest shift of a view to each side, px
+  double rotation = 0.0;      ///< largest turn of a view to each side, degrees
+  double zoom = 1.0;          ///< largest factor by which a view is enlarged or made smaller
+  int64_t width = 256;        ///< of the projector, all layers
+  int64_t hidden_layers = 1;  ///< of the projector; 0: it is linear
   double invariance_weight = 25.0;
   double variance_weight = 25.0;
   double covariance_weight = 1.0;
@@ -48,18 +50,21 @@ ShiftedViews shifted_views(const torch::Tensor& clips, const AgreementOptions& o
 /// `initialise()`.
 class ClipProjectorImpl : public torch::nn::Module {
  public:
-  ClipProjectorImpl(int64_t dim, int64_t width);
-  /// Where views are compared: [n, width]; one hidden layer, batch-normed.
+  ClipProjectorImpl(int64_t dim, int64_t width, int64_t hidden_layers);
+  /// Where views are compared: [n, width]; hidden layers are batch-normed.
   torch::Tensor forward(const torch::Tensor& pooled);
   /// The shift between two views, linear in their difference [n, dim] -> [n, 2].
   torch::Tensor shift(const torch::Tensor& difference);
   void initialise(at::Generator generator);
 
  private:
-  nn::Linear hidden_;
-  torch::nn::BatchNorm1d norm_;
-  nn::Linear out_;
-  nn::Linear shift_;
+  struct Hidden {
+    nn::Linear linear;
+    torch::nn::BatchNorm1d norm;
+  };
+  std::vector<Hidden> hidden_;
+  nn::Linear out_{nullptr};
+  nn::Linear shift_{nullptr};
 };
 TORCH_MODULE(ClipProjector);
 

@@ -84,7 +84,7 @@ std::map<std::string, std::shared_ptr<torch::nn::Module>> Trainer::trained_modul
   }
   const auto& agreement = options_.objective.agreement;
   if (agreement.weight > 0) {
-    projector_ = ClipProjector(encoder_->output_width(), agreement.width);
+    projector_ = ClipProjector(encoder_->output_width(), agreement.width, agreement.hidden_layers);
     projector_->initialise(
         at::make_generator<at::CPUGeneratorImpl>(stream_seed(options_.seed, "projector", 0)));
     projector_->to(options_.device);

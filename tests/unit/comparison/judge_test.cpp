@@ -25,11 +25,22 @@ JudgeOptions tiny() {
 TEST(Judge, DirectionAndVelocityOfTrueCentres) {
   const GeneratedSource source({.clips = 64, .frames = 6}, 3);
   const auto velocity = source.column("velocity");
-  const auto centres = true_centres(source.column("position"), velocity, 6);
+  const auto centres = true_centres(source, torch::arange(64), 6);
   const auto object = source.objects(5).front();
   EXPECT_NEAR(centres[5][4][0].item<double>(), object.x + 4 * object.velocity_x, 1e-4);
   EXPECT_TRUE(torch::allclose(line_velocity(centres), velocity, 1e-4, 1e-5));
   EXPECT_TRUE(torch::equal(nearest_direction(velocity), source.column("direction")));
+}
+
+TEST(Judge, TrueCentresFollowGravity) {
+  const GeneratedSource source({.clips = 8, .frames = 12, .gravity = 0.2}, 3);
+  const auto centres = true_centres(source, torch::tensor({5}), 12);
+  const auto object = source.objects(5).front();
+  for (const int64_t t : {0, 7, 11}) {
+    EXPECT_NEAR(centres[0][t][1].item<double>(),
+                object.y + static_cast<double>(t) * object.velocity_y + 0.1 * static_cast<double>(t * t), 1e-3);
+  }
+  EXPECT_TRUE(torch::allclose(line_velocity(centres)[0], source.column("velocity")[5], 1e-4, 1e-5));
 }
 
 TEST(Judge, LearnsReadsOtherLengthsAndComesBackFromItsFile) {

@@ -88,6 +88,33 @@ TEST(Generated, PixelsMoveAsTheLabelsSay) {
   }
 }
 
+TEST(Generated, GravityBendsPathsInsideTheFrame) {
+  const GeneratedOptions straight{.clips = 200, .frames = 12};
+  GeneratedOptions falling = straight;
+  falling.gravity = 0.2;
+  const GeneratedSource source(falling, 3);
+  const torch::Tensor velocities = source.column("velocity");
+  EXPECT_TRUE(torch::equal(source.column("acceleration"), torch::tensor({0.0F, 0.2F}).repeat({200, 1})));
+  // The labels of motion are those of mid-clip, which gravity leaves as they are.
+  EXPECT_TRUE(torch::allclose(velocities, GeneratedSource(straight, 3).column("velocity")));
+  const torch::Tensor place = torch::arange(32) + 0.5;
+  for (int64_t i = 0; i < 200; ++i) {
+    const torch::Tensor frames = torch::tensor(at::ArrayRef<uint8_t>(read(source, i).pixels))
+                                     .view({12, 32, 32})
+                                     .to(torch::kFloat32);
+    const torch::Tensor mass = frames.sum({1, 2});
+    EXPECT_LT((mass / mass[0] - 1).abs().max().item<double>(), 0.03) << i;
+    const torch::Tensor y = (frames.sum(2) * place).sum(1) / mass;
+    const double fallen = (y[11] - y[0]).item<double>() / 11;
+    EXPECT_NEAR(fallen, velocities[i][1].item<double>(), 0.02) << i;
+    // A parabola: the mean of the ends is below the middle two.
+    const double bent = (0.5 * (y[0] + y[11]) - 0.5 * (y[5] + y[6])).item<double>();
+    EXPECT_NEAR(bent, 0.1 * (5.5 * 5.5 - 0.25), 0.1) << i;
+  }
+  falling.gravity = 2;
+  EXPECT_THROW(GeneratedSource(falling, 0), ConfigError);
+}
+
 TEST(Generated, NoInkIsLostAtTheBorder) {
   const GeneratedSource source({.clips = 50}, 0);
   for (int64_t i = 0; i < 50; ++i) {

@@ -126,8 +126,9 @@ TEST(DiffusionTask, ValidationIsTheSameTwiceAndMovesNothing) {
   for (int64_t i = 0; i < 2; ++i) task.step(batch_of(i), false, texts);
   const auto first = task.evaluate();
   EXPECT_EQ(first, task.evaluate());
-  EXPECT_EQ(first.size(), 12u);
-  EXPECT_TRUE(first.contains("loss_at_0.05") && first.contains("loss_at_0.95"));
+  EXPECT_EQ(first.size(), 13u);
+  EXPECT_TRUE(first.contains("loss_at_0.05") && first.contains("loss_at_0.95") &&
+              first.contains("loss_given_at_0.05"));
   EXPECT_EQ(first.at("score"), -first.at("validation_loss"));
 }
 

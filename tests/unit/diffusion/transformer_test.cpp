@@ -54,6 +54,25 @@ TEST(DiffusionTransformer, FreshOneSaysZero) {
   }
 }
 
+TEST(DiffusionTransformer, DampsNoiseAndNotWhatIsGiven) {
+  const torch::NoGradGuard no_grad;
+  auto options = tiny();
+  auto plain = awake(options);
+  options.data_deviation = 0.5;
+  auto damping = awake(options);
+  const auto clean = torch::randn({1, 1, 4, 32, 32}), other = torch::randn({1, 1, 4, 32, 32});
+  const auto given = torch::ones({1});
+  EXPECT_TRUE(same(damping->forward(clean, given, {}), plain->forward(clean, given, {})));
+  // What two draws of noise alone make of the answer is nothing at its start, where all is noise.
+  const auto start = torch::zeros({1});
+  EXPECT_TRUE(same(damping->forward(clean, start, {}), damping->forward(other, start, {})));
+  EXPECT_FALSE(same(plain->forward(clean, start, {}), plain->forward(other, start, {})));
+  // The best linear guess: t s^2 / (t^2 s^2 + (1 - t)^2) times the noisy sample.
+  const double gain = 0.2 * 0.25 / (0.04 * 0.25 + 0.64);
+  const auto t = torch::full({1}, 0.2);
+  EXPECT_TRUE(same(damping->forward(clean, t, {}), plain->forward(gain * clean, t, {})));
+}
+
 TEST(DiffusionTransformer, TakesAnyLengthAndSize) {
   const torch::NoGradGuard no_grad;
   for (const char* attention : {"full", "factorised"}) {

@@ -64,7 +64,7 @@ TEST(VisionTransformer, ClipsThatDoNotDivideAreErrors) {
 }
 
 TEST(VisionTransformer, TakesLongerAndWiderClips) {
-  for (const char* positions : {"rope", "sincos"}) {
+  for (const char* positions : {"rope", "sincos", "both"}) {
     auto encoder = make(small(positions));
     const torch::NoGradGuard no_grad;
     for (const auto& sizes : {std::vector<int64_t>{2, 3, 4, 16, 16}, {1, 3, 2, 16, 16},
@@ -78,7 +78,7 @@ TEST(VisionTransformer, TakesLongerAndWiderClips) {
 }
 
 TEST(VisionTransformer, AllIdsGiveTheWholeClip) {
-  for (const char* positions : {"rope", "sincos"}) {
+  for (const char* positions : {"rope", "sincos", "both"}) {
     auto encoder = make(small(positions));
     const torch::NoGradGuard no_grad;
     const auto clip = torch::randn({2, 3, 4, 16, 16});

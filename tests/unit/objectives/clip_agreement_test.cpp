@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kClips = 24, kTokens = 5, kDim = 12, kWidth = 16;
 
 ClipProjector make_projector() {
-  ClipProjector projector(kDim, kWidth);
+  ClipProjector projector(kDim, kWidth, 1);
   projector->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
   return projector;
 }
@@ -147,6 +147,17 @@ TEST(ShiftedViews, TurnAndZoomAboutTheCentre) {
   EXPECT_NEAR(most_turn, kTurn, 3);
   EXPECT_NEAR(least_zoom, 1 / kZoom, 0.05);
   EXPECT_NEAR(most_zoom, kZoom, 0.05);
+}
+
+TEST(ClipAgreement, ProjectorHasTheHiddenLayersAskedFor) {
+  for (const int64_t hidden : {0, 1, 2}) {
+    ClipProjector projector(kDim, kWidth, hidden);
+    projector->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+    const auto views = projector->forward(torch::randn({8, kDim}));
+    EXPECT_EQ(views.sizes(), (std::vector<int64_t>{8, kWidth}));
+    // Weight and bias of every linear layer and norm; the shift's head stands beside them.
+    EXPECT_EQ(projector->parameters().size(), static_cast<size_t>(4 * hidden + 4));
+  }
 }
 
 }  // namespace
