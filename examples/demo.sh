@@ -82,9 +82,9 @@ fi
 
 say "latent prediction beside drawing every pixel: tiny models, one seed, a first look"
 "$programs/compare" --config examples/configs/compare_digits.ini --run "$run/compare" \
-  --arms jepa,pixels,random_init --budgets 1.5 --seeds 0 --arm.decoder_tera 2 \
-  --arm.feature_times 0.75 --judge.steps 800 --questions.train_clips 8000 \
-  --questions.probe_clips 1500 --questions.test_clips 1000 --questions.predicted_clips 64 \
+  --arms jepa,pixels,random_init --budgets 1 --seeds 0 --arm.decoder_tera 1 \
+  --arm.feature_times 0.75 --judge.steps 500 --questions.train_clips 6000 \
+  --questions.probe_clips 1000 --questions.test_clips 1000 --questions.predicted_clips 48 \
   --questions.futures 2
 
 say "report"
