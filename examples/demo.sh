@@ -83,7 +83,7 @@ fi
 say "latent prediction beside drawing every pixel: tiny models, one seed, a first look"
 "$programs/compare" --config examples/configs/compare_digits.ini --run "$run/compare" \
   --arms jepa,pixels,random_init --budgets 1 --seeds 0 --arm.decoder_tera 1 \
-  --arm.feature_times 0.75 --judge.steps 500 --questions.train_clips 6000 \
+  --arm.feature_times 0.75 --judge.steps 300 --questions.train_clips 6000 \
   --questions.probe_clips 1000 --questions.test_clips 1000 --questions.predicted_clips 48 \
   --questions.futures 2
 
