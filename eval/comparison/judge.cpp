@@ -166,6 +166,9 @@ JudgeAccuracy score_judge(Judge& judge, const std::shared_ptr<const ClipSource>&
   const int64_t count = clips == 0 ? source->size() : std::min(clips, source->size());
   const auto labels = probes::label_column(*source, judge->options().label);
   const auto directions = probes::label_column(*source, "direction");
+  Random random(0);
+  const auto truth =
+      true_centres(*source, torch::arange(source->size()), source->read(0, random).frames);
   JudgeAccuracy accuracy;
   ClipLoader loader(source, {.threads = 0, .shuffle = false}, /*seed=*/0);
   while (accuracy.clips < count) {
@@ -173,11 +176,11 @@ JudgeAccuracy score_judge(Judge& judge, const std::shared_ptr<const ClipSource>&
     const int64_t used = std::min(batch.size(), count - accuracy.clips);
     const auto ids = batch.indices.slice(0, 0, used);
     const auto reading = read_clips(judge, batch.clips.slice(0, 0, used));
-    const auto truth = true_centres(*source, ids, batch.clips.size(2));
     accuracy.classes += (reading.classes == labels.index_select(0, ids)).sum().item<double>();
     accuracy.direction +=
         (reading.direction == directions.index_select(0, ids)).sum().item<double>();
-    accuracy.position_error += (reading.centres - truth).norm(2, -1).mean(1).sum().item<double>();
+    accuracy.position_error +=
+        (reading.centres - truth.index_select(0, ids)).norm(2, -1).mean(1).sum().item<double>();
     accuracy.clips += used;
   }
   const auto total = static_cast<double>(accuracy.clips);
