@@ -1,4 +1,4 @@
-// What the programs that train share: continuing a run, fitting it into minutes, saying how it goes.
+// What programs that train share: continuing a run, fitting it into minutes, saying how it goes.
 #pragma once
 
 #include <examples/program.hpp>

@@ -65,8 +65,8 @@ class DiffusionTask : public TrainingTask {
   StepMetrics step(const ClipBatch& batch, bool watched,
                    std::map<std::string, std::string>& texts) override;
   /// `loss_at_0.05` ... `loss_at_0.95` of the averaged weights, their mean `validation_loss`, and
-  /// `score`, minus that mean. Noise and times are always the same. Where clips are shown some of their
-  /// frames, also `loss_given_at_0.05`: a third of the frames given, no prompt, the rest all but noise.
+  /// `score`, minus that mean. Noise and times are always the same. Where training shows frames,
+  /// also `loss_given_at_0.05`: a third of the frames given, no prompt, the rest all but noise.
   StepMetrics evaluate() override;
   std::map<std::string, TensorMap> tensors() const override;
   void restore(int64_t step, const std::string& checkpoint_folder) override;

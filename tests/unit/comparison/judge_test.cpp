@@ -37,8 +37,9 @@ TEST(Judge, TrueCentresFollowGravity) {
   const auto centres = true_centres(source, torch::tensor({5}), 12);
   const auto object = source.objects(5).front();
   for (const int64_t t : {0, 7, 11}) {
+    const auto time = static_cast<double>(t);
     EXPECT_NEAR(centres[0][t][1].item<double>(),
-                object.y + static_cast<double>(t) * object.velocity_y + 0.1 * static_cast<double>(t * t), 1e-3);
+                object.y + time * object.velocity_y + 0.1 * time * time, 1e-3);
   }
   EXPECT_TRUE(torch::allclose(line_velocity(centres)[0], source.column("velocity")[5], 1e-4, 1e-5));
 }

@@ -94,7 +94,8 @@ TEST(Generated, GravityBendsPathsInsideTheFrame) {
   falling.gravity = 0.2;
   const GeneratedSource source(falling, 3);
   const torch::Tensor velocities = source.column("velocity");
-  EXPECT_TRUE(torch::equal(source.column("acceleration"), torch::tensor({0.0F, 0.2F}).repeat({200, 1})));
+  EXPECT_TRUE(torch::equal(source.column("acceleration"),
+                           torch::tensor({0.0F, 0.2F}).repeat({200, 1})));
   // The labels of motion are those of mid-clip, which gravity leaves as they are.
   EXPECT_TRUE(torch::allclose(velocities, GeneratedSource(straight, 3).column("velocity")));
   const torch::Tensor place = torch::arange(32) + 0.5;
