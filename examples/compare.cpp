@@ -116,5 +116,9 @@ int main(int argc, char** argv) {
                                  }});
              return sections;
            },
-       .run = [&](examples::Program& program) { run(program, options, film_examples); }});
+       .run =
+           [&](examples::Program& program) {
+             options.arm.device = program.device;
+             run(program, options, film_examples);
+           }});
 }

@@ -66,6 +66,7 @@ void run(examples::Program& program, const DecodeOptions& options) {
   if (options.video.empty()) throw ConfigError("option video: name the clips");
   if (options.out.empty()) throw ConfigError("option out: name the file to write");
   GenerativeModel model = GenerativeModel::load(options.model);
+  model.to(program.device);
   if (model.jepa() == nullptr) {
     throw ConfigError("option model: " + options.model + " decodes no latents; use `sample`");
   }

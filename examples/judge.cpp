@@ -140,6 +140,7 @@ void print_row(const std::string& name, const Results& results) {
 void run(examples::Program& program, Options& options) {
   if (options.model.empty()) throw ConfigError("option model: name a run of train_diffusion");
   GenerativeModel model = GenerativeModel::load(options.model);
+  model.to(program.device);
   const bool decodes = model.jepa() != nullptr;
   const int64_t context = decodes ? model.context_frames() : options.context_frames;
   const auto source = open("test", options.test);

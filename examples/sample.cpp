@@ -30,30 +30,31 @@ struct SampleOptions {
 };
 
 std::vector<OptionSection> SampleOptions::sections() {
-  return {{"", "",
-           [this](OptionVisitor& visit) {
-             visit("model", model, {.help = "run or checkpoint of train_diffusion"});
-             visit("prompt", prompt, {.help = "such as \"three left fast\"; what is left out is free"});
-             visit("given", given, {.help = "clip store, video or folder with frames that are known"});
-             visit("given_clip", given_clip, {.help = "which of its clips", .min = 0});
-             visit("given_frames", given_frames,
-                   {.help = "where they stand in the film: 0:4 extends forwards, 8:12 backwards, "
-                            "0:2,10:12 fills between"});
-             visit("frames", frames, {.help = "of the film", .min = 1});
-             visit("height", height, {.help = "of the film", .unit = "px", .min = 1});
-             visit("width", width, {.help = "of the film", .unit = "px", .min = 1});
-             visit("count", count, {.help = "films drawn", .min = 1, .max = 4096});
-             visit("window", window,
-                   {.help = "longer films are drawn in windows of so many frames; 0: in one",
-                    .unit = "frames",
-                    .min = 0});
-             visit("overlap", overlap,
-                   {.help = "frames that a window takes from the last one", .min = 1});
-             visit("out", out, {.help = "FILE.mp4, .gif, .png (frames in a line) or .h5 (clips)"});
-             visit("scale", scale, {.help = "each pixel drawn so many times", .min = 1, .max = 64});
-             visit("fps", fps, {.help = "of the film written", .min = 0.1});
-           }},
-          {"sampler", "", [this](OptionVisitor& visit) { sampler.describe(visit); }}};
+  return {
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("model", model, {.help = "run or checkpoint of train_diffusion"});
+         visit("prompt", prompt, {.help = "such as \"three left fast\"; what is left out is free"});
+         visit("given", given, {.help = "clip store, video or folder with frames that are known"});
+         visit("given_clip", given_clip, {.help = "which of its clips", .min = 0});
+         visit("given_frames", given_frames,
+               {.help = "where they stand in the film: 0:4 extends forwards, 8:12 backwards, "
+                        "0:2,10:12 fills between"});
+         visit("frames", frames, {.help = "of the film", .min = 1});
+         visit("height", height, {.help = "of the film", .unit = "px", .min = 1});
+         visit("width", width, {.help = "of the film", .unit = "px", .min = 1});
+         visit("count", count, {.help = "films drawn", .min = 1, .max = 4096});
+         visit("window", window,
+               {.help = "longer films are drawn in windows of so many frames; 0: in one",
+                .unit = "frames",
+                .min = 0});
+         visit("overlap", overlap,
+               {.help = "frames that a window takes from the last one", .min = 1});
+         visit("out", out, {.help = "FILE.mp4, .gif, .png (frames in a line) or .h5 (clips)"});
+         visit("scale", scale, {.help = "each pixel drawn so many times", .min = 1, .max = 64});
+         visit("fps", fps, {.help = "of the film written", .min = 0.1});
+       }},
+      {"sampler", "", [this](OptionVisitor& visit) { sampler.describe(visit); }}};
 }
 
 /// Frames that are known, from the ranges `0:2,10:12` of `frames`: bool [frames].
@@ -82,7 +83,8 @@ KnownFrames read_given(const SampleOptions& options, int64_t channels, int64_t f
   }
   KnownFrames known;
   known.frames = parse_frames(options.given_frames, frames);
-  const auto source = open_clip_source(options.given, {.random_window = false, .channels = channels});
+  const auto source =
+      open_clip_source(options.given, {.random_window = false, .channels = channels});
   const auto clip = examples::read_clips(*source, options.given_clip, 1);  // [1, C, T, H, W]
   if (clip.size(1) != channels || clip.size(3) != options.height || clip.size(4) != options.width) {
     throw DataError(c10::str(options.given, ": clip ", clip.sizes(), ", the film is [1, ", channels,
@@ -93,10 +95,10 @@ KnownFrames read_given(const SampleOptions& options, int64_t channels, int64_t f
     throw DataError(c10::str(options.given, ": ", clip.size(2), " frames, ", places.size(0),
                              " are to be given"));
   }
-  known.clips = torch::zeros({options.count, channels, frames, options.height, options.width},
-                             torch::kUInt8);
-  const auto taken = clip.size(2) == frames ? clip.index_select(2, places)
-                                            : clip.narrow(2, 0, places.size(0));
+  known.clips =
+      torch::zeros({options.count, channels, frames, options.height, options.width}, torch::kUInt8);
+  const auto taken =
+      clip.size(2) == frames ? clip.index_select(2, places) : clip.narrow(2, 0, places.size(0));
   known.clips.index_copy_(2, places, taken.expand({options.count, -1, -1, -1, -1}).contiguous());
   return known;
 }
@@ -105,12 +107,14 @@ void run(examples::Program& program, const SampleOptions& options) {
   if (options.model.empty()) throw ConfigError("option model: name a run of train_diffusion");
   if (options.out.empty()) throw ConfigError("option out: name the file to write");
   GenerativeModel model = GenerativeModel::load(options.model);
+  model.to(program.device);
   if (model.jepa() != nullptr) {
     throw ConfigError("option model: " + options.model + " decodes JEPA latents; use `decode`");
   }
   Condition condition;
   if (model.vocabulary()) {
-    condition.prompt = model.vocabulary()->encode(options.prompt).unsqueeze(0).repeat({options.count, 1});
+    condition.prompt =
+        model.vocabulary()->encode(options.prompt).unsqueeze(0).repeat({options.count, 1});
   } else if (!options.prompt.empty()) {
     throw ConfigError("option prompt: " + options.model + " was trained without prompts");
   }
@@ -121,10 +125,9 @@ void run(examples::Program& program, const SampleOptions& options) {
                                    options.width};
   const auto seed = static_cast<uint64_t>(program.common.seed);
   const auto start = std::chrono::steady_clock::now();
-  const auto clips =
-      in_windows ? model.draw_long(sizes, condition, known, options.window, options.overlap,
-                                   options.sampler, seed)
-                 : model.draw(sizes, condition, known, options.sampler, seed);
+  const auto clips = in_windows ? model.draw_long(sizes, condition, known, options.window,
+                                                  options.overlap, options.sampler, seed)
+                                : model.draw(sizes, condition, known, options.sampler, seed);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   examples::write_clips(options.out, clips, options.scale, options.fps);

@@ -26,11 +26,8 @@ struct TrainDiffusionOptions {
   std::string stage = "diffusion";
   AutoencoderOptions autoencoder;
   GenerativeOptions generative;
-  OptimisationOptions optimisation{.lr = 1e-3,
-                                   .weight_decay = 0,
-                                   .final_weight_decay = 0,
-                                   .beta2 = 0.99,
-                                   .clip_gradient = 1.0};
+  OptimisationOptions optimisation{
+      .lr = 1e-3, .weight_decay = 0, .final_weight_decay = 0, .beta2 = 0.99, .clip_gradient = 1.0};
   LoopOptions training;
 
   std::vector<OptionSection> sections();
@@ -109,9 +106,8 @@ void fit(TrainDiffusionOptions& options, const ClipBatch& batch, const MakeTask&
   if (options.input.fit_minutes <= 0 || !find_checkpoint(options.input.run).empty()) return;
   const auto task = trial();
   std::map<std::string, std::string> texts;
-  const int64_t steps =
-      examples::steps_that_fit(options.input.fit_minutes, options.training.steps,
-                               [&](int64_t) { task->step(batch, false, texts); });
+  const int64_t steps = examples::steps_that_fit(options.input.fit_minutes, options.training.steps,
+                                                 [&](int64_t) { task->step(batch, false, texts); });
   options.optimisation.warmup_steps =
       options.optimisation.warmup_steps * steps / options.training.steps;
   options.training.steps = steps;
@@ -126,6 +122,7 @@ void train_autoencoder(examples::Program& program, TrainDiffusionOptions& option
   const auto make = [&] {
     Autoencoder model(options.autoencoder);
     model->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+    model->to(program.device);
     return std::make_unique<AutoencoderTask>(model, options.optimisation, seed, validation);
   };
   fit(options, some, make);
@@ -145,6 +142,7 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
   const ClipBatch some = first_clips(source, options.input.loader, options.input.loader.batch);
   GenerativeModel model(options.generative, some.clips.size(1));
   auto& transformer = model.transformer();
+  model.to(program.device);
   if (model.jepa() != nullptr) {
     const ClipBatch many = first_clips(source, options.input.loader, 512);
     const auto latents =
@@ -160,8 +158,12 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
   }
   // The average is the model's first self; both are the task's, the model here lends the rest.
   const auto make = [&] {
-    transformer->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+    transformer->to(torch::kCPU);  // where weights are drawn
+    transformer->initialise(
+        at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+    transformer->to(program.device);
     DiffusionTransformer online(transformer->options());
+    online->to(program.device);
     copy_parameters(*transformer, *online);
     return std::make_unique<DiffusionTask>(
         online, transformer, options.generative.diffusion, options.optimisation, seed,
@@ -184,15 +186,18 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
 void run(examples::Program& program, TrainDiffusionOptions& options) {
   options.generative.transformer = options.generative.transformer.resolved();
   options.generative.transformer.preset = "custom";
+  options.generative.diffusion.precision = program.precision;
   const std::shared_ptr<ClipSource> source = options.input.open(program.common.seed);
   std::shared_ptr<ClipSource> validation;
-  if (!options.validation.empty()) validation = open_clip_source(options.validation, options.input.clip);
+  if (!options.validation.empty())
+    validation = open_clip_source(options.validation, options.input.clip);
   if (options.optimisation.total_steps == 0) {
     options.optimisation.total_steps = options.training.steps;
   }
   if (options.stage == "autoencoder") {
     torch::Tensor clips;
-    if (validation) clips = first_clips(validation, options.input.loader, options.validation_clips).clips;
+    if (validation)
+      clips = first_clips(validation, options.input.loader, options.validation_clips).clips;
     train_autoencoder(program, options, source, clips);
   } else {
     train_diffusion(program, options, source, validation);
@@ -206,8 +211,9 @@ int main(int argc, char** argv) {
   return examples::program_main(
       argc, argv,
       {.name = "train_diffusion",
-       .summary = "trains a diffusion model of video, a decoder of JEPA latents, or an autoencoder; "
-                  "a run folder that exists is continued",
+       .summary =
+           "trains a diffusion model of video, a decoder of JEPA latents, or an autoencoder; "
+           "a run folder that exists is continued",
        .complete =
            [](OptionValues& given) {
              TrainDiffusionOptions stored;

@@ -80,16 +80,19 @@ void add_costs(ArmCosts& costs, const LoopResult& result, double flops_per_step)
 }
 
 /// Outputs of all blocks of an encoder.
-void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels) {
+void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels,
+                      torch::Device device) {
   std::vector<int64_t> layers;
   for (int64_t i = 0; i < encoder->depth(); ++i) {
     layers.push_back(i);
     arm.feature_names.push_back("layer " + std::to_string(i));
   }
   encoder->eval();
-  arm.features = [encoder, pixels, layers](const torch::Tensor& clips) mutable {
+  arm.features = [encoder, pixels, layers, device](const torch::Tensor& clips) mutable {
     const torch::NoGradGuard no_grad;
-    return encoder->layers(pixels.normalise(clips), layers);
+    auto all = encoder->layers(pixels.normalise(clips, device), layers);
+    for (auto& tokens : all) tokens = tokens.cpu();
+    return all;
   };
 }
 
@@ -98,7 +101,7 @@ std::string train_masked(const Bench& bench, const JepaRecipe& general, Arm& arm
   JepaRecipe recipe = general.fitted(bench.clip_sizes());
   const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
-  Trainer sized = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
+  Trainer sized = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
   const int64_t rows = bench.batch() * recipe.objective.views();
   TrainingCost cost =
       estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(), {.batch = rows},
@@ -111,12 +114,12 @@ std::string train_masked(const Bench& bench, const JepaRecipe& general, Arm& arm
   }
   const int64_t steps = bench.steps(bench.plan.tera, flops);
   recipe.optimisation = bench.schedule(recipe.optimisation, steps);
-  Trainer trainer = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
+  Trainer trainer = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
   MaskedPrediction task(trainer, samplers, {.steps = steps});
   add_costs(arm.costs, bench.run("masked", task, steps, dump_ini(recipe.sections())), flops);
   arm.costs.parameters = static_cast<double>(cost.encoder_parameters + cost.predictor_parameters);
   // What was trained: in so few steps its moving average is still half of the start.
-  encoder_features(arm, trainer.encoder(), recipe.encoder.pixels);
+  encoder_features(arm, trainer.encoder(), recipe.encoder.pixels, bench.options.device);
   return bench.plan.folder + "/masked";
 }
 
@@ -132,6 +135,7 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   const auto sizes = bench.clip_sizes();
   auto model = std::make_shared<GenerativeModel>(options, sizes[1]);
   auto& transformer = model->transformer();
+  model->to(bench.options.device);
   const bool decodes = model->jepa() != nullptr;
   const int64_t from = decodes ? options.context_steps : 0;
   if (decodes) {
@@ -151,8 +155,11 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   if (decodes) flops += model->jepa()->prediction_flops(sizes, from);
   flops *= static_cast<double>(bench.batch());
   const int64_t steps = bench.steps(tera, flops);
+  transformer->to(torch::kCPU);  // where weights are drawn
   transformer->initialise(stream(bench.seed(), "model"));
+  transformer->to(bench.options.device);
   DiffusionTransformer online(transformer->options());
+  online->to(bench.options.device);
   copy_parameters(*transformer, *online);
   const auto prepare = [model, from, steps, seed = bench.seed()](const ClipBatch& batch,
                                                                  int64_t step) {
@@ -190,7 +197,7 @@ void use_diffusion(const Bench& bench, const Stage& stage, Arm& arm) {
   arm.features = [model, times = bench.options.feature_times](const torch::Tensor& clips) {
     std::vector<torch::Tensor> all;
     for (const double t : times) {
-      for (const auto& tokens : model->features(clips, t, 0)) all.push_back(tokens);
+      for (const auto& tokens : model->features(clips, t, 0)) all.push_back(tokens.cpu());
     }
     return all;
   };
@@ -225,6 +232,7 @@ Arm train_latents(const Bench& bench) {
   shape.channels = sizes[1];
   Autoencoder autoencoder(shape);
   autoencoder->initialise(stream(bench.seed(), "autoencoder"));
+  autoencoder->to(bench.options.device);
   const double coding = autoencoder->encode_flops(sizes[2], sizes[3], sizes[4]) +
                         autoencoder->decode_flops(sizes[2], sizes[3], sizes[4]);
   const double flops = 3 * static_cast<double>(bench.batch()) * coding;
@@ -286,6 +294,7 @@ void add_decoder(const Bench& bench, const std::string& jepa, Arm& arm) {
 /// Pixels that the predictor says of the frames after the context.
 void predict_pixels(const Bench& bench, const std::string& run, Arm& arm) {
   const auto jepa = std::make_shared<diffusion::JepaLatents>(run);
+  jepa->to(bench.options.device);
   const int64_t context = bench.options.context_frames;
   const auto& vit = bench.options.jepa.encoder.vit;
   const PixelStatistics pixels = bench.options.jepa.encoder.pixels;
@@ -332,8 +341,8 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
     arm.features = nullptr;  // they are random_init's
   } else if (plan.arm == "random_init") {
     const JepaRecipe recipe = options.jepa.fitted(bench.clip_sizes());
-    Trainer fresh = recipe.make_trainer(bench.seed(), torch::kCPU, torch::kFloat32);
-    encoder_features(arm, fresh.encoder(), recipe.encoder.pixels);
+    Trainer fresh = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
+    encoder_features(arm, fresh.encoder(), recipe.encoder.pixels, options.device);
   } else {
     throw ConfigError("arm " + plan.arm + " is not one of " + c10::Join(", ", arm_names()));
   }

@@ -32,6 +32,7 @@ struct ArmOptions {
   double decoder_tera = 20;        ///< TFLOP to train a decoder of latents, counted apart
   double autoencoder_share = 0.2;  ///< of the budget of diffusion in latents
   std::vector<double> feature_times = {0.5, 0.75, 1.0};  ///< at which diffusion features are read
+  torch::Device device = torch::kCPU;  ///< where arms are trained and asked, in float32
 };
 
 /// What an arm is to be.
@@ -58,8 +59,8 @@ struct ArmCosts {
 struct Arm {
   /// Names of the features that `features` gives: layers, and times of diffusion.
   std::vector<std::string> feature_names;
-  /// Clips uint8 [B, C, T, H, W] -> tokens [B, N, D] for each name. Empty: the arm has none of its
-  /// own.
+  /// Clips uint8 [B, C, T, H, W] -> tokens [B, N, D] for each name, on the CPU. Empty: the arm has
+  /// none of its own.
   probes::FeatureFunction features;
   /// Futures of clips from their first `context_frames` frames, later ones are not looked at:
   /// uint8 [K, B, C, T - context, H, W]. Empty: the arm has none. A deterministic one gives K = 1.

@@ -17,8 +17,8 @@ constexpr double kStatisticsMomentum = 0.05;
 constexpr double kEps = 1e-6;
 constexpr int64_t kValidationBatch = 32;
 
-torch::Tensor to_unit_range(const torch::Tensor& clips) {
-  return clips.to(torch::kFloat32).div_(kHalfRange).sub_(1);
+torch::Tensor to_unit_range(const torch::Tensor& clips, torch::Device device) {
+  return clips.to(device).to(torch::kFloat32).div_(kHalfRange).sub_(1);
 }
 
 }  // namespace
@@ -172,11 +172,12 @@ AutoencoderTask::AutoencoderTask(Autoencoder model, const OptimisationOptions& o
       optimisation_(optimisation),
       seed_(seed),
       validation_(std::move(validation)),
+      device_(model_->parameters().front().device()),
       optimizer_({{"model", model_.ptr()}}, optimisation) {}
 
 StepMetrics AutoencoderTask::step(const ClipBatch& batch, bool watched,
                                   std::map<std::string, std::string>& texts) {
-  const auto clips = to_unit_range(batch.clips);
+  const auto clips = to_unit_range(batch.clips, device_);
   auto generator = at::make_generator<at::CPUGeneratorImpl>(
       stream_seed(seed_, "autoencoder", static_cast<uint64_t>(step_)));
   model_->train();
@@ -199,7 +200,7 @@ StepMetrics AutoencoderTask::evaluate() {
   model_->eval();
   double sum = 0;
   for (const auto& part : validation_.split(kValidationBatch)) {
-    const auto clips = to_unit_range(part);
+    const auto clips = to_unit_range(part, device_);
     const auto back = model_->decode(model_->encode(clips)).clamp_(-1, 1);
     sum += (back - clips).square().sum().item<double>();
   }

@@ -107,6 +107,7 @@ class AutoencoderTask : public TrainingTask {
   OptimisationOptions optimisation_;
   uint64_t seed_;
   torch::Tensor validation_;
+  torch::Device device_;
   AdamW optimizer_;
   int64_t step_ = 0;
 };

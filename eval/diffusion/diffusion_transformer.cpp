@@ -143,6 +143,11 @@ Condition Condition::rows(int64_t start, int64_t count) const {
           latents.defined() ? latents.narrow(0, start, count) : latents};
 }
 
+Condition Condition::to(torch::Device device) const {
+  return {prompt.defined() ? prompt.to(device) : prompt,
+          latents.defined() ? latents.to(device) : latents};
+}
+
 AdaptiveBlockImpl::AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hidden) {
   modulation_ = register_module("modulation", nn::Linear(dim, 6 * dim));
   attn_ = register_module("attn", nn::Attention(dim, heads));
@@ -219,12 +224,14 @@ TokenGrid DiffusionTransformerImpl::grid(at::IntArrayRef sizes) const {
 }
 
 nn::RotaryTable DiffusionTransformerImpl::rotary(const TokenGrid& grid, int64_t words) {
-  if (grid == rotary_grid_ && words == rotary_words_) return rotary_;
+  const auto device = head_->weight.device();
+  if (grid == rotary_grid_ && words == rotary_words_ && rotary_.cos.device() == device) {
+    return rotary_;
+  }
   const torch::NoGradGuard no_grad;
   const auto patches = nn::rotary_table(nn::grid_positions(grid, 0), options_.dim / options_.heads,
                                         nn::RotaryLayout::kInterleaved);
   const int64_t width = patches.cos.size(1);
-  const auto device = head_->weight.device();
   // Words stand nowhere: they are not turned.
   rotary_ = {torch::cat({torch::ones({words, width}), patches.cos}).to(device),
              torch::cat({torch::zeros({words, width}), patches.sin}).to(device)};

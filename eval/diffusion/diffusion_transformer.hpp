@@ -44,6 +44,7 @@ struct Condition {
   /// Nothing said of `batch` samples, where this says something (classifier-free guidance).
   Condition nothing() const;
   Condition rows(int64_t start, int64_t count) const;
+  Condition to(torch::Device device) const;
 };
 
 /// Which tokens are told what: first `words`, told by the last row of a condition [B, G, dim], then

@@ -102,6 +102,13 @@ GenerativeModel GenerativeModel::load(const std::string& path) {
   return model;
 }
 
+void GenerativeModel::to(torch::Device device) {
+  device_ = device;
+  transformer_->to(device);
+  if (autoencoder_) (*autoencoder_)->to(device);
+  if (jepa_) jepa_->to(device);
+}
+
 int64_t GenerativeModel::frames_per_group() const {
   return transformer_->options().tubelet * (autoencoder_ ? AutoencoderOptions::kTimeFactor : 1);
 }
@@ -120,7 +127,7 @@ std::vector<int64_t> GenerativeModel::data_sizes(at::IntArrayRef clip) const {
 }
 
 torch::Tensor GenerativeModel::encode(const torch::Tensor& clips) const {
-  const auto pixels = clips.to(torch::kFloat32).div_(kHalfRange).sub_(1);
+  const auto pixels = clips.to(device_).to(torch::kFloat32).div_(kHalfRange).sub_(1);
   if (!autoencoder_) return pixels;
   const torch::NoGradGuard no_grad;
   return (*autoencoder_)->encode(pixels);
@@ -129,7 +136,7 @@ torch::Tensor GenerativeModel::encode(const torch::Tensor& clips) const {
 torch::Tensor GenerativeModel::decode(const torch::Tensor& x) const {
   const torch::NoGradGuard no_grad;
   const auto pixels = autoencoder_ ? (*autoencoder_)->decode(x) : x;
-  return ((pixels + 1) * kHalfRange).round_().clamp_(0, 255).to(torch::kUInt8);
+  return ((pixels + 1) * kHalfRange).round_().clamp_(0, 255).to(torch::kUInt8).cpu();
 }
 
 torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition& asked,
@@ -141,10 +148,11 @@ torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition&
   if (vocabulary_ && !condition.prompt.defined()) {
     condition.prompt = torch::zeros({sizes[0], PromptVocabulary::kSlots}, torch::kInt64);
   }
+  condition = condition.to(device_);
   transformer_->grid(sizes);  // an error names what does not divide, before any work
   if (options_.diffusion.deterministic) {
-    const auto zeros = torch::zeros(sizes);
-    return decode(transformer_->forward(zeros, torch::zeros({sizes[0]}), condition));
+    const auto zeros = torch::zeros(sizes, device_);
+    return decode(transformer_->forward(zeros, torch::zeros({sizes[0]}, device_), condition));
   }
   GivenFrames given;
   if (known.clips.defined()) {
@@ -152,7 +160,7 @@ torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition&
       throw DataError(c10::str("known clips ", known.clips.sizes(), " and frames ",
                                known.frames.sizes(), " for clips ", clip_sizes));
     }
-    given.known = known_groups(known.frames, clip_sizes[0], frames_per_group());
+    given.known = known_groups(known.frames, clip_sizes[0], frames_per_group()).to(device_);
     // An autoencoder looks beyond a frame: it must not see those that are to be drawn.
     given.clip = encode(autoencoder_ ? hold_known(known) : known.clips);
   }
@@ -163,14 +171,15 @@ torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition&
   const Denoiser without = [&](const torch::Tensor& z, const torch::Tensor& t) {
     return transformer_->forward(z, t, nothing);
   };
-  const auto noise = torch::randn(sizes, stream(seed, "sample", 0));
+  const auto noise = torch::randn(sizes, stream(seed, "sample", 0)).to(device_);
   const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
   const auto x = sample(
       guide(with, without, options.guidance, options.guidance_from, options.guidance_to),
       quantity(options_.diffusion.says), path, noise, options, given, stream(seed, "sample", 1));
   auto clips = decode(x);
   if (known.clips.defined()) {
-    const auto frames = given.known.repeat_interleave(frames_per_group(), 1)
+    const auto frames = given.known.cpu()
+                            .repeat_interleave(frames_per_group(), 1)
                             .view({clip_sizes[0], 1, clip_sizes[2], 1, 1});
     clips = torch::where(frames, known.clips, clips);
   }
@@ -234,12 +243,13 @@ std::vector<torch::Tensor> GenerativeModel::features(const torch::Tensor& clips,
   // One noise for all clips: what differs between features is the clip's doing.
   auto one = x.sizes().vec();
   one[0] = 1;
-  const auto noise = torch::randn(one, stream(seed, "features", 0)).expand_as(x);
-  const auto times = torch::full({x.size(0)}, t);
+  const auto noise = torch::randn(one, stream(seed, "features", 0)).to(device_).expand_as(x);
+  const auto times = torch::full({x.size(0)}, t, x.options());
   const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
   Condition nothing;
   if (vocabulary_) {
-    nothing.prompt = torch::zeros({x.size(0), PromptVocabulary::kSlots}, torch::kInt64);
+    nothing.prompt =
+        torch::zeros({x.size(0), PromptVocabulary::kSlots}, x.options().dtype(torch::kInt64));
   }
   std::vector<int64_t> all(static_cast<size_t>(transformer_->options().depth));
   std::iota(all.begin(), all.end(), 0);
@@ -252,7 +262,9 @@ DiffusionTask::Example GenerativeModel::example(const ClipBatch& batch,
   DiffusionTask::Example example;
   const int64_t first = jepa_ ? context_frames() : 0;
   example.x = encode(batch.clips.slice(2, first));
-  if (prompts.defined()) example.condition.prompt = prompts.index_select(0, batch.indices);
+  if (prompts.defined()) {
+    example.condition.prompt = prompts.index_select(0, batch.indices).to(device_);
+  }
   if (jepa_) example.condition.latents = latents(batch.clips, predicted);
   return example;
 }
@@ -267,7 +279,7 @@ DiffusionTask::Example GenerativeModel::training_example(const ClipBatch& batch,
   if (latents.defined() && options_.latent_noise > 0) {
     auto generator = stream(seed, "latent noise", static_cast<uint64_t>(step));
     const auto deviation = torch::rand({latents.size(0), 1, 1}, generator) * options_.latent_noise;
-    latents = latents + deviation * torch::randn(latents.sizes(), generator);
+    latents = latents + (deviation * torch::randn(latents.sizes(), generator)).to(device_);
   }
   return made;
 }

@@ -46,6 +46,10 @@ class GenerativeModel {
   /// @throws CheckpointError naming the file and what is missing
   static GenerativeModel load(const std::string& path);
 
+  /// Moves all of it. Clips are taken from and given to the CPU, wherever the model is; noise is
+  /// drawn there, so that a seed means the same everywhere.
+  void to(torch::Device device);
+
   const GenerativeOptions& options() const { return options_; }
   DiffusionTransformer& transformer() { return transformer_; }
   const std::optional<PromptVocabulary>& vocabulary() const { return vocabulary_; }
@@ -109,6 +113,7 @@ class GenerativeModel {
   std::shared_ptr<Autoencoder> autoencoder_;
   std::shared_ptr<JepaLatents> jepa_;
   DiffusionTransformer transformer_{nullptr};
+  torch::Device device_ = torch::kCPU;
 };
 
 }  // namespace jepa::eval::diffusion

@@ -45,11 +45,18 @@ JepaLatents::JepaLatents(const std::string& path) {
   width_ = target_->output_width();
 }
 
+void JepaLatents::to(torch::Device device) {
+  device_ = device;
+  encoder_->to(device);
+  target_->to(device);
+  predictor_->to(device);
+}
+
 torch::Tensor JepaLatents::encoded(const torch::Tensor& clips, int64_t from) const {
   const torch::NoGradGuard no_grad;
   const TokenGrid whole = grid(clips.sizes());
   const int64_t start = from * whole.frame_size();
-  const auto tokens = target_->forward(pixels_.normalise(clips));
+  const auto tokens = target_->forward(pixels_.normalise(clips, device_));
   return normalise_targets(tokens, target_->output_levels())
       .slice(1, start, whole.size())
       .contiguous();
@@ -60,9 +67,12 @@ torch::Tensor JepaLatents::predicted(const torch::Tensor& clips, int64_t from) c
   const TokenGrid whole = grid(clips.sizes());
   TORCH_CHECK(from > 0 && from < whole.t, "a prediction from step ", from, " of ", whole.t);
   const int64_t start = from * whole.frame_size();
-  const auto ids = torch::arange(whole.size(), torch::kInt64).expand({clips.size(0), -1});
+  const auto ids =
+      torch::arange(whole.size(), torch::TensorOptions().dtype(torch::kInt64).device(device_))
+          .expand({clips.size(0), -1});
   const Mask mask{ids.slice(1, 0, start).contiguous(), ids.slice(1, start).contiguous()};
-  const auto shown = encoder_->embed(pixels_.normalise(clips.slice(2, 0, from * tubelet_)));
+  const auto shown =
+      encoder_->embed(pixels_.normalise(clips.slice(2, 0, from * tubelet_), device_));
   const auto context = encoder_->encode(shown, whole, mask.context);
   return predictor_->forward(context, mask, whole, mask_index_).target;
 }

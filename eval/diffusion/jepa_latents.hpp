@@ -15,6 +15,9 @@ class JepaLatents {
   /// @throws CheckpointError, ConfigError as the loaders do
   explicit JepaLatents(const std::string& path);
 
+  /// Moves it; what it says is then there, clips may come from anywhere.
+  void to(torch::Device device);
+
   /// Width of a latent.
   int64_t width() const { return width_; }
   /// The token grid of a clip [B, C, T, H, W]. @throws DataError where it does not divide
@@ -39,6 +42,7 @@ class JepaLatents {
   int64_t width_ = 0;
   int64_t tubelet_ = 1;
   int64_t mask_index_ = 0;
+  torch::Device device_ = torch::kCPU;
 };
 
 }  // namespace jepa::eval::diffusion

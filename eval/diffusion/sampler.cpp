@@ -70,7 +70,10 @@ class Walk {
     const double deviation = eta * std::sqrt(added) * at_s.sigma / std::max(at_t.sigma, 1e-12);
     const double kept = std::sqrt(std::max(0.0, at_s.sigma * at_s.sigma - deviation * deviation));
     z_.copy_(said.clean).mul_(at_s.alpha).add_(said.noise, kept);
-    if (deviation > 0) z_.add_(torch::randn(z_.sizes(), generator, z_.options()), deviation);
+    if (deviation > 0) {
+      const auto noise = torch::randn(z_.sizes(), generator, z_.options().device(torch::kCPU));
+      z_.add_(noise.to(z_.device()), deviation);
+    }
     keep_given();
   }
 

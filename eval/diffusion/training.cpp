@@ -1,5 +1,6 @@
 #include <eval/diffusion/saved_run.hpp>
 #include <eval/diffusion/training.hpp>
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
@@ -30,10 +31,10 @@ Condition withhold(const Condition& condition, const torch::Tensor& given,
             .logical_not()
             .logical_or(torch::rand({batch, 1}, generator).ge(options.given_dropout));
     shown.prompt = condition.prompt *
-                   kept.logical_and(words).logical_and(needed).to(condition.prompt.scalar_type());
+                   kept.logical_and(words).logical_and(needed).to(condition.prompt.options());
   }
   if (condition.latents.defined()) {
-    shown.latents = condition.latents * kept.unsqueeze(2).to(condition.latents.scalar_type());
+    shown.latents = condition.latents * kept.unsqueeze(2).to(condition.latents.options());
   }
   return shown;
 }
@@ -120,6 +121,7 @@ DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer av
 
 torch::Tensor DiffusionTask::loss(DiffusionTransformer& model, const Example& example,
                                   const torch::Tensor& noise, const torch::Tensor& t) {
+  const AutocastScope autocast(example.x.device(), options_.precision);
   if (options_.deterministic) {
     const auto nothing = torch::zeros_like(example.x);
     const auto said = model->forward(nothing, torch::zeros_like(t), example.condition);

@@ -29,6 +29,7 @@ struct DiffusionOptions {
   double average = 0.999;       ///< momentum of the weights' average, which is what samples
   /// No noise and no time: the network says the mean of x under its condition, in one pass.
   bool deterministic = false;
+  torch::ScalarType precision = torch::kFloat32;  ///< of matrix products in training
 
   void describe(OptionVisitor& visit);
 };
@@ -74,6 +75,7 @@ class DiffusionTask : public TrainingTask {
   DiffusionTransformer& average() { return average_; }
 
  private:
+  /// All on the model's device.
   torch::Tensor loss(DiffusionTransformer& model, const Example& example,
                      const torch::Tensor& noise, const torch::Tensor& t);
 

@@ -1,4 +1,5 @@
 #include <eval/probes/linear.hpp>
+
 #include <torch/torch.h>
 
 #include <cstdio>
@@ -24,9 +25,8 @@ std::string decay_name(double decay) {
 /// A standardised linear map, weight [D, K] and bias [K].
 Candidate linear_candidate(const Standardiser& standardise, torch::Tensor weight,
                            torch::Tensor bias, double decay) {
-  return {decay_name(decay),
-          [standardise, weight = std::move(weight), bias = std::move(bias)](
-              const torch::Tensor& features) {
+  return {decay_name(decay), [standardise, weight = std::move(weight),
+                              bias = std::move(bias)](const torch::Tensor& features) {
             return at::addmm(bias, standardise(features), weight);
           }};
 }
@@ -73,8 +73,8 @@ std::vector<Candidate> fit_ridge(const LabelledFeatures& train, const std::vecto
   std::vector<Candidate> candidates;
   for (const double decay : decays) {
     const auto weight = at::mm(vectors, moment / (values + decay).unsqueeze(1));
-    candidates.push_back(linear_candidate(standardise, weight.to(torch::kFloat32),
-                                          mean.to(torch::kFloat32), decay));
+    candidates.push_back(
+        linear_candidate(standardise, weight.to(torch::kFloat32), mean.to(torch::kFloat32), decay));
   }
   return candidates;
 }
@@ -112,7 +112,7 @@ std::vector<Candidate> fit_logistic(const LabelledFeatures& train,
     if (gradient.abs().max().item<double>() < options.tolerance) break;
     const auto next = ahead - inverse_curvature * gradient;
     const auto step = next - weight;
-    const auto uphill = (gradient * step).sum({0, 2}, /*keepdim=*/true) > 0;
+    const auto uphill = (gradient * step).sum(at::IntArrayRef({0, 2}), /*keepdim=*/true) > 0;
     age = at::where(uphill, torch::zeros_like(age), age + 1);
     ahead = next + age / (age + 3) * step;
     weight = next;

@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/objectives/collapse.hpp>
+
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -34,9 +35,7 @@ double exp_entropy(const torch::Tensor& weights) {
 }
 
 /// Eigenvalues of a Gram matrix; rounding below zero is cut off.
-torch::Tensor spectrum(const torch::Tensor& gram) {
-  return at::linalg_eigvalsh(gram).clamp_min(0);
-}
+torch::Tensor spectrum(const torch::Tensor& gram) { return at::linalg_eigvalsh(gram).clamp_min(0); }
 
 double ratio(double value, double initial) { return initial > 0 ? value / initial : 1; }
 
@@ -103,7 +102,8 @@ CollapseReport measure_collapse(const torch::Tensor& tokens) {
 
   CollapseReport report;
   report.rankme = exp_entropy(spectrum(gram).sqrt());
-  const auto direction = at::nan_to_num(x / x.norm(2, {-1}, /*keepdim=*/true)).sum({0, 1});
+  const auto units = at::nan_to_num(x / x.norm(2, {-1}, /*keepdim=*/true));
+  const auto direction = units.flatten(0, 1).sum(0);
   const double length = direction.norm().item<double>();
   report.cosine = (length * length - rows) / (rows * (rows - 1));
   // Below float's own rounding there is no variance to split.
@@ -122,10 +122,12 @@ CollapseReport measure_collapse(const torch::Tensor& tokens) {
 void CollapseOptions::describe(OptionVisitor& visit) {
   visit("drift", drift,
         {.help = "share of its value at initialisation below which a measure is named a drift",
-         .min = 0, .max = 1});
+         .min = 0,
+         .max = 1});
   visit("collapse", collapse,
         {.help = "share of its value at initialisation below which it is a collapse",
-         .min = 0, .max = 1});
+         .min = 0,
+         .max = 1});
 }
 
 Verdict judge(const CollapseReport& report, const CollapseReport& initial,
@@ -155,11 +157,14 @@ Verdict judge(const CollapseReport& report, const CollapseReport& initial,
        percent(report.position_share) + " of the token variance is position alone (at the start " +
            percent(initial.position_share) + ")"},
       {CollapseState::clip_codes, ratio(rest(report), rest(initial)), "becoming clip codes",
-       percent(1 - rest(report)) + " of the variance that is not position is the clip alone (at "
-           "the start " + percent(1 - rest(initial)) + ")"},
+       percent(1 - rest(report)) +
+           " of the variance that is not position is the clip alone (at "
+           "the start " +
+           percent(1 - rest(initial)) + ")"},
   };
-  const auto& worst = *std::min_element(measures.begin(), measures.end(),
-                                        [](const auto& a, const auto& b) { return a.kept < b.kept; });
+  const auto& worst =
+      *std::min_element(measures.begin(), measures.end(),
+                        [](const auto& a, const auto& b) { return a.kept < b.kept; });
   Verdict verdict;
   if (worst.kept >= options.drift) {
     verdict.text = "healthy: variance is " + percent(report.position_share) + " position, " +

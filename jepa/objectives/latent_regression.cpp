@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/objectives/latent_regression.hpp>
+
 #include <torch/torch.h>
 
 #include <string>
@@ -9,8 +10,8 @@ namespace {
 
 torch::Tensor elementwise(const torch::Tensor& prediction, const torch::Tensor& target,
                           LatentLoss kind, at::Reduction::Reduction reduction) {
-  TORCH_CHECK(prediction.sizes() == target.sizes(), "latent loss: predictions ",
-              prediction.sizes(), " and targets ", target.sizes(), " differ in shape");
+  TORCH_CHECK(prediction.sizes() == target.sizes(), "latent loss: predictions ", prediction.sizes(),
+              " and targets ", target.sizes(), " differ in shape");
   switch (kind) {
     case LatentLoss::l1:
       return at::l1_loss(prediction, target, reduction);
@@ -58,18 +59,18 @@ torch::Tensor content_targets(const torch::Tensor& tokens) {
   TORCH_CHECK(tokens.dim() == 3 && tokens.size(0) >= 2,
               "content_targets: expected tokens [B >= 2, N, D], found ", tokens.sizes());
   const auto content = tokens - tokens.mean(0, /*keepdim=*/true);
-  return content / (content.square().mean({0, 1}, /*keepdim=*/true) + 1e-6).sqrt();
+  const auto variance = content.square().mean(at::IntArrayRef({0, 1}), /*keepdim=*/true);
+  return content / (variance + 1e-6).sqrt();
 }
 
 torch::Tensor context_sqrt_distances(const Mask& mask, const TokenGrid& grid, double unit) {
   TORCH_CHECK(unit > 0, "context_sqrt_distances: unit must be positive, is ", unit);
   const auto target = positions(mask.target, grid);
-  const auto context =
-      positions(mask.context, grid).repeat({mask.targets_per_context(), 1, 1});
+  const auto context = positions(mask.context, grid).repeat({mask.targets_per_context(), 1, 1});
   // |a - b|^2 = |a|^2 + |b|^2 - 2ab: exact, since all are small integers, and one [M*B, Kc, Kt]
   // buffer instead of three.
-  auto squared = at::baddbmm(target.square().sum(-1).unsqueeze(1), context,
-                             target.transpose(1, 2), /*beta=*/1, /*alpha=*/-2);
+  auto squared = at::baddbmm(target.square().sum(-1).unsqueeze(1), context, target.transpose(1, 2),
+                             /*beta=*/1, /*alpha=*/-2);
   const auto nearest = squared.amin(-1) + context.square().sum(-1);
   return nearest.sqrt().div(unit).sqrt();
 }
