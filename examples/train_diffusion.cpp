@@ -144,10 +144,7 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
   auto& transformer = model.transformer();
   model.to(program.device);
   if (model.jepa() != nullptr) {
-    const ClipBatch many = first_clips(source, options.input.loader, 512);
-    const auto latents =
-        model.jepa()->encoded(many.clips, model.options().context_steps).flatten(0, 1);
-    transformer->set_latent_statistics(latents.mean(0), latents.std(0));
+    model.fit_latent_statistics(first_clips(source, options.input.loader, 512).clips);
   }
   const auto prompts = prompt_ids(model, *source);
   DiffusionTask::Example validation;

@@ -140,8 +140,7 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   const int64_t from = decodes ? options.context_steps : 0;
   if (decodes) {
     ClipLoader first(bench.clips, {.batch = bench.batch(), .shuffle = false}, 0);
-    const auto latents = model->jepa()->encoded(first.next().clips, from).flatten(0, 1);
-    transformer->set_latent_statistics(latents.mean(0), latents.std(0));
+    model->fit_latent_statistics(first.next().clips);
   }
   auto drawn = sizes;
   if (decodes) drawn[2] -= from * model->jepa()->tubelet();

@@ -230,6 +230,12 @@ int64_t GenerativeModel::context_frames() const {
   return options_.context_steps * jepa_->tubelet();
 }
 
+void GenerativeModel::fit_latent_statistics(const torch::Tensor& clips) {
+  TORCH_CHECK(jepa_ != nullptr, "fit_latent_statistics: this model is no decoder");
+  const auto latents = jepa_->encoded(clips, options_.context_steps).flatten(0, 1);
+  transformer_->set_latent_statistics(latents.mean(0), latents.std(0));
+}
+
 torch::Tensor GenerativeModel::latents(const torch::Tensor& clips, bool predicted) const {
   TORCH_CHECK(jepa_ != nullptr, "latents: this model is no decoder");
   return transformer_->normalise_latents(predicted ? jepa_->predicted(clips, options_.context_steps)

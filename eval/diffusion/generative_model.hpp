@@ -88,6 +88,8 @@ class GenerativeModel {
   /// Frames that a decoder's predictor is shown.
   int64_t context_frames() const;
 
+  /// Sets what a decoder's latents are normalised by, from those of the encoder on these clips.
+  void fit_latent_statistics(const torch::Tensor& clips);
   /// A decoder's condition: latents of the time steps from `context_steps` on.
   /// @param predicted the predictor's, else the encoder's
   torch::Tensor latents(const torch::Tensor& clips, bool predicted) const;

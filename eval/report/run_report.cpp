@@ -29,7 +29,8 @@ const std::vector<PlotPlan>& plot_plans() {
        true},
       {"Content predicted",
        {"predicted_content"},
-       "R squared of the predictions on what tells clips apart (targets less their position's mean): "
+       "R squared of the predictions on what tells clips apart (targets less their position's "
+       "mean): "
        "1 is all of it, 0 no more than the position says, however low the loss."},
       {"Rank of the tokens",
        {"rankme", "effective_rank", "content_rank"},
@@ -44,8 +45,10 @@ const std::vector<PlotPlan>& plot_plans() {
        "Ridge on held-out labelled clips while training: what the loss cannot say."},
       {"Agreement of two views",
        {"agreement_*"},
-       "Invariance: difference of the views. Variance: 1 where the projections of all clips are one "
-       "point, 0 where they fill every direction. Shift: error of the shift read back, 0.67 by chance."},
+       "Invariance: difference of the views. Variance: 1 where the projections of all clips are "
+       "one "
+       "point, 0 where they fill every direction. Shift: error of the shift read back, 0.67 by "
+       "chance."},
       {"Gradient norm", {"grad_norm_*"}, ""},
       {"Learning rate", {"lr"}, ""},
       {"Momentum of the target encoder", {"momentum"}, ""},
@@ -210,8 +213,8 @@ std::string tiles_section(const RunRecord& run) {
   if (!std::isnan(seconds)) all.push_back({"training time", duration_text(seconds)});
   if (!std::isnan(peak)) all.push_back({"peak memory", short_number(peak) + " MB"});
   if (!std::isnan(wait)) {
-    all.push_back({"waited for data", short_number(100 * wait, 2) + " %", "of the training time",
-                   wait > 0.05 ? Tone::kWarning : Tone::kPlain});
+    all.push_back({"waited for data", short_number(std::round(1000 * wait) / 10, 2) + " %",
+                   "of the training time", wait > 0.05 ? Tone::kWarning : Tone::kPlain});
   }
   if (loss != run.curves.end()) {
     all.push_back({"loss", short_number(loss->second.values.back()),
