@@ -74,7 +74,8 @@ void take_sizes_from_data(PretrainOptions& options, const ClipSource& source,
 }
 
 /// The online probe that the options ask for; empty: none.
-std::function<StepMetrics(Encoder&)> make_probe(const PretrainOptions& options) {
+std::function<StepMetrics(Encoder&)> make_probe(const PretrainOptions& options,
+                                                const examples::Program& program) {
   if (options.probe_train.empty() || options.probe_test.empty() || options.probe.labels.empty()) {
     return {};
   }
@@ -84,7 +85,9 @@ std::function<StepMetrics(Encoder&)> make_probe(const PretrainOptions& options) 
   auto probe = std::make_shared<eval::probes::OnlineProbe>(
       open_clip_source(options.probe_train, options.input.clip),
       open_clip_source(options.probe_test, options.input.clip), options.probe, loader,
-      eval::probes::FeatureOptions{.pixels = options.recipe.encoder.pixels});
+      eval::probes::FeatureOptions{.pixels = options.recipe.encoder.pixels,
+                                   .device = program.device,
+                                   .precision = program.precision});
   return [probe](Encoder& encoder) { return (*probe)(encoder); };
 }
 
@@ -134,16 +137,15 @@ void fit_to_time(PretrainOptions& options, const examples::Program& program,
   const uint64_t seed = static_cast<uint64_t>(program.common.seed);
   Trainer trainer = make_trainer(options, program);
   ClipLoader loader(source, options.input.loader, seed);
-  const int64_t fitting =
-      examples::steps_that_fit(options.input.fit_minutes, options.training.steps, [&](int64_t step) {
+  const int64_t fitting = examples::steps_that_fit(
+      options.input.fit_minutes, options.training.steps, [&](int64_t step) {
         const ClipBatch batch = loader.next();
         const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
         const int64_t rows = options.recipe.objective.views() * batch.size();
         trainer.step(batch.clips, draw_masks(samplers, rows, grid, seed, step));
       });
   if (fitting == options.training.steps) return;
-  const double share =
-      static_cast<double>(fitting) / static_cast<double>(options.training.steps);
+  const double share = static_cast<double>(fitting) / static_cast<double>(options.training.steps);
   for (const auto& [name, steps] : proportional_steps(options)) {
     *steps = std::llround(share * static_cast<double>(*steps));
   }
@@ -188,16 +190,16 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   Trainer trainer = make_trainer(options, program);
   if (fresh && !options.init.empty()) start_from(options.init, trainer);
   const auto& vit = options.recipe.encoder.vit;
-  const TrainingCost cost =
-      estimate_cost(trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
-                    {.batch = options.input.loader.batch * options.recipe.objective.views(),
-                     .accumulate = options.recipe.optimisation.accumulate,
-                     .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
-                     .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},
-                    {.dim = vit.dim, .depth = vit.depth, .checkpointing = vit.checkpointing},
-                    {.dim = options.recipe.predictor.masked.dim,
-                     .depth = options.recipe.predictor.masked.depth,
-                     .checkpointing = options.recipe.predictor.masked.checkpointing});
+  const TrainingCost cost = estimate_cost(
+      trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
+      {.batch = options.input.loader.batch * options.recipe.objective.views(),
+       .accumulate = options.recipe.optimisation.accumulate,
+       .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
+       .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},
+      {.dim = vit.dim, .depth = vit.depth, .checkpointing = vit.checkpointing},
+      {.dim = options.recipe.predictor.masked.dim,
+       .depth = options.recipe.predictor.masked.depth,
+       .checkpointing = options.recipe.predictor.masked.checkpointing});
   std::printf("%s", cost.text().c_str());
   examples::print_passes(*source, options.training.steps, options.input.loader.batch);
 
@@ -218,15 +220,14 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   const LoopHooks hooks =
       examples::progress_hooks(bar, options.training.steps, options.input.loader.batch, {"probe_"});
   PretrainingHooks watching;
-  watching.probe = make_probe(options);
+  watching.probe = make_probe(options, program);
   watching.on_verdict = [&](int64_t step, const Verdict& verdict) {
     bar.finish();
     std::fprintf(stderr, "step %lld: %s\n", static_cast<long long>(step), verdict.text.c_str());
   };
   ClipLoader loader(source, options.input.loader, static_cast<uint64_t>(program.common.seed));
   MaskedPrediction task(trainer, samplers, options.training, watching);
-  const LoopResult result =
-      run_training(task, loader, options.training.loop(), description, hooks);
+  const LoopResult result = run_training(task, loader, options.training.loop(), description, hooks);
   bar.finish();
   print_result(result, task.verdict(), options.input.run);
   program.results = {{"run", options.input.run},

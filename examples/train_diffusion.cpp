@@ -192,6 +192,7 @@ void run(examples::Program& program, TrainDiffusionOptions& options) {
     options.optimisation.total_steps = options.training.steps;
   }
   if (options.stage == "autoencoder") {
+    program.precision = torch::kFloat32;  // whatever is asked: its task knows no other
     torch::Tensor clips;
     if (validation)
       clips = first_clips(validation, options.input.loader, options.validation_clips).clips;

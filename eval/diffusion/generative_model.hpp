@@ -46,8 +46,8 @@ class GenerativeModel {
   /// @throws CheckpointError naming the file and what is missing
   static GenerativeModel load(const std::string& path);
 
-  /// Moves all of it. Clips are taken from and given to the CPU, wherever the model is; noise is
-  /// drawn there, so that a seed means the same everywhere.
+  /// Moves all of it. Clips are taken from and given to the CPU, wherever the model is; latents and
+  /// features stay with it. Noise is drawn on the CPU, so that a seed means the same everywhere.
   void to(torch::Device device);
 
   const GenerativeOptions& options() const { return options_; }

@@ -1,4 +1,5 @@
 #include <jepa/objectives/sigreg.hpp>
+
 #include <torch/torch.h>
 
 #include <cmath>
@@ -35,12 +36,14 @@ torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by
   const auto expected = torch::tensor(phi, options).unsqueeze(1);
   const auto weight = torch::tensor(weights, options).unsqueeze(1);
 
-  auto directions =
-      at::randn({samples.size(-1), slices}, std::optional<at::Generator>(generator), options);
+  // Drawn on the CPU, wherever the samples are: the generator is the CPU's.
+  auto directions = at::randn({samples.size(-1), slices}, std::optional<at::Generator>(generator),
+                              options.device(torch::kCPU))
+                        .to(options.device());
   directions = directions / directions.norm(2, {0}, /*keepdim=*/true);
-  const auto projected = at::matmul(samples, directions);         // [..., n, slices]
-  const auto angles = projected.unsqueeze(-2) * t;                // [..., n, knots, slices]
-  const auto real = angles.cos().mean(-3) - expected;             // [..., knots, slices]
+  const auto projected = at::matmul(samples, directions);  // [..., n, slices]
+  const auto angles = projected.unsqueeze(-2) * t;         // [..., n, knots, slices]
+  const auto real = angles.cos().mean(-3) - expected;      // [..., knots, slices]
   const auto imaginary = angles.sin().mean(-3);
   const auto statistic = ((real.square() + imaginary.square()) * weight).sum(-2).mean();
   return scale_by_n ? statistic * samples.size(-2) : statistic;

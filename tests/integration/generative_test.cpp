@@ -36,6 +36,7 @@ class Generative : public ProgramTest {
             "--loader.batch",   "4",
             "--model.dim",      "16",
             "--model.depth",    "1",
+            "--precision",      "float32",
             "--model.heads",    "2",
             "--training.steps", std::to_string(steps),
             "--optimisation.total_steps",
@@ -57,7 +58,8 @@ class Generative : public ProgramTest {
             "--encoder.preset", "custom",     "--encoder.dim",   "24",         "--encoder.depth", "1",
             "--encoder.heads", "2",           "--encoder.patch", "8",          "--encoder.positions",
             "sincos",          "--predictor.dim", "24",          "--predictor.depth", "1",
-            "--predictor.heads", "2",         "--predictor.positions", "sincos"};
+            "--predictor.heads", "2",         "--predictor.positions", "sincos",
+            "--precision",     "float32"};
   }
   const std::string clips = path_of_clips();
 

@@ -102,6 +102,20 @@ TEST(DiffusionTask, ResumesBitForBit) {
   }
 }
 
+TEST(DiffusionTask, BfloatProductsKeepFloatWeights) {
+  const auto trained = [](torch::ScalarType precision) {
+    auto model = fresh(tiny()), average = fresh(tiny());
+    DiffusionTask task(model, average, {.average = 0.9, .precision = precision}, steady(1e-2), 5,
+                       prepare, prepare(batch_of(99), 0));
+    for (int64_t i = 0; i < 4; ++i) task.step(batch_of(i), false, texts);
+    for (const auto& p : model->parameters()) EXPECT_EQ(p.scalar_type(), torch::kFloat32);
+    return task.evaluate().at("validation_loss");
+  };
+  const double full = trained(torch::kFloat32), half = trained(torch::kBFloat16);
+  EXPECT_NEAR(half, full, 0.02 * full);
+  EXPECT_NE(half, full);
+}
+
 TEST(DiffusionTask, MicroBatchesAreTheBatch) {
   const auto trained = [](int64_t accumulate) {
     auto model = fresh(tiny()), average = fresh(tiny());
