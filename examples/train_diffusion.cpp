@@ -155,15 +155,9 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
   }
   // The average is the model's first self; both are the task's, the model here lends the rest.
   const auto make = [&] {
-    transformer->to(torch::kCPU);  // where weights are drawn
-    transformer->initialise(
-        at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
-    transformer->to(program.device);
-    DiffusionTransformer online(transformer->options());
-    online->to(program.device);
-    copy_parameters(*transformer, *online);
     return std::make_unique<DiffusionTask>(
-        online, transformer, options.generative.diffusion, options.optimisation, seed,
+        model.initialise(seed), transformer, options.generative.diffusion, options.optimisation,
+        seed,
         [&](const ClipBatch& batch, int64_t step) {
           return model.training_example(batch, prompts, step, options.training.steps, seed);
         },

@@ -22,10 +22,6 @@ using diffusion::GenerativeOptions;
 
 constexpr double kTera = 1e12;
 
-at::Generator stream(uint64_t seed, const char* name) {
-  return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, 0));
-}
-
 /// What training an arm in stages needs to know.
 struct Bench {
   const ArmPlan& plan;
@@ -154,17 +150,11 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   if (decodes) flops += model->jepa()->prediction_flops(sizes, from);
   flops *= static_cast<double>(bench.batch());
   const int64_t steps = bench.steps(tera, flops);
-  transformer->to(torch::kCPU);  // where weights are drawn
-  transformer->initialise(stream(bench.seed(), "model"));
-  transformer->to(bench.options.device);
-  DiffusionTransformer online(transformer->options());
-  online->to(bench.options.device);
-  copy_parameters(*transformer, *online);
   const auto prepare = [model, from, steps, seed = bench.seed()](const ClipBatch& batch,
                                                                  int64_t step) {
     return model->training_example(batch, {}, step, steps, seed);
   };
-  DiffusionTask task(online, transformer, options.diffusion,
+  DiffusionTask task(model->initialise(bench.seed()), transformer, options.diffusion,
                      bench.schedule(bench.options.diffusion_optimisation, steps), bench.seed(),
                      prepare, {});
   auto saved = options;
@@ -230,7 +220,8 @@ Arm train_latents(const Bench& bench) {
   auto shape = bench.options.autoencoder;
   shape.channels = sizes[1];
   Autoencoder autoencoder(shape);
-  autoencoder->initialise(stream(bench.seed(), "autoencoder"));
+  autoencoder->initialise(
+      at::make_generator<at::CPUGeneratorImpl>(stream_seed(bench.seed(), "autoencoder", 0)));
   autoencoder->to(bench.options.device);
   const double coding = autoencoder->encode_flops(sizes[2], sizes[3], sizes[4]) +
                         autoencoder->decode_flops(sizes[2], sizes[3], sizes[4]);

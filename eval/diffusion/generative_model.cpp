@@ -109,6 +109,16 @@ void GenerativeModel::to(torch::Device device) {
   if (jepa_) jepa_->to(device);
 }
 
+DiffusionTransformer GenerativeModel::initialise(uint64_t seed) {
+  transformer_->to(torch::kCPU);
+  transformer_->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+  transformer_->to(device_);
+  DiffusionTransformer online(transformer_->options());
+  online->to(device_);
+  copy_parameters(*transformer_, *online);
+  return online;
+}
+
 int64_t GenerativeModel::frames_per_group() const {
   return transformer_->options().tubelet * (autoencoder_ ? AutoencoderOptions::kTimeFactor : 1);
 }

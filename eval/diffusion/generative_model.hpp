@@ -50,6 +50,10 @@ class GenerativeModel {
   /// features stay with it. Noise is drawn on the CPU, so that a seed means the same everywhere.
   void to(torch::Device device);
 
+  /// Draws fresh weights, on the CPU so that a seed means the same everywhere.
+  /// @returns a copy to train, on the model's device; the transformer here is to be its average
+  DiffusionTransformer initialise(uint64_t seed);
+
   const GenerativeOptions& options() const { return options_; }
   DiffusionTransformer& transformer() { return transformer_; }
   const std::optional<PromptVocabulary>& vocabulary() const { return vocabulary_; }

@@ -30,8 +30,7 @@ const std::vector<PlotPlan>& plot_plans() {
       {"Content predicted",
        {"predicted_content"},
        "R squared of the predictions on what tells clips apart (targets less their position's "
-       "mean): "
-       "1 is all of it, 0 no more than the position says, however low the loss."},
+       "mean): 1 is all of it, 0 no more than the position says, however low the loss."},
       {"Rank of the tokens",
        {"rankme", "effective_rank", "content_rank"},
        "Directions in use. Content: after taking away what position explains. Falling to a few: "
@@ -46,9 +45,8 @@ const std::vector<PlotPlan>& plot_plans() {
       {"Agreement of two views",
        {"agreement_*"},
        "Invariance: difference of the views. Variance: 1 where the projections of all clips are "
-       "one "
-       "point, 0 where they fill every direction. Shift: error of the shift read back, 0.67 by "
-       "chance."},
+       "one point, 0 where they fill every direction. Shift: error of the shift read back, 0.67 "
+       "by chance."},
       {"Gradient norm", {"grad_norm_*"}, ""},
       {"Learning rate", {"lr"}, ""},
       {"Momentum of the target encoder", {"momentum"}, ""},

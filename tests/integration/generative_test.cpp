@@ -22,7 +22,6 @@ Arguments operator+(Arguments first, const Arguments& more) {
 class Generative : public ProgramTest {
  protected:
   void SetUp() override {
-    ProgramTest::SetUp();
     ASSERT_EQ(run("make_data", {"--kind", "digits", "--clips", "24", "--seed", "1", "--out", clips}),
               0)
         << said();
@@ -61,17 +60,7 @@ class Generative : public ProgramTest {
             "--predictor.heads", "2",         "--predictor.positions", "sincos",
             "--precision",     "float32"};
   }
-  const std::string clips = path_of_clips();
-
- private:
-  static std::string path_of_clips() {
-    return (fs::temp_directory_path() / ("jepa_generative_" + std::to_string(getpid()) + ".h5"))
-        .string();
-  }
-  void TearDown() override {
-    fs::remove(clips);
-    ProgramTest::TearDown();
-  }
+  const std::string clips = path("clips.h5");
 };
 
 TEST_F(Generative, ContinuedRunIsTheSameBitForBit) {
@@ -148,7 +137,7 @@ TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
           1, "4 frames");
   const Arguments judge = judged(path("decoder"));
   ASSERT_EQ(run("judge", judge), 0) << said();
-  const auto rows = nlohmann::json::parse(read_text(path("judged.json"))).at("rows");
+  const auto rows = nlohmann::json::parse(read_bytes(path("judged.json"))).at("rows");
   for (const char* row : {"future", "encoder's latents", "shuffled latents", "copy_last", "linear",
                           "truth"}) {
     EXPECT_TRUE(rows.at(row).contains("position_error/h4")) << row;
@@ -177,7 +166,7 @@ TEST_F(Generative, JudgeReadsWhatWasPrompted) {
   ASSERT_EQ(run("train_diffusion", tiny("pixels", 2)), 0) << said();
   const Arguments judge = judged(path("pixels")) + Arguments{"--judge_file", path("judge.safetensors")};
   ASSERT_EQ(run("judge", judge), 0) << said();
-  const auto json = nlohmann::json::parse(read_text(path("judged.json")));
+  const auto json = nlohmann::json::parse(read_bytes(path("judged.json")));
   EXPECT_EQ(json.at("options").at("sampler.steps"), "2");
   EXPECT_EQ(json.at("judge").at("clips"), 24);
   const auto first = json.at("rows");
@@ -186,7 +175,7 @@ TEST_F(Generative, JudgeReadsWhatWasPrompted) {
   EXPECT_FALSE(first.contains("shuffled latents"));
   ASSERT_EQ(run("judge", judge), 0) << said();  // the judge comes from its file
   EXPECT_EQ(said().find("judge 20/20"), std::string::npos) << said();
-  EXPECT_EQ(nlohmann::json::parse(read_text(path("judged.json"))).at("rows"), first);
+  EXPECT_EQ(nlohmann::json::parse(read_bytes(path("judged.json"))).at("rows"), first);
   refuses("judge", {"--model", path("pixels"), "--test", clips}, 2, "option train");
   refuses("judge", judge + Arguments{"--context_frames", "8"}, 1, "8 frames");
 }
@@ -209,8 +198,8 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
                           "--film.examples", "2"};
   ASSERT_EQ(run("compare", compare), 0) << said();
   const auto cell = path("compare") + "/cells/jepa-b0.05-n0-s0/cell.json";
-  const auto first = read_text(cell);
-  const auto summary = nlohmann::json::parse(read_text(path("compare") + "/summary.json"));
+  const auto first = read_bytes(cell);
+  const auto summary = nlohmann::json::parse(read_bytes(path("compare") + "/summary.json"));
   std::map<std::string, nlohmann::json> rows;
   for (const auto& row : summary.at("rows")) rows[row.at("arm")] = row.at("results");
   for (const char* arm : {"jepa", "pixels", "latents", "masked_pixels", "frozen_random"}) {
@@ -238,7 +227,7 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
   EXPECT_EQ(said().find("cell pixels"), std::string::npos);
   // Trained again from the same seed, from the same encoder: the same numbers, times apart.
   auto before = nlohmann::json::parse(first).at("results");
-  auto after = nlohmann::json::parse(read_text(cell)).at("results");
+  auto after = nlohmann::json::parse(read_bytes(cell)).at("results");
   EXPECT_EQ(before.at("probe/digit"), after.at("probe/digit"));
   EXPECT_EQ(before.at("future/digit"), after.at("future/digit"));
   refuses("compare", compare + Arguments{"--questions.futures", "3"}, 2, "questions.futures");

@@ -1,4 +1,6 @@
 // The pretrain program as a user meets it: killed and continued, and given what it cannot use.
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -8,32 +10,26 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <random>
-#include <sstream>
 #include <thread>
 #include <vector>
 
+namespace jepa {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string read_text(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
 class PretrainProgram : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = fs::temp_directory_path() / ("jepa_pretrain_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
+    folder_ = std::make_unique<TemporaryFolder>();
     ASSERT_EQ(run("make_data", {"--clips", "64", "--out", path("digits.h5")}), 0) << said();
   }
-  static void TearDownTestSuite() { fs::remove_all(folder_); }
+  static void TearDownTestSuite() { folder_.reset(); }
 
-  static std::string path(const std::string& name) { return (folder_ / name).string(); }
-  static std::string said() { return read_text(folder_ / "said.txt"); }
+  static std::string path(const std::string& name) { return folder_->file(name); }
+  static std::string said() { return read_bytes(folder_->path() / "said.txt"); }
 
   /// Starts a program; what it says goes to said.txt. `file_limit`: largest file it may write.
   static pid_t start(const std::string& program, const std::vector<std::string>& arguments,
@@ -78,32 +74,32 @@ class PretrainProgram : public testing::Test {
     return all;
   }
   static std::string weights(const std::string& run_name) {
-    const fs::path checkpoints = folder_ / run_name / "checkpoints";
-    std::string name = read_text(checkpoints / "latest");
+    const fs::path checkpoints = folder_->path() / run_name / "checkpoints";
+    std::string name = read_bytes(checkpoints / "latest");
     name.pop_back();  // the line's end
     std::string all;
     for (const char* file : {"encoder", "target_encoder", "predictor", "projector", "optimizer"}) {
-      all += read_text(checkpoints / name / (std::string(file) + ".safetensors"));
+      all += read_bytes(checkpoints / name / (std::string(file) + ".safetensors"));
     }
     return all;
   }
   /// Step of the checkpoint that `latest` names; -1: there is none yet.
   static int64_t newest_step(const std::string& run_name) {
-    const std::string name = read_text(folder_ / run_name / "checkpoints/latest");
+    const std::string name = read_bytes(folder_->path() / run_name / "checkpoints/latest");
     return name.starts_with("step-") ? std::stoll(name.substr(5)) : -1;
   }
   /// Expects that `latest` or `best` names a checkpoint with all its files.
   static void expect_whole(const std::string& run_name, const std::string& which) {
-    const fs::path checkpoints = folder_ / run_name / "checkpoints";
-    std::string name = read_text(checkpoints / which);
+    const fs::path checkpoints = folder_->path() / run_name / "checkpoints";
+    std::string name = read_bytes(checkpoints / which);
     ASSERT_FALSE(name.empty()) << which;
     name.pop_back();
     for (const char* file : {"encoder.safetensors", "target_encoder.safetensors",
                              "predictor.safetensors", "optimizer.safetensors", "config.ini",
                              "state.json"}) {
-      EXPECT_FALSE(read_text(checkpoints / name / file).empty()) << which << ": " << name << file;
+      EXPECT_FALSE(read_bytes(checkpoints / name / file).empty()) << which << ": " << name << file;
     }
-    EXPECT_TRUE(read_text(checkpoints / name / "state.json").ends_with("}\n")) << which;
+    EXPECT_TRUE(read_bytes(checkpoints / name / "state.json").ends_with("}\n")) << which;
   }
   /// Expects exit code `code` and an error line that names `thing`.
   static void expect_error(int found, int code, const std::string& thing) {
@@ -119,7 +115,7 @@ class PretrainProgram : public testing::Test {
     EXPECT_TRUE(code == 2 ? rest.starts_with("Try '") : rest.empty()) << text;
   }
 
-  inline static fs::path folder_;
+  inline static std::unique_ptr<TemporaryFolder> folder_;
 };
 
 TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
@@ -143,14 +139,14 @@ TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
     kill(child, SIGKILL);
     killed += wait_for(child) == -SIGKILL ? 1 : 0;
     expect_whole("killed", "latest");
-    if (fs::exists(folder_ / "killed/checkpoints/best")) expect_whole("killed", "best");
+    if (fs::exists(folder_->path() / "killed/checkpoints/best")) expect_whole("killed", "best");
   }
   EXPECT_GE(killed, 4);
   ASSERT_EQ(run("pretrain", small("killed", steps)), 0) << said();
   EXPECT_TRUE(weights("killed") == weights("whole"));
-  EXPECT_EQ(read_text(folder_ / "killed/checkpoints/best"),
-            read_text(folder_ / "whole/checkpoints/best"));
-  for (const auto& entry : fs::directory_iterator(folder_ / "killed" / "checkpoints")) {
+  EXPECT_EQ(read_bytes(folder_->path() / "killed/checkpoints/best"),
+            read_bytes(folder_->path() / "whole/checkpoints/best"));
+  for (const auto& entry : fs::directory_iterator(folder_->path() / "killed" / "checkpoints")) {
     EXPECT_FALSE(entry.path().filename().string().starts_with("partial")) << entry.path();
   }
 }
@@ -159,11 +155,11 @@ TEST_F(PretrainProgram, AFinishedRunSaysItsNumbersAgain) {
   const std::vector<std::string> first{"--training.steps", "7", "--json", path("first.json")};
   const std::vector<std::string> again{"--training.steps", "7", "--json", path("again.json")};
   ASSERT_EQ(run("pretrain", small("twice", first)), 0) << said();
-  const std::string log = read_text(folder_ / "twice/metrics.jsonl");
+  const std::string log = read_bytes(folder_->path() / "twice/metrics.jsonl");
   ASSERT_EQ(run("pretrain", small("twice", again)), 0) << said();
-  EXPECT_EQ(read_text(folder_ / "twice/metrics.jsonl"), log);
-  EXPECT_NE(read_text(path("first.json")).find("\"rankme\""), std::string::npos);
-  EXPECT_EQ(read_text(path("again.json")), read_text(path("first.json")));
+  EXPECT_EQ(read_bytes(folder_->path() / "twice/metrics.jsonl"), log);
+  EXPECT_NE(read_bytes(path("first.json")).find("\"rankme\""), std::string::npos);
+  EXPECT_EQ(read_bytes(path("again.json")), read_bytes(path("first.json")));
 }
 
 TEST_F(PretrainProgram, TheSameCommandContinuesARun) {
@@ -173,7 +169,7 @@ TEST_F(PretrainProgram, TheSameCommandContinuesARun) {
       "--optimisation.lr", "5.25e-4", "--fit_minutes", "0.02"};
   ASSERT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
   EXPECT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
-  std::ofstream(folder_ / "recipe/checkpoints/latest") << "step-99999999\n";
+  std::ofstream(folder_->path() / "recipe/checkpoints/latest") << "step-99999999\n";
   expect_error(run("pretrain", small("recipe", recipe)), 1, "step-99999999");
 }
 
@@ -202,7 +198,7 @@ TEST_F(PretrainProgram, BadDataIsNamed) {
   expect_error(run("pretrain", with(path("missing.h5"))), 1, "missing.h5");
   std::ofstream(path("empty.h5")).flush();
   expect_error(run("pretrain", with(path("empty.h5"))), 1, "empty.h5");
-  const std::string whole = read_text(path("digits.h5"));
+  const std::string whole = read_bytes(path("digits.h5"));
   std::ofstream(path("cut.h5"), std::ios::binary) << whole.substr(0, whole.size() / 2);
   expect_error(run("pretrain", with(path("cut.h5"))), 1, "cut.h5");
   std::ofstream(path("text.mp4")) << "not a video";
@@ -213,8 +209,8 @@ TEST_F(PretrainProgram, ARunOfAnotherModelIsRefused) {
   ASSERT_EQ(run("pretrain", small("first", {"--training.steps", "5"})), 0) << said();
   expect_error(run("pretrain", small("first", {"--encoder.dim", "48"})), 2, "encoder.dim");
   ASSERT_EQ(run("pretrain", small("second", {"--training.steps", "5", "--encoder.dim", "48"})), 0);
-  fs::copy_file(folder_ / "second/checkpoints/step-00000005/encoder.safetensors",
-                folder_ / "first/checkpoints/step-00000005/encoder.safetensors",
+  fs::copy_file(folder_->path() / "second/checkpoints/step-00000005/encoder.safetensors",
+                folder_->path() / "first/checkpoints/step-00000005/encoder.safetensors",
                 fs::copy_options::overwrite_existing);
   expect_error(run("pretrain", small("first", {"--training.steps", "9"})), 1,
                "encoder.safetensors");
@@ -237,3 +233,4 @@ TEST_F(PretrainProgram, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
 }
 
 }  // namespace
+}  // namespace jepa

@@ -1,6 +1,8 @@
 // The probe program from the command line: published weights in, a table and JSON out.
 #include <jepa/data/clip_store.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/wait.h>
@@ -9,35 +11,25 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 namespace jepa {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string read_text(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
 class ProbeProgram : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("jepa_probe_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
     write_store("train", 60, 1);
     write_store("validation", 30, 2);
     write_store("test", 40, 3);
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   /// Clips of 8 x 32 x 32 RGB, bright (class 1) or dark; two share a `unit`.
   void write_store(const std::string& name, int64_t count, int64_t seed) const {
     torch::manual_seed(static_cast<uint64_t>(seed));
     const auto bright = torch::randint(2, {count}, torch::kInt64);
-    ClipStoreWriter writer((folder_ / (name + ".h5")).string(), {});
+    ClipStoreWriter writer(folder_.file(name + ".h5"), {});
     for (int64_t i = 0; i < count; ++i) {
       const auto noise = torch::randint(100, {8 * 32 * 32 * 3}, torch::kInt64) +
                          100 * bright[i].item<int64_t>();
@@ -54,32 +46,32 @@ class ProbeProgram : public testing::Test {
   /// Runs the program; its exit code. What it says is in out.txt.
   int run(const std::string& arguments) const {
     const std::string command = std::string(JEPA_PROGRAMS) + "/probe " + arguments + " > '" +
-                                (folder_ / "out.txt").string() + "' 2>&1";
+                                folder_.file("out.txt") + "' 2>&1";
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
-  std::string said() const { return read_text(folder_ / "out.txt"); }
+  std::string said() const { return read_bytes(folder_.file("out.txt")); }
 
   std::string data() const {
     std::string arguments;
     for (const char* split : {"train", "validation", "test"}) {
-      arguments += std::string(" --") + split + " " + (folder_ / (std::string(split) + ".h5")).string();
+      arguments += std::string(" --") + split + " " + folder_.file(std::string(split) + ".h5");
     }
     return arguments;
   }
 
   const std::string weights_ =
       "--weights " JEPA_TEST_FIXTURES "/vjepa1_checkpoint.pth.tar --encoder.heads 3";
-  fs::path folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(ProbeProgram, ReadsPublishedWeightsAndWritesItsResults) {
-  const auto json = folder_ / "results.json";
+  const auto json = folder_.path() / "results.json";
   ASSERT_EQ(run(weights_ + data() + " --labels bright --unit unit --kind linear,knn --loader.threads 0"
                 " --resamples 50 --precision float32 --json " + json.string()),
             0)
       << said();
-  const auto results = nlohmann::json::parse(read_text(json));
+  const auto results = nlohmann::json::parse(read_bytes(json));
   ASSERT_EQ(results["results"].size(), 2U);
   for (const auto& result : results["results"]) {
     EXPECT_EQ(result["dataset"], "test");
@@ -101,7 +93,7 @@ TEST_F(ProbeProgram, SaysWhatIsWrong) {
   EXPECT_NE(said().find("colour"), std::string::npos);
   EXPECT_EQ(run(weights_ + data() + " --labels digit"), 1);
   EXPECT_NE(said().find("digit"), std::string::npos);
-  EXPECT_EQ(run("--weights " + (folder_ / "none.pt").string() + data() + " --labels bright"), 1);
+  EXPECT_EQ(run("--weights " + folder_.file("none.pt") + data() + " --labels bright"), 1);
   EXPECT_NE(said().find("none.pt"), std::string::npos);
   EXPECT_EQ(run(weights_ + data() + " --labels bright --layer 9"), 2);
 }

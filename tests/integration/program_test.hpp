@@ -1,6 +1,8 @@
 // Running the built programs as a user does: exit codes, what they say, what they leave behind.
 #pragma once
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,23 +21,11 @@ namespace jepa {
 
 namespace fs = std::filesystem;
 
-inline std::string read_text(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
 /// A folder of the test's own, and programs run in it.
 class ProgramTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("jepa_programs_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  std::string said() const { return read_text(folder_ / "said.txt"); }
+  std::string path(const std::string& name) const { return folder_.file(name); }
+  std::string said() const { return read_bytes(path("said.txt")); }
 
   /// Runs a program; its exit code (negative: the signal). What it says on stderr is in said.txt.
   /// `file_limit`: largest file it may write; a write past it fails as on a full disk.
@@ -86,12 +76,12 @@ class ProgramTest : public testing::Test {
   }
   std::set<fs::path> files() const {
     std::set<fs::path> all;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_)) all.insert(entry.path());
+    for (const auto& entry : fs::recursive_directory_iterator(folder_.path())) all.insert(entry.path());
     return all;
   }
 
  private:
-  fs::path folder_;
+  TemporaryFolder folder_;
 };
 
 }  // namespace jepa

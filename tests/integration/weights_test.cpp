@@ -1,6 +1,8 @@
 // embed and convert from the command line: the published tokens, and what a user can do wrong.
 #include <jepa/io/safetensors.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -22,13 +24,7 @@ struct Outcome {
 
 class Weights : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "jepa_weights_XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string file(const std::string& name) const { return folder_ + "/" + name; }
+  std::string file(const std::string& name) const { return folder_.file(name); }
 
   Outcome run(const std::string& program, const std::string& arguments) const {
     const std::string log = file("stderr");
@@ -52,7 +48,7 @@ class Weights : public ::testing::Test {
     EXPECT_LT((tokens - wanted).abs().max().item<double>(), 2e-5) << weights;
   }
 
-  std::string folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(Weights, EmbedReproducesPublishedTokens) {

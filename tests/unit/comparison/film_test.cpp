@@ -7,10 +7,10 @@
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-
-#include <filesystem>
 
 namespace jepa::eval::comparison {
 namespace {
@@ -77,9 +77,8 @@ TEST(Gif, ComesBackFromFfmpegsReader) {
   auto grey = torch::randint(0, 256, {3, 90, 110, 1}, torch::kUInt8);
   grey.narrow(1, 0, 30).copy_(torch::arange(110).view({1, 1, -1, 1}));
   const auto frames = grey.expand({3, 90, 110, 3}).contiguous();
-  const auto folder = std::filesystem::temp_directory_path() / "jepa_gif_test";
-  std::filesystem::create_directories(folder);
-  const auto path = (folder / "film.gif").string();
+  const TemporaryFolder folder;
+  const auto path = folder.file("film.gif");
   report::write_gif(path, frames, 10);
   VideoReader reader(path, {}, /*luma_only=*/true);
   ASSERT_EQ(reader.info().frames, 3);
@@ -100,7 +99,6 @@ TEST(Gif, ComesBackFromFfmpegsReader) {
   const auto coarse = torch::randint(0, 256, {1, 40, 40, 3}, torch::kUInt8);
   report::write_gif(path, coarse, 1000);
   EXPECT_EQ(VideoReader(path, {}, true).info().frames, 1);
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

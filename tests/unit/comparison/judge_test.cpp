@@ -4,10 +4,10 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-
-#include <filesystem>
 
 namespace jepa::eval::comparison {
 namespace {
@@ -59,9 +59,8 @@ TEST(Judge, LearnsReadsOtherLengthsAndComesBackFromItsFile) {
   EXPECT_GT(longer.direction, 0.8);
   EXPECT_LT(longer.position_error, 1.5);
 
-  const auto folder = std::filesystem::temp_directory_path() / "jepa_judge_test";
-  std::filesystem::create_directories(folder);
-  const auto path = (folder / "judge.safetensors").string();
+  const TemporaryFolder folder;
+  const auto path = folder.file("judge.safetensors");
   save_judge(path, trained);
   auto loaded = load_judge(path);
   EXPECT_EQ(loaded.judge->options().width, 8);
@@ -74,7 +73,6 @@ TEST(Judge, LearnsReadsOtherLengthsAndComesBackFromItsFile) {
 
   write_safetensors(path, {{"x", torch::zeros({2})}});
   EXPECT_THROW(load_judge(path), CheckpointError);
-  std::filesystem::remove_all(folder);
 }
 
 TEST(Judge, IsAFunctionOfItsSeed) {

@@ -3,13 +3,14 @@
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/errors.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -18,13 +19,7 @@ namespace fs = std::filesystem;
 
 class ClipStoreTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("jepa_store_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_.file(name); }
 
   /// Two episodes, of 6 and 10 frames, whose pixels are their place in the file.
   std::string write_numbered() {
@@ -53,7 +48,7 @@ class ClipStoreTest : public testing::Test {
     return "";
   }
 
-  fs::path folder_;
+  TemporaryFolder folder_;
 };
 
 std::vector<int64_t> frames_of(const RawClip& clip) {
@@ -171,7 +166,7 @@ TEST_F(ClipStoreTest, AWriterThatDoesNotFinishLeavesNothing) {
     EXPECT_THROW(writer.append({1, 3, 2, 1, std::vector<uint8_t>(6)}), DataError);
     EXPECT_THROW(writer.finish({{"label", torch::arange(5)}}), DataError);
   }
-  EXPECT_TRUE(fs::is_empty(folder_));
+  EXPECT_TRUE(fs::is_empty(folder_.path()));
   EXPECT_THROW(ClipStoreWriter(path("no/folder/x.h5"), {}), DataError);
 }
 

@@ -6,13 +6,14 @@
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -21,13 +22,7 @@ namespace fs = std::filesystem;
 
 class VideoTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("jepa_video_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_.file(name); }
 
   /// A video whose frame i is grey of brightness 20 + 3 (i modulo 60).
   std::string write_counting(const std::string& name, int64_t frames) {
@@ -63,7 +58,7 @@ class VideoTest : public testing::Test {
     return "";
   }
 
-  fs::path folder_;
+  TemporaryFolder folder_;
 };
 
 /// Which frame of a counting video this is.
@@ -143,8 +138,8 @@ TEST_F(VideoTest, CropsColourAndScale) {
 }
 
 TEST_F(VideoTest, ListsAndFoldersNameClasses) {
-  fs::create_directories(folder_ / "set/walk");
-  fs::create_directories(folder_ / "set/run");
+  fs::create_directories(folder_.path() / "set/walk");
+  fs::create_directories(folder_.path() / "set/run");
   write_counting("set/walk/a.mp4", 4);
   write_counting("set/run/b.mp4", 4);
   std::ofstream(path("list.txt")) << "set/walk/a.mp4 7\nset/run/b.mp4 9\r\n";
@@ -169,7 +164,7 @@ TEST_F(VideoTest, WhatIsNoVideoIsNamed) {
   EXPECT_NE(failure(path("empty.mp4")).find("empty.mp4: the file is empty"), std::string::npos);
   std::ofstream(path("text.mp4")) << std::string(5000, 'x');
   EXPECT_NE(failure(path("text.mp4")).find("text.mp4: not a readable video"), std::string::npos);
-  fs::create_directories(folder_ / "nothing");
+  fs::create_directories(folder_.path() / "nothing");
   EXPECT_THROW(open_clip_source(path("nothing"), {}), DataError);
 }
 
@@ -292,7 +287,7 @@ TEST_F(VideoTest, ARecipeFileIsASource) {
 }
 
 TEST_F(VideoTest, ImagesAreClipsOfOneFrame) {
-  fs::create_directories(folder_ / "set/b");
+  fs::create_directories(folder_.path() / "set/b");
   for (const std::string name : {"set/b/y.ppm", "set/b/x.ppm"}) {
     std::ofstream file(path(name), std::ios::binary);
     file << "P6 3 2 255\n";

@@ -1,6 +1,6 @@
 #include "operation_counter.hpp"
 
-#include "../io/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 #include <eval/diffusion/autoencoder.hpp>
 #include <jepa/errors.hpp>

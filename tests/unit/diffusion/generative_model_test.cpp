@@ -1,5 +1,5 @@
 // Prompts, and clips in, clips out.
-#include "../io/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 #include <eval/diffusion/generative_model.hpp>
 #include <jepa/data/generated.hpp>

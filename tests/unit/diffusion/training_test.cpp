@@ -1,5 +1,5 @@
 // The training step: what is withheld and given, the average, resume, and a distribution learnt.
-#include "../io/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 #include <eval/diffusion/training.hpp>
 #include <jepa/errors.hpp>

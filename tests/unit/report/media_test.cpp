@@ -7,6 +7,8 @@
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -18,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string temporary(const std::string& name) { return testing::TempDir() + "/report_" + name; }
-
 /// A picture whose every pixel tells where it is.
 torch::Tensor gradient_image(int64_t height, int64_t width) {
   const auto rows = torch::arange(height).view({height, 1}).expand({height, width});
@@ -29,7 +29,8 @@ torch::Tensor gradient_image(int64_t height, int64_t width) {
 
 TEST(Image, PngReadsBackExactly) {
   const auto image = gradient_image(31, 45);
-  const std::string path = temporary("image.png");
+  const TemporaryFolder folder;
+  const std::string path = folder.file("image.png");
   write_png(path, image);
   int64_t height = 0, width = 0;
   const auto pixels = read_image(path, {}, 3, height, width);
@@ -37,7 +38,7 @@ TEST(Image, PngReadsBackExactly) {
   ASSERT_EQ(width, 45);
   EXPECT_TRUE(torch::equal(
       torch::tensor(c10::ArrayRef<uint8_t>(pixels), torch::kUInt8).view({31, 45, 3}), image));
-  EXPECT_THROW(write_png(temporary("no/such/folder.png"), image), DataError);
+  EXPECT_THROW(write_png(folder.file("no/such/folder.png"), image), DataError);
   EXPECT_THROW(encode_png(image.to(torch::kFloat32)), c10::Error);
 }
 
@@ -87,7 +88,8 @@ TEST(Video, ReadsBackWithItsSizeTimesAndColours) {
   for (int64_t t = 0; t < 12; ++t) {
     frames[t].narrow(0, 10, 16).narrow(1, 4 * t, 16).fill_(230);
   }
-  const std::string path = temporary("film.mp4");
+  const TemporaryFolder folder;
+  const std::string path = folder.file("film.mp4");
   write_video(path, frames, 12.5);
   VideoReader reader(path, {}, false);
   EXPECT_EQ(reader.info().frames, 12);
@@ -107,16 +109,17 @@ TEST(Video, ReadsBackWithItsSizeTimesAndColours) {
 }
 
 TEST(Video, SameFramesGiveSameBytesAndErrorsNameTheFile) {
+  const TemporaryFolder folder;
   const auto frames = torch::randint(0, 256, {3, 32, 32, 3}, torch::kUInt8);
   EXPECT_EQ(encode_video(frames, 5), encode_video(frames, 5));
   try {
-    write_video(temporary("empty.mp4"), frames.slice(0, 0, 0), 5);
+    write_video(folder.file("empty.mp4"), frames.slice(0, 0, 0), 5);
     FAIL() << "a film without frames was written";
   } catch (const DataError& error) {
     EXPECT_NE(std::string(error.what()).find("empty.mp4"), std::string::npos);
   }
-  EXPECT_FALSE(fs::exists(temporary("empty.mp4")));
-  EXPECT_THROW(write_video(temporary("no/such/folder.mp4"), frames, 5), DataError);
+  EXPECT_FALSE(fs::exists(folder.file("empty.mp4")));
+  EXPECT_THROW(write_video(folder.file("no/such/folder.mp4"), frames, 5), DataError);
   EXPECT_THROW(encode_video(frames, 0), c10::Error);
   VideoEncoder encoder(32, 32, 5);
   EXPECT_THROW(encoder.add(frames.slice(1, 0, 16)), c10::Error);
@@ -183,7 +186,8 @@ TEST(RunMedia, MasksAndFeaturesBecomePictures) {
   EXPECT_NE(masks[0].caption.find("context 20 of 64 tokens, target 44 of 64"), std::string::npos);
   const auto films = draw_features(clips, torch::randn({5, 64, 12}), grid, 4);
   ASSERT_EQ(films.size(), 2u);
-  const std::string path = temporary("features.mp4");
+  const TemporaryFolder folder;
+  const std::string path = folder.file("features.mp4");
   std::ofstream(path, std::ios::binary) << films[1].mp4;
   const VideoReader reader(path, {}, false);
   EXPECT_EQ(reader.info().frames, 8);

@@ -2,6 +2,8 @@
 #include <eval/report/run_report.hpp>
 #include <jepa/errors.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -18,24 +20,21 @@ using Json = nlohmann::json;
 /// A run folder made by hand.
 class FakeRun {
  public:
-  FakeRun() : folder_(fs::path(testing::TempDir()) / ("run_" + std::to_string(counter_++))) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
+  FakeRun() {
     line({{"type", "run"}, {"machine", "a <fast> one"}, {"encoder_parameters", 4.2e6}});
   }
-  ~FakeRun() { fs::remove_all(folder_); }
 
   void line(const Json& object) { log_ += object.dump() + "\n"; }
   void raw(const std::string& text) { log_ += text; }
   void file(const std::string& name, const std::string& text) {
-    fs::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name) << text;
+    fs::create_directories(fs::path(path(name)).parent_path());
+    std::ofstream(path(name)) << text;
   }
   RunRecord read() {
     file("metrics.jsonl", log_);
-    return read_run(folder_.string());
+    return read_run(folder_.path());
   }
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_.file(name); }
 
   /// The message of the DataError that reading gives.
   std::string error() {
@@ -48,8 +47,7 @@ class FakeRun {
   }
 
  private:
-  static inline int counter_ = 0;
-  fs::path folder_;
+  TemporaryFolder folder_;
   std::string log_;
 };
 
@@ -144,7 +142,7 @@ TEST(RunRecord, ErrorsNameFileAndLine) {
 }
 
 TEST(RunRecord, MissingParts) {
-  EXPECT_THROW(read_run(testing::TempDir() + "/no_such_run"), DataError);
+  EXPECT_THROW(read_run(FakeRun().path("no_such_run")), DataError);
   FakeRun fake;
   EXPECT_THROW(read_run(fs::path(fake.path("x")).parent_path().string()), DataError);
   fake.file("metrics.jsonl", "");

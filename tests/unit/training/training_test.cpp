@@ -5,13 +5,14 @@
 #include <jepa/training/pretraining.hpp>
 #include <predictors/registry.hpp>
 
+#include "temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 namespace jepa {
 namespace {
@@ -71,13 +72,6 @@ MaskSamplers make_samplers() {
 torch::Tensor random_clips() {
   torch::manual_seed(9);
   return torch::randint(0, 256, {kBatch, 1, 4, 16, 16}, torch::kUInt8);
-}
-
-std::string fresh_folder(const std::string& name) {
-  const std::string folder = (fs::temp_directory_path() / ("jepa_" + name)).string();
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  return folder;
 }
 
 std::vector<torch::Tensor> all_weights(Trainer& trainer) {
@@ -265,9 +259,11 @@ TEST(Trainer, NonFiniteInputStopsWithTheWeightsUntouched) {
 
 TEST(Pretraining, InterruptedRunEndsBitForBitAsTheUninterrupted) {
   std::vector<torch::Tensor> whole, parts;
-  const auto losses = train(fresh_folder("whole"), 9, 100, &whole);
+  const TemporaryFolder uninterrupted;
+  const auto losses = train(uninterrupted.path(), 9, 100, &whole);
   ASSERT_EQ(losses.size(), 9u);
-  const std::string folder = fresh_folder("parts");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   std::vector<double> joined;
   for (const int64_t stop_after : {3, 1, 100}) {
     const auto some = train(folder, 9, stop_after, &parts);
@@ -279,7 +275,8 @@ TEST(Pretraining, InterruptedRunEndsBitForBitAsTheUninterrupted) {
 }
 
 TEST(Pretraining, LogIsCutBackToTheCheckpoint) {
-  const std::string folder = fresh_folder("log");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   train(folder, 9, 5);
   // As after a kill: a later step was logged, the newest checkpoint is older, a line is cut short.
   std::ofstream(folder + "/metrics.jsonl", std::ios::app)
@@ -297,7 +294,8 @@ TEST(Pretraining, LogIsCutBackToTheCheckpoint) {
 }
 
 TEST(Checkpoint, OfAnotherModelIsRefusedByKey) {
-  const std::string folder = fresh_folder("other");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   train(folder, 2, 100);
   Trainer other = make_trainer({}, /*dim=*/48);
   try {
@@ -309,7 +307,8 @@ TEST(Checkpoint, OfAnotherModelIsRefusedByKey) {
 }
 
 TEST(Checkpoint, BrokenOnesAreNamed) {
-  const std::string folder = fresh_folder("broken");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   train(folder, 2, 100);
   const std::string checkpoint = find_checkpoint(folder);
   Trainer trainer = make_trainer();
@@ -323,7 +322,8 @@ TEST(Checkpoint, BrokenOnesAreNamed) {
 }
 
 TEST(Checkpoint, OldOnesGoAndTheBestStays) {
-  const std::string folder = fresh_folder("keep");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   train(folder, 3, 100);
   std::ofstream(folder + "/checkpoints/best") << "step-00000003\n";
   train(folder, 9, 100);
@@ -372,19 +372,14 @@ struct TinyRun {
   std::unique_ptr<MaskedPrediction> task;
 };
 
-std::string read_file(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
 TEST(Pretraining, AFinishedRunIsLeftAsItIsAndSaysTheSame) {
-  const std::string folder = fresh_folder("finished");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   TinyRun first(folder), again(folder);
   const LoopResult before = first.run();
-  const std::string log = read_file(folder + "/metrics.jsonl");
+  const std::string log = read_bytes(folder + "/metrics.jsonl");
   const LoopResult after = again.run();
-  EXPECT_EQ(read_file(folder + "/metrics.jsonl"), log);
+  EXPECT_EQ(read_bytes(folder + "/metrics.jsonl"), log);
   EXPECT_EQ(after.end, RunEnd::finished);
   EXPECT_EQ(after.steps, 6);
   EXPECT_EQ(after.clips, 6.0 * kBatch);
@@ -400,7 +395,8 @@ TEST(Pretraining, AFinishedRunIsLeftAsItIsAndSaysTheSame) {
 }
 
 TEST(Pretraining, StoppedBeforeTheNextDiagnosisItKeepsTheLast) {
-  const std::string folder = fresh_folder("stopped");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   TinyRun first(folder), second(folder);
   first.options.steps = second.options.steps = 30;
   const auto stop_at = [](TinyRun& run, int64_t step) {
@@ -412,7 +408,7 @@ TEST(Pretraining, StoppedBeforeTheNextDiagnosisItKeepsTheLast) {
   EXPECT_EQ(second.run(stop_at(second, 5)).end, RunEnd::stopped);
   ASSERT_TRUE(second.task->last());
   EXPECT_EQ(second.task->last()->values(), first.task->last()->values());
-  const std::string log = read_file(folder + "/metrics.jsonl");
+  const std::string log = read_bytes(folder + "/metrics.jsonl");
   const auto end = log.find("\"type\":\"end\"");
   ASSERT_NE(end, std::string::npos);
   EXPECT_EQ(log.find("\"type\":\"end\"", end + 1), std::string::npos);
@@ -421,7 +417,8 @@ TEST(Pretraining, StoppedBeforeTheNextDiagnosisItKeepsTheLast) {
 }
 
 TEST(Pretraining, KilledBetweenTheTwoNamesItGoesOnFromTheBest) {
-  const std::string folder = fresh_folder("best");
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
   TinyRun first(folder), second(folder);
   first.scores = {{2, 0.1}, {4, 0.5}, {6, 0.4}};
   second.scores = {{6, 0.3}};
@@ -438,7 +435,8 @@ TEST(Pretraining, KilledBetweenTheTwoNamesItGoesOnFromTheBest) {
 }
 
 TEST(Pretraining, BatchesOfOneClipGoWithoutDiagnostics) {
-  TinyRun run(fresh_folder("one_clip"), /*batch=*/1);
+  const TemporaryFolder folder;
+  TinyRun run(folder.path(), /*batch=*/1);
   EXPECT_EQ(run.run().steps, 6);
   EXPECT_FALSE(run.task->last());
   EXPECT_TRUE(run.task->numbers().empty());
@@ -501,8 +499,9 @@ TEST(Pretraining, StopsOnCollapse) {
   training.collapse.collapse = 1e9;
   const MaskSamplers samplers = make_samplers();
   MaskedPrediction task(trainer, samplers, training);
+  const TemporaryFolder folder;
   const auto result =
-      run_training(task, loader, training.loop(), {.folder = fresh_folder("collapse")}, {});
+      run_training(task, loader, training.loop(), {.folder = folder.path()}, {});
   EXPECT_EQ(result.end, RunEnd::gave_up);
   EXPECT_EQ(result.steps, 1);
 }

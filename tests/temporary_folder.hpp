@@ -1,4 +1,4 @@
-// A folder for one test, removed after it.
+// A folder for one test, removed after it; its own even where tests run side by side.
 #pragma once
 
 #include <filesystem>
@@ -12,17 +12,18 @@ namespace jepa {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "jepa_io_XXXXXX").string();
+    std::string name = (std::filesystem::temp_directory_path() / "jepa_test_XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
   ~TemporaryFolder() { std::filesystem::remove_all(path_); }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  const std::filesystem::path& path() const { return path_; }
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
 
  private:
-  std::string path_;
+  std::filesystem::path path_;
 };
 
 inline std::string read_bytes(const std::string& path) {
