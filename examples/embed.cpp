@@ -233,6 +233,7 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "embed",
        .summary = "features of clips under a frozen encoder",
+       .bfloat16 = true,
        .sections = [&](const OptionValues&) { return options.sections(); },
        .run = [&](examples::Program& program) { run(program, options); }});
 }

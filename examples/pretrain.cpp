@@ -258,6 +258,7 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "pretrain",
        .summary = "trains a V-JEPA on clips; a run folder that exists is continued",
+       .bfloat16 = true,
        .complete =
            [](OptionValues& values) {
              PretrainOptions stored;

@@ -121,6 +121,7 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "probe",
        .summary = "reads labels from a frozen encoder's features, beside controls",
+       .bfloat16 = true,
        .sections =
            [&](const OptionValues& values) {
              given = values;

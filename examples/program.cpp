@@ -48,27 +48,33 @@ bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Pr
   if (info.complete && !help) info.complete(given);
   program.sections = info.sections(given);
   auto& common = program.common;
-  program.sections.insert(program.sections.begin(),
-                          {"", "", [&common](OptionVisitor& visit) { common.describe(visit); }});
+  program.sections.insert(
+      program.sections.begin(),
+      {"", "", [&common, &info](OptionVisitor& visit) { common.describe(visit, info.bfloat16); }});
   if (help) {
     print_help(info, program.sections);
     return false;
   }
   apply_options(program.sections, given);
   program.device = resolve_device(common.device);
-  program.precision = resolve_precision(common.precision, program.device);
+  if (info.bfloat16) program.precision = resolve_precision(common.precision, program.device);
   return true;
 }
 
 }  // namespace
 
-void CommonOptions::describe(OptionVisitor& visit) {
+void CommonOptions::describe(OptionVisitor& visit, bool bfloat16) {
   visit("config", config, {.help = "ini file, read before the command line"});
   visit("seed", seed, {.help = "of every random choice", .min = 0});
   visit("device", device, {.help = "auto, cpu, cuda or cuda:N"});
-  visit("precision", precision,
-        {.help = "of matrix products; auto: bfloat16 where the device computes it fast",
-         .choices = {"auto", "float32", "bfloat16"}});
+  if (bfloat16) {
+    visit("precision", precision,
+          {.help = "of matrix products; auto: bfloat16 where the device computes it fast",
+           .choices = {"auto", "float32", "bfloat16"}});
+  } else {
+    visit("precision", precision,
+          {.help = "of matrix products: float32 here", .choices = {"auto", "float32"}});
+  }
   visit("threads", threads, {.help = "compute threads; 0: one a core", .min = 0, .max = 4096});
   visit("json", json, {.help = "file for the results, machine readable"});
 }

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <jepa/options.hpp>
+
+#include <nlohmann/json.hpp>
 #include <torch/types.h>
 
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -14,14 +15,15 @@ namespace jepa::examples {
 
 /// What every program takes.
 struct CommonOptions {
-  std::string config;               ///< ini file read before the command line
-  int64_t seed = 0;                 ///< of every random choice
-  std::string device = "auto";      ///< auto, cpu, cuda, cuda:N
-  std::string precision = "auto";   ///< auto, float32, bfloat16
-  int64_t threads = 0;              ///< 0: as many as there are cores
-  std::string json;                 ///< results, machine readable
+  std::string config;              ///< ini file read before the command line
+  int64_t seed = 0;                ///< of every random choice
+  std::string device = "auto";     ///< auto, cpu, cuda, cuda:N
+  std::string precision = "auto";  ///< auto, float32, bfloat16
+  int64_t threads = 0;             ///< 0: as many as there are cores
+  std::string json;                ///< results, machine readable
 
-  void describe(OptionVisitor& visit);
+  /// @param bfloat16 whether the program can compute in it
+  void describe(OptionVisitor& visit, bool bfloat16);
 };
 
 /// A program as `run` sees it.
@@ -36,7 +38,8 @@ struct Program {
 /// What a program is.
 struct ProgramInfo {
   std::string name;
-  std::string summary;  ///< first lines of --help
+  std::string summary;    ///< first lines of --help
+  bool bfloat16 = false;  ///< can compute in it; others take no --precision but float32
   /// Completes what was given, before anything is checked (a run that is continued brings its own
   /// configuration). May be empty.
   std::function<void(OptionValues& given)> complete = {};

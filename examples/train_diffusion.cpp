@@ -206,6 +206,7 @@ int main(int argc, char** argv) {
        .summary =
            "trains a diffusion model of video, a decoder of JEPA latents, or an autoencoder; "
            "a run folder that exists is continued",
+       .bfloat16 = true,
        .complete =
            [](OptionValues& given) {
              TrainDiffusionOptions stored;

@@ -65,7 +65,7 @@ void continue_run(OptionValues& given, const std::string& default_run,
   // Both sides as the options themselves write them: 5e-4 is 0.0005.
   CommonOptions common;
   auto [sections, fitted] = options_of(stored);
-  sections.push_back({"", "", [&](OptionVisitor& visit) { common.describe(visit); }});
+  sections.push_back({"", "", [&](OptionVisitor& visit) { common.describe(visit, true); }});
   apply_options(sections, stored);
   const OptionValues before = dump_options(sections);
   apply_options(sections, given);

@@ -8,6 +8,10 @@
 #include <cmath>
 #include <vector>
 
+#if AT_PARALLEL_OPENMP && !defined(_OPENMP)
+#error "at::parallel_for is OpenMP's here: without it every loop of ours runs on one thread"
+#endif
+
 // The BLAS that LibTorch carries. Weak: a LibTorch that hides it leaves attention to its own
 // kernels.
 extern "C" __attribute__((weak)) void sgemm_(const char*, const char*, const int*, const int*,

@@ -176,7 +176,7 @@ def run_twin(name, rounds):
         with torch.no_grad():
             for q, k in zip(encoder.parameters(), target.parameters()):
                 k.data.mul_(0.998).add_(0.002 * q.detach().data)
-        return float(loss)
+        return loss.item()
 
     seconds = []
     for i in range(rounds + 1):
@@ -207,7 +207,7 @@ def compare(binary, rounds, steps, shapes, as_json):
             output, peak = child([binary, f"--benchmark_filter=^train_step/{name}/",
                                   f"--benchmark_min_time={steps * (0.8 if 'tiny' in name else 0.2)}",
                                   "--benchmark_format=json"])
-            ours.append(json.loads(output)["benchmarks"][0]["real_time"] / 1000)
+            ours.append(json.loads(output)["benchmarks"][0]["median_s"])
             output, twin_peak = child([sys.executable, __file__, "--only", name, "--steps",
                                        str(steps if "tiny" in name else 3 * steps)])
             theirs.append(json.loads(output)["seconds"])

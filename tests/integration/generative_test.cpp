@@ -103,6 +103,7 @@ TEST_F(Generative, SampleDrawsWhatIsAsked) {
   refuses("sample", sample + out + Arguments{"--height", "30"}, 1, "30");
   refuses("sample", sample + Arguments{"--out", path("film.avi")}, 2, "film.avi");
   refuses("sample", Arguments{"--model", path("none")} + out, 1, "none");
+  refuses("sample", sample + out + Arguments{"--precision", "bfloat16"}, 2, "precision");
   refuses("decode", {"--model", path("pixels"), "--video", clips, "--out", path("no.gif")}, 2,
           "decodes no latents");
 }
