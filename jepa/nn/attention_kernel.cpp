@@ -18,6 +18,7 @@ extern "C" __attribute__((weak)) void sgemm_(const char*, const char*, const int
                                              const int*, const float*, const float*, const int*,
                                              const float*, const int*, const float*, float*,
                                              const int*);
+extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int);
 
 namespace jepa::nn {
 namespace {
@@ -43,6 +44,23 @@ void multiply(char a_op, char b_op, int64_t m, int64_t n, int64_t k, float alpha
   sgemm_(&b_op, &a_op, &columns, &rows, &inner, &alpha, b.data, &ldb, a.data, &lda, &beta, c.data,
          &ldc);
 }
+
+/// While it lives, products that this thread asks for stay on it. MKL would find that out by itself,
+/// by way of a team of one for each of them.
+class SerialBlas {
+ public:
+  SerialBlas() {
+    if (MKL_Set_Num_Threads_Local != nullptr) before_ = MKL_Set_Num_Threads_Local(1);
+  }
+  ~SerialBlas() {
+    if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(before_);
+  }
+  SerialBlas(const SerialBlas&) = delete;
+  SerialBlas& operator=(const SerialBlas&) = delete;
+
+ private:
+  int before_ = 0;
+};
 
 /// Working memory of one thread, kept between calls.
 float* scratch(int64_t floats) {
@@ -269,6 +287,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     float* out_data = out.data_ptr<float>();
     float* log_sum_data = log_sums.data_ptr<float>();
     at::parallel_for(0, call.batch * call.heads, 1, [&](int64_t begin, int64_t end) {
+      const SerialBlas serial;
       for (int64_t i = begin; i < end; ++i) {
         forward_head(call, i / call.heads, i % call.heads, qkv_data, out_data,
                      log_sum_data + i * call.tokens);
@@ -291,6 +310,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const float* log_sum_data = saved[4].data_ptr<float>();
     float* grad_data = grad_qkv.data_ptr<float>();
     at::parallel_for(0, call.batch * call.heads, 1, [&](int64_t begin, int64_t end) {
+      const SerialBlas serial;
       for (int64_t i = begin; i < end; ++i) {
         backward_head(call, i / call.heads, i % call.heads, qkv_data, out_data, grad_out_data,
                       log_sum_data + i * call.tokens, grad_data);

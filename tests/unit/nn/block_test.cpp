@@ -1,5 +1,6 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <jepa/errors.hpp>
+#include <jepa/nn/attention_kernel.hpp>
 #include <jepa/nn/attentive_pooler.hpp>
 #include <jepa/nn/block.hpp>
 #include <jepa/nn/patch_embedding.hpp>
@@ -96,6 +97,25 @@ TEST(Attention, WithoutGradientGivesTheSame) {
   const auto with = layer->forward(x).detach();
   const torch::NoGradGuard no_grad;
   EXPECT_LT((with - layer->forward(x)).abs().max().item<double>(), 1e-6);
+}
+
+TEST(Attention, ThreadsShareTheHeadsAndChangeNothing) {
+  torch::manual_seed(5);
+  const auto qkv = torch::randn({5, 23, 3, 3, 8});
+  ASSERT_TRUE(attention_kernel_fits(qkv));
+  const auto weight = torch::randn({5, 23, 24});
+  const auto run = [&](int threads) {
+    const int before = torch::get_num_threads();
+    torch::set_num_threads(threads);
+    const auto x = qkv.clone().requires_grad_();
+    const auto y = attention_kernel(x, {});
+    const auto grad = torch::autograd::grad({(y * weight).sum()}, {x})[0];
+    torch::set_num_threads(before);
+    return std::vector<torch::Tensor>{y.detach(), grad};
+  };
+  const auto one = run(1), three = run(3);
+  EXPECT_TRUE(torch::equal(one[0], three[0]));
+  EXPECT_TRUE(torch::equal(one[1], three[1]));
 }
 
 TEST(Block, CheckpointingGivesTheSameGradients) {
