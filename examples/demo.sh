@@ -5,7 +5,7 @@
 #
 #   JEPA_DEMO_RUN=DIR    where everything goes (default runs/demo); an earlier demo there is replaced,
 #                        other files are left alone
-#   JEPA_DEMO_MINUTES=M  training time for digits, and for footage (default 3)
+#   JEPA_DEMO_MINUTES=M  training time for digits, and at most for footage (default 3)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 programs=$PWD/build/release/examples
@@ -53,7 +53,7 @@ if [ $fetched = 0 ]; then
   footage() { # footage NAME OPTIONS...: labelled clips of one kind, split by time
     local name=$1 split
     shift
-    for split in train:3000:2 validation:1000:3 test:1500:4; do
+    for split in train:3000:2 validation:1000:3 test:4500:4; do
       IFS=: read -r split clips seed <<<"$split"
       "$programs/make_data" --kind footage --data .deps/footage --split "$split" --clips "$clips" \
         --seed "$seed" --out "$run/data/${name}_$split.h5" --licence "$footage_licence" "$@"
@@ -63,7 +63,9 @@ if [ $fetched = 0 ]; then
   footage motion --footage.drift_share 0
   footage drift --footage.speeds 1 --footage.drift_share 0.889
   say "pretraining on footage, straight from the video files"
+  # 150 steps at most: after more, validation clips tell less of speed and drift.
   "$programs/pretrain" --config examples/configs/footage.ini --run "$run/footage" \
+    --training.steps 150 --optimisation.total_steps 150 --optimisation.warmup_steps 17 \
     --fit_minutes "$minutes" \
     --probe.train "$run/data/drift_train.h5" --probe.test "$run/data/drift_validation.h5" \
     --json "$run/footage.json"
