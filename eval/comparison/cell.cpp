@@ -164,6 +164,10 @@ Results measure_features(const Arm& arm, const QuestionClips& clips, const Quest
     };
     const auto fit_on = tokens(clips.probe), choose_on = tokens(clips.validation);
     const auto report_on = tokens(clips.test);
+    // Inner layers have no norm behind them: a few large channels would be all that the pooler sees.
+    const auto mean = fit_on.mean(at::IntArrayRef{0, 1});
+    const auto deviation = fit_on.std(at::IntArrayRef{0, 1}, /*unbiased=*/false).clamp_min(1e-6);
+    for (const auto* part : {&fit_on, &choose_on, &report_on}) part->sub_(mean).div_(deviation);
     for (const auto& question : asked) {
       const auto candidates = probes::fit_attentive(
           {fit_on, probes::label_column(*clips.probe, question.label), question.classes},
