@@ -162,12 +162,12 @@ Results measure_features(const Arm& arm, const QuestionClips& clips, const Quest
         return std::vector<torch::Tensor>{arm.features(batch)[feature]};
       })[0];
     };
-    const auto fit_on = tokens(clips.probe), choose_on = tokens(clips.validation);
-    const auto report_on = tokens(clips.test);
     // Inner layers have no norm behind them: a few large channels would be all that the pooler sees.
-    const auto mean = fit_on.mean(at::IntArrayRef{0, 1});
-    const auto deviation = fit_on.std(at::IntArrayRef{0, 1}, /*unbiased=*/false).clamp_min(1e-6);
-    for (const auto* part : {&fit_on, &choose_on, &report_on}) part->sub_(mean).div_(deviation);
+    auto fit_on = tokens(clips.probe);
+    const probes::Standardiser standardise(fit_on.flatten(0, 1));
+    fit_on = standardise(fit_on);
+    const auto choose_on = standardise(tokens(clips.validation));
+    const auto report_on = standardise(tokens(clips.test));
     for (const auto& question : asked) {
       const auto candidates = probes::fit_attentive(
           {fit_on, probes::label_column(*clips.probe, question.label), question.classes},

@@ -54,7 +54,8 @@ std::string results_json(const Results& results);
 /// What can be read from frozen features: `probe/LABEL` for digit, direction and, where it varies,
 /// count (accuracy), position, velocity (R2), fitted on the pooled tokens of each feature, the
 /// feature and decay chosen on validation, reported on test with an interval over digit instances;
-/// `attentive/LABEL` on all tokens of the same feature. `layers` is told which feature was chosen.
+/// `attentive/LABEL` on all tokens of the same feature, standardised. `layers` is told which feature
+/// was chosen.
 Results measure_features(const Arm& arm, const QuestionClips& clips, const QuestionOptions& options,
                          std::map<std::string, std::string>& layers);
 
