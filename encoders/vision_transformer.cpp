@@ -2,7 +2,9 @@
 #include <jepa/errors.hpp>
 
 #include <c10/util/StringUtil.h>
-#include <torch/torch.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 

@@ -6,7 +6,8 @@
 #include <jepa/io/name_map.hpp>
 #include <predictors/published.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <filesystem>
 #include <iostream>

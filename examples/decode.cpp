@@ -10,7 +10,7 @@
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/random.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdio>
 

@@ -10,7 +10,8 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <chrono>
 #include <filesystem>

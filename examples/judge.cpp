@@ -9,7 +9,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdio>
 #include <filesystem>

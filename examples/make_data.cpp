@@ -7,7 +7,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/version.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <filesystem>
 #include <iostream>

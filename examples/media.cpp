@@ -6,7 +6,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <cstring>

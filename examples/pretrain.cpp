@@ -11,7 +11,7 @@
 #include <jepa/training/cost.hpp>
 #include <jepa/training/pretraining.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <cstdio>

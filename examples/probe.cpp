@@ -5,7 +5,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
 
 #include <cstdio>
 #include <filesystem>

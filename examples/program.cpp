@@ -5,7 +5,9 @@
 #include <jepa/memory.hpp>
 #include <jepa/version.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/version.h>
+#include <torch/utils.h>
 
 #include <chrono>
 #include <csignal>

@@ -9,7 +9,8 @@
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/pretraining.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdio>
 #include <fstream>

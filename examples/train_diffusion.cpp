@@ -8,7 +8,8 @@
 #include <jepa/random.hpp>
 #include <jepa/training/cost.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
 
 #include <cstdio>
 #include <filesystem>

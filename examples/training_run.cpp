@@ -4,7 +4,9 @@
 #include <jepa/errors.hpp>
 #include <jepa/version.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/version.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <chrono>

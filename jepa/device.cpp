@@ -2,7 +2,8 @@
 #include <jepa/errors.hpp>
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
+#include <torch/types.h>
 
 #include <fstream>
 #include <sys/resource.h>

@@ -1,7 +1,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/model.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa {
 

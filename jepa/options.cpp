@@ -1,8 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/options.hpp>
 
-#include <boost/program_options.hpp>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -12,8 +10,6 @@
 
 namespace jepa {
 namespace {
-
-namespace po = boost::program_options;
 
 template <class Number>
 std::string number_text(Number value) {
@@ -198,17 +194,27 @@ std::string prefix_of(const OptionSection& section) {
 
 OptionValues parse_ini(const std::string& text, const std::string& name) {
   std::istringstream stream(text);
-  po::options_description none;
   OptionValues values;
-  try {
-    for (const auto& option : po::parse_config_file(stream, none, true).options) {
-      const std::string value = option.value.empty() ? "" : option.value.front();
-      if (!values.emplace(option.string_key, value).second) {
-        throw ConfigError(name + ": key " + option.string_key + " is given twice");
-      }
+  std::string section;
+  int64_t number = 0;
+  for (std::string line; std::getline(stream, line);) {
+    ++number;
+    const auto fail = [&](const std::string& what) {
+      throw ConfigError(name + ": line " + std::to_string(number) + ": " + what);
+    };
+    line = trim(line.substr(0, line.find('#')));
+    if (line.empty()) continue;
+    if (line.front() == '[') {
+      if (line.back() != ']') fail("a section ends with ], found '" + line + "'");
+      section = trim(line.substr(1, line.size() - 2)) + ".";
+      continue;
     }
-  } catch (const po::error& error) {
-    throw ConfigError(name + ": " + error.what());
+    const auto equals = line.find('=');
+    if (equals == std::string::npos) fail("expected key = value, found '" + line + "'");
+    const std::string key = section + trim(line.substr(0, equals));
+    if (!values.emplace(key, trim(line.substr(equals + 1))).second) {
+      fail("key " + key + " is given twice");
+    }
   }
   return values;
 }
@@ -220,38 +226,6 @@ OptionValues read_ini(const std::string& path) {
   text << file.rdbuf();
   if (file.bad()) throw ConfigError(path + ": cannot be read");
   return parse_ini(text.str(), path);
-}
-
-OptionValues parse_command_line(int argc, const char* const* argv) {
-  namespace style = po::command_line_style;
-  po::options_description none;
-  OptionValues values;
-  try {
-    // Nothing is registered: names are checked against the sections later, with the ini file's.
-    const auto parsed = po::command_line_parser(argc, argv)
-                            .options(none)
-                            .style(style::allow_long | style::long_allow_adjacent)
-                            .allow_unregistered()
-                            .run();
-    std::string* open = nullptr;  // the option that a following bare word belongs to
-    for (const auto& option : parsed.options) {
-      if (option.position_key >= 0 || option.string_key.empty()) {
-        const std::string word =
-            option.value.empty() ? option.original_tokens.front() : option.value.front();
-        if (open == nullptr) throw ConfigError("argument '" + word + "' belongs to no option");
-        *open = word;
-        open = nullptr;
-      } else if (option.value.empty()) {
-        open = &(values[option.string_key] = "true");
-      } else {
-        values[option.string_key] = option.value.front();
-        open = nullptr;
-      }
-    }
-  } catch (const po::error& error) {
-    throw ConfigError(std::string("command line: ") + error.what());
-  }
-  return values;
 }
 
 void apply_options(const std::vector<OptionSection>& sections, const OptionValues& values) {

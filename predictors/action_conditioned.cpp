@@ -3,7 +3,8 @@
 #include <predictors/action_conditioned.hpp>
 
 #include <c10/util/StringUtil.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::predictors {
 namespace {

@@ -2,7 +2,9 @@
 #include <predictors/masked.hpp>
 
 #include <c10/util/StringUtil.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 

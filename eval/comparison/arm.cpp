@@ -6,7 +6,9 @@
 #include <jepa/training/cost.hpp>
 #include <jepa/training/pretraining.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <filesystem>
 

@@ -9,7 +9,9 @@
 #include <jepa/random.hpp>
 
 #include <nlohmann/json.hpp>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 

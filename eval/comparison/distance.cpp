@@ -1,7 +1,8 @@
 #include <eval/comparison/distance.hpp>
 #include <jepa/random.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <optional>

@@ -3,7 +3,7 @@
 #include <eval/report/image.hpp>
 #include <jepa/errors.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 #include <eval/comparison/grid.hpp>
 #include <eval/probes/protocol.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

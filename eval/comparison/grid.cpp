@@ -7,7 +7,7 @@
 
 #include <c10/util/StringUtil.h>
 #include <nlohmann/json.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>

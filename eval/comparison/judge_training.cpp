@@ -4,7 +4,9 @@
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/optim.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <numbers>

@@ -1,7 +1,7 @@
 #include <eval/comparison/judge.hpp>
 #include <eval/comparison/prediction_metrics.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa::eval::comparison {
 namespace {

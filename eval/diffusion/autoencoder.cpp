@@ -5,7 +5,9 @@
 #include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

@@ -4,7 +4,9 @@
 #include <jepa/nn/block.hpp>
 #include <jepa/nn/positions.hpp>
 
-#include <torch/torch.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

@@ -3,7 +3,9 @@
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <numeric>
 

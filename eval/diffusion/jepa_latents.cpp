@@ -4,7 +4,8 @@
 #include <jepa/objectives/latent_regression.hpp>
 #include <predictors/published.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::eval::diffusion {
 namespace {

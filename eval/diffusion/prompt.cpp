@@ -1,7 +1,7 @@
 #include <eval/diffusion/prompt.hpp>
 #include <jepa/errors.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <sstream>

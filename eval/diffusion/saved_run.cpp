@@ -3,7 +3,8 @@
 #include <jepa/io/weights.hpp>
 #include <jepa/training/checkpoint.hpp>
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <filesystem>
 

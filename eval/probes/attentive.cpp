@@ -1,7 +1,10 @@
 #include <eval/probes/attentive.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/optim.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <cstdio>

@@ -1,7 +1,8 @@
 #include <eval/probes/features.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,6 @@
 #include <eval/probes/knn.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <string>

@@ -1,6 +1,7 @@
 #include <eval/probes/linear.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdio>
 #include <string>

@@ -1,6 +1,6 @@
 #include <eval/probes/metrics.hpp>
 #include <jepa/random.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <tuple>
 

@@ -3,7 +3,7 @@
 #include <eval/probes/online.hpp>
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

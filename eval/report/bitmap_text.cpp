@@ -1,6 +1,6 @@
 #include <eval/report/bitmap_text.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,8 @@
 #include <eval/report/features_pca.hpp>
 
-#include <torch/torch.h>
+#include <torch/nn/functional/upsampling.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::eval::report {
 namespace {

@@ -1,7 +1,7 @@
 #include <eval/report/gif_writer.hpp>
 #include <jepa/io/atomic_file.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,7 @@
 #include <eval/report/run_media.hpp>
 #include <eval/report/video_writer.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

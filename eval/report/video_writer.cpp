@@ -2,7 +2,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 extern "C" {
 #include <libavcodec/avcodec.h>

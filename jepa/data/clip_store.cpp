@@ -3,7 +3,7 @@
 #include <jepa/errors.hpp>
 
 #include <hdf5.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cstdio>

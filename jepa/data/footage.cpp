@@ -2,7 +2,7 @@
 #include <jepa/data/media_list.hpp>
 #include <jepa/errors.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

@@ -3,7 +3,7 @@
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa {
 

@@ -1,7 +1,7 @@
 #include <jepa/data/loader.hpp>
 #include <jepa/errors.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <chrono>
 #include <condition_variable>

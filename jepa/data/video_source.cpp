@@ -1,7 +1,7 @@
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa {
 namespace {

@@ -1,6 +1,9 @@
 #include <jepa/nn/activation_checkpoint.hpp>
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::nn {
 namespace {

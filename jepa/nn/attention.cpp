@@ -1,7 +1,7 @@
 #include <jepa/nn/attention.hpp>
 #include <jepa/nn/attention_kernel.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa::nn {
 

@@ -1,6 +1,7 @@
 #include <jepa/nn/attentive_pooler.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,9 @@
 #include <jepa/nn/activation_checkpoint.hpp>
 #include <jepa/nn/block.hpp>
 
-#include <torch/torch.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

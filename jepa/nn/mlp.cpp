@@ -2,7 +2,7 @@
 #include <jepa/nn/mlp.hpp>
 #include <jepa/nn/mlp_kernel.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa::nn {
 

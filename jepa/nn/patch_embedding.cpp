@@ -1,6 +1,6 @@
 #include <jepa/nn/patch_embedding.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa::nn {
 

@@ -1,7 +1,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/nn/positions.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::nn {
 namespace {

@@ -1,7 +1,8 @@
 #include <jepa/objectives/clip_agreement.hpp>
 #include <jepa/objectives/vicreg.hpp>
 
-#include <torch/torch.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <numbers>

@@ -1,7 +1,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/objectives/collapse.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/objectives/latent_regression.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <string>
 

@@ -2,7 +2,7 @@
 #include <jepa/objectives/regulariser.hpp>
 #include <jepa/objectives/sigreg.hpp>
 #include <jepa/objectives/vicreg.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa {
 

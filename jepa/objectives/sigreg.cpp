@@ -1,6 +1,6 @@
 #include <jepa/objectives/sigreg.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <optional>

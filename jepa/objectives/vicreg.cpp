@@ -1,5 +1,5 @@
 #include <jepa/objectives/vicreg.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa {
 namespace {

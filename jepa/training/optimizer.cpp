@@ -1,7 +1,9 @@
 #include <jepa/errors.hpp>
 #include <jepa/training/optimizer.hpp>
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa {
 

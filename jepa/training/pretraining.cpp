@@ -4,7 +4,10 @@
 #include <jepa/device.hpp>
 #include <jepa/training/pretraining.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa {
 namespace {

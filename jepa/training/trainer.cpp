@@ -5,7 +5,10 @@
 #include <jepa/training/trainer.hpp>
 
 #include <c10/util/StringUtil.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 

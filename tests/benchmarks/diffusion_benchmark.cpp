@@ -4,7 +4,9 @@
 #include <jepa/training/optimizer.hpp>
 
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace {
 

@@ -3,7 +3,8 @@
 #include <jepa/memory.hpp>
 
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdlib>
 #include <string>

@@ -2,7 +2,9 @@
 #include "shapes.hpp"
 
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace {
 

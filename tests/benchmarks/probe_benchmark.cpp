@@ -4,7 +4,10 @@
 #include <eval/probes/linear.hpp>
 
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/nn/functional/loss.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace {
 

@@ -7,7 +7,9 @@
 #include <jepa/training/trainer.hpp>
 
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <chrono>

@@ -8,7 +8,8 @@
 #include <jepa/errors.hpp>
 #include <predictors/published.hpp>
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <chrono>
 #include <csignal>

@@ -5,7 +5,8 @@
 #include "program_test.hpp"
 
 #include <nlohmann/json.hpp>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
 
 #include <map>
 

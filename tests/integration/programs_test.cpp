@@ -7,7 +7,8 @@
 #include "program_test.hpp"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <filesystem>
 #include <sys/mount.h>

@@ -4,7 +4,8 @@
 #include <eval/probes/attentive.hpp>
 #include <jepa/io/weights.hpp>
 #include <predictors/published.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace parity {
 

@@ -2,7 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <jepa/masking.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace parity {
 namespace {

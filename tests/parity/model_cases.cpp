@@ -6,7 +6,8 @@
 #include <jepa/objectives/latent_regression.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/masked.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace parity {
 

@@ -2,7 +2,7 @@
 // library. One line a case; fails on an unknown case, on none, and where anything was not compared.
 #include "case.hpp"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,7 +1,7 @@
 #include "case.hpp"
 
 #include <jepa/nn/positions.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace parity {
 namespace {

@@ -4,7 +4,7 @@
 #include <encoders/vision_transformer.hpp>
 #include <jepa/training/trainer.hpp>
 #include <predictors/masked.hpp>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 

@@ -2,7 +2,8 @@
 #include <eval/comparison/distance.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::eval::comparison {
 namespace {

@@ -7,7 +7,7 @@
 #include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa::eval::comparison {
 namespace {

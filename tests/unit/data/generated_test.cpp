@@ -3,7 +3,7 @@
 #include <jepa/errors.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <set>
 

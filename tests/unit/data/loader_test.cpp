@@ -4,7 +4,8 @@
 #include <jepa/errors.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/functional/upsampling.h>
+#include <torch/types.h>
 
 #include <chrono>
 #include <condition_variable>

@@ -7,7 +7,9 @@
 #include <jepa/io/safetensors.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <filesystem>
 

@@ -8,7 +8,9 @@
 #include <jepa/io/weights.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <fstream>
 #include <unistd.h>

@@ -5,7 +5,9 @@
 #include <jepa/errors.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::eval::diffusion {
 namespace {

@@ -3,7 +3,9 @@
 #include <jepa/errors.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::encoders {
 namespace {

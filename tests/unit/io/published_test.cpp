@@ -8,7 +8,10 @@
 #include <predictors/published.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa {
 namespace {

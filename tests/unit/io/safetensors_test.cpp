@@ -5,7 +5,7 @@
 #include <jepa/io/safetensors.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <csignal>
 #include <sys/resource.h>

@@ -5,7 +5,7 @@
 #include <jepa/io/torch_pickle.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace jepa {
 namespace {

@@ -6,7 +6,10 @@
 #include <jepa/nn/patch_embedding.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/nn/init.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::nn {
 namespace {

@@ -3,7 +3,9 @@
 #include <jepa/objectives/regulariser.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa {
 namespace {

@@ -4,7 +4,8 @@
 #include <predictors/registry.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::predictors {
 namespace {

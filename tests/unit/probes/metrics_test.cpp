@@ -3,7 +3,8 @@
 #include <jepa/random.hpp>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace jepa::eval::probes {
 namespace {

@@ -5,7 +5,9 @@
 
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/profiler.h>
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <functional>
 #include <set>
