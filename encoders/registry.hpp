@@ -3,7 +3,9 @@
 
 #include <encoders/vision_transformer.hpp>
 
+#include <functional>
 #include <string>
+#include <vector>
 
 namespace jepa::encoders {
 
@@ -11,11 +13,22 @@ namespace jepa::encoders {
 struct EncoderOptions {
   std::string type = "vision_transformer";
   std::string preset = "vit_tiny";  ///< `vit_tiny` ... `vit_gigantic_xformers`, or `custom`
+  /// The vision transformer's; other encoders take width, depth, patch and clip from here too.
   VisionTransformerOptions vit = {};
   PixelStatistics pixels = {};      ///< of the clips it takes
 
   void describe(OptionVisitor& visit);
 };
+
+/// An encoder by name, and what builds it (weights uninitialised) from the options.
+struct EncoderEntry {
+  std::string name;
+  std::function<Encoder(const EncoderOptions&)> make;
+};
+
+/// All encoders that `encoder.type` may name. A program adds its own before it reads options:
+/// `encoder_table().push_back({"mine", make_mine})`. Not for use from several threads.
+std::vector<EncoderEntry>& encoder_table();
 
 /// Builds the encoder that the options name, weights uninitialised.
 /// @throws ConfigError for an unknown type or preset, or sizes that do not fit together

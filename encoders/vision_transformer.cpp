@@ -144,7 +144,7 @@ VisionTransformerImpl::VisionTransformerImpl(VisionTransformerOptions options)
     pos_embed_ = register_buffer("pos_embed", table.unsqueeze(0));
   }
   if (has_rotary(o.positions)) {
-    rotary_ = nn::RotaryCache(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
+    rotary_ = nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
   }
   blocks_ = nn::make_blocks(*this, "blocks", o.depth, block_options(o));
   if (o.output_levels.empty()) {

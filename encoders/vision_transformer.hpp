@@ -101,7 +101,7 @@ class VisionTransformerImpl : public EncoderImpl {
   std::vector<nn::Block> blocks_;
   nn::LayerNorm norm_{nullptr};
   std::vector<nn::LayerNorm> level_norms_;
-  nn::RotaryCache rotary_;
+  nn::RotaryPositions rotary_;
 };
 TORCH_MODULE(VisionTransformer);
 

@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
            "are done are not run again",
        .sections =
            [&](const OptionValues& values) {
-             options.arm.jepa.masks = comparison::default_masks();
+             options.arm.jepa.masks = eval::training::default_masks();
              const int64_t masks = examples::count_numbered(values, "mask");
              if (masks > 0) options.arm.jepa.masks.resize(static_cast<size_t>(masks));
              auto sections = options.sections();

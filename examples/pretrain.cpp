@@ -1,6 +1,6 @@
 // Pretrains a JEPA on clips: masked latent prediction against a moving-average target encoder.
 #include <encoders/published.hpp>
-#include <eval/comparison/jepa_recipe.hpp>
+#include <eval/training/recipe.hpp>
 #include <eval/probes/online.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/device.hpp>
@@ -29,7 +29,7 @@ struct PretrainOptions {
   std::string probe_train;
   std::string probe_test;
   eval::probes::OnlineProbeOptions probe;
-  eval::comparison::JepaRecipe recipe;
+  eval::training::Recipe recipe;
   TrainingOptions training;
 
   std::vector<OptionSection> sections();
@@ -108,11 +108,12 @@ void start_from(const std::string& path, Trainer& trainer) {
   if (file.has("predictor")) {
     load_into(*trainer.predictor(), family_weights(file, "predictor", family), file.path());
   }
-  const std::string projector = file.path() + "/projector.safetensors";
-  if (trainer.projector()) {
+  for (const auto& term : trainer.objective()) {
+    if (!term->module()) continue;
+    const std::string own = file.path() + "/" + term->module_name() + ".safetensors";
     // Without it the moments are those of fewer parameters.
-    if (!std::filesystem::exists(projector)) return;
-    load_into(*trainer.projector(), read_safetensors(projector).tensors, projector);
+    if (!std::filesystem::exists(own)) return;
+    load_into(*term->module(), read_safetensors(own).tensors, own);
   }
   const std::string moments = file.path() + "/optimizer.safetensors";
   if (std::filesystem::exists(moments)) trainer.restore(0, read_safetensors(moments).tensors);
@@ -136,13 +137,13 @@ void fit_to_time(PretrainOptions& options, const examples::Program& program,
                  const std::shared_ptr<ClipSource>& source, const MaskSamplers& samplers) {
   const uint64_t seed = static_cast<uint64_t>(program.common.seed);
   Trainer trainer = make_trainer(options, program);
+  MaskedPrediction task(trainer, samplers, options.training);
   ClipLoader loader(source, options.input.loader, seed);
   const int64_t fitting = examples::steps_that_fit(
-      options.input.fit_minutes, options.training.steps, [&](int64_t step) {
+      options.input.fit_minutes, options.training.steps, [&](int64_t /*step*/) {
         const ClipBatch batch = loader.next();
-        const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
-        const int64_t rows = options.recipe.objective.views() * batch.size();
-        trainer.step(batch.clips, draw_masks(samplers, rows, grid, seed, step));
+        std::map<std::string, std::string> texts;
+        task.step(batch, /*watched=*/false, texts);
       });
   if (fitting == options.training.steps) return;
   const double share = static_cast<double>(fitting) / static_cast<double>(options.training.steps);
@@ -177,10 +178,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   if (options.recipe.optimisation.total_steps == 0) {
     options.recipe.optimisation.total_steps = options.training.steps;
   }
-  options.recipe.objective.check_clips(options.input.loader.batch /
-                                       options.recipe.optimisation.accumulate);
-  MaskSamplers samplers;
-  for (const auto& mask : options.recipe.masks) samplers.push_back(make_mask_sampler(mask));
+  const MaskSamplers samplers = options.recipe.samplers();
 
   std::filesystem::create_directories(options.input.run);
   const bool fresh = find_checkpoint(options.input.run).empty();
@@ -188,11 +186,14 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
     fit_to_time(options, program, source, samplers);
   }
   Trainer trainer = make_trainer(options, program);
+  check_clips(trainer.objective(),
+              options.input.loader.batch / options.recipe.optimisation.accumulate);
   if (fresh && !options.init.empty()) start_from(options.init, trainer);
   const auto& vit = options.recipe.encoder.vit;
   const TrainingCost cost = estimate_cost(
-      trainer.encoder(), trainer.predictor(), samplers, vit.grid(),
-      {.batch = options.input.loader.batch * options.recipe.objective.views(),
+      trainer.encoder(), trainer.predictor(), samplers,
+      trainer.encoder()->grid({1, vit.channels, vit.frames, vit.height, vit.width}),
+      {.batch = options.input.loader.batch * trainer.views(),
        .accumulate = options.recipe.optimisation.accumulate,
        .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
        .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},
@@ -269,7 +270,7 @@ int main(int argc, char** argv) {
        .sections =
            [&](const OptionValues& values) {
              given = values;
-             options.recipe.masks = eval::comparison::default_masks();
+             options.recipe.masks = eval::training::default_masks();
              const int64_t masks = examples::count_numbered(values, "mask");
              if (masks > 0) options.recipe.masks.resize(static_cast<size_t>(masks));
              return options.sections();

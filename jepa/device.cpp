@@ -1,11 +1,13 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
 
 #include <fstream>
+#include <mutex>
 #include <sys/resource.h>
 
 namespace jepa {
@@ -51,18 +53,46 @@ torch::ScalarType resolve_precision(const std::string& name, torch::Device devic
   return torch::kBFloat16;
 }
 
+AutocastState AutocastState::current(c10::DeviceType device) {
+  return {device, at::autocast::is_autocast_enabled(device),
+          at::autocast::get_autocast_dtype(device)};
+}
+
 AutocastScope::AutocastScope(torch::Device device, torch::ScalarType precision)
-    : device_(device.type()), active_(precision != torch::kFloat32) {
-  if (!active_) return;
-  at::autocast::set_autocast_dtype(device_, precision);
-  at::autocast::set_autocast_enabled(device_, true);
+    : AutocastScope(AutocastState{
+          device.type(), precision != torch::kFloat32,
+          precision != torch::kFloat32 ? precision
+                                       : at::autocast::get_autocast_dtype(device.type())}) {}
+
+AutocastScope::AutocastScope(const AutocastState& state)
+    : before_(AutocastState::current(state.device)) {
+  at::autocast::set_autocast_dtype(state.device, state.precision);
+  at::autocast::set_autocast_enabled(state.device, state.enabled);
   at::autocast::increment_nesting();
 }
 
 AutocastScope::~AutocastScope() {
-  if (!active_) return;
   if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-  at::autocast::set_autocast_enabled(device_, false);
+  at::autocast::set_autocast_dtype(before_.device, before_.precision);
+  at::autocast::set_autocast_enabled(before_.device, before_.enabled);
+}
+
+DefaultGeneratorScope::DefaultGeneratorScope(torch::Device device, uint64_t seed) {
+  const auto take = [&](torch::Device of) {
+    at::Generator generator = at::globalContext().defaultGenerator(of);
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    before_.emplace_back(generator, generator.get_state());
+    generator.set_current_seed(seed);
+  };
+  take(torch::kCPU);
+  if (!device.is_cpu()) take(device);
+}
+
+DefaultGeneratorScope::~DefaultGeneratorScope() {
+  for (auto& [generator, state] : before_) {
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(state);
+  }
 }
 
 double peak_memory_mb() {

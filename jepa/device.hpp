@@ -1,9 +1,13 @@
 // Where to compute and how precisely, chosen by name.
 #pragma once
 
+#include <ATen/core/Generator.h>
 #include <torch/types.h>
 
+#include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace jepa {
 
@@ -15,17 +19,40 @@ torch::Device resolve_device(const std::string& name);
 /// computes it fast (elsewhere it is hundreds of times slower), else float32.
 torch::ScalarType resolve_precision(const std::string& name, torch::Device device);
 
-/// Runs the enclosed forward pass under autocast when `precision` is not float32.
+/// Autocast of one kind of device, as it is set in this thread.
+struct AutocastState {
+  c10::DeviceType device = c10::kCPU;
+  bool enabled = false;
+  torch::ScalarType precision = torch::kFloat32;
+
+  static AutocastState current(c10::DeviceType device);
+};
+
+/// Sets autocast for the enclosed code; what was set before comes back at its end.
 class AutocastScope {
  public:
+  /// On where `precision` is not float32, off where it is.
   AutocastScope(torch::Device device, torch::ScalarType precision);
+  explicit AutocastScope(const AutocastState& state);
   ~AutocastScope();
   AutocastScope(const AutocastScope&) = delete;
   AutocastScope& operator=(const AutocastScope&) = delete;
 
  private:
-  c10::DeviceType device_;
-  bool active_;
+  AutocastState before_;
+};
+
+/// The default generators of the CPU and of `device`, seeded for the enclosed code; their states
+/// come back at its end.
+class DefaultGeneratorScope {
+ public:
+  DefaultGeneratorScope(torch::Device device, uint64_t seed);
+  ~DefaultGeneratorScope();
+  DefaultGeneratorScope(const DefaultGeneratorScope&) = delete;
+  DefaultGeneratorScope& operator=(const DefaultGeneratorScope&) = delete;
+
+ private:
+  std::vector<std::pair<at::Generator, torch::Tensor>> before_;
 };
 
 /// Peak resident memory of this process so far [MB].

@@ -107,7 +107,7 @@ MaskedPredictorImpl::MaskedPredictorImpl(MaskedPredictorOptions options, const M
                                    : nn::sincos_3d(o.dim, grid, o.uniform_power);
     pos_embed_ = register_buffer("predictor_pos_embed", table.unsqueeze(0));
   } else {
-    rotary_ = nn::RotaryCache(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
+    rotary_ = nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
   }
   blocks_ = nn::make_blocks(*this, "predictor_blocks", o.depth, block_options(o));
   norm_ = register_module("predictor_norm", nn::LayerNorm(o.dim));

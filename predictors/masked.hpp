@@ -76,7 +76,7 @@ class MaskedPredictorImpl : public PredictorImpl {
   nn::LayerNorm norm_{nullptr};
   nn::Linear proj_{nullptr};
   nn::Linear proj_context_{nullptr};
-  nn::RotaryCache rotary_;
+  nn::RotaryPositions rotary_;
 };
 TORCH_MODULE(MaskedPredictor);
 

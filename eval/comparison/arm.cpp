@@ -95,12 +95,12 @@ void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels,
 }
 
 /// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
-std::string train_masked(const Bench& bench, const JepaRecipe& general, Arm& arm) {
-  JepaRecipe recipe = general.fitted(bench.clip_sizes());
+std::string train_masked(const Bench& bench, const training::Recipe& general, Arm& arm) {
+  training::Recipe recipe = general.fitted(bench.clip_sizes());
   const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
   Trainer sized = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
-  const int64_t rows = bench.batch() * recipe.objective.views();
+  const int64_t rows = bench.batch() * sized.views();
   TrainingCost cost =
       estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(), {.batch = rows},
                     {.dim = vit.dim, .depth = vit.depth},
@@ -321,18 +321,18 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
   if (plan.arm == "jepa") {
     add_decoder(bench, train_masked(bench, options.jepa, arm), arm);
   } else if (plan.arm == "masked_pixels") {
-    JepaRecipe recipe = options.jepa;
+    training::Recipe recipe = options.jepa;
     recipe.objective.targets = "pixels";
     recipe.objective.loss = "l2";
     recipe.objective.regulariser.kind = "none";
     predict_pixels(bench, train_masked(bench, recipe, arm), arm);
   } else if (plan.arm == "frozen_random") {
-    JepaRecipe recipe = options.jepa;
+    training::Recipe recipe = options.jepa;
     recipe.objective.freeze_encoder = true;
     add_decoder(bench, train_masked(bench, recipe, arm), arm);
     arm.features = nullptr;  // they are random_init's
   } else if (plan.arm == "random_init") {
-    const JepaRecipe recipe = options.jepa.fitted(bench.clip_sizes());
+    const training::Recipe recipe = options.jepa.fitted(bench.clip_sizes());
     Trainer fresh = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
     encoder_features(arm, fresh.encoder(), recipe.encoder.pixels, options.device);
   } else {

@@ -2,7 +2,7 @@
 // operations, and asked the same questions.
 #pragma once
 
-#include <eval/comparison/jepa_recipe.hpp>
+#include <eval/training/recipe.hpp>
 #include <eval/diffusion/generative_model.hpp>
 #include <eval/probes/features.hpp>
 #include <jepa/data/clip_source.hpp>
@@ -17,7 +17,7 @@ namespace jepa::eval::comparison {
 
 /// How arms are built; the same for every cell of a comparison.
 struct ArmOptions {
-  JepaRecipe jepa;
+  training::Recipe jepa;
   diffusion::GenerativeOptions generative;
   diffusion::AutoencoderOptions autoencoder;
   OptimisationOptions diffusion_optimisation{.warmup_steps = 50,

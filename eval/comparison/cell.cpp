@@ -266,8 +266,8 @@ FeatureSpace judge_space(Judge judge) {
           }};
 }
 
-FeatureSpace random_space(const JepaRecipe& general, at::IntArrayRef clip_sizes) {
-  const JepaRecipe recipe = general.fitted(clip_sizes);
+FeatureSpace random_space(const training::Recipe& general, at::IntArrayRef clip_sizes) {
+  const training::Recipe recipe = general.fitted(clip_sizes);
   Encoder encoder = encoders::make_encoder(recipe.encoder);
   encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(0, "distance", 0)));
   encoder->eval();

@@ -83,7 +83,7 @@ struct FeatureSpace {
 /// What the judge reads of a clip: class logits, velocity, centre.
 FeatureSpace judge_space(Judge judge);
 /// Pooled tokens of a random encoder of the recipe's shape, always the same one.
-FeatureSpace random_space(const JepaRecipe& recipe, at::IntArrayRef clip_sizes);
+FeatureSpace random_space(const training::Recipe& recipe, at::IntArrayRef clip_sizes);
 
 /// Distances of frames [n, ...] from real ones [k n, ...], n at a time (see distance.hpp: not FVD):
 /// `SPACE_frechet`, `SPACE_mmd`, their means between smallest and largest.

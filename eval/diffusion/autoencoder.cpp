@@ -184,14 +184,14 @@ StepMetrics AutoencoderTask::step(const ClipBatch& batch, bool watched,
       stream_seed(seed_, "autoencoder", static_cast<uint64_t>(step_)));
   model_->train();
   optimizer_.zero_gradients();
-  StepMetrics metrics{{"loss", 0.0}};
+  MetricSums sums;
   for (const MicroBatch& part : micro_batches(optimisation_, clips.size(0))) {
     const auto shown = clips.narrow(0, part.start, part.count);
     const auto loss = part.share * (model_->reconstruct(shown, generator) - shown).abs().mean();
     loss.backward();
-    metrics["loss"] += loss.item<double>();
+    sums.add("loss", loss);
   }
-  apply_gradients(*model_, optimizer_, optimisation_, step_, metrics);
+  const StepMetrics metrics = apply_gradients(optimizer_, optimisation_, step_, sums);
   ++step_;
   return metrics;
 }

@@ -92,15 +92,17 @@ torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
   return given;
 }
 
-void apply_gradients(torch::nn::Module& model, AdamW& optimizer,
-                     const OptimisationOptions& optimisation, int64_t steps_done,
-                     StepMetrics& metrics) {
+StepMetrics apply_gradients(AdamW& optimizer, const OptimisationOptions& optimisation,
+                            int64_t steps_done, MetricSums& sums) {
   const StepRates rates = rates_at(optimisation, steps_done + 1);
-  metrics["lr"] = rates.lr;
-  metrics["grad_norm"] = clip_gradients(
-      model, steps_done >= optimisation.clip_from_step ? optimisation.clip_gradient : 0.0);
+  const bool clip = steps_done >= optimisation.clip_from_step;
+  sums.add("grad_norm",
+           optimizer.clip_gradients("model", clip ? optimisation.clip_gradient : 0.0));
+  StepMetrics metrics = sums.read();
   check_finite(metrics, steps_done);
+  metrics["lr"] = rates.lr;
   optimizer.step(rates);
+  return metrics;
 }
 
 DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
@@ -153,7 +155,7 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   // The loss is a mean over what is to be said: a micro-batch counts by how much of that it has.
   const auto unsaid = t.lt(1).to(torch::kFloat32);
   const auto all_unsaid = unsaid.sum().clamp_min(1);
-  StepMetrics metrics{{"loss", 0.0}};
+  MetricSums sums;
   for (const MicroBatch& part : micro_batches(optimisation_, count)) {
     const auto rows = [&](const torch::Tensor& x) {
       return x.narrow(0, part.start, part.count).to(example.x.device());
@@ -164,9 +166,9 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
         share * loss(model_, {rows(example.x), example.condition.rows(part.start, part.count)},
                      rows(noise), rows(t));
     value.backward();
-    metrics["loss"] += value.item<double>();
+    sums.add("loss", value);
   }
-  apply_gradients(*model_, optimizer_, optimisation_, step_, metrics);
+  const StepMetrics metrics = apply_gradients(optimizer_, optimisation_, step_, sums);
   // The average forgets its random start: a young one moves faster.
   const double age = static_cast<double>(step_);
   moving_average_.update(std::min(options_.average, (1 + age) / (10 + age)));

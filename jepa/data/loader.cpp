@@ -325,6 +325,14 @@ class ClipLoader::Impl {
   std::vector<std::thread> threads_;
 };
 
+ClipBatch ClipBatch::rows(int64_t start, int64_t count) const {
+  ClipBatch part{.clips = clips.narrow(0, start, count),
+                 .indices = indices.narrow(0, start, count),
+                 .signals = {}};
+  for (const auto& [name, values] : signals) part.signals[name] = values.narrow(0, start, count);
+  return part;
+}
+
 ClipLoader::ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options,
                        uint64_t seed)
     : impl_(std::make_unique<Impl>(std::move(source), options, seed)) {}

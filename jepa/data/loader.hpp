@@ -5,6 +5,7 @@
 #include <jepa/data/augment.hpp>
 #include <jepa/data/clip_source.hpp>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,10 +14,13 @@ namespace jepa {
 
 /// What a training or evaluation step works on.
 struct ClipBatch {
-  torch::Tensor clips;    ///< uint8 [B, C, T, H, W]
-  torch::Tensor indices;  ///< int64 [B], each clip's number in its source
+  torch::Tensor clips = {};    ///< uint8 [B, C, T, H, W]
+  torch::Tensor indices = {};  ///< int64 [B], each clip's number in its source
+  std::map<std::string, torch::Tensor> signals = {};  ///< by name, float32 [B, T, k]
 
   int64_t size() const { return indices.defined() ? indices.size(0) : 0; }
+  /// `count` of its clips from `start` on, without a copy.
+  ClipBatch rows(int64_t start, int64_t count) const;
 };
 
 /// How batches are made.

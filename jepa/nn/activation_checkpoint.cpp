@@ -1,3 +1,4 @@
+#include <jepa/device.hpp>
 #include <jepa/nn/activation_checkpoint.hpp>
 
 #include <torch/csrc/autograd/autograd.h>
@@ -12,8 +13,10 @@ using Callable = std::function<torch::Tensor(const torch::Tensor&)>;
 
 /// Carries the callable through the graph's saved data.
 struct Holder : torch::CustomClassHolder {
-  explicit Holder(Callable f) : function(std::move(f)) {}
+  Holder(Callable f, c10::DeviceType device)
+      : function(std::move(f)), autocast(AutocastState::current(device)) {}
   Callable function;
+  AutocastState autocast;  ///< of the forward pass: what is computed again is computed alike
 };
 
 class CheckpointFunction : public torch::autograd::Function<CheckpointFunction> {
@@ -39,6 +42,7 @@ class CheckpointFunction : public torch::autograd::Function<CheckpointFunction> 
     torch::Tensor output;
     {
       const torch::AutoGradMode with_grad(true);
+      const AutocastScope autocast(holder->autocast);
       output = holder->function(inputs[0]);
     }
     const auto found = torch::autograd::grad({output}, wanted, {gradients[0]}, std::nullopt, false,
@@ -58,7 +62,7 @@ torch::Tensor activation_checkpoint(Callable function, const torch::Tensor& inpu
                                     const std::vector<torch::Tensor>& parameters) {
   std::vector<torch::Tensor> tensors = {input};
   tensors.insert(tensors.end(), parameters.begin(), parameters.end());
-  return CheckpointFunction::apply(c10::make_intrusive<Holder>(std::move(function)),
+  return CheckpointFunction::apply(c10::make_intrusive<Holder>(std::move(function), input.device().type()),
                                    at::TensorList(tensors));
 }
 

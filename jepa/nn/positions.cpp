@@ -1,8 +1,12 @@
 #include <jepa/errors.hpp>
 #include <jepa/nn/positions.hpp>
+#include <jepa/nn/shared_tables.hpp>
 
 #include <torch/types.h>
 #include <torch/utils.h>
+
+#include <string>
+#include <tuple>
 
 namespace jepa::nn {
 namespace {
@@ -122,16 +126,18 @@ std::array<torch::Tensor, 3> grid_positions(const TokenGrid& grid, int64_t refer
           axis_positions(grid.t * grid.h, grid.w, 1, torch::kFloat32) * stretch(grid.w)};
 }
 
-RotaryTable RotaryCache::table(const TokenGrid& grid, const torch::Tensor& ids,
-                               torch::Device device) {
+RotaryTable RotaryPositions::table(const TokenGrid& grid, const torch::Tensor& ids,
+                                   torch::Device device) const {
   if (head_dim_ == 0) return {};
-  if (grid != grid_ || whole_.cos.device() != device) {
-    const torch::NoGradGuard no_grad;
-    const auto table = rotary_table(grid_positions(grid, reference_), head_dim_, layout_);
-    whole_ = {table.cos.to(device), table.sin.to(device)};
-    grid_ = grid;
-  }
-  return ids.defined() ? whole_.at(ids) : whole_;
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int, int64_t, std::string>;
+  static SharedTables<Key, RotaryTable> tables;
+  const auto whole = tables.get(
+      {grid.t, grid.h, grid.w, head_dim_, static_cast<int>(layout_), reference_, device.str()},
+      [&] {
+        const auto table = rotary_table(grid_positions(grid, reference_), head_dim_, layout_);
+        return RotaryTable{table.cos.to(device), table.sin.to(device)};
+      });
+  return ids.defined() ? whole->at(ids) : *whole;
 }
 
 }  // namespace jepa::nn

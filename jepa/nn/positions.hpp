@@ -66,23 +66,22 @@ torch::Tensor rotate(const torch::Tensor& x, const RotaryTable& table);
 /// a square of `reference` patches a side when that is not 0 (V-JEPA 2.1).
 std::array<torch::Tensor, 3> grid_positions(const TokenGrid& grid, int64_t reference);
 
-/// The table of the last grid asked for, so that it is computed once and not per block or step.
-class RotaryCache {
+/// A model's rotary positions. Tables are made once for each grid and device, never change, and are
+/// shared by all models and threads.
+class RotaryPositions {
  public:
-  RotaryCache() = default;
-  RotaryCache(int64_t head_dim, RotaryLayout layout, int64_t reference)
+  RotaryPositions() = default;
+  RotaryPositions(int64_t head_dim, RotaryLayout layout, int64_t reference)
       : head_dim_(head_dim), layout_(layout), reference_(reference) {}
 
   /// Table for tokens at `ids` [B, K] of `grid` (undefined: all, in order); an undefined table when
   /// the model has no rotary positions.
-  RotaryTable table(const TokenGrid& grid, const torch::Tensor& ids, torch::Device device);
+  RotaryTable table(const TokenGrid& grid, const torch::Tensor& ids, torch::Device device) const;
 
  private:
   int64_t head_dim_ = 0;  // 0: no rotary positions
   RotaryLayout layout_ = RotaryLayout::kTiled;
   int64_t reference_ = 0;
-  TokenGrid grid_{0, 0, 0};
-  RotaryTable whole_;
 };
 
 }  // namespace jepa::nn

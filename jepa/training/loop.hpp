@@ -4,6 +4,7 @@
 
 #include <jepa/data/loader.hpp>
 #include <jepa/io/safetensors.hpp>
+#include <jepa/metrics.hpp>
 #include <jepa/options.hpp>
 #include <jepa/training/checkpoint.hpp>
 
@@ -12,9 +13,6 @@
 #include <string>
 
 namespace jepa {
-
-/// Named numbers of one step: loss, its terms, rates and gradient norms.
-using StepMetrics = std::map<std::string, double>;
 
 /// What every task asks before it moves its weights. `steps_done` is without this step.
 /// @throws Error naming a metric that is not finite, the loss before others

@@ -5,6 +5,7 @@
 #include <torch/nn/module.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,14 +14,26 @@ namespace jepa {
 /// AdamW with decoupled weight decay (Loshchilov and Hutter, 2019) through LibTorch's fused kernel.
 /// Biases and vectors (name ends in "bias", or one dimension) are not decayed; mask tokens are.
 /// A parameter that got no gradient is left alone, as in torch.optim.
+///
+/// Gradients and moments of a module lie in one flat buffer each, every parameter at a 64-byte
+/// boundary; `parameter.grad()` is a view of it.
 class AdamW {
  public:
-  /// @param modules name -> module; a parameter is called `name.parameter`
+  /// @param modules name -> module; a parameter is called `name.parameter`. Parameters that ask for
+  ///   no gradient are left out.
   AdamW(const std::map<std::string, std::shared_ptr<torch::nn::Module>>& modules,
         const OptimisationOptions& options);
 
   void zero_gradients();
+  /// L2 norm over all gradients of the module `name`, a scalar on its device; scales them down to
+  /// `limit` where that is positive and the norm is above it. Nothing waits for the device.
+  torch::Tensor clip_gradients(const std::string& name, double limit);
   void step(const StepRates& rates);
+
+  /// Names of the modules that have something to train.
+  std::vector<std::string> modules() const;
+  /// The flat gradients of each of them.
+  std::vector<torch::Tensor> gradients() const;
 
   /// Moments and counters: `<parameter>.exp_avg`, `.exp_avg_sq`, `.step`.
   std::map<std::string, torch::Tensor> state() const;
@@ -31,20 +44,24 @@ class AdamW {
   struct Slot {
     std::string name;
     torch::Tensor parameter;
+    torch::Tensor gradient;
     torch::Tensor exp_avg;
     torch::Tensor exp_avg_sq;
     torch::Tensor step;  ///< float scalar, as the fused kernel wants it
     bool decayed;
+    std::shared_ptr<bool> reached;  ///< whether a backward pass gave it a gradient
   };
-  void step_group(bool decayed, double lr, double weight_decay);
+  struct Group {
+    std::string name;
+    torch::Tensor gradients;  ///< flat, as are the moments
+    std::vector<Slot> slots;
+  };
+  void add_group(const std::string& name, torch::nn::Module& module);
+  void step_slots(bool decayed, double lr, double weight_decay);
 
-  std::vector<Slot> slots_;
+  std::vector<Group> groups_;
   double beta1_, beta2_, eps_;
 };
-
-/// L2 norm over all gradients of a module; scales them down to `limit` where that is positive and
-/// the norm is above it.
-double clip_gradients(torch::nn::Module& module, double limit);
 
 /// Copies parameters and buffers of `from` into `to`, by name.
 void copy_parameters(const torch::nn::Module& from, torch::nn::Module& to);

@@ -50,17 +50,6 @@ LoopOptions TrainingOptions::loop() const {
           .evaluate_every = probe_every};
 }
 
-std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t batch, const TokenGrid& grid,
-                             uint64_t seed, int64_t step) {
-  std::vector<Mask> masks;
-  for (size_t i = 0; i < samplers.size(); ++i) {
-    auto generator = at::make_generator<at::CPUGeneratorImpl>(
-        stream_seed(seed, "mask " + std::to_string(i), static_cast<uint64_t>(step)));
-    masks.push_back(samplers[i]->sample(batch, grid, step, generator));
-  }
-  return masks;
-}
-
 namespace {
 
 /// What the trained encoder says of whole clips, [B, N, D].
@@ -82,18 +71,25 @@ MaskedPrediction::MaskedPrediction(Trainer& trainer, const MaskSamplers& sampler
 
 StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
                                    std::map<std::string, std::string>& texts) {
+  const auto& options = trainer_.options();
   const TokenGrid grid = trainer_.encoder()->grid(batch.clips.sizes());
-  const int64_t rows = trainer_.options().objective.views() * batch.size();
-  const auto masks =
-      draw_masks(samplers_, rows, grid, trainer_.options().seed, trainer_.steps_done());
   StepTrace trace;
-  const bool diagnosed = watched && batch.size() > 1 && grid.size() > 1;
-  // A target encoder that stands still says nothing of what is learned.
-  const bool online = options_.probe_module == "encoder";
   torch::Tensor tokens;
-  if (diagnosed && online) tokens = online_tokens(trainer_, batch.clips);
-  StepMetrics metrics = trainer_.step(batch.clips, masks, diagnosed ? &trace : nullptr);
-  if (diagnosed) diagnose(online ? tokens : trace.target_tokens, metrics, texts);
+  trainer_.discard();
+  int64_t number = 0;
+  for (const MicroBatch& part : micro_batches(options.optimisation, batch.size())) {
+    const ClipBatch clips = batch.rows(part.start, part.count);
+    const bool diagnosed = watched && number == 0 && clips.size() > 1 && grid.size() > 1;
+    // A target encoder that stands still says nothing of what is learned.
+    const bool online = options_.probe_module == "encoder";
+    if (diagnosed && online) tokens = online_tokens(trainer_, clips.clips);
+    const auto masks = draw_masks(samplers_, trainer_.views() * part.count, grid, options.seed,
+                                  trainer_.steps_done(), number++);
+    trainer_.accumulate(clips, masks, part.share, diagnosed ? &trace : nullptr);
+    if (diagnosed && !online) tokens = trace.target_tokens;
+  }
+  StepMetrics metrics = trainer_.apply();
+  if (tokens.defined()) diagnose(tokens, metrics, texts);
   return metrics;
 }
 
@@ -124,11 +120,9 @@ StepMetrics MaskedPrediction::evaluate() {
 
 std::map<std::string, TensorMap> MaskedPrediction::tensors() const {
   std::map<std::string, TensorMap> all{
-      {"encoder", state_dict(*trainer_.encoder())},
       {"target_encoder", state_dict(*trainer_.target_encoder())},
-      {"predictor", state_dict(*trainer_.predictor())},
       {"optimizer", trainer_.optimizer_state()}};
-  if (trainer_.projector()) all["projector"] = state_dict(*trainer_.projector());
+  for (const auto& [name, module] : trainer_.trained_modules()) all[name] = state_dict(*module);
   return all;
 }
 
@@ -137,10 +131,8 @@ void MaskedPrediction::restore(int64_t step, const std::string& checkpoint_folde
     const std::string path = checkpoint_folder + "/" + name + ".safetensors";
     load_into(module, read_safetensors(path).tensors, path);
   };
-  load("encoder", *trainer_.encoder());
+  for (const auto& [name, module] : trainer_.trained_modules()) load(name, *module);
   load("target_encoder", *trainer_.target_encoder());
-  load("predictor", *trainer_.predictor());
-  if (trainer_.projector()) load("projector", *trainer_.projector());
   trainer_.restore(step, read_safetensors(checkpoint_folder + "/optimizer.safetensors").tensors);
 }
 

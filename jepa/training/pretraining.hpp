@@ -40,13 +40,10 @@ struct PretrainingHooks {
   std::function<StepMetrics(Encoder& encoder)> probe = {};
 };
 
-/// Samplers of the masks of a step: each adds one to every clip.
-using MaskSamplers = std::vector<std::unique_ptr<MaskSampler>>;
-
 /// Trains an encoder by masked latent prediction.
 ///
-/// Masks and every other random choice of a step are functions of (seed, step). Diagnostics need
-/// two clips: of a batch with fewer there are none.
+/// Masks and every other random choice of a step are functions of (seed, step, micro-batch).
+/// Diagnostics look at the first micro-batch; of one with fewer than two clips there are none.
 class MaskedPrediction : public TrainingTask {
  public:
   /// Keeps references to `trainer` and `samplers`.
@@ -83,9 +80,5 @@ class MaskedPrediction : public TrainingTask {
   std::optional<CollapseReport> last_;
   Verdict verdict_;
 };
-
-/// The masks of step `step` (from 0): one for each sampler.
-std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t batch, const TokenGrid& grid,
-                             uint64_t seed, int64_t step);
 
 }  // namespace jepa

@@ -1,3 +1,4 @@
+#include <jepa/errors.hpp>
 #include <jepa/training/schedules.hpp>
 
 #include <algorithm>
@@ -22,7 +23,7 @@ double learning_rate(const OptimisationOptions& o, int64_t step) {
   }
   const double after = static_cast<double>(step - o.warmup_steps);
   const double length = static_cast<double>(std::max<int64_t>(1, o.total_steps - o.warmup_steps));
-  if (o.schedule == "constant") return o.lr;
+  if (o.schedule == "constant" || o.total_steps == 0) return o.lr;
   if (o.schedule == "linear") return linear(o.lr, o.final_lr, after / length);
   if (o.schedule == "wsd") {
     const int64_t decay_start = o.total_steps - o.decay_steps;
@@ -62,8 +63,29 @@ void OptimisationOptions::describe(OptionVisitor& visit) {
   visit("accumulate", accumulate, {.help = "micro-batches a step", .min = 1});
 }
 
+void check(const OptimisationOptions& o) {
+  const auto require = [](bool holds, const std::string& what) {
+    if (!holds) throw ConfigError("optimisation." + what);
+  };
+  require(o.lr >= 0 && std::isfinite(o.lr), "lr: must be a number of at least 0");
+  require(o.momentum >= 0 && o.momentum <= 1 && o.final_momentum >= 0 && o.final_momentum <= 1,
+          "momentum: must be within 0 and 1");
+  require(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1,
+          "beta1, beta2: must be at least 0 and below 1");
+  require(o.accumulate >= 1, "accumulate: must be at least 1");
+  require(o.total_steps >= 0 && o.warmup_steps >= 0 && o.decay_steps >= 0,
+          "total_steps, warmup_steps, decay_steps: must be at least 0");
+  require(o.total_steps == 0 || o.decay_steps <= o.total_steps,
+          "decay_steps: is longer than total_steps");
+}
+
 StepRates rates_at(const OptimisationOptions& options, int64_t step) {
-  const double total = static_cast<double>(std::max<int64_t>(1, options.total_steps));
+  if (options.total_steps == 0) {
+    return {.lr = learning_rate(options, step),
+            .weight_decay = options.weight_decay,
+            .momentum = step <= options.momentum_from_step ? 1.0 : options.momentum};
+  }
+  const double total = static_cast<double>(options.total_steps);
   return {
       .lr = learning_rate(options, step),
       .weight_decay = cosine(options.weight_decay, options.final_weight_decay,

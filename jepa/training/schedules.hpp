@@ -12,7 +12,9 @@ namespace jepa {
 /// Optimisation settings; field names follow the published configs.
 struct OptimisationOptions {
   std::string schedule = "cosine";  ///< of the rate after warm-up: cosine, wsd, linear, constant
-  int64_t total_steps = 0;   ///< length of all schedules [steps]; 0: the run's (published "T")
+  /// Length of all schedules [steps] (published "T"). Programs put the run's steps where it is 0; a
+  /// trainer that is given 0 keeps rate, decay and momentum as they are after warm-up.
+  int64_t total_steps = 0;
   int64_t warmup_steps = 0;  ///< linear rise from start_lr to lr
   int64_t decay_steps = 0;   ///< wsd only: steps of the final linear fall
   double start_lr = 0.0;
@@ -32,6 +34,9 @@ struct OptimisationOptions {
 
   void describe(OptionVisitor& visit);
 };
+
+/// @throws ConfigError naming an option that nothing can be trained with
+void check(const OptimisationOptions& options);
 
 /// What a step uses.
 struct StepRates {

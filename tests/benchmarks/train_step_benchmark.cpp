@@ -29,7 +29,6 @@ Trainer make_trainer(const benchmarks::Shape& shape) {
                                                    .grid = shape.encoder.vit.grid()});
   encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
   predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
-  copy_parameters(*encoder, *target);
   TrainerOptions options;
   options.optimisation.lr = 1e-4;
   options.optimisation.schedule = "constant";

@@ -2,7 +2,9 @@
 #include <encoders/vision_transformer.hpp>
 #include <jepa/version.hpp>
 
-#include <torch/torch.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <iostream>
 

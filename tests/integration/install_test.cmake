@@ -36,10 +36,26 @@ foreach(config ${configs})
   endforeach()
 endforeach()
 
+# The core alone: packages that it does without are not to be found.
+run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer" -B "${WORK}/core" -DCORE_ONLY=ON
+    "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Debug
+    -DCMAKE_DISABLE_FIND_PACKAGE_Boost=ON -DCMAKE_DISABLE_FIND_PACKAGE_HDF5=ON
+    -DCMAKE_DISABLE_FIND_PACKAGE_PkgConfig=ON -DCMAKE_DISABLE_FIND_PACKAGE_ZLIB=ON
+    -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON)
+run("${CMAKE_COMMAND}" --build "${WORK}/core")
+execute_process(COMMAND ldd "${WORK}/core/consumer" OUTPUT_VARIABLE libraries)
+if(libraries MATCHES "libav|hdf5|boost")
+  message(FATAL_ERROR "the core's consumer links more than LibTorch:\n${libraries}")
+endif()
+run("${WORK}/core/consumer")
+set(core_output "${output}")
+
+# Everything, and what a person adds to it.
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer" -B "${WORK}/build"
-    "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Release)
+    "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Debug)
 run("${CMAKE_COMMAND}" --build "${WORK}/build")
-run("${WORK}/build/consumer")
+run("${CMAKE_COMMAND}" -E chdir "${WORK}/build" "${WORK}/build/consumer")
+set(output "${core_output}")
 if(NOT output MATCHES "grid 4 x 4 x 4, tokens \\[1, 64, 192\\]")
   message(FATAL_ERROR "the consumer said: ${output}")
 endif()

@@ -58,10 +58,10 @@ void training(Case& test) {
                                                               model_shape(shape, masks));
   jepa::Predictor predictor(std::move(built));
   test.load(*encoder, "encoder/");
-  test.load(*target_encoder, "target_encoder/");
   test.load(*predictor, "predictor/");
 
   jepa::Trainer trainer(encoder, target_encoder, predictor, trainer_options(test));
+  test.load(*trainer.target_encoder(), "target_encoder/");
   std::map<std::string, std::vector<double>> series;
   for (int64_t step = 0; step < test.size("steps"); ++step) {
     std::vector<jepa::Mask> drawn;

@@ -78,17 +78,17 @@ TEST(Rotary, RemainderIsNotTurned) {
   EXPECT_FALSE(torch::equal(y.narrow(-1, 0, 12), x.narrow(-1, 0, 12)));
 }
 
-TEST(Rotary, CacheGivesTheRowsOfTheIds) {
-  RotaryCache cache(18, RotaryLayout::kInterleaved, 16);
+TEST(Rotary, SharedTablesGiveTheRowsOfTheIds) {
+  const RotaryPositions rotary(18, RotaryLayout::kInterleaved, 16);
   const TokenGrid grid{2, 3, 4};
-  const auto whole = cache.table(grid, {}, torch::kCPU);
+  const auto whole = rotary.table(grid, {}, torch::kCPU);
   const auto ids = torch::tensor({{5, 0, 23}, {7, 7, 1}});
-  const auto some = cache.table(grid, ids, torch::kCPU);
+  const auto some = rotary.table(grid, ids, torch::kCPU);
   ASSERT_EQ(some.cos.sizes(), (std::vector<int64_t>{2, 3, 18}));
   EXPECT_TRUE(torch::equal(some.sin[1][0], whole.sin[7]));
   EXPECT_TRUE(torch::equal(some.cos[0][2], whole.cos[23]));
-  // Another grid must not see the old table.
-  EXPECT_EQ(cache.table({1, 2, 2}, {}, torch::kCPU).cos.size(0), 4);
+  // Another grid has a table of its own; the first one's stays.
+  EXPECT_EQ(rotary.table({1, 2, 2}, {}, torch::kCPU).cos.size(0), 4);
 }
 
 TEST(Rotary, ReferenceStretchesSidesOnly) {

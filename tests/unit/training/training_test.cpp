@@ -1,5 +1,6 @@
 #include <encoders/vision_transformer.hpp>
 #include <jepa/data/memory_source.hpp>
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/pretraining.hpp>
@@ -9,6 +10,7 @@
 
 #include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/autocast_mode.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/optim.h>
 #include <torch/types.h>
@@ -31,9 +33,13 @@ encoders::VisionTransformerOptions tiny_encoder() {
 }
 
 Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24,
-                     const std::string& regulariser = "sigreg", bool freeze_encoder = false) {
+                     const std::string& regulariser = "sigreg", bool freeze_encoder = false,
+                     double drop_path = 0.1, const std::string& positions = "sincos",
+                     Objective extra = {}) {
   auto options = tiny_encoder();
   options.dim = dim;
+  options.drop_path = drop_path;
+  options.positions = positions;
   Encoder encoder(std::static_pointer_cast<EncoderImpl>(
       std::make_shared<encoders::VisionTransformerImpl>(options)));
   Encoder target(std::static_pointer_cast<EncoderImpl>(
@@ -47,12 +53,13 @@ Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24,
       {.encoder_width = dim, .encoder_heads = 2, .masks = 2, .grid = options.grid()});
   encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
   predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
-  copy_parameters(*encoder, *target);
-  optimisation.total_steps = 20;
+  if (optimisation.total_steps == 0) optimisation.total_steps = 20;
   TrainerOptions trainer{.optimisation = optimisation, .seed = 3};
   trainer.objective.regulariser.kind = regulariser;
   trainer.objective.freeze_encoder = freeze_encoder;
-  return Trainer(encoder, target, predictor, trainer);
+  Objective objective = make_objective(trainer.objective, dim, trainer.seed);
+  objective.insert(objective.end(), extra.begin(), extra.end());
+  return Trainer(encoder, target, predictor, trainer, objective);
 }
 
 std::shared_ptr<ClipSource> make_source() {
@@ -220,34 +227,118 @@ TEST(Trainer, FrozenEncoderStaysAndItsPredictorLearns) {
   EXPECT_FALSE(torch::equal(before.back(), after.back()));
 }
 
+Mask rows_of(const Mask& mask, int64_t start, int64_t count) {
+  return {mask.context.narrow(0, start, count), mask.target.narrow(0, start, count)};
+}
+
 TEST(Trainer, AccumulatedGradientsAreThoseOfTheWholeBatch) {
-  const auto samplers = make_samplers();
-  const auto gradient = [&](int64_t accumulate) {
-    OptimisationOptions optimisation;
-    optimisation.accumulate = accumulate;
-    auto encoder_options = tiny_encoder();
-    encoder_options.drop_path = 0;
-    Encoder encoder(std::static_pointer_cast<EncoderImpl>(
-        std::make_shared<encoders::VisionTransformerImpl>(encoder_options)));
-    Encoder target(std::static_pointer_cast<EncoderImpl>(
-        std::make_shared<encoders::VisionTransformerImpl>(encoder_options)));
-    predictors::PredictorOptions predictor_options;
-    predictor_options.masked.dim = 12;
-    predictor_options.masked.depth = 1;
-    predictor_options.masked.heads = 1;
-    Predictor predictor = predictors::make_predictor(
-        predictor_options,
-        {.encoder_width = 24, .encoder_heads = 2, .masks = 2, .grid = encoder_options.grid()});
-    encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
-    predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
-    copy_parameters(*encoder, *target);
-    Trainer trainer(encoder, target, predictor, {.optimisation = optimisation});
-    trainer.step(random_clips(), draw_masks(samplers, kBatch, encoder_options.grid(), 1, 0));
-    return trainer.encoder()->parameters().front().grad().clone();
+  const auto masks = draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0);
+  const auto gradient = [&](int64_t parts) {
+    Trainer trainer = make_trainer({}, 24, "none", false, /*drop_path=*/0);
+    const int64_t count = kBatch / parts;
+    for (int64_t part = 0; part < parts; ++part) {
+      std::vector<Mask> own;
+      for (const auto& mask : masks) own.push_back(rows_of(mask, part * count, count));
+      trainer.accumulate({.clips = random_clips().narrow(0, part * count, count)}, own,
+                         1.0 / static_cast<double>(parts));
+    }
+    const auto metrics = trainer.apply();
+    return std::pair(trainer.encoder()->parameters().front().grad().clone(), metrics.at("loss"));
   };
-  const torch::Tensor whole = gradient(1);
-  EXPECT_LT((gradient(2) - whole).abs().max().item<double>(),
+  const auto [whole, loss] = gradient(1);
+  const auto [sum, mean_loss] = gradient(2);
+  EXPECT_LT((sum - whole).abs().max().item<double>(),
             1e-5 * whole.abs().max().item<double>() + 1e-8);
+  EXPECT_NEAR(mean_loss, loss, 1e-6);
+}
+
+TEST(Trainer, MicroBatchesDrawTheirOwnMasks) {
+  // Drawn for many clips at once, all would be cut to the one that shows fewest tokens.
+  const auto grid = TokenGrid{8, 14, 14};
+  MaskOptions options;
+  options.blocks = 8;
+  MaskSamplers samplers;
+  samplers.push_back(make_mask_sampler(options));
+  const auto first = draw_masks(samplers, 2, grid, 7, 3, 0)[0];
+  const auto second = draw_masks(samplers, 2, grid, 7, 3, 1)[0];
+  EXPECT_TRUE(torch::equal(first.context, draw_masks(samplers, 2, grid, 7, 3)[0].context));
+  EXPECT_FALSE(first.context.sizes() == second.context.sizes() &&
+               torch::equal(first.context, second.context));
+  int64_t shown = 0;
+  for (int64_t part = 0; part < 8; ++part) {
+    shown += draw_masks(samplers, 2, grid, 7, 3, part)[0].context.size(1);
+  }
+  EXPECT_GT(shown, 8 * draw_masks(samplers, 16, grid, 7, 3)[0].context.size(1));
+}
+
+TEST(Trainer, DefaultOptionsTrainAndTheTargetFollows) {
+  const OptimisationOptions options;
+  for (const int64_t step : {1, 2, 1000}) {
+    EXPECT_EQ(rates_at(options, step).lr, options.lr);
+    EXPECT_EQ(rates_at(options, step).momentum, options.momentum);
+  }
+  EXPECT_THROW(check({.momentum = 1.5}), ConfigError);
+  EXPECT_THROW(check({.total_steps = 10, .decay_steps = 20}), ConfigError);
+  Trainer trainer = make_trainer();  // its target encoder was never initialised
+  const auto ours = trainer.encoder()->parameters();
+  const auto copies = trainer.target_encoder()->parameters();
+  for (size_t i = 0; i < ours.size(); ++i) EXPECT_TRUE(torch::equal(ours[i], copies[i]));
+}
+
+TEST(Trainer, LeavesTheCallersStateAsItWas) {
+  Trainer trainer = make_trainer();
+  const auto clips = random_clips();
+  const auto masks = draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0);
+  torch::manual_seed(77);
+  const auto expected = torch::rand({3});
+  torch::manual_seed(77);
+  {
+    const AutocastScope callers(torch::kCPU, torch::kBFloat16);
+    trainer.step(clips, masks);
+    EXPECT_TRUE(at::autocast::is_autocast_enabled(at::kCPU));
+    EXPECT_EQ(at::autocast::get_autocast_dtype(at::kCPU), torch::kBFloat16);
+  }
+  EXPECT_FALSE(at::autocast::is_autocast_enabled(at::kCPU));
+  EXPECT_TRUE(torch::equal(torch::rand({3}), expected));
+}
+
+TEST(Trainer, InferenceOnAnotherGridLeavesTrainingAlone) {
+  Trainer trainer = make_trainer({}, 24, "none", false, 0.1, "rope");
+  const auto masks = draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0);
+  trainer.step(random_clips(), masks);
+  {
+    const torch::InferenceMode inference;
+    trainer.encoder()->forward(torch::zeros({1, 1, 2, 24, 8}));
+    trainer.encoder()->forward(torch::zeros({1, 1, 4, 16, 16}));
+  }
+  EXPECT_NO_THROW(trainer.step(random_clips(), masks));
+}
+
+/// A term from outside the library, with parameters of its own.
+class ScaleTerm : public ObjectiveTerm {
+ public:
+  std::string name() const override { return "scale"; }
+  torch::Tensor loss(const StepContext& step, MetricSums& metrics) override {
+    const auto loss = (step.visible.square().mean() - gain_->forward(torch::ones({1}))).square();
+    metrics.add("loss_scale", loss.sum());
+    return loss.sum();
+  }
+  std::shared_ptr<torch::nn::Module> module() const override { return gain_.ptr(); }
+
+ private:
+  torch::nn::Linear gain_{1, 1};
+};
+
+TEST(Trainer, TakesTermsFromOutside) {
+  const auto extra = std::make_shared<ScaleTerm>();
+  Trainer trainer = make_trainer({.lr = 1e-2}, 24, "none", false, 0.1, "sincos", {extra});
+  const auto before = extra->module()->parameters().front().detach().clone();
+  const auto metrics =
+      trainer.step(random_clips(), draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0));
+  EXPECT_GT(metrics.at("loss_scale"), 0);
+  EXPECT_GT(metrics.at("grad_norm_scale"), 0);
+  EXPECT_FALSE(torch::equal(before, extra->module()->parameters().front()));
+  EXPECT_TRUE(trainer.trained_modules().contains("scale"));
 }
 
 TEST(Trainer, NonFiniteInputStopsWithTheWeightsUntouched) {
@@ -447,22 +538,6 @@ TEST(Pretraining, BatchesOfOneClipGoWithoutDiagnostics) {
   EXPECT_TRUE(run.task->verdict().text.empty());
 }
 
-TEST(Trainer, TraceHoldsTheClipsOfAllMicroBatches) {
-  const auto trace = [](int64_t accumulate) {
-    OptimisationOptions optimisation;
-    optimisation.accumulate = accumulate;
-    StepTrace found;
-    make_trainer(optimisation)
-        .step(random_clips(), draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0),
-              &found);
-    return found;
-  };
-  const StepTrace whole = trace(1), parts = trace(2);
-  ASSERT_EQ(parts.target_tokens.sizes(), whole.target_tokens.sizes());
-  EXPECT_TRUE(torch::allclose(parts.target_tokens, whole.target_tokens, 1e-4, 1e-5));
-  EXPECT_EQ(parts.targets.size(), 2 * whole.targets.size());
-}
-
 TEST(Trainer, SaysHowMuchOfTheContentIsPredicted) {
   const auto grid = tiny_encoder().grid();
   const auto all = torch::arange(grid.size()).expand({kBatch, -1});
@@ -478,15 +553,16 @@ TEST(Trainer, SaysHowMuchOfTheContentIsPredicted) {
 }
 
 TEST(Trainer, TermsThatCompareClipsRefuseMicroBatchesOfOne) {
-  ObjectiveOptions objective;
-  EXPECT_NO_THROW(objective.check_clips(1));
-  objective.regulariser.kind = "vicreg";
-  objective.regulariser.on = "pooled";
-  EXPECT_NO_THROW(objective.check_clips(2));
-  EXPECT_THROW(objective.check_clips(1), ConfigError);
-  objective.regulariser.kind = "none";
-  objective.agreement.weight = 1;
-  EXPECT_THROW(objective.check_clips(1), ConfigError);
+  ObjectiveOptions options;
+  const auto terms = [&] { return make_objective(options, 8, 0); };
+  EXPECT_NO_THROW(check_clips(terms(), 1));
+  options.regulariser.kind = "vicreg";
+  options.regulariser.on = "pooled";
+  EXPECT_NO_THROW(check_clips(terms(), 2));
+  EXPECT_THROW(check_clips(terms(), 1), ConfigError);
+  options.regulariser.kind = "none";
+  options.agreement.weight = 1;
+  EXPECT_THROW(check_clips(terms(), 1), ConfigError);
 }
 
 TEST(Pretraining, StopsOnCollapse) {

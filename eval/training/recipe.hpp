@@ -7,22 +7,25 @@
 #include <predictors/registry.hpp>
 
 #include <memory>
+#include <string>
 #include <vector>
 
-namespace jepa::eval::comparison {
+namespace jepa::eval::training {
 
 /// What a JEPA is and how it learns.
-struct JepaRecipe {
+struct Recipe {
   encoders::EncoderOptions encoder;
   predictors::PredictorOptions predictor;
   std::vector<MaskOptions> masks;
   OptimisationOptions optimisation;
   ObjectiveOptions objective;
 
+  Objective extra = {};  ///< terms beside those of `objective`, such as a person's own
+
   /// The options as sections of an ini file.
   std::vector<OptionSection> sections();
   /// The same for clips of sizes [B, C, T, H, W], its preset resolved.
-  JepaRecipe fitted(at::IntArrayRef clip_sizes) const;
+  Recipe fitted(at::IntArrayRef clip_sizes) const;
   std::vector<std::unique_ptr<MaskSampler>> samplers() const;
   /// Encoder, its target and predictor with their first weights, ready to be trained. The predictor
   /// is as wide as what it predicts: latents, or a patch's pixels.
@@ -32,4 +35,9 @@ struct JepaRecipe {
 /// V-JEPA's short-range and long-range masks.
 std::vector<MaskOptions> default_masks();
 
-}  // namespace jepa::eval::comparison
+/// The recipe that an ini file describes; sections that a trainer does not ask for ([loader],
+/// [training], ...) are passed over.
+/// @throws ConfigError naming the file, key or line
+Recipe read_recipe(const std::string& path);
+
+}  // namespace jepa::eval::training

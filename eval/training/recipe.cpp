@@ -1,12 +1,15 @@
-#include <eval/comparison/jepa_recipe.hpp>
+#include <eval/training/recipe.hpp>
+#include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <string>
 
-namespace jepa::eval::comparison {
+namespace jepa::eval::training {
 
 std::vector<MaskOptions> default_masks() {
   MaskOptions short_range;
@@ -16,7 +19,7 @@ std::vector<MaskOptions> default_masks() {
   return {short_range, long_range};
 }
 
-std::vector<OptionSection> JepaRecipe::sections() {
+std::vector<OptionSection> Recipe::sections() {
   std::vector<OptionSection> sections{
       {"encoder", "", [this](OptionVisitor& visit) { encoder.describe(visit); }},
       {"predictor", "", [this](OptionVisitor& visit) { predictor.describe(visit); }}};
@@ -35,8 +38,8 @@ std::vector<OptionSection> JepaRecipe::sections() {
   return sections;
 }
 
-JepaRecipe JepaRecipe::fitted(at::IntArrayRef clip_sizes) const {
-  JepaRecipe recipe = *this;
+Recipe Recipe::fitted(at::IntArrayRef clip_sizes) const {
+  Recipe recipe = *this;
   auto& vit = recipe.encoder.vit;
   vit = encoders::resolve(vit, recipe.encoder.preset);
   recipe.encoder.preset = "custom";
@@ -47,36 +50,67 @@ JepaRecipe JepaRecipe::fitted(at::IntArrayRef clip_sizes) const {
   return recipe;
 }
 
-std::vector<std::unique_ptr<MaskSampler>> JepaRecipe::samplers() const {
+std::vector<std::unique_ptr<MaskSampler>> Recipe::samplers() const {
   std::vector<std::unique_ptr<MaskSampler>> samplers;
   for (const auto& mask : masks) samplers.push_back(make_mask_sampler(mask));
   return samplers;
 }
 
-Trainer JepaRecipe::make_trainer(uint64_t seed, torch::Device device,
+Trainer Recipe::make_trainer(uint64_t seed, torch::Device device,
                                  torch::ScalarType precision) const {
   Encoder online = encoders::make_encoder(encoder);
   Encoder target = encoders::make_encoder(encoder);
   const auto& vit = encoder.vit;
-  const int64_t tubelet = vit.frames == 1 ? 1 : vit.tubelet;
+  const TokenGrid grid = online->grid({1, vit.channels, vit.frames, vit.height, vit.width});
+  const int64_t patch_values = vit.channels * (vit.frames / grid.t) * (vit.height / grid.h) *
+                               (vit.width / grid.w);
   const predictors::ModelShape shape{
       .encoder_width = online->output_width(),
-      .target_width = objective.targets == "pixels" ? vit.channels * tubelet * vit.patch * vit.patch
-                                                    : target->output_width(),
+      .target_width = objective.targets == "pixels" ? patch_values : target->output_width(),
       .encoder_heads = vit.heads,
       .masks = static_cast<int64_t>(masks.size()),
-      .grid = vit.grid()};
+      .grid = grid};
   Predictor masked = predictors::make_predictor(predictor, shape);
   online->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "encoder", 0)));
   masked->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "predictor", 0)));
-  copy_parameters(*online, *target);
+  Objective terms = make_objective(objective, online->output_width(), seed);
+  terms.insert(terms.end(), extra.begin(), extra.end());
   return Trainer(online, target, masked,
                  {.optimisation = optimisation,
                   .objective = objective,
                   .pixels = encoder.pixels,
                   .device = device,
                   .precision = precision,
-                  .seed = seed});
+                  .seed = seed},
+                 terms);
 }
 
-}  // namespace jepa::eval::comparison
+Recipe read_recipe(const std::string& path) {
+  Recipe recipe;
+  recipe.masks.clear();
+  const OptionValues all = read_ini(path);
+  OptionValues wanted;
+  for (const auto& [key, value] : all) {
+    if (!key.starts_with("mask.")) continue;
+    const size_t number = std::strtoul(key.c_str() + 5, nullptr, 10);
+    if (number < 1 || number > 99) {
+      throw ConfigError(path + ": key " + key + ": masks are [mask.1], [mask.2], ...");
+    }
+    recipe.masks.resize(std::max(recipe.masks.size(), number));
+  }
+  if (recipe.masks.empty()) recipe.masks = default_masks();
+  const auto sections = recipe.sections();
+  for (const auto& [key, value] : all) {
+    const std::string section = key.substr(0, key.rfind('.'));
+    const auto ours = [&](const OptionSection& one) { return one.name == section; };
+    if (std::any_of(sections.begin(), sections.end(), ours)) wanted[key] = value;
+  }
+  try {
+    apply_options(sections, wanted);
+  } catch (const ConfigError& error) {
+    throw ConfigError(path + ": " + error.what());
+  }
+  return recipe;
+}
+
+}  // namespace jepa::eval::training
