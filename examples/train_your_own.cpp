@@ -18,18 +18,14 @@ int main(int argc, char** argv) {
   recipe.optimisation.total_steps = steps;
   Trainer trainer = recipe.make_trainer(/*seed=*/0, torch::kCPU, torch::kFloat32);
   const MaskSamplers samplers = recipe.samplers();
-  Processes alone;
 
   while (trainer.steps_done() < steps) {
     const ClipBatch batch = loader.next();
-    const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
-    int64_t number = 0;
     for (const MicroBatch& part : micro_batches(recipe.optimisation, batch.size())) {
-      const auto masks = draw_masks(samplers, trainer.views() * part.count, grid, /*seed=*/0,
-                                    trainer.steps_done(), number++);
-      trainer.accumulate(batch.rows(part.start, part.count), masks, part.share);
+      const ClipBatch clips = batch.rows(part.start, part.count);
+      trainer.accumulate(clips, trainer.draw_masks(samplers, clips), part.share);
     }
-    trainer.reduce(alone);                        // the mean over processes: here there is one
+    trainer.reduce();                             // the mean over processes: here there is one
     const StepMetrics metrics = trainer.apply();  // clips, checks, moves weights and target
     if (trainer.steps_done() % 10 == 0) {
       std::printf("step %lld  loss %.4f\n", static_cast<long long>(trainer.steps_done()),

@@ -5,7 +5,6 @@
 
 #include <map>
 #include <string>
-#include <vector>
 
 namespace jepa {
 
@@ -23,8 +22,10 @@ class MetricSums {
   StepMetrics read() const;
   void clear() { sums_.clear(); }
   bool empty() const { return sums_.empty(); }
-  /// The sums themselves (float64 scalars), in the order of their names.
-  std::vector<torch::Tensor> tensors() const;
+  /// The sums in the order of their names, float64 [n].
+  torch::Tensor stacked() const;
+  /// Takes back what `stacked` gave.
+  void assign(const torch::Tensor& stacked);
 
  private:
   std::map<std::string, torch::Tensor> sums_;

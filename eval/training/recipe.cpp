@@ -81,7 +81,8 @@ Trainer Recipe::make_trainer(uint64_t seed, torch::Device device,
                   .pixels = encoder.pixels,
                   .device = device,
                   .precision = precision,
-                  .seed = seed},
+                  .seed = seed,
+                  .processes = processes},
                  terms);
 }
 

@@ -21,6 +21,7 @@ struct Recipe {
   ObjectiveOptions objective;
 
   Objective extra = {};  ///< terms beside those of `objective`, such as a person's own
+  Processes* processes = nullptr;  ///< that train together; null: this one alone
 
   /// The options as sections of an ini file.
   std::vector<OptionSection> sections();

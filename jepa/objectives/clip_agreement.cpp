@@ -85,19 +85,22 @@ torch::Tensor transform(const torch::Tensor& clips, const torch::Tensor& moves,
 }  // namespace
 
 ShiftedViews shifted_views(const torch::Tensor& clips, const AgreementOptions& options,
-                           at::Generator generator) {
+                           at::Generator generator, int64_t first, int64_t all) {
   TORCH_CHECK(clips.dim() == 5, "shifted_views: expected clips [B, C, T, H, W], found ",
               clips.sizes());
   const auto twice = clips.repeat_interleave(2, 0);
-  const int64_t rows = twice.size(0);
-  const auto moves =
-      torch::randint(-options.shift, options.shift + 1, {rows, 2}, generator, torch::kInt64);
+  const int64_t rows = twice.size(0), drawn = all == 0 ? rows : 2 * all;
+  const auto own = [&](const torch::Tensor& of_all, int64_t axis) {
+    return of_all.narrow(axis, 2 * first, rows);
+  };
+  const auto moves = own(
+      torch::randint(-options.shift, options.shift + 1, {drawn, 2}, generator, torch::kInt64), 0);
   const auto shifts =
       (moves.to(torch::kFloat32) / static_cast<double>(options.shift)).to(clips.device());
   if (options.rotation == 0 && options.zoom == 1) return {move(twice, moves), shifts};
-  const auto drawn = torch::rand({2, rows}, generator) * 2 - 1;
-  return {transform(twice, moves, drawn[0] * (options.rotation * std::numbers::pi / 180),
-                    at::exp(drawn[1] * std::log(options.zoom))),
+  const auto turns = own(torch::rand({2, drawn}, generator) * 2 - 1, 1);
+  return {transform(twice, moves, turns[0] * (options.rotation * std::numbers::pi / 180),
+                    at::exp(turns[1] * std::log(options.zoom))),
           shifts};
 }
 

@@ -43,8 +43,10 @@ struct ShiftedViews {
 /// frame, then moved by up to `shift` px to each side, all frames alike; what comes into view
 /// repeats the edge (DrQ, arXiv 2004.13649). Moved alone, pixels stay as they are; else they are
 /// interpolated.
+/// @param first, all the clips are those from `first` on of `all`, for which `generator` draws;
+///   0, 0: these are all
 ShiftedViews shifted_views(const torch::Tensor& clips, const AgreementOptions& options,
-                           at::Generator generator);
+                           at::Generator generator, int64_t first = 0, int64_t all = 0);
 
 /// The heads of the agreement over pooled tokens of views [n, dim]. Weights are uninitialised until
 /// `initialise()`.

@@ -4,6 +4,7 @@
 #include <jepa/grid.hpp>
 #include <jepa/metrics.hpp>
 #include <jepa/model.hpp>
+#include <jepa/training/processes.hpp>
 
 #include <ATen/core/Generator.h>
 #include <torch/nn/module.h>
@@ -24,6 +25,12 @@ struct Views {
   torch::Tensor changes;  ///< what tells the views of a clip apart, [R, k]; undefined: nothing
 };
 
+/// Which clips of a micro-batch a process has.
+struct RowShare {
+  int64_t first = 0;
+  int64_t all = 0;
+};
+
 /// What a step has for one mask of one micro-batch of R rows.
 struct StepContext {
   torch::Tensor clips;              ///< float32 [R, C, T, H, W], normalised
@@ -39,6 +46,13 @@ struct StepContext {
   int64_t mask_index = 0;
   int64_t step = 0;  ///< from 0
   uint64_t seed = 0;
+  Processes* processes = nullptr;  ///< that share the micro-batch; null: this one alone
+
+  /// Rows [R, ...] of this process as those of the whole micro-batch, with gradient: what a term
+  /// that compares clips asks for.
+  torch::Tensor whole(const torch::Tensor& rows) const {
+    return processes == nullptr ? rows : gather_rows(rows, *processes);
+  }
 
   /// A generator (CPU) for random choices of this mask and step in the stream `name`.
   at::Generator generator(std::string_view name) const;
@@ -62,8 +76,10 @@ class ObjectiveTerm {
   virtual std::string module_name() const { return name(); }
   /// Rows that it wants of each clip. At most one term of an objective asks for more than one.
   virtual int64_t views() const { return 1; }
-  /// Those rows, of clips [B, C, T, H, W] as they were loaded.
-  virtual Views make_views(const torch::Tensor& clips, at::Generator /*generator*/) const {
+  /// Those rows, of clips [B, C, T, H, W] as they were loaded: the clips `share.first` on of the
+  /// `share.all` of a micro-batch, for all of which `generator` draws.
+  virtual Views make_views(const torch::Tensor& clips, const RowShare& /*share*/,
+                           at::Generator /*generator*/) const {
     return {clips, {}};
   }
   /// What it compares clips for, such as an option's name; empty: one clip a micro-batch will do.

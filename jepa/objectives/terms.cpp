@@ -87,14 +87,16 @@ AgreementTerm::AgreementTerm(const AgreementOptions& options, int64_t dim, uint6
       at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "projector", 0)));
 }
 
-Views AgreementTerm::make_views(const torch::Tensor& clips, at::Generator generator) const {
-  const ShiftedViews shifted = shifted_views(clips, options_, std::move(generator));
+Views AgreementTerm::make_views(const torch::Tensor& clips, const RowShare& share,
+                                at::Generator generator) const {
+  const ShiftedViews shifted =
+      shifted_views(clips, options_, std::move(generator), share.first, share.all);
   return {shifted.clips, shifted.shifts};
 }
 
 torch::Tensor AgreementTerm::loss(const StepContext& step, MetricSums& metrics) {
   const AgreementTerms terms =
-      clip_agreement(step.visible, step.view_changes, projector_, options_);
+      clip_agreement(step.whole(step.visible), step.whole(step.view_changes), projector_, options_);
   metrics.add("agreement_invariance", terms.invariance);
   metrics.add("agreement_variance", terms.variance);
   metrics.add("agreement_covariance", terms.covariance);
@@ -106,8 +108,8 @@ torch::Tensor AgreementTerm::loss(const StepContext& step, MetricSums& metrics) 
 
 torch::Tensor RegulariserTerm::loss(const StepContext& step, MetricSums& metrics) {
   // Under SIGReg the slices differ by mask and step, never by what else was drawn.
-  const RegulariserTerms terms = regularise(step.visible, step.mask.context, step.grid, options_,
-                                            step.generator("regulariser"));
+  const RegulariserTerms terms = regularise(step.whole(step.visible), step.whole(step.mask.context), step.grid,
+                                            options_, step.generator("regulariser"));
   metrics.add("loss_regulariser", terms.loss);
   return terms.loss;
 }

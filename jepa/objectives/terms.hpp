@@ -74,7 +74,8 @@ class AgreementTerm : public ObjectiveTerm {
   std::shared_ptr<torch::nn::Module> module() const override { return projector_.ptr(); }
   std::string module_name() const override { return "projector"; }
   int64_t views() const override { return 2; }
-  Views make_views(const torch::Tensor& clips, at::Generator generator) const override;
+  Views make_views(const torch::Tensor& clips, const RowShare& share,
+                   at::Generator generator) const override;
   std::string compares_clips() const override { return "agreement.weight"; }
 
  private:

@@ -4,6 +4,7 @@
 #include <jepa/training/metrics_log.hpp>
 
 #include <c10/util/StringUtil.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <chrono>
@@ -63,7 +64,7 @@ class Session {
     loader_.seek(task_.steps_done());
     std::optional<RunEnd> end;
     while (!(end = over())) {
-      if (hooks_.stop && hooks_.stop()) {
+      if (asked_to_stop()) {
         end = RunEnd::stopped;
         break;
       }
@@ -103,7 +104,7 @@ class Session {
     const int64_t done = task_.steps_done();
     const bool last = done == options_.steps;
     const bool best = (done % options_.evaluate_every == 0 || last) && evaluate(metrics);
-    log_->step(done, metrics, texts);
+    if (log_) log_->step(done, metrics, texts);
     if (hooks_.on_step) hooks_.on_step(done, metrics);
     if (done % options_.checkpoint_every == 0 || last || best) save(best);
   }
@@ -118,7 +119,21 @@ class Session {
     return true;
   }
 
+  bool writes() const { return hooks_.processes == nullptr || hooks_.processes->rank() == 0; }
+
+  /// Whether a process, whichever, was asked to stop: all end at the same step.
+  bool asked_to_stop() const {
+    const bool asked = hooks_.stop && hooks_.stop();
+    if (hooks_.processes == nullptr || hooks_.processes->count() == 1) return asked;
+    const auto all = hooks_.processes->gather(torch::full({1}, asked ? 1 : 0, torch::kInt64));
+    return all.any().item<bool>();
+  }
+
   void save(bool best) {
+    if (!writes()) {
+      saved_step_ = task_.steps_done();
+      return;
+    }
     totals_.peak_rss_mb = std::max(totals_.peak_rss_mb, peak_memory_mb());
     CheckpointState state{task_.steps_done(), task_.numbers(), run_.texts};
     for (const auto& [name, member] : Totals::kFields) state.numbers[name] = totals_.*member;
@@ -146,13 +161,16 @@ class Session {
   /// Opens the log and cuts it back to the checkpoint; a new run begins with one of step 0.
   void open_log() {
     const bool fresh = saved_step_ < 0;
-    log_.emplace(run_.folder, saved_step_);
-    if (!fresh) return;
+    // Nobody writes before all have read.
+    if (hooks_.processes != nullptr) hooks_.processes->barrier();
+    if (writes()) log_.emplace(run_.folder, saved_step_);
+    if (!fresh || !writes()) return;
     log_->summary("run", run_.numbers, run_.texts);
     save(/*best=*/false);
   }
 
   void close_log(RunEnd end) {
+    if (!log_) return;
     StepMetrics numbers = task_.numbers();
     numbers["steps"] = static_cast<double>(task_.steps_done());
     numbers["train_seconds"] = totals_.train_seconds;

@@ -7,6 +7,7 @@
 #include <jepa/metrics.hpp>
 #include <jepa/options.hpp>
 #include <jepa/training/checkpoint.hpp>
+#include <jepa/training/processes.hpp>
 
 #include <functional>
 #include <map>
@@ -70,12 +71,14 @@ struct RunDescription {
   std::map<std::string, std::string> texts = {};  ///< commit, versions, machine, data
 };
 
-/// What a program plugs into the loop. Either may be empty.
+/// What a program plugs into the loop. Any may be empty.
 struct LoopHooks {
   /// After each step: its number and all that was measured.
   std::function<void(int64_t step, const StepMetrics& metrics)> on_step;
   /// Asked before each step; true ends the run with a checkpoint.
   std::function<bool()> stop;
+  /// Those that train together: rank 0 writes the run's folder, and all end together.
+  Processes* processes = nullptr;
 };
 
 /// Why a run ended.

@@ -9,6 +9,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <utility>
+
 namespace jepa {
 namespace {
 
@@ -76,19 +78,20 @@ StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
   StepTrace trace;
   torch::Tensor tokens;
   trainer_.discard();
-  int64_t number = 0;
+  bool first = true;
   for (const MicroBatch& part : micro_batches(options.optimisation, batch.size())) {
     const ClipBatch clips = batch.rows(part.start, part.count);
-    const bool diagnosed = watched && number == 0 && clips.size() > 1 && grid.size() > 1;
+    const bool diagnosed = watched && std::exchange(first, false) && clips.size() > 1 && grid.size() > 1;
     // A target encoder that stands still says nothing of what is learned.
     const bool online = options_.probe_module == "encoder";
     if (diagnosed && online) tokens = online_tokens(trainer_, clips.clips);
-    const auto masks = draw_masks(samplers_, trainer_.views() * part.count, grid, options.seed,
-                                  trainer_.steps_done(), number++);
-    trainer_.accumulate(clips, masks, part.share, diagnosed ? &trace : nullptr);
+    trainer_.accumulate(clips, trainer_.draw_masks(samplers_, clips), part.share,
+                        diagnosed ? &trace : nullptr);
     if (diagnosed && !online) tokens = trace.target_tokens;
   }
+  trainer_.reduce();
   StepMetrics metrics = trainer_.apply();
+  if (tokens.defined() && options.processes != nullptr) tokens = options.processes->gather(tokens);
   if (tokens.defined()) diagnose(tokens, metrics, texts);
   return metrics;
 }

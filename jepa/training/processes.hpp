@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace jepa {
@@ -15,7 +16,21 @@ class Processes {
   virtual int64_t rank() const { return 0; }
   virtual int64_t count() const { return 1; }
   /// Each of `tensors`, of one shape in all processes, becomes its mean over them, in place.
+  /// @throws Error naming this rank where another does not answer
   virtual void average(const std::vector<torch::Tensor>& /*tensors*/) {}
+  /// The rows of all processes, in the order of their ranks: [n, ...] -> [count * n, ...], without
+  /// gradient.
+  virtual torch::Tensor gather(const torch::Tensor& rows) { return rows; }
+  /// Waits for all.
+  virtual void barrier() {}
 };
+
+/// The rows of all processes with gradient: each process computes the same loss of them, and after
+/// `average` the weights have the gradient of that one loss.
+torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes);
+
+/// Checks that all processes have the same `text`, such as their options.
+/// @throws ConfigError naming `what` and the first rank that differs
+void require_same(const std::string& text, const std::string& what, Processes& processes);
 
 }  // namespace jepa

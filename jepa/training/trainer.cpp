@@ -81,10 +81,11 @@ uint64_t Trainer::part_seed(const std::string& stream) const {
 void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks, double share,
                          StepTrace* trace) {
   TORCH_CHECK(!masks.empty(), "a training step needs at least one mask");
-  check_clips(objective_, batch.clips.size(0));
+  check_clips(objective_, processes() * batch.clips.size(0));
   if (part_ == 0) optimizer_.zero_gradients();
   // Modules may draw from the default generators (drop path): a function of the step alone.
-  const DefaultGeneratorScope generators(options_.device, part_seed("step"));
+  const DefaultGeneratorScope generators(
+      options_.device, part_seed(rank() == 0 ? "step" : "step rank " + std::to_string(rank())));
   // Losses are in float32 whatever the caller computes in.
   const AutocastScope single(options_.device, torch::kFloat32);
   encoder_->train();
@@ -93,7 +94,8 @@ void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks,
   Views rows{batch.clips, {}};
   for (const auto& term : objective_) {
     if (term->views() == 1) continue;
-    rows = term->make_views(batch.clips,
+    const int64_t clips = batch.clips.size(0);
+    rows = term->make_views(batch.clips, {.first = rank() * clips, .all = processes() * clips},
                             at::make_generator<at::CPUGeneratorImpl>(part_seed("views")));
   }
   StepContext context;
@@ -102,6 +104,7 @@ void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks,
   context.levels = encoder_->output_levels();
   context.step = step_;
   context.seed = options_.seed;
+  context.processes = options_.processes;
   const int64_t repeats = context.clips.size(0) / batch.clips.size(0);
   for (const auto& [name, values] : batch.signals) {
     context.signals[name] = values.to(options_.device).repeat_interleave(repeats, 0);
@@ -149,7 +152,11 @@ torch::Tensor Trainer::make_targets(const torch::Tensor& clip, const TokenGrid& 
     if (trace != nullptr) trace->target_tokens = tokens;
     if (!pixels) targets = tokens;
   }
-  if (options_.objective.target_norm == "content") return content_targets(targets);
+  if (options_.objective.target_norm == "content") {
+    if (processes() == 1) return content_targets(targets);
+    const int64_t own = targets.size(0);
+    return content_targets(options_.processes->gather(targets)).narrow(0, rank() * own, own);
+  }
   return pixels ? targets : normalise_targets(targets, encoder_->output_levels());
 }
 
@@ -196,11 +203,35 @@ void Trainer::record(const StepContext& context, StepTrace& trace) {
   }
 }
 
-void Trainer::reduce(Processes& processes) {
-  if (processes.count() == 1) return;
+int64_t Trainer::processes() const {
+  return options_.processes == nullptr ? 1 : options_.processes->count();
+}
+
+int64_t Trainer::rank() const {
+  return options_.processes == nullptr ? 0 : options_.processes->rank();
+}
+
+std::vector<Mask> Trainer::draw_masks(const MaskSamplers& samplers, const ClipBatch& clips) const {
+  const int64_t rows = views() * clips.clips.size(0), all = processes() * rows;
+  const TokenGrid grid = encoder_->grid(clips.clips.sizes());
+  auto masks = jepa::draw_masks(samplers, all, grid, options_.seed, step_, part_);
+  if (processes() == 1) return masks;
+  const auto own = [&](const torch::Tensor& ids) {  // rows come in runs of one for each target set
+    return ids.view({-1, all, ids.size(1)})
+        .narrow(1, rank() * rows, rows)
+        .reshape({-1, ids.size(1)});
+  };
+  for (auto& mask : masks) mask = {own(mask.context), own(mask.target)};
+  return masks;
+}
+
+void Trainer::reduce() {
+  if (processes() == 1) return;
   auto tensors = optimizer_.gradients();
-  for (const auto& sum : sums_.tensors()) tensors.push_back(sum);
-  processes.average(tensors);
+  const torch::Tensor sums = sums_.stacked();
+  tensors.push_back(sums);
+  options_.processes->average(tensors);
+  sums_.assign(sums);
 }
 
 StepMetrics Trainer::apply() {

@@ -26,6 +26,7 @@ struct TrainerOptions {
   torch::Device device = torch::kCPU;
   torch::ScalarType precision = torch::kFloat32;
   uint64_t seed = 0;
+  Processes* processes = nullptr;  ///< that train together; null: this one alone
 };
 
 /// Samplers of the masks of a step: each adds one to every clip.
@@ -66,13 +67,17 @@ class Trainer {
   void accumulate(const ClipBatch& batch, const std::vector<Mask>& masks, double share = 1.0,
                   StepTrace* trace = nullptr);
   /// Gradients and metrics become the mean over all processes; nothing on one.
-  void reduce(Processes& processes);
+  void reduce();
   /// Clips, checks, moves the weights and the target encoder's, and ends the step.
   /// @return what was measured, by one read from the device
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched
   StepMetrics apply();
   /// Forgets what was accumulated.
   void discard();
+
+  /// The masks of the next micro-batch, `clips` of this process: functions of (seed, step,
+  /// micro-batch). Drawn for the clips of all processes, of which each takes its own rows.
+  std::vector<Mask> draw_masks(const MaskSamplers& samplers, const ClipBatch& clips) const;
 
   /// A whole step of one micro-batch.
   StepMetrics step(const torch::Tensor& clips, const std::vector<Mask>& masks,
@@ -95,6 +100,8 @@ class Trainer {
   void restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state);
 
  private:
+  int64_t processes() const;
+  int64_t rank() const;
   torch::Tensor make_targets(const torch::Tensor& clip, const TokenGrid& grid, StepTrace* trace);
   torch::Tensor mask_loss(const torch::Tensor& tokens, StepContext& context);
   void record(const StepContext& context, StepTrace& trace);

@@ -145,9 +145,7 @@ int main() {
   double first = 0, last = 0;
   while (trainer.steps_done() < 40) {
     const ClipBatch batch = loader.next();
-    const TokenGrid grid = trainer.encoder()->grid(batch.clips.sizes());
-    trainer.accumulate(batch,
-                       draw_masks(samplers, batch.size(), grid, 0, trainer.steps_done()));
+    trainer.accumulate(batch, trainer.draw_masks(samplers, batch));
     const StepMetrics metrics = trainer.apply();
     (trainer.steps_done() == 1 ? first : last) = metrics.at("loss_norm");
   }

@@ -1,0 +1,174 @@
+#include <jepa/errors.hpp>
+#include <jepa/training/process_group.hpp>
+
+#include <c10/util/StringUtil.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#if defined(USE_C10D_GLOO) && defined(USE_DISTRIBUTED)
+#define JEPA_GLOO 1
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#endif
+
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+
+namespace jepa {
+namespace {
+
+std::optional<std::string> variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+int64_t number(const char* name, std::optional<int64_t> missing = std::nullopt) {
+  const auto text = variable(name);
+  if (!text) {
+    if (missing) return *missing;
+    throw ConfigError(std::string("environment: ") + name + " is missing");
+  }
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc() || end != text->data() + text->size()) {
+    throw ConfigError(std::string("environment: ") + name + " is '" + *text +
+                      "', expected a whole number");
+  }
+  return value;
+}
+
+/// Names of a launcher's variables.
+struct Launcher {
+  const char* rank;
+  const char* count;
+  const char* local_rank;
+};
+
+constexpr Launcher kLaunchers[] = {
+    {"RANK", "WORLD_SIZE", "LOCAL_RANK"},
+    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
+    {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"}};
+
+}  // namespace
+
+std::optional<ProcessGroupOptions> processes_from_environment() {
+  for (const Launcher& launcher : kLaunchers) {
+    if (!variable(launcher.rank) || !variable(launcher.count)) continue;
+    ProcessGroupOptions options;
+    options.rank = number(launcher.rank);
+    options.count = number(launcher.count);
+    options.local_rank = number(launcher.local_rank, 0);
+    options.address = variable("MASTER_ADDR").value_or(options.address);
+    options.port = number("MASTER_PORT", options.port);
+    options.serve = variable("TORCHELASTIC_USE_AGENT_STORE").value_or("") != "True";
+    if (options.count < 1 || options.rank < 0 || options.rank >= options.count) {
+      throw ConfigError(c10::str("environment: ", launcher.rank, " is ", options.rank, " of ",
+                                 options.count));
+    }
+    if (options.count == 1) return std::nullopt;
+    return options;
+  }
+  return std::nullopt;
+}
+
+#ifdef JEPA_GLOO
+
+namespace {
+
+class GlooProcesses : public Processes {
+ public:
+  explicit GlooProcesses(const ProcessGroupOptions& options) : options_(options) {
+    const std::chrono::milliseconds timeout(static_cast<int64_t>(1000 * options.timeout));
+    guarded("meeting the others", [&] {
+      c10d::TCPStoreOptions store;
+      store.port = static_cast<uint16_t>(options.port);
+      store.isServer = options.serve && options.rank == 0;
+      store.numWorkers = static_cast<size_t>(options.count);
+      store.waitWorkers = false;
+      store.timeout = timeout;
+      auto tcp = c10::make_intrusive<c10d::TCPStore>(options.address, store);
+      // A launcher's store outlives a restart: what an earlier try left there is not ours.
+      const std::string tries = std::getenv("TORCHELASTIC_RESTART_COUNT") != nullptr
+                                    ? std::getenv("TORCHELASTIC_RESTART_COUNT")
+                                    : "0";
+      store_ = c10::make_intrusive<c10d::PrefixStore>("jepa/" + tries, tcp);
+      group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(
+          store_, static_cast<int>(options.rank), static_cast<int>(options.count),
+          c10d::ProcessGroupGloo::Options::create_default(timeout));
+    });
+  }
+
+  int64_t rank() const override { return options_.rank; }
+  int64_t count() const override { return options_.count; }
+
+  void average(const std::vector<torch::Tensor>& tensors) override {
+    const torch::NoGradGuard no_grad;
+    guarded("averaging", [&] {
+      std::vector<c10::intrusive_ptr<c10d::Work>> running;
+      for (const auto& tensor : tensors) {
+        std::vector<torch::Tensor> one{tensor};
+        running.push_back(group_->allreduce(one));
+      }
+      for (auto& work : running) work->wait();
+      for (torch::Tensor tensor : tensors) tensor.div_(static_cast<double>(count()));
+    });
+  }
+
+  torch::Tensor gather(const torch::Tensor& rows) override {
+    const torch::NoGradGuard no_grad;
+    torch::Tensor own = rows.detach().contiguous();
+    std::vector<int64_t> sizes = own.sizes().vec();
+    sizes[0] *= count();
+    torch::Tensor all = torch::empty(sizes, own.options());
+    guarded("gathering", [&] {
+      std::vector<std::vector<torch::Tensor>> out{all.chunk(count(), 0)};
+      std::vector<torch::Tensor> in{own};
+      group_->allgather(out, in)->wait();
+    });
+    return all;
+  }
+
+  void barrier() override {
+    guarded("waiting for the others", [&] { group_->barrier()->wait(); });
+  }
+
+ private:
+  template <class Function>
+  void guarded(const char* what, Function function) const {
+    try {
+      function();
+    } catch (const std::exception& error) {
+      const std::string text = error.what();
+      throw Error(c10::str("rank ", options_.rank, " of ", options_.count, ", ", what, " at ",
+                           options_.address, ":", options_.port, ": ",
+                           text.substr(0, text.find('\n'))));
+    }
+  }
+
+  ProcessGroupOptions options_;
+  c10::intrusive_ptr<c10d::Store> store_;
+  c10::intrusive_ptr<c10d::Backend> group_;
+};
+
+}  // namespace
+
+bool has_process_groups() { return true; }
+
+std::unique_ptr<Processes> join_processes(const ProcessGroupOptions& options) {
+  return std::make_unique<GlooProcesses>(options);
+}
+
+#else
+
+bool has_process_groups() { return false; }
+
+std::unique_ptr<Processes> join_processes(const ProcessGroupOptions& options) {
+  throw ConfigError(c10::str("rank ", options.rank, " of ", options.count,
+                             ": this LibTorch was built without gloo"));
+}
+
+#endif
+
+}  // namespace jepa

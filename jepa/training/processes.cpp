@@ -1,0 +1,51 @@
+#include <jepa/errors.hpp>
+#include <jepa/random.hpp>
+#include <jepa/training/processes.hpp>
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+namespace jepa {
+namespace {
+
+class GatherRows : public torch::autograd::Function<GatherRows> {
+ public:
+  static torch::Tensor forward(torch::autograd::AutogradContext* context,
+                               const torch::Tensor& rows, int64_t address) {
+    auto& processes = *reinterpret_cast<Processes*>(address);
+    context->saved_data["first"] = processes.rank() * rows.size(0);
+    context->saved_data["rows"] = rows.size(0);
+    context->saved_data["processes"] = processes.count();
+    return processes.gather(rows);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto number = [&](const char* name) { return context->saved_data[name].toInt(); };
+    // All processes have this very gradient: its sum over them is so many times one. The mean of
+    // the weights' gradients divides by as many.
+    const auto own = gradients[0].narrow(0, number("first"), number("rows"));
+    return {own * static_cast<double>(number("processes")), torch::Tensor()};
+  }
+};
+
+}  // namespace
+
+torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes) {
+  if (processes.count() == 1) return rows;
+  return GatherRows::apply(rows, reinterpret_cast<int64_t>(&processes));
+}
+
+void require_same(const std::string& text, const std::string& what, Processes& processes) {
+  if (processes.count() == 1) return;
+  const auto hash = static_cast<int64_t>(stream_seed(0, text, 0));
+  const torch::Tensor all = processes.gather(torch::full({1}, hash, torch::kInt64));
+  for (int64_t rank = 0; rank < all.size(0); ++rank) {
+    if (all[rank].item<int64_t>() == all[0].item<int64_t>()) continue;
+    throw ConfigError(what + ": those of rank " + std::to_string(rank) +
+                      " are not those of rank 0");
+  }
+}
+
+}  // namespace jepa

@@ -1,0 +1,194 @@
+// Two processes together train as one does on the whole batch.
+#include <encoders/registry.hpp>
+#include <eval/training/recipe.hpp>
+#include <jepa/data/generated.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/safetensors.hpp>
+#include <jepa/io/weights.hpp>
+#include <jepa/training/process_group.hpp>
+
+#include "temporary_folder.hpp"
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace jepa {
+namespace {
+
+constexpr int64_t kBatch = 8;
+
+int64_t free_port() {
+  const int handle = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  bind(handle, reinterpret_cast<sockaddr*>(&address), size);
+  getsockname(handle, reinterpret_cast<sockaddr*>(&address), &size);
+  close(handle);
+  return ntohs(address.sin_port);
+}
+
+/// Trains `recipe` for `steps` on its share of each batch; weights and losses.
+TensorMap train(eval::training::Recipe recipe, int64_t steps, Processes& processes) {
+  const auto source =
+      std::make_shared<GeneratedSource>(GeneratedOptions{.clips = 64, .frames = 4, .size = 16}, 1);
+  ClipLoader loader(source, {.batch = kBatch, .threads = 0}, 1);
+  recipe = recipe.fitted({1, 1, 4, 16, 16});
+  recipe.processes = &processes;
+  Trainer trainer = recipe.make_trainer(3, torch::kCPU, torch::kFloat32);
+  const MaskSamplers samplers = recipe.samplers();
+  std::vector<double> losses;
+  while (trainer.steps_done() < steps) {
+    const ClipBatch batch = loader.next();
+    for (const MicroBatch& part : micro_batches(recipe.optimisation, batch.size())) {
+      const int64_t own = part.count / processes.count();
+      const ClipBatch clips = batch.rows(part.start + processes.rank() * own, own);
+      trainer.accumulate(clips, trainer.draw_masks(samplers, clips), part.share);
+    }
+    trainer.reduce();
+    losses.push_back(trainer.apply().at("loss"));
+  }
+  TensorMap all{{"losses", torch::tensor(losses, torch::kFloat64)}};
+  for (const auto& [name, module] : trainer.trained_modules()) {
+    for (const auto& [key, value] : state_dict(*module)) all[name + "." + key] = value.clone();
+  }
+  return all;
+}
+
+/// The same by two processes, which this one starts; rank 0's.
+TensorMap train_by_two(const eval::training::Recipe& recipe, int64_t steps,
+                       const TemporaryFolder& folder) {
+  const int64_t port = free_port();
+  std::vector<pid_t> children;
+  for (int64_t rank = 0; rank < 2; ++rank) {
+    const pid_t child = fork();
+    if (child != 0) {
+      children.push_back(child);
+      continue;
+    }
+    int code = 0;
+    try {
+      torch::set_num_threads(1);
+      const auto processes =
+          join_processes({.rank = rank, .count = 2, .port = port, .timeout = 60});
+      const TensorMap all = train(recipe, steps, *processes);
+      if (rank == 0) write_safetensors(folder.file("two.safetensors"), all);
+      processes->barrier();
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "rank %d: %s\n", static_cast<int>(rank), error.what());
+      code = 1;
+    }
+    _exit(code);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  return read_safetensors(folder.file("two.safetensors")).tensors;
+}
+
+eval::training::Recipe small_recipe() {
+  eval::training::Recipe recipe;
+  recipe.encoder.preset = "custom";
+  recipe.encoder.vit.dim = 24;
+  recipe.encoder.vit.depth = 2;
+  recipe.encoder.vit.heads = 2;
+  recipe.encoder.vit.patch = 4;
+  recipe.encoder.vit.tubelet = 2;
+  recipe.predictor.masked.dim = 24;
+  recipe.predictor.masked.depth = 1;
+  recipe.predictor.masked.heads = 2;
+  MaskOptions mask;
+  mask.blocks = 2;
+  recipe.masks = {mask, mask};
+  recipe.optimisation.total_steps = 10;
+  recipe.optimisation.momentum = 0.9;
+  return recipe;
+}
+
+class TwoProcesses : public testing::TestWithParam<std::string> {};
+
+TEST_P(TwoProcesses, TrainAsOne) {
+  if (!has_process_groups()) GTEST_SKIP() << "this LibTorch was built without gloo";
+  eval::training::Recipe recipe = small_recipe();
+  const std::string kind = GetParam();
+  if (kind == "accumulate") recipe.optimisation.accumulate = 2;
+  if (kind == "vicreg" || kind == "sigreg") recipe.objective.regulariser.kind = kind;
+  if (kind == "content") recipe.objective.target_norm = "content";
+  if (kind == "agreement") {
+    recipe.objective.agreement.weight = 0.1;
+    recipe.objective.agreement.rotation = 10;
+    recipe.objective.agreement.shift = 2;
+    recipe.objective.agreement.width = 16;
+  }
+  torch::set_num_threads(1);  // forked children have no other threads
+  const TemporaryFolder folder;
+  const TensorMap two = train_by_two(recipe, 10, folder);
+  Processes alone;
+  const TensorMap one = train(recipe, 10, alone);
+  ASSERT_EQ(one.size(), two.size());
+  double largest = 0;
+  for (const auto& [name, value] : one) {
+    largest = std::max(largest, value.abs().max().item<double>());
+  }
+  for (const auto& [name, value] : one) {
+    // Their gradient is truly zero (a shift before batch norm, or common to both views): Adam makes
+    // steps of what is left of rounding.
+    if (name == "projector.hidden.bias" || name == "projector.out.bias") continue;
+    EXPECT_LT((two.at(name) - value).abs().max().item<double>(), 1e-6 * largest) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Recipes, TwoProcesses,
+                         testing::Values("plain", "accumulate", "vicreg", "sigreg", "content",
+                                         "agreement"),
+                         [](const auto& info) { return info.param; });
+
+TEST(ProcessesFromEnvironment, KnowTheLaunchers) {
+  const auto set = [](const char* name, const char* value) { setenv(name, value, 1); };
+  set("SLURM_PROCID", "3");
+  set("SLURM_NTASKS", "4");
+  set("SLURM_LOCALID", "1");
+  set("MASTER_PORT", "1234");
+  auto found = processes_from_environment();
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->rank, 3);
+  EXPECT_EQ(found->count, 4);
+  EXPECT_EQ(found->local_rank, 1);
+  EXPECT_EQ(found->port, 1234);
+  set("RANK", "x");
+  set("WORLD_SIZE", "2");
+  EXPECT_THROW(processes_from_environment(), ConfigError);
+  set("RANK", "2");
+  EXPECT_THROW(processes_from_environment(), ConfigError);
+  for (const char* name : {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID",
+                           "MASTER_PORT"}) {
+    unsetenv(name);
+  }
+  EXPECT_FALSE(processes_from_environment());
+}
+
+TEST(JoinProcesses, ThatNobodyAnswersIsOneLine) {
+  if (!has_process_groups()) GTEST_SKIP() << "this LibTorch was built without gloo";
+  try {
+    join_processes({.rank = 1, .count = 2, .port = free_port(), .timeout = 1});
+    FAIL();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("rank 1 of 2"), std::string::npos) << text;
+    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+  }
+}
+
+}  // namespace
+}  // namespace jepa
