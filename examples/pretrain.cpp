@@ -91,9 +91,20 @@ std::function<StepMetrics(Encoder&)> make_probe(const PretrainOptions& options,
   return [probe](Encoder& encoder) { return (*probe)(encoder); };
 }
 
-Trainer make_trainer(const PretrainOptions& options, const examples::Program& program) {
+Trainer make_trainer(PretrainOptions& options, const examples::Program& program) {
+  options.recipe.processes = program.processes.get();
   return options.recipe.make_trainer(static_cast<uint64_t>(program.common.seed), program.device,
                                      program.precision);
+}
+
+/// What all processes must agree on: every option but where each stands.
+std::string description_of(examples::Program& program) {
+  std::string text;
+  for (const auto& [key, value] : dump_options(program.sections)) {
+    if (key == "device" || key == "threads" || key == "json") continue;
+    text += key + " = " + value + "\n";
+  }
+  return text;
 }
 
 /// Weights, and the optimiser's moments where they are there, of what `path` holds; the schedules
@@ -182,6 +193,9 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
 
   std::filesystem::create_directories(options.input.run);
   const bool fresh = find_checkpoint(options.input.run).empty();
+  if (program.processes && options.input.fit_minutes > 0) {
+    throw ConfigError("fit_minutes: one process alone measures; give training.steps instead");
+  }
   if (fresh && options.input.fit_minutes > 0) {
     fit_to_time(options, program, source, samplers);
   }
@@ -201,7 +215,11 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
       {.dim = options.recipe.predictor.masked.dim,
        .depth = options.recipe.predictor.masked.depth,
        .checkpointing = options.recipe.predictor.masked.checkpointing});
-  std::printf("%s", cost.text().c_str());
+  const bool first = !program.processes || program.processes->rank() == 0;
+  if (program.processes) {
+    require_same(description_of(program), "options", *program.processes);
+  }
+  if (first) std::printf("%s", cost.text().c_str());
   examples::print_passes(*source, options.training.steps, options.input.loader.batch);
 
   const RunDescription description{
@@ -215,18 +233,22 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
                   {"steps", static_cast<double>(options.training.steps)},
                   {"batch", static_cast<double>(options.input.loader.batch)}},
       .texts = examples::provenance(program, options.input.data)};
-  write_file_atomic(options.input.run + "/config.ini", description.config_ini);
+  if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
 
   examples::ProgressBar bar("training", examples::steps_done(options.input.run));
-  const LoopHooks hooks =
+  LoopHooks hooks =
       examples::progress_hooks(bar, options.training.steps, options.input.loader.batch, {"probe_"});
+  hooks.processes = program.processes.get();
+  if (!first) hooks.on_step = {};
   PretrainingHooks watching;
   watching.probe = make_probe(options, program);
   watching.on_verdict = [&](int64_t step, const Verdict& verdict) {
     bar.finish();
     std::fprintf(stderr, "step %lld: %s\n", static_cast<long long>(step), verdict.text.c_str());
   };
-  ClipLoader loader(source, options.input.loader, static_cast<uint64_t>(program.common.seed));
+  LoaderOptions together = options.input.loader;
+  if (program.processes) together.batch *= program.processes->count();
+  ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed));
   MaskedPrediction task(trainer, samplers, options.training, watching);
   const LoopResult result = run_training(task, loader, options.training.loop(), description, hooks);
   bar.finish();
@@ -260,6 +282,7 @@ int main(int argc, char** argv) {
       {.name = "pretrain",
        .summary = "trains a V-JEPA on clips; a run folder that exists is continued",
        .bfloat16 = true,
+       .many = true,
        .complete =
            [](OptionValues& values) {
              PretrainOptions stored;

@@ -1,8 +1,10 @@
+#include <examples/local_processes.hpp>
 #include <examples/program.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/memory.hpp>
+#include <jepa/training/process_group.hpp>
 #include <jepa/version.hpp>
 
 #include <torch/types.h>
@@ -53,7 +55,7 @@ bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Pr
   auto& common = program.common;
   program.sections.insert(
       program.sections.begin(),
-      {"", "", [&common, &info](OptionVisitor& visit) { common.describe(visit, info.bfloat16); }});
+      {"", "", [&common, &info](OptionVisitor& visit) { common.describe(visit, info); }});
   if (help) {
     print_help(info, program.sections);
     return false;
@@ -77,11 +79,11 @@ void bound_spinning(const char* const* argv) {
 
 }  // namespace
 
-void CommonOptions::describe(OptionVisitor& visit, bool bfloat16) {
+void CommonOptions::describe(OptionVisitor& visit, const ProgramInfo& info) {
   visit("config", config, {.help = "ini file, read before the command line"});
   visit("seed", seed, {.help = "of every random choice", .min = 0});
   visit("device", device, {.help = "auto, cpu, cuda or cuda:N"});
-  if (bfloat16) {
+  if (info.bfloat16) {
     visit("precision", precision,
           {.help = "of matrix products; auto: bfloat16 where the device computes it fast",
            .choices = {"auto", "float32", "bfloat16"}});
@@ -91,6 +93,13 @@ void CommonOptions::describe(OptionVisitor& visit, bool bfloat16) {
   }
   visit("threads", threads, {.help = "compute threads; 0: one a core", .min = 0, .max = 4096});
   visit("json", json, {.help = "file for the results, machine readable"});
+  if (!info.many) return;
+  visit("processes", processes,
+        {.help = "start so many on this machine; torchrun, srun and mpirun start their own",
+         .min = 1,
+         .max = 1024});
+  visit("timeout", timeout,
+        {.help = "after which a process that does not answer is given up", .unit = "s", .min = 1});
 }
 
 int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
@@ -110,8 +119,22 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
     if (program.common.threads > 0) {
       torch::set_num_threads(static_cast<int>(program.common.threads));
     }
+    if (info.many) {
+      auto group = processes_from_environment();
+      if (!group && program.common.processes > 1) {
+        return run_local_processes(program.common.processes, argv);
+      }
+      if (group) {
+        group->timeout = program.common.timeout;
+        program.common.processes = group->count;
+        program.processes = join_processes(*group);
+        // One of them speaks.
+        if (group->rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;
+      }
+    }
     info.run(program);
-    if (!program.common.json.empty()) {
+    const bool writes = !program.processes || program.processes->rank() == 0;
+    if (writes && !program.common.json.empty()) {
       write_file_atomic(program.common.json, program.results.dump(2) + "\n");
     }
     return 0;

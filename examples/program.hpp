@@ -3,15 +3,19 @@
 #pragma once
 
 #include <jepa/options.hpp>
+#include <jepa/training/processes.hpp>
 
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace jepa::examples {
+
+struct ProgramInfo;
 
 /// What every program takes.
 struct CommonOptions {
@@ -22,8 +26,11 @@ struct CommonOptions {
   int64_t threads = 0;             ///< 0: as many as there are cores
   std::string json;                ///< results, machine readable
 
-  /// @param bfloat16 whether the program can compute in it
-  void describe(OptionVisitor& visit, bool bfloat16);
+  int64_t processes = 1;           ///< started on this machine
+  double timeout = 300;            ///< [s] after which a process that does not answer is given up
+
+  /// @param info what the program can do decides what may be asked of it
+  void describe(OptionVisitor& visit, const ProgramInfo& info);
 };
 
 /// A program as `run` sees it.
@@ -31,6 +38,7 @@ struct Program {
   CommonOptions common;
   torch::Device device = torch::kCPU;
   torch::ScalarType precision = torch::kFloat32;
+  std::unique_ptr<Processes> processes;  ///< that share the work; null: this one alone
   nlohmann::json results = nlohmann::json::object();  ///< written to --json at the end
   std::vector<OptionSection> sections;                ///< with the given values written in
 };
@@ -40,6 +48,7 @@ struct ProgramInfo {
   std::string name;
   std::string summary;    ///< first lines of --help
   bool bfloat16 = false;  ///< can compute in it; others take no --precision but float32
+  bool many = false;      ///< can share its work among processes
   /// Completes what was given, before anything is checked (a run that is continued brings its own
   /// configuration). May be empty.
   std::function<void(OptionValues& given)> complete = {};

@@ -2,6 +2,7 @@
 #include <jepa/data/memory_source.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/training/process_group.hpp>
 #include <jepa/version.hpp>
 
 #include <torch/types.h>
@@ -47,7 +48,8 @@ std::shared_ptr<ClipSource> TrainingInput::open(int64_t seed) const {
 
 void require_unchanged(const std::string& folder, const OptionValues& before,
                        const OptionValues& now, const std::set<std::string>& free) {
-  static const std::set<std::string> kAlwaysFree{"config", "run", "json", "threads", "device"};
+  static const std::set<std::string> kAlwaysFree{"config", "run",     "json",     "threads",
+                                                "device", "timeout", "processes"};
   for (const auto& [key, value] : now) {
     const auto old = before.find(key);
     if (old == before.end() || old->second == value) continue;
@@ -67,7 +69,11 @@ void continue_run(OptionValues& given, const std::string& default_run,
   // Both sides as the options themselves write them: 5e-4 is 0.0005.
   CommonOptions common;
   auto [sections, fitted] = options_of(stored);
-  sections.push_back({"", "", [&](OptionVisitor& visit) { common.describe(visit, true); }});
+  sections.push_back({"", "", [&](OptionVisitor& visit) {
+                        common.describe(
+                            visit,
+                            {.name = {}, .summary = {}, .bfloat16 = true, .many = true});
+                      }});
   apply_options(sections, stored);
   const OptionValues before = dump_options(sections);
   apply_options(sections, given);
@@ -75,9 +81,17 @@ void continue_run(OptionValues& given, const std::string& default_run,
   if (before.at("fit_minutes") == "0") fitted.clear();
   if (now.at("optimisation.total_steps") == "0") fitted.insert("optimisation.total_steps");
   for (const auto& key : fitted) now[key] = before.at(key);
-  require_unchanged(folder, before, now,
-                    {"training.steps", "training.checkpoint_every", "training.keep_checkpoints",
-                     "fit_minutes", "loader.threads", "loader.prefetch", "clip.cache_mb"});
+  std::set<std::string> free{"training.steps", "training.checkpoint_every", "training.keep_checkpoints",
+                             "fit_minutes", "loader.threads", "loader.prefetch", "clip.cache_mb"};
+  // The same clips a step by another number of processes.
+  if (const auto group = processes_from_environment()) {
+    now["processes"] = std::to_string(group->count);
+  }
+  const auto clips_a_step = [](const OptionValues& values) {
+    return std::stoll(values.at("loader.batch")) * std::stoll(values.at("processes"));
+  };
+  if (clips_a_step(before) == clips_a_step(now)) free.insert("loader.batch");
+  require_unchanged(folder, before, now, free);
   given = std::move(now);
 }
 

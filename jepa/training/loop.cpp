@@ -1,5 +1,6 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/folder_lock.hpp>
 #include <jepa/training/loop.hpp>
 #include <jepa/training/metrics_log.hpp>
 
@@ -163,7 +164,10 @@ class Session {
     const bool fresh = saved_step_ < 0;
     // Nobody writes before all have read.
     if (hooks_.processes != nullptr) hooks_.processes->barrier();
-    if (writes()) log_.emplace(run_.folder, saved_step_);
+    if (writes()) {
+      lock_.emplace(run_.folder);
+      log_.emplace(run_.folder, saved_step_);
+    }
     if (!fresh || !writes()) return;
     log_->summary("run", run_.numbers, run_.texts);
     save(/*best=*/false);
@@ -196,6 +200,7 @@ class Session {
   const LoopOptions& options_;
   const RunDescription& run_;
   const LoopHooks& hooks_;
+  std::optional<FolderLock> lock_;
   std::optional<MetricsLog> log_;
   Totals totals_;
   double best_score_ = -1e300;

@@ -67,6 +67,22 @@ torch::Tensor online_tokens(Trainer& trainer, const torch::Tensor& clips) {
 
 }  // namespace
 
+namespace {
+
+/// Of a micro-batch that several processes share, the rows of this one.
+ClipBatch own_rows(const ClipBatch& batch, const MicroBatch& part, const Processes* processes) {
+  if (processes == nullptr) return batch.rows(part.start, part.count);
+  const int64_t count = part.count / processes->count();
+  if (count * processes->count() != part.count) {
+    throw ConfigError("a micro-batch of " + std::to_string(part.count) +
+                      " clips does not divide over " + std::to_string(processes->count()) +
+                      " processes");
+  }
+  return batch.rows(part.start + processes->rank() * count, count);
+}
+
+}  // namespace
+
 MaskedPrediction::MaskedPrediction(Trainer& trainer, const MaskSamplers& samplers,
                                    const TrainingOptions& options, PretrainingHooks hooks)
     : trainer_(trainer), samplers_(samplers), options_(options), hooks_(std::move(hooks)) {}
@@ -80,7 +96,7 @@ StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
   trainer_.discard();
   bool first = true;
   for (const MicroBatch& part : micro_batches(options.optimisation, batch.size())) {
-    const ClipBatch clips = batch.rows(part.start, part.count);
+    const ClipBatch clips = own_rows(batch, part, options.processes);
     const bool diagnosed = watched && std::exchange(first, false) && clips.size() > 1 && grid.size() > 1;
     // A target encoder that stands still says nothing of what is learned.
     const bool online = options_.probe_module == "encoder";

@@ -43,6 +43,7 @@ struct PretrainingHooks {
 /// Trains an encoder by masked latent prediction.
 ///
 /// Masks and every other random choice of a step are functions of (seed, step, micro-batch).
+/// Among several processes each is given the whole batch and takes its rows of every micro-batch.
 /// Diagnostics look at the first micro-batch; of one with fewer than two clips there are none.
 class MaskedPrediction : public TrainingTask {
  public:

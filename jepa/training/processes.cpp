@@ -43,7 +43,7 @@ void require_same(const std::string& text, const std::string& what, Processes& p
   const torch::Tensor all = processes.gather(torch::full({1}, hash, torch::kInt64));
   for (int64_t rank = 0; rank < all.size(0); ++rank) {
     if (all[rank].item<int64_t>() == all[0].item<int64_t>()) continue;
-    throw ConfigError(what + ": those of rank " + std::to_string(rank) +
+    throw Error(what + ": those of rank " + std::to_string(rank) +
                       " are not those of rank 0");
   }
 }

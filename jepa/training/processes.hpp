@@ -30,7 +30,7 @@ class Processes {
 torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes);
 
 /// Checks that all processes have the same `text`, such as their options.
-/// @throws ConfigError naming `what` and the first rank that differs
+/// @throws Error naming `what` and the first rank that differs
 void require_same(const std::string& text, const std::string& what, Processes& processes);
 
 }  // namespace jepa

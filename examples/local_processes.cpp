@@ -1,0 +1,107 @@
+#include <examples/local_processes.hpp>
+#include <jepa/errors.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vector>
+
+namespace jepa::examples {
+namespace {
+
+std::vector<pid_t> children;
+
+/// Of this machine; nobody else has it a moment later, most likely.
+int free_port() {
+  const int handle = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const bool found = handle >= 0 &&
+                     bind(handle, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                     getsockname(handle, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+  if (handle >= 0) close(handle);
+  if (!found) throw Error("no free port on this machine");
+  return ntohs(address.sin_port);
+}
+
+void tell_all(int signal) {
+  for (const pid_t child : children) {
+    if (child > 0) kill(child, signal);
+  }
+}
+
+[[noreturn]] void become(int64_t rank, int64_t count, int port, const char* const* argv) {
+  const auto set = [](const char* name, int64_t value) {
+    setenv(name, std::to_string(value).c_str(), 1);
+  };
+  set("RANK", rank);
+  set("LOCAL_RANK", rank);
+  set("WORLD_SIZE", count);
+  set("MASTER_PORT", port);
+  setenv("MASTER_ADDR", "127.0.0.1", 1);
+  // Without it each process would start a thread for every core.
+  const int64_t cores = sysconf(_SC_NPROCESSORS_ONLN);
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) {
+    set("OMP_NUM_THREADS", std::max<int64_t>(1, cores / count));
+  }
+  if (rank > 0) {
+    const int nowhere = open("/dev/null", O_WRONLY);
+    if (nowhere >= 0) dup2(nowhere, STDOUT_FILENO);
+  }
+  execv("/proc/self/exe", const_cast<char* const*>(argv));
+  _exit(127);
+}
+
+}  // namespace
+
+int run_local_processes(int64_t count, const char* const* argv) {
+  const int port = free_port();
+  // Passed on, so that the ranks checkpoint and leave.
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction action = {};
+    action.sa_handler = tell_all;
+    sigaction(signal, &action, nullptr);
+  }
+  for (int64_t rank = 0; rank < count; ++rank) {
+    const pid_t child = fork();
+    if (child < 0) {
+      tell_all(SIGKILL);
+      throw Error("process " + std::to_string(rank) + " cannot be started");
+    }
+    if (child == 0) become(rank, count, port, argv);
+    children.push_back(child);
+  }
+  int code = 0;
+  for (int64_t left = count; left > 0;) {
+    int status = 0;
+    const pid_t child = waitpid(-1, &status, 0);
+    if (child < 0 && errno == EINTR) continue;
+    if (child < 0) break;
+    --left;
+    for (size_t rank = 0; rank < children.size(); ++rank) {
+      if (children[rank] != child) continue;
+      children[rank] = 0;
+      if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
+      if (code == 0) {
+        code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+        if (WIFSIGNALED(status)) {
+          std::fprintf(stderr, "error: rank %d was ended by signal %d\n", static_cast<int>(rank),
+                       WTERMSIG(status));
+        }
+        tell_all(SIGKILL);  // they wait for one that is no more; checkpoints are atomic
+      }
+    }
+  }
+  return code;
+}
+
+}  // namespace jepa::examples

@@ -1,0 +1,44 @@
+#include <jepa/errors.hpp>
+#include <jepa/io/folder_lock.hpp>
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+namespace jepa {
+
+FolderLock::FolderLock(const std::string& folder) {
+  const std::string path = folder + "/.lock";
+  handle_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (handle_ < 0) {
+    throw Error(path + ": cannot be opened: " + std::strerror(errno));
+  }
+  if (flock(handle_, LOCK_EX | LOCK_NB) != 0) {
+    const bool held = errno == EWOULDBLOCK;
+    char text[256] = {};
+    const auto length = read(handle_, text, sizeof text - 1);
+    close(handle_);
+    // A file system without locks: nothing can be said, and nothing is refused.
+    if (!held) {
+      handle_ = -1;
+      return;
+    }
+    throw Error(folder + ": is being written by " +
+                (length > 0 ? std::string(text, static_cast<size_t>(length))
+                            : std::string("another process")));
+  }
+  char host[128] = {};
+  gethostname(host, sizeof host - 1);
+  const std::string owner = "process " + std::to_string(getpid()) + " on " + host;
+  if (ftruncate(handle_, 0) != 0 || pwrite(handle_, owner.data(), owner.size(), 0) < 0) {
+    // The lock holds all the same; only its owner stays unnamed.
+  }
+}
+
+FolderLock::~FolderLock() {
+  if (handle_ >= 0) close(handle_);
+}
+
+}  // namespace jepa
