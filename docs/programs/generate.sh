@@ -19,6 +19,7 @@ mkdir -p "$work/pages" "$work/run/data" "$work/run/runs"
 cd "$work/run"
 ln -s "$root/examples" examples
 export PATH=$programs:$PATH
+export GOMP_SPINCOUNT=10000  # what programs but train_your_own see to by themselves
 lines=30  # of output that a page shows at most
 
 # page NAME: begins a page with the text on stdin.
@@ -123,21 +124,21 @@ page train_your_own <<'TEXT'
 A training loop of one's own, in the open: [the source](../../examples/train_your_own.cpp) is meant to
 be copied. It takes a recipe and a number of steps.
 TEXT
-show 'train_your_own examples/configs/plain_digits.ini 30'
+show 'train_your_own examples/configs/plain_digits.ini 20'
 
 page train_diffusion <<'TEXT'
 The generative side: a diffusion transformer in pixels or in an autoencoder's latents, that
 autoencoder (`--stage autoencoder`), or the decoder of a JEPA's latents (`--jepa RUN`).
 TEXT
 show 'train_diffusion --config examples/configs/diffusion_pixels.ini --data data/digits12.h5 \
-  --run runs/pixels --in_memory 1000 --training.steps 20 --optimisation.total_steps 20'
+  --run runs/pixels --in_memory 1000 --training.steps 10 --optimisation.total_steps 10'
 text <<'TEXT'
 A JEPA that predicts, and a decoder that makes its predictions visible:
 TEXT
 show 'pretrain --config examples/configs/predict_digits.ini --data data/digits12.h5 --run runs/predict \
-  --in_memory 1000 --training.steps 20 --optimisation.total_steps 20'
+  --in_memory 1000 --training.steps 10 --optimisation.total_steps 10'
 show 'train_diffusion --config examples/configs/diffusion_decoder.ini --data data/digits12.h5 \
-  --jepa runs/predict --run runs/decoder --in_memory 1000 --training.steps 20 --optimisation.total_steps 20'
+  --jepa runs/predict --run runs/decoder --in_memory 1000 --training.steps 10 --optimisation.total_steps 10'
 
 page sample <<'TEXT'
 Video from a diffusion model: from a prompt, around frames that are given (these come back bit for
@@ -171,7 +172,7 @@ show 'compare --config examples/configs/compare_digits.ini --run runs/compare --
   --questions.validation_clips 100 --questions.test_clips 200 --questions.predicted_clips 8 --questions.futures 2'
 
 finish
-commands() { sed -n '/^\$ /,/[^\\]$/p' "$1"; }
+commands() { awk '/^\$ / { on = 1 } on { print } !/\\$/ { on = 0 }' "$1"; }
 if [ $check = 1 ]; then
   failed=0
   for file in "$work"/pages/*.md; do
