@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks README.md and docs/: limits, links, and that commands name what there is.
+"""Checks README.md, docs/ and recipes: limits, links, and that commands name what there is.
 
     tests/docs/check_docs.py [--programs build/release/examples]
 
@@ -161,6 +161,15 @@ def check_readme(text):
             yield f"line {start}: this code is not that of examples/train_your_own.cpp"
 
 
+def check_recipe(path, programs, folder):
+    """The commands in a recipe's comments, indented by three."""
+    lines = path.read_text().splitlines()
+    code = [line[4:] if line.startswith("#   ") else "" for line in lines]
+    for number, words in commands(code, "sh"):
+        for fault in check_command(words, programs, folder):
+            yield f"line {number + 1}: {fault}"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=pathlib.Path, help="folder of the built programs")
@@ -180,6 +189,9 @@ def main():
                 page += [f"line {start + number}: {fault}"
                          for fault in check_command(words, programs, folder)]
         faults += [f"{path.relative_to(ROOT)}: {fault}" for fault in page]
+    for path in sorted((ROOT / "examples/configs").glob("*.ini")):
+        faults += [f"{path.relative_to(ROOT)}: {fault}"
+                   for fault in check_recipe(path, programs, folder)]
     for program in sorted(programs):
         if not (ROOT / "docs/programs" / f"{program}.md").exists():
             faults.append(f"docs/programs/{program}.md is missing; run docs/programs/generate.sh")
