@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# Writes the pages beside it: each program's command, run, with what it printed. The models are far
+# too small to be good; everything happens in a temporary folder, in about two minutes.
+#
+#   docs/programs/generate.sh [PROGRAMS [OUT]]
+#     PROGRAMS  folder of the built programs (default build/release/examples)
+#     OUT       folder of the pages (default docs/programs)
+#     --check   first argument: writes no page there; fails where a program fails, or where a page
+#               shows other commands than this script
+set -euo pipefail
+check=0
+if [ "${1:-}" = --check ]; then check=1 && shift; fi
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+programs=$(cd "${1:-$root/build/release/examples}" && pwd)
+pages=${2:-$root/docs/programs}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/pages" "$work/run/data" "$work/run/runs"
+cd "$work/run"
+ln -s "$root/examples" examples
+export PATH=$programs:$PATH
+export GOMP_SPINCOUNT=10000  # what programs but train_your_own see to by themselves
+lines=30  # of output that a page shows at most
+
+# page NAME: begins a page with the text on stdin.
+page() {
+  page=$work/pages/$1.md
+  {
+    printf '# %s\n\n' "$1"
+    cat
+  } >"$page"
+}
+
+# show COMMAND: runs it, and adds it and what it printed to the page.
+show() {
+  printf '+ %s\n' "$*" >&2
+  local status=0
+  bash -c "$1" >"$work/output" 2>&1 || status=$?
+  if [ $status != 0 ]; then
+    cat "$work/output" >&2
+    printf 'generate.sh: exit code %d of: %s\n' $status "$1" >&2
+    exit 1
+  fi
+  {
+    printf '\n```\n$ %s\n' "$1"
+    head -n $lines "$work/output" | sed "s#$work/run/##g" | cut -c1-160
+    if [ "$(wc -l <"$work/output")" -gt $lines ]; then printf '...\n'; fi
+    printf '```\n'
+  } >>"$page"
+}
+
+# text: adds the text on stdin to the page.
+text() {
+  {
+    printf '\n'
+    cat
+  } >>"$page"
+}
+
+# Ends every page.
+finish() {
+  local file
+  for file in "$work"/pages/*.md; do
+    # shellcheck disable=SC2016
+    printf '\n`%s --help` lists every option with its range and default. [All programs](README.md)\n' \
+      "$(basename "$file" .md)" >>"$file"
+  done
+}
+
+page make_data <<'TEXT'
+Generates moving digits or shapes, cuts labelled crops of footage, or turns videos and images into a
+clip store (HDF5, the layout that stable-worldmodel's files have). Splits share no digit.
+TEXT
+show 'make_data --kind digits --split train --clips 2000 --seed 1 --out data/train.h5'
+show 'make_data --kind digits --split validation --clips 500 --seed 2 --out data/validation.h5'
+show 'make_data --kind digits --split test --clips 500 --seed 3 --out data/test.h5'
+text <<'TEXT'
+Longer clips, for the programs that continue them:
+TEXT
+show 'make_data --kind digits --clips 1000 --generated.frames 12 --seed 1 --out data/digits12.h5'
+text <<'TEXT'
+Your own files: `--kind files --data FOLDER`; footage: `--kind footage --data FOLDER`.
+TEXT
+
+page pretrain <<'TEXT'
+Trains a JEPA. Before it starts it tells what the run costs; while it trains it tells whether the
+features collapse. A run folder that exists is continued, on the CPU bit for bit as if it had not
+stopped. `--data` takes a clip store, a video, a folder of videos or images, a `path label` list, or
+an ini file that describes a data set.
+TEXT
+show 'pretrain --config examples/configs/moving_digits.ini --data data/train.h5 --run runs/digits \
+  --loader.batch 32 --training.steps 40 --optimisation.total_steps 40 --optimisation.warmup_steps 10'
+text <<'TEXT'
+The run folder:
+TEXT
+show 'ls runs/digits runs/digits/checkpoints runs/digits/checkpoints/step-00000040'
+
+page probe <<'TEXT'
+Reads labels from the frozen encoder with linear, ridge, k-NN or attentive probes, beside controls.
+Settings are chosen on the validation clips, the test clips are read once, intervals resample what is
+independent (`--unit`). What the controls are: [protocol](../protocol.md).
+TEXT
+show 'probe --weights runs/digits --labels digit,direction,position --unit instance --kind linear,knn \
+  --train data/train.h5 --validation data/validation.h5 --test data/test.h5'
+
+page embed <<'TEXT'
+Clips or videos in, tokens out (safetensors or HDF5), with any run or published weights. `--pca`
+paints the first three principal components beside the frames.
+TEXT
+show 'embed --weights runs/digits --video data/test.h5 --out tokens.h5 --pca features.mp4'
+
+page convert <<'TEXT'
+Weights between our layout, the V-JEPA code's and Hugging Face's.
+TEXT
+show 'convert --weights runs/digits --to vjepa --out mine.safetensors'
+show 'convert --weights runs/digits --to safetensors --out mine'
+
+page report <<'TEXT'
+Run folders in, one self-contained `report.html` out: losses, diagnostics, masks, features, probes.
+TEXT
+show 'report --run runs/digits --out report.html --summary summary.json'
+
+page train_your_own <<'TEXT'
+A training loop of one's own, in the open: [the source](../../examples/train_your_own.cpp) is meant to
+be copied. It takes a recipe and a number of steps.
+TEXT
+show 'train_your_own examples/configs/plain_digits.ini 20'
+
+page train_diffusion <<'TEXT'
+The generative side: a diffusion transformer in pixels or in an autoencoder's latents, that
+autoencoder (`--stage autoencoder`), or the decoder of a JEPA's latents (`--jepa RUN`).
+TEXT
+show 'train_diffusion --config examples/configs/diffusion_pixels.ini --data data/digits12.h5 \
+  --run runs/pixels --in_memory 1000 --training.steps 10 --optimisation.total_steps 10'
+text <<'TEXT'
+A JEPA that predicts, and a decoder that makes its predictions visible:
+TEXT
+show 'pretrain --config examples/configs/predict_digits.ini --data data/digits12.h5 --run runs/predict \
+  --in_memory 1000 --training.steps 10 --optimisation.total_steps 10'
+show 'train_diffusion --config examples/configs/diffusion_decoder.ini --data data/digits12.h5 \
+  --jepa runs/predict --run runs/decoder --in_memory 1000 --training.steps 10 --optimisation.total_steps 10'
+
+page sample <<'TEXT'
+Video from a diffusion model: from a prompt, around frames that are given (these come back bit for
+bit), longer films in windows.
+TEXT
+show 'sample --model runs/pixels --prompt "three left fast" --frames 12 --count 2 --out three.png'
+show 'sample --model runs/pixels --given data/digits12.h5 --given_frames 0:4 --frames 12 --count 2 --out forwards.gif'
+
+page decode <<'TEXT'
+A clip in, the future that a JEPA predicts of it out as video, beside the truth, what was shown, the
+encoder's own latents decoded and another clip's.
+TEXT
+show 'decode --model runs/decoder --video data/digits12.h5 --count 2 --sampler.steps 8 --out future.gif'
+
+page judge <<'TEXT'
+A small network, trained with labels on real frames, reads digits and places from what a diffusion
+model or a decoder draws, beside copying the last frame, a straight line, shuffled latents and the
+true frames. The judge is kept in `--judge_file`.
+TEXT
+show 'judge --model runs/decoder --train data/digits12.h5 --validation data/digits12.h5 --test data/digits12.h5 \
+  --judge_file judge.safetensors --judge.clips 500 --judge.steps 100 --clips 16 --futures 2 --sampler.steps 4'
+
+page compare <<'TEXT'
+Trains JEPA and generative arms within the same floating-point budget and asks all of them the same
+questions. It goes on where it was cut off, cell by cell, and writes `summary.json`, `report.html` and
+a film.
+TEXT
+show 'compare --config examples/configs/compare_digits.ini --run runs/compare --arms jepa,random_init \
+  --budgets 0.05 --seeds 0 --arm.decoder_tera 0.05 --judge.steps 50 --judge.clips 500 \
+  --judge.held_out_clips 100 --questions.train_clips 500 --questions.probe_clips 300 \
+  --questions.validation_clips 100 --questions.test_clips 200 --questions.predicted_clips 8 --questions.futures 2'
+
+finish
+commands() { awk '/^\$ / { on = 1 } on { print } !/\\$/ { on = 0 }' "$1"; }
+if [ $check = 1 ]; then
+  failed=0
+  for file in "$work"/pages/*.md; do
+    if ! diff -u <(commands "$pages/$(basename "$file")") <(commands "$file"); then
+      printf 'generate.sh: %s shows other commands; run docs/programs/generate.sh\n' \
+        "$(basename "$file")" >&2
+      failed=1
+    fi
+  done
+  exit $failed
+fi
+mkdir -p "$pages"
+cp "$work"/pages/*.md "$pages/"
