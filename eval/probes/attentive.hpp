@@ -37,14 +37,18 @@ struct AttentiveOptions {
   int64_t batch = 64;
   std::vector<double> rates = {2e-2, 5e-3, 1e-3};
   std::vector<double> decays = {0.01};
-  int64_t seed = 0;  ///< of initial weights and order; not described: the program's
+  // Not described: the program's.
+  int64_t seed = 0;                    ///< of initial weights and order
+  torch::Device device = torch::kCPU;  ///< where probes are trained; tokens come a batch at a time
 
   void describe(OptionVisitor& visit);
 };
 
-/// Trains the grid on tokens [n, N, D] held in memory; quantities are standardised meanwhile.
+/// Trains the grid on tokens [n, N, D], which may lie in a mapped file (TokenCache): a batch at a
+/// time is read and moved to the device. Quantities are standardised meanwhile.
+/// @param rows int64 [m], the rows of the tokens that the m labels belong to; undefined: all
 /// @throws ConfigError where the heads do not divide the width, or a grid is empty
-std::vector<Candidate> fit_attentive(const LabelledFeatures& train,
-                                     const AttentiveOptions& options);
+std::vector<Candidate> fit_attentive(const LabelledFeatures& train, const AttentiveOptions& options,
+                                     const torch::Tensor& rows = {});
 
 }  // namespace jepa::eval::probes

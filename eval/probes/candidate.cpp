@@ -10,17 +10,20 @@ torch::Tensor decide(const torch::Tensor& prediction, int64_t classes) {
   return classes > 0 ? prediction.argmax(1) : prediction;
 }
 
+double validation_score(const Candidate& candidate, const LabelledFeatures& validation) {
+  const int64_t rows = validation.labels.size(0);
+  const auto predicted = decide(candidate.predict(validation.features), validation.classes);
+  return UnitScores(predicted, validation.labels, torch::arange(rows), rows).value();
+}
+
 const Candidate& choose_candidate(const std::vector<Candidate>& candidates,
                                   const LabelledFeatures& validation) {
   TORCH_CHECK(!candidates.empty(), "a probe without candidates");
-  const int64_t rows = validation.labels.size(0);
-  const auto units = torch::arange(rows);
   const Candidate* best = &candidates.front();
   double best_score = -std::numeric_limits<double>::infinity();
   for (const auto& candidate : candidates) {
-    const auto predicted = decide(candidate.predict(validation.features), validation.classes);
-    const double score = UnitScores(predicted, validation.labels, units, rows).value();
-    if (score >= best_score) {
+    const double score = validation_score(candidate, validation);
+    if (replaces(score, best_score)) {
       best_score = score;
       best = &candidate;
     }

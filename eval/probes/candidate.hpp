@@ -29,8 +29,14 @@ struct Candidate {
 /// What is scored: the class of the largest score, or the quantities as they are.
 torch::Tensor decide(const torch::Tensor& prediction, int64_t classes);
 
-/// The candidate that scores best on `validation` (the later of equals: grids run from weak to
-/// strong).
+/// Accuracy, or R2 (mean over outputs), of `candidate` on `validation`.
+double validation_score(const Candidate& candidate, const LabelledFeatures& validation);
+
+/// Whether a candidate that scored `score` replaces the best one so far. Of equals the later one is
+/// taken, everywhere: grids run from weak to strong regularisation, layers from first to last.
+inline bool replaces(double score, double best) { return score >= best; }
+
+/// The candidate that scores best on `validation`; see replaces() for equals.
 const Candidate& choose_candidate(const std::vector<Candidate>& candidates,
                                   const LabelledFeatures& validation);
 
