@@ -251,11 +251,10 @@ Assessment assess(const RunRecord& run) {
            {}};
   } else {
     out.outcome = below == 0 ? Outcome::kLearned : Outcome::kLearnedInPart;
-    out.headline = std::string(below == 0 ? "Learned: " : "Learned in part: ") +
-                   std::to_string(above) + " of " + std::to_string(measured) +
-                   (measured == 1 ? " probe is" : " probes are") +
-                   " clear above the model's own initialisation" +
-                   (below == 0 ? "" : ", " + std::to_string(below) + " clear below");
+    out.headline = std::string(below == 0 ? "Learned" : "Learned in part") +
+                   ": clear above the model's own initialisation on " + std::to_string(above) +
+                   " of " + std::to_string(measured) + " probes" +
+                   (below == 0 ? "" : ", below on " + std::to_string(below));
   }
   if (!verdict.empty()) {
     out.sentences.push_back("Diagnostics at step " + std::to_string(run.verdicts.back().first) +

@@ -250,7 +250,7 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
 
   const std::string html = report_html("A <run>", {report});
   for (const char* part :
-       {"A &lt;run&gt;", "Learned: 1 probe is clear above the model&#39;s own initialisation", "a &lt;fast&gt; one",
+       {"A &lt;run&gt;", "Learned: clear above the model&#39;s own initialisation on 1 of 1 probes", "a &lt;fast&gt; one",
         "path = &lt;b&gt;&quot;quoted&quot;&lt;/b&gt;", "mask 1 &amp; more", "healthy: x &lt; y",
         "Where the token variance is", "Online probe", "odd number", "view_1", "[0.500, 0.600]",
         "+0.200 [+0.150, +0.250]", "740 units of column instance",
