@@ -313,15 +313,12 @@ std::string tuning_section(const std::vector<TuningEffort>& tuning) {
 }
 
 /// On what differences rest.
-std::string basis_sentence(const ComparisonSummary& summary, const FirstArm& first) {
+std::string basis_sentence(const FirstArm& first) {
   const int64_t seeds = first.others.empty() ? 0 : first.others.front()->seeds;
-  std::string text = "Differences are paired: a bootstrap over clip x seed (" +
+  const std::string text = "Differences are paired: a bootstrap over clip x seed (" +
                      std::to_string(seeds) + (seeds == 1 ? " seed, so over clips alone: nothing is "
                                                            "said of other seeds" : " seeds") +
                      "), 95 %. Colour: clear of zero.";
-  if (summary.report_on == "validation") {
-    text += " Reported on the VALIDATION split, as while tuning: not a result.";
-  }
   return text;
 }
 
@@ -332,10 +329,13 @@ std::string comparison_section(const ComparisonSummary& summary) {
   if (rows.empty()) return "";
   const FirstArm first = first_arm(summary);
   std::string markup = report::heading(2, "Latent prediction beside drawing every pixel");
+  if (summary.report_on == "validation") {
+    markup += report::paragraph("Reported on the VALIDATION split, as while tuning: not a result.");
+  }
   markup += first.others.empty()
                 ? report::paragraph("These cells kept no scores of single clips: nothing is paired, "
                                     "and values below are not compared. Run the cells again.")
-                : report::paragraph(basis_sentence(summary, first), report::Tone::kMuted);
+                : report::paragraph(basis_sentence(first), report::Tone::kMuted);
   for (const Part& part : make_parts(rows)) {
     const std::string values = value_table(rows, part);
     if (values.empty()) continue;

@@ -111,6 +111,7 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
                          const ComparisonHooks& hooks) {
   Benchmark made;
   made.clips = make_clips(options.questions, noise, kClipSeed);
+  make_questions(made.clips, options.questions);  // a wrong label is told before anything is trained
   std::string missing;
   if (judge_can_read(*made.clips.test, options.judge.label, missing)) {
     made.judge = judge_for(options, noise, made.clips, hooks).judge;

@@ -44,12 +44,12 @@ std::string dot_and_bar(const DifferenceRow& row, const Scale& scale) {
                                             : "var(--muted,#667085)";
   char text[640];
   std::snprintf(text, sizeof text,
-                "<svg class=\"bar\" viewBox=\"0 0 %g %g\" preserveAspectRatio=\"none\" "
+                "<svg class=\"bar\" viewBox=\"0 0 %g %g\" "
                 "xmlns=\"http://www.w3.org/2000/svg\">"
                 "<line x1=\"%.1f\" y1=\"0\" x2=\"%.1f\" y2=\"%g\" stroke=\"var(--muted,#667085)\"/>"
                 "<line x1=\"%.1f\" y1=\"9\" x2=\"%.1f\" y2=\"9\" stroke=\"%s\" stroke-width=\"5\" "
                 "opacity=\"0.4\"/>"
-                "<ellipse cx=\"%.1f\" cy=\"9\" rx=\"4.5\" ry=\"4.5\" fill=\"%s\"/></svg>",
+                "<circle cx=\"%.1f\" cy=\"9\" r=\"4.5\" fill=\"%s\"/></svg>",
                 kWidth, kHeight, x(0), x(0), kHeight, x(row.difference.low), x(row.difference.high),
                 colour, x(row.difference.value), colour);
   return text;
@@ -64,7 +64,7 @@ std::string row_name(const DifferenceRow& row) {
 
 /// The first few of a list, and how many more there are.
 std::string few(const std::vector<std::string>& names) {
-  constexpr size_t kMost = 4;
+  constexpr size_t kMost = 2;
   std::string text;
   for (size_t i = 0; i < std::min(kMost, names.size()); ++i) text += (i > 0 ? ", " : "") + names[i];
   if (names.size() > kMost) text += " and " + std::to_string(names.size() - kMost) + " more";

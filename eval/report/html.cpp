@@ -32,7 +32,8 @@ vertical-align:baseline;white-space:nowrap}th{color:var(--muted);font-weight:600
 th.text,td.text{text-align:left;white-space:normal}
 td small{color:var(--muted);margin-left:6px}
 .below td small{display:block;margin:0;font-size:12px}
-td svg.bar{width:clamp(110px,24vw,300px);max-width:none;height:18px}
+td svg.bar{width:clamp(110px,24vw,300px);max-width:none;height:auto}
+.below th{white-space:normal}
 @media(max-width:900px){th,td{padding-right:9px}main{padding:24px 16px 48px}}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(148px,1fr));gap:10px;margin:14px 0}
 .tile{background:var(--panel);border-radius:8px;padding:10px 14px}

@@ -292,7 +292,7 @@ TEST(Report, ShowsTheDifferenceFirstSortedAndColoursNothingElse) {
   };
   EXPECT_EQ(count("class=\" good\""), 1U);
   EXPECT_EQ(count("class=\" bad\""), 1U);
-  EXPECT_EQ(count("<ellipse"), 3U);
+  EXPECT_EQ(count("<circle"), 3U);
   EXPECT_EQ(count("majority"), 0U);  // controls are behind a click
   const size_t folded = html.find("<summary>Values and controls</summary>");
   EXPECT_LT(folded, html.find("majority"));
