@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
            },
        .run =
            [&](examples::Program& program) {
-             options.arm.device = program.device;
+             options.arm.device = options.questions.attentive_probe.device = program.device;
              run(program, options, film_examples);
            }});
 }

@@ -125,7 +125,8 @@ class Untrained {
       control.what += "; these weights come without a run that says how they began";
       return control;
     }
-    const std::string scale = options_.vit.xavier ? "Xavier's" : "the published one, deviation 0.02";
+    const std::string scale =
+        options_.vit.xavier ? "Xavier's" : "the published one, deviation 0.02";
     const std::string others = draws > 1 ? "; others from further seeds" : "";
     std::string first = "the first from the run's seed" + others;
     if (init_.empty() && !first_.empty()) first = "the first is the run's step 0" + others;

@@ -62,7 +62,7 @@ Chosen choose(const std::vector<torch::Tensor>& train, const torch::Tensor& trai
                                         : probes::fit_ridge(fit, probes::ridge_grid());
     for (const auto& candidate : candidates) {
       const double score =
-          probes::validation_score(candidate, {validation[f], validation_labels, classes});
+          probes::prediction_score(candidate.predict(validation[f]), validation_labels, classes);
       if (probes::replaces(score, best.score)) best = {f, candidate, score};
     }
   }
@@ -158,24 +158,29 @@ Results measure_features(const Arm& arm, const QuestionClips& clips, const Quest
       return cache.finish();
     };
     const auto raw = tokens(clips.probe);
-    // Inner layers have no norm behind them: a few large channels would be all that the pooler sees.
-    const probes::Standardiser standardise(raw.flatten(0, 1));
-    const auto standardised = [&](const torch::Tensor& all) {
+    // Inner layers have no norm behind them: a few large channels would be all the pooler sees.
+    const auto standardise = probes::Standardiser::of_moments(probes::token_moments(raw));
+    const auto standardised = [&](const probes::TokenRows& all) {
       probes::TokenCache cache("");
-      for (const auto& part : all.split(loader.batch)) cache.append(standardise(part));
+      for (int64_t at = 0; at < all.size(); at += loader.batch) {
+        cache.append(standardise(all.slice(at, at + loader.batch)));
+      }
       return cache.finish();
     };
     const auto fit_on = standardised(raw);
     const auto choose_on = standardised(tokens(clips.validation));
     const auto report_on = standardised(tokens(clips.test));
     for (const auto& question : asked) {
-      const auto candidates = probes::fit_attentive(
-          {fit_on, probes::label_column(*clips.probe, question.label), question.classes},
-          options.attentive_probe);
+      const auto candidates =
+          probes::fit_attentive(fit_on, probes::label_column(*clips.probe, question.label),
+                                question.classes, options.attentive_probe);
       const auto& chosen = probes::choose_candidate(
           candidates,
-          {choose_on, probes::label_column(*clips.validation, question.label), question.classes});
-      report("attentive/", chosen.predict(report_on), question);
+          [&](const probes::Candidate& candidate) {
+            return probes::predict_rows(candidate, choose_on);
+          },
+          probes::label_column(*clips.validation, question.label), question.classes);
+      report("attentive/", probes::predict_rows(chosen, report_on), question);
     }
   }
   return record.results;

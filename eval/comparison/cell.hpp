@@ -48,7 +48,7 @@ struct QuestionOptions {
   void describe_data(OptionVisitor& visit);
 };
 
-/// The splits at one level of background noise. Of generated clips digits are disjoint between them.
+/// The splits at one level of background noise. Generated digits are disjoint between them.
 struct QuestionClips {
   std::shared_ptr<const ClipSource> train;
   std::shared_ptr<const ClipSource> probe;

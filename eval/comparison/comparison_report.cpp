@@ -78,10 +78,11 @@ std::vector<Part> make_parts(const std::vector<SummaryRow>& rows) {
         result("distance/judge_mmd", "MMD, judge's reading"),
         result("distance/random_frechet", "Fréchet, random encoder"),
         result("distance/random_mmd", "MMD, random encoder")},
-       "In feature spaces of our own (not FVD), of whole sets of clips: nothing here is paired. The "
-       "row of truth is the floor, real against real."},
+       "In feature spaces of our own (not FVD), of whole sets of clips: nothing here is paired. "
+       "The row of truth is the floor, real against real."},
       {"What it cost",
-       {result("cost/train_tflop", "training, TFLOP"), result("cost/decoder_tflop", "decoder, TFLOP"),
+       {result("cost/train_tflop", "training, TFLOP"),
+        result("cost/decoder_tflop", "decoder, TFLOP"),
         result("cost/train_seconds", "training, s"), result("cost/clips", "clips seen"),
         result("cost/parameters", "parameters"), result("cost/peak_rss_mb", "peak memory, MB"),
         result("cost/gflop_per_predicted_frame", "GFLOP a predicted frame")},
@@ -333,8 +334,8 @@ std::string comparison_section(const ComparisonSummary& summary) {
     markup += report::paragraph("Reported on the VALIDATION split, as while tuning: not a result.");
   }
   markup += first.others.empty()
-                ? report::paragraph("These cells kept no scores of single clips: nothing is paired, "
-                                    "and values below are not compared. Run the cells again.")
+                ? report::paragraph("These cells kept no scores of single clips: nothing is "
+                                    "paired, and values below are not compared. Run the cells again.")
                 : report::paragraph(basis_sentence(first), report::Tone::kMuted);
   for (const Part& part : make_parts(rows)) {
     const std::string values = value_table(rows, part);

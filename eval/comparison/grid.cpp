@@ -111,7 +111,7 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
                          const ComparisonHooks& hooks) {
   Benchmark made;
   made.clips = make_clips(options.questions, noise, kClipSeed);
-  make_questions(made.clips, options.questions);  // a wrong label is told before anything is trained
+  make_questions(made.clips, options.questions);  // tells of a wrong label before any training
   std::string missing;
   if (judge_can_read(*made.clips.test, options.judge.label, missing)) {
     made.judge = judge_for(options, noise, made.clips, hooks).judge;
@@ -121,8 +121,8 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
   }
   const int64_t count = options.questions.predicted_clips;
   if (made.clips.test->size() < 3 * count) {
-    throw DataError(c10::str("option questions.predicted_clips: ", count, " and twice as many other "
-                             "clips are needed beside them; the split that is reported on has ",
+    throw DataError(c10::str("option questions.predicted_clips: ", count, " and twice as many "
+                             "other clips are needed beside them; the split that is reported on has ",
                              made.clips.test->size()));
   }
   const auto test = first_clips(made.clips.test, 3 * count);

@@ -79,7 +79,8 @@ void QuestionOptions::describe_data(OptionVisitor& visit) {
         {.help = "one's own clips to train on (clip store, videos, list, folder); empty: generated "
                  "ones"});
   visit("probe", probe, {.help = "labelled clips that probes are fitted on, with data"});
-  visit("validation", validation, {.help = "labelled clips that settings are chosen on, with data"});
+  visit("validation", validation,
+        {.help = "labelled clips that settings are chosen on, with data"});
   visit("test", test, {.help = "labelled clips that are reported on, with data"});
   visit("labels", labels,
         {.help = "columns that probes are asked for, comma-separated; auto: digit, shape, "

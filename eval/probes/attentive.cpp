@@ -17,7 +17,7 @@
 namespace jepa::eval::probes {
 namespace {
 
-constexpr int64_t kPredictBatch = 256;
+constexpr int64_t kPredictBatch = 64;
 
 struct Member {
   AttentiveProbe probe{nullptr};
@@ -61,7 +61,7 @@ torch::Tensor loss(const torch::Tensor& prediction, const torch::Tensor& target,
                      : at::mse_loss(prediction, target);
 }
 
-void train_grid(std::vector<Member>& grid, const torch::Tensor& tokens, const torch::Tensor& chosen,
+void train_grid(std::vector<Member>& grid, const TokenRows& tokens, const torch::Tensor& chosen,
                 const torch::Tensor& targets, int64_t classes, const AttentiveOptions& options) {
   std::vector<torch::optim::OptimizerParamGroup> groups;
   for (const auto& member : grid) {
@@ -86,7 +86,7 @@ void train_grid(std::vector<Member>& grid, const torch::Tensor& tokens, const to
       }
       const auto ids = order.slice(0, i * options.batch, (i + 1) * options.batch);
       const auto read = chosen.defined() ? chosen.index_select(0, ids) : ids;
-      const auto x = tokens.index_select(0, read).to(options.device);
+      const auto x = tokens.rows(read).to(options.device);
       const auto y = targets.index_select(0, ids).to(options.device);
       auto total = torch::zeros({}, options.device);
       for (auto& member : grid) total = total + loss(member.probe->forward(x), y, classes);
@@ -126,20 +126,20 @@ void AttentiveOptions::describe(OptionVisitor& visit) {
   visit("decays", decays, {.help = "weight decays of the grid", .min = 0});
 }
 
-std::vector<Candidate> fit_attentive(const LabelledFeatures& train, const AttentiveOptions& options,
+std::vector<Candidate> fit_attentive(const TokenRows& tokens, const torch::Tensor& labels,
+                                     int64_t classes, const AttentiveOptions& options,
                                      const torch::Tensor& rows) {
-  const int64_t clips = rows.defined() ? rows.size(0) : train.features.size(0);
-  TORCH_CHECK(train.features.dim() == 3 && clips == train.labels.size(0),
-              "attentive probe: expected tokens [n, N, D], found ", train.features.sizes(),
-              " for labels ", train.labels.sizes());
-  auto grid = make_grid(options, train.features.size(2), train.outputs());
-  torch::Tensor mean, deviation, targets = train.labels;
-  if (train.classes == 0) {
+  const int64_t clips = rows.defined() ? rows.size(0) : tokens.size();
+  TORCH_CHECK(clips == labels.size(0), "attentive probe: tokens of ", clips, " clips for labels ",
+              labels.sizes());
+  auto grid = make_grid(options, tokens.width(), classes > 0 ? classes : labels.size(1));
+  torch::Tensor mean, deviation, targets = labels;
+  if (classes == 0) {
     mean = targets.mean(0);
     deviation = targets.std(0, /*unbiased=*/false).clamp_min(1e-6);
     targets = (targets - mean) / deviation;
   }
-  train_grid(grid, train.features, rows, targets, train.classes, options);
+  train_grid(grid, tokens, rows, targets, classes, options);
 
   std::vector<Candidate> candidates;
   for (auto& member : grid) {
@@ -156,6 +156,19 @@ std::vector<Candidate> fit_attentive(const LabelledFeatures& train, const Attent
          }});
   }
   return candidates;
+}
+
+std::vector<Candidate> fit_attentive(const LabelledFeatures& train,
+                                     const AttentiveOptions& options) {
+  return fit_attentive(TokenRows(train.features), train.labels, train.classes, options);
+}
+
+torch::Tensor predict_rows(const Candidate& candidate, const TokenRows& tokens) {
+  std::vector<torch::Tensor> parts;
+  for (int64_t at = 0; at < tokens.size(); at += kPredictBatch) {
+    parts.push_back(candidate.predict(tokens.slice(at, at + kPredictBatch)));
+  }
+  return torch::cat(parts);
 }
 
 }  // namespace jepa::eval::probes

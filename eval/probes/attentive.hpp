@@ -2,6 +2,7 @@
 #pragma once
 
 #include <eval/probes/candidate.hpp>
+#include <eval/probes/token_cache.hpp>
 #include <jepa/nn/attentive_pooler.hpp>
 #include <jepa/options.hpp>
 
@@ -44,11 +45,19 @@ struct AttentiveOptions {
   void describe(OptionVisitor& visit);
 };
 
-/// Trains the grid on tokens [n, N, D], which may lie in a mapped file (TokenCache): a batch at a
-/// time is read and moved to the device. Quantities are standardised meanwhile.
-/// @param rows int64 [m], the rows of the tokens that the m labels belong to; undefined: all
+/// Trains the grid on tokens, of which a batch at a time is read and moved to the device.
+/// Quantities are standardised meanwhile.
+/// @param labels int64 [m] classes, or float [m, K] quantities (`classes` 0)
+/// @param rows int64 [m], the rows of the tokens that the labels belong to; undefined: all
 /// @throws ConfigError where the heads do not divide the width, or a grid is empty
-std::vector<Candidate> fit_attentive(const LabelledFeatures& train, const AttentiveOptions& options,
+std::vector<Candidate> fit_attentive(const TokenRows& tokens, const torch::Tensor& labels,
+                                     int64_t classes, const AttentiveOptions& options,
                                      const torch::Tensor& rows = {});
+/// The same for tokens [n, N, D] that are in memory.
+std::vector<Candidate> fit_attentive(const LabelledFeatures& train,
+                                     const AttentiveOptions& options);
+
+/// A candidate's predictions for all tokens, read a batch at a time.
+torch::Tensor predict_rows(const Candidate& candidate, const TokenRows& tokens);
 
 }  // namespace jepa::eval::probes

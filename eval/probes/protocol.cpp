@@ -17,7 +17,7 @@ namespace {
 struct SplitFeatures {
   torch::Tensor pooled;  ///< [n, D]; undefined where no probe takes them
   torch::Tensor wide;    ///< raw pixels for k-NN [n, D]; undefined: `pooled` serves
-  torch::Tensor tokens;  ///< [n, N, D], on disk; undefined where no probe takes them
+  std::optional<TokenRows> tokens;  ///< on disk; none where no probe takes them
 };
 
 struct Features {
@@ -115,16 +115,11 @@ Labels read_labels(const ProbeSources& sources, const std::string& name) {
   return labels;
 }
 
+/// A pooled probe; `rows` of the training clips are fitted on.
 std::vector<Candidate> fit(const std::string& kind, const torch::Tensor& features,
-                           const Labels& labels, const torch::Tensor& rows,
-                           const ProbeOptions& options) {
-  const auto chosen = labels.train.index_select(0, rows);
-  if (kind == "attentive") {
-    AttentiveOptions attentive = options.attentive;
-    attentive.device = options.features.device;
-    return fit_attentive({features, chosen, labels.classes}, attentive, rows);
-  }
-  const LabelledFeatures train{features.index_select(0, rows), chosen, labels.classes};
+                           const Labels& labels, const torch::Tensor& rows) {
+  const LabelledFeatures train{features.index_select(0, rows), labels.train.index_select(0, rows),
+                               labels.classes};
   if (kind == "knn") return fit_knn(train);
   return kind == "linear" && labels.classes > 0 ? fit_logistic(train, logistic_grid())
                                                 : fit_ridge(train, ridge_grid());
@@ -147,24 +142,45 @@ struct Fitted {
   std::string setting;
 };
 
+Fitted fit_attentive_probe(const Features& features, const Labels& labels,
+                           const Protocol& protocol) {
+  AttentiveOptions options = protocol.options.attentive;
+  options.device = protocol.options.features.device;
+  const auto rows = protocol.share(labels);
+  const auto candidates = fit_attentive(*features.train.tokens, labels.train.index_select(0, rows),
+                                        labels.classes, options, rows);
+  const auto& chosen = choose_candidate(
+      candidates,
+      [&](const Candidate& candidate) {
+        return predict_rows(candidate, *features.validation.tokens);
+      },
+      labels.validation, labels.classes);
+  const auto predicted = decide(predict_rows(chosen, *features.test.tokens), labels.classes);
+  return {protocol.score(predicted, labels), chosen.setting};
+}
+
+Fitted fit_pooled_probe(const std::string& kind, const Features& features, const Labels& labels,
+                        const Protocol& protocol) {
+  const auto pick = [&](const SplitFeatures& split) {
+    return kind == "knn" && split.wide.defined() ? split.wide : split.pooled;
+  };
+  const auto candidates = fit(kind, pick(features.train), labels, protocol.share(labels));
+  const auto& chosen = choose_candidate(
+      candidates, {pick(features.validation), labels.validation, labels.classes});
+  const auto predicted = decide(chosen.predict(pick(features.test)), labels.classes);
+  return {protocol.score(predicted, labels), chosen.setting};
+}
+
 /// Every probe of every label on one subject's features, kind by kind.
 std::vector<Fitted> fit_all(const Features& features, const Protocol& protocol,
                             const std::function<void(const std::string&)>& tell) {
   std::vector<Fitted> all;
   for (const auto& kind : protocol.kinds) {
-    const auto pick = [&](const SplitFeatures& split) {
-      if (kind == "attentive") return split.tokens;
-      return kind == "knn" && split.wide.defined() ? split.wide : split.pooled;
-    };
     for (size_t i = 0; i < protocol.names.size(); ++i) {
       tell(kind + " probe of " + protocol.names[i]);
       const Labels& labels = protocol.labels[i];
-      const auto candidates = fit(kind, pick(features.train), labels, protocol.share(labels),
-                                  protocol.options);
-      const auto& chosen = choose_candidate(
-          candidates, {pick(features.validation), labels.validation, labels.classes});
-      const auto predicted = decide(chosen.predict(pick(features.test)), labels.classes);
-      all.push_back({protocol.score(predicted, labels), chosen.setting});
+      all.push_back(kind == "attentive" ? fit_attentive_probe(features, labels, protocol)
+                                        : fit_pooled_probe(kind, features, labels, protocol));
     }
   }
   return all;

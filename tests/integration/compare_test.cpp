@@ -56,7 +56,8 @@ class CompareProgram : public testing::Test {
   std::string own_data() const {
     std::string arguments = " --data '" + folder_.file("train.h5") + "'";
     for (const char* split : {"probe", "validation", "test"}) {
-      arguments += std::string(" --") + split + " '" + folder_.file(std::string(split) + ".h5") + "'";
+      const std::string file = folder_.file(std::string(split) + ".h5");
+      arguments += std::string(" --") + split + " '" + file + "'";
     }
     return arguments;
   }

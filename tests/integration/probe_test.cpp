@@ -78,7 +78,7 @@ TEST_F(ProbeProgram, ReadsPublishedWeightsAndWritesItsResults) {
     EXPECT_EQ(result["dataset"], "test");
     EXPECT_EQ(result["test_units"], 20);
     EXPECT_GT(result["controls"]["raw_pixels"]["value"], 0.9);
-    // Without a run nothing says how the weights began: the published initialisation, and it is said.
+    // No run says how the weights began: the published initialisation, and that is said.
     EXPECT_EQ(result["draws"]["initialisation"].size(), 3U);
     EXPECT_NE(std::string(result["control_notes"]["initialisation"]).find("without a run"),
               std::string::npos);
@@ -99,8 +99,8 @@ TEST_F(ProbeProgram, ReadsPublishedWeightsAndWritesItsResults) {
 TEST_F(ProbeProgram, ARunOfNoStepsIsNotAboveItsControl) {
   int seed = 1;
   for (const char* split : {"train", "validation", "test"}) {
-    ASSERT_EQ(run("--kind digits --clips 300 --seed " + std::to_string(seed++) + " --split " + split +
-                      " --out " + folder_.file(std::string(split) + ".h5"),
+    ASSERT_EQ(run("--kind digits --clips 300 --seed " + std::to_string(seed++) + " --split " +
+                      split + " --out " + folder_.file(std::string(split) + ".h5"),
                   "make_data"),
               0)
         << said();
@@ -108,7 +108,8 @@ TEST_F(ProbeProgram, ARunOfNoStepsIsNotAboveItsControl) {
   ASSERT_EQ(run("--run " + folder_.file("run") + " --data " + folder_.file("train.h5") +
                     " --seed 5 --training.steps 0 --loader.batch 8 --encoder.preset custom"
                     " --encoder.dim 48 --encoder.depth 2 --encoder.heads 3 --encoder.patch 8"
-                    " --encoder.xavier 1 --predictor.dim 48 --predictor.depth 1 --predictor.heads 3",
+                    " --encoder.xavier 1 --predictor.dim 48 --predictor.depth 1"
+                    " --predictor.heads 3",
                 "pretrain"),
             0)
       << said();

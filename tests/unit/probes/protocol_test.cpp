@@ -278,7 +278,8 @@ TEST(Protocol, AModelThatIsAnUntrainedDrawIsNotAboveTheControl) {
 TEST(Units, AreChosenFromTheColumnsOrItIsSaid) {
   const auto clips = torch::zeros({6, 1, 4, 4, 1}, torch::kUInt8);
   const auto ids = torch::tensor({0, 0, 1, 1, 2, 2});
-  const MemorySource both(clips, {{"segment", ids}, {"instance", torch::arange(6).div(3, "floor")}});
+  const MemorySource both(clips,
+                          {{"segment", ids}, {"instance", torch::arange(6).div(3, "floor")}});
   EXPECT_EQ(choose_units(both, "auto", {}).column, "instance");
   EXPECT_EQ(choose_units(both, "auto", {"instance"}).column, "segment");  // asked for: no unit
   EXPECT_EQ(choose_units(both, "segment", {}).count, 3);
@@ -298,22 +299,32 @@ TEST(TokenCache, GivesBackWhatWasWrittenAndLeavesNothing) {
   cache.append(tokens.narrow(0, 0, 5));
   cache.append(tokens.narrow(0, 5, 2));
   EXPECT_THROW(cache.append(torch::zeros({1, 2, 4})), DataError);
-  const auto read = cache.finish();
-  EXPECT_TRUE(torch::equal(read, tokens));
+  const TokenRows read = cache.finish();
+  ASSERT_EQ(read.size(), 7);
+  EXPECT_TRUE(torch::equal(read.slice(0, 99), tokens));
+  const auto ids = torch::tensor({6, 0, 4, 4});
+  EXPECT_TRUE(torch::equal(read.rows(ids), tokens.index_select(0, ids)));
+  EXPECT_THROW(read.rows(torch::tensor({7})), c10::Error);
+  const auto flat = tokens.flatten(0, 1);
+  EXPECT_TRUE(torch::allclose(token_moments(read),
+                              torch::stack({flat.mean(0), flat.std(0, /*unbiased=*/false)})));
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   EXPECT_THROW(TokenCache(folder.file("none")), DataError);
 }
 
-TEST(Attentive, RowsOfMappedTokensAreReadAsAsked) {
+TEST(Attentive, RowsOfTokensOnDiskAreReadAsAsked) {
   torch::manual_seed(71);
   const auto tokens = torch::randn({60, 3, 8});
   const auto labels = torch::randint(2, {60}, torch::kInt64);
   const auto rows = torch::arange(0, 60, 2);
   const AttentiveOptions options{.heads = 2, .epochs = 2, .rates = {1e-3}};
   const auto chosen = labels.index_select(0, rows);
-  const auto by_rows = fit_attentive({tokens, chosen, 2}, options, rows);
+  TokenCache cache("");
+  cache.append(tokens);
+  const TokenRows on_disk = cache.finish();
+  const auto by_rows = fit_attentive(on_disk, chosen, 2, options, rows);
   const auto copied = fit_attentive({tokens.index_select(0, rows), chosen, 2}, options);
-  EXPECT_TRUE(torch::equal(by_rows[0].predict(tokens), copied[0].predict(tokens)));
+  EXPECT_TRUE(torch::equal(predict_rows(by_rows[0], on_disk), copied[0].predict(tokens)));
 }
 
 TEST(OnlineProbe, ScoresTheSameClipsEveryTime) {
