@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 namespace {
 
@@ -46,8 +47,9 @@ void check_continued(const std::string& run, const std::vector<OptionSection>& s
   const std::string path = run + "/config.ini", cells = run + "/cells";
   if (!std::filesystem::exists(path) || !std::filesystem::exists(cells)) return;
   if (std::filesystem::is_empty(cells)) return;
-  examples::require_unchanged(run, read_ini(path), dump_options(sections),
-                              {"arms", "budgets", "seeds", "noises", "film.examples"});
+  std::set<std::string> free{"arms", "budgets", "seeds", "noises", "film.examples"};
+  for (const auto& arm : comparison::arm_names()) free.insert("tuning." + arm);
+  examples::require_unchanged(run, read_ini(path), dump_options(sections), free);
 }
 
 void run(examples::Program& program, comparison::ComparisonOptions& options, int64_t examples) {
@@ -78,11 +80,11 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
     const auto cells = comparison::run_cells(options, hooks);
-    const auto rows = comparison::summarise(cells);
-    std::printf("%s", comparison::comparison_table(rows).c_str());
-    const std::string summary = comparison::summary_json(options, cells, seconds());
-    write_file_atomic(options.run + "/summary.json", summary);
-    std::string body = comparison::comparison_section(rows);
+    const auto summary = comparison::summarise_comparison(options, cells);
+    std::printf("%s", comparison::comparison_table(summary).c_str());
+    write_file_atomic(options.run + "/summary.json",
+                      comparison::summary_json(options, cells, summary, seconds()));
+    std::string body = comparison::comparison_section(summary);
     if (examples > 0) body += write_film(options, examples, hooks);
     write_file_atomic(options.run + "/section.html", body);  // for `report --comparison`
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: comparison", body));
@@ -118,7 +120,7 @@ int main(int argc, char** argv) {
            },
        .run =
            [&](examples::Program& program) {
-             options.arm.device = program.device;
+             options.arm.device = options.questions.attentive_probe.device = program.device;
              run(program, options, film_examples);
            }});
 }

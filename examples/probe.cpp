@@ -10,6 +10,8 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace {
 
@@ -25,6 +27,8 @@ struct Options {
   eval::probes::ProbeOptions probe;
   encoders::LoadOptions load;
   ClipOptions clip{.random_window = false};
+  int64_t draws = 3;      ///< of the untrained control
+  int64_t published = 0;  ///< draws of the published initialisation beside it
 
   void describe(OptionVisitor& visit) {
     visit("weights", weights, {.help = "run folder, checkpoint, or published weights"});
@@ -44,6 +48,17 @@ struct Options {
     return {
         {"", "", [this](OptionVisitor& visit) { describe(visit); }},
         {"encoder", "how weights are read", [this](OptionVisitor& visit) { load.describe(visit); }},
+        {"control", "untrained encoders that the model is measured beside",
+         [this](OptionVisitor& visit) {
+           visit("draws", draws,
+                 {.help = "of the model's own initialisation; intervals hold their spread",
+                  .min = 1,
+                  .max = 100});
+           visit("published", published,
+                 {.help = "of the published initialisation (0.02), as a further control",
+                  .min = 0,
+                  .max = 100});
+         }},
         {"attentive", "training of the attentive probes",
          [this](OptionVisitor& visit) { probe.attentive.describe(visit); }},
         {"clip", "how clips are cut; where not given, length and rate of the weights' run",
@@ -75,6 +90,99 @@ eval::probes::ProbeSources open_sources(const Options& options) {
           open("test", options.test)};
 }
 
+/// Folder of the checkpoint of step 0 of the run that `weights` are from; empty: it is not there.
+std::string first_checkpoint(const WeightFile& weights) {
+  namespace fs = std::filesystem;
+  fs::path folder = weights.path();
+  if (!fs::is_directory(folder)) folder = folder.parent_path();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  if (!folder.filename().string().starts_with("step-")) return "";
+  const fs::path first = folder.parent_path() / "step-00000000";
+  return fs::is_directory(first) ? first.string() : "";
+}
+
+/// Makes untrained encoders like `loaded`, on `device`.
+class Untrained {
+ public:
+  Untrained(const WeightFile& weights, const encoders::LoadedEncoder& loaded,
+            const encoders::LoadOptions& load, torch::Device device)
+      : options_(loaded.options), load_(load), device_(device) {
+    const auto& values = weights.options();
+    of_run_ = !values.empty();
+    if (const auto seed = values.find("seed"); seed != values.end()) {
+      run_seed_ = std::stoull(seed->second);
+    }
+    if (const auto init = values.find("init"); init != values.end()) init_ = init->second;
+    first_ = first_checkpoint(weights);
+  }
+
+  /// What the model started from: of a run its recipe's initialisation, the run's own first; of
+  /// weights without a run the published one.
+  eval::probes::ControlEncoders initialisation(int64_t draws, int64_t seed) const {
+    if (!of_run_) {
+      auto control = published(draws, seed);
+      control.name = "initialisation";
+      control.what += "; these weights come without a run that says how they began";
+      return control;
+    }
+    const std::string scale =
+        options_.vit.xavier ? "Xavier's" : "the published one, deviation 0.02";
+    const std::string others = draws > 1 ? "; others from further seeds" : "";
+    std::string first = "the first from the run's seed" + others;
+    if (init_.empty() && !first_.empty()) first = "the first is the run's step 0" + others;
+    if (!init_.empty()) first = "not what the run began from, " + init_;
+    return {"initialisation",
+            "as the run's recipe starts (" + scale + "), draws " + std::to_string(draws) + "; " +
+                first,
+            draws, [*this](int64_t draw) {
+              if (draw == 0 && init_.empty() && !first_.empty()) return load(first_);
+              const uint64_t own =
+                  draw == 0 ? run_seed_
+                            : stream_seed(run_seed_, "control", static_cast<uint64_t>(draw));
+              return fresh(options_, stream_seed(own, "encoder", 0));
+            }};
+  }
+
+  eval::probes::ControlEncoders published(int64_t draws, int64_t seed) const {
+    encoders::EncoderOptions options = options_;
+    options.vit.xavier = false;
+    return {"published_init",
+            "the published initialisation (deviation 0.02), draws " + std::to_string(draws), draws,
+            [*this, options, seed](int64_t draw) {
+              return fresh(options, stream_seed(static_cast<uint64_t>(seed), "random init",
+                                                static_cast<uint64_t>(draw)));
+            }};
+  }
+
+  /// Of a run that began from other weights: those, where its step 0 is still there.
+  eval::probes::ControlEncoders start() const {
+    const int64_t draws = !init_.empty() && !first_.empty() ? 1 : 0;
+    return {"start", "the run's step 0, from " + init_, draws,
+            [*this](int64_t) { return load(first_); }};
+  }
+
+ private:
+  Encoder fresh(const encoders::EncoderOptions& options, uint64_t seed) const {
+    Encoder encoder = encoders::make_encoder(options);
+    encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(seed));
+    encoder->to(device_);
+    return encoder;
+  }
+  Encoder load(const std::string& checkpoint) const {
+    Encoder encoder = encoders::load_encoder(WeightFile::open(checkpoint), load_).encoder;
+    encoder->to(device_);
+    return encoder;
+  }
+
+  encoders::EncoderOptions options_;
+  encoders::LoadOptions load_;
+  torch::Device device_;
+  bool of_run_ = false;
+  uint64_t run_seed_ = 0;
+  std::string init_;
+  std::string first_;
+};
+
 void run(examples::Program& program, Options& options, const OptionValues& given) {
   if (options.weights.empty()) throw ConfigError("option weights: name a run or a weight file");
   const auto weights = WeightFile::open(options.weights);
@@ -92,17 +200,14 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   auto loaded = encoders::load_encoder(weights, options.load);
   std::printf("%s\n", loaded.summary.c_str());
   probe.features.pixels = loaded.options.pixels;
-  // The control has the published initialisation, whatever scale the model started from.
-  encoders::EncoderOptions published = loaded.options;
-  published.vit.xavier = false;
-  Encoder random_init = encoders::make_encoder(published);
-  random_init->initialise(at::make_generator<at::CPUGeneratorImpl>(
-      stream_seed(static_cast<uint64_t>(program.common.seed), "random init", 0)));
   loaded.encoder->to(program.device);
-  random_init->to(program.device);
+  const Untrained untrained(weights, loaded, options.load, program.device);
+  std::vector<eval::probes::ControlEncoders> controls{
+      untrained.initialisation(options.draws, program.common.seed),
+      untrained.published(options.published, program.common.seed), untrained.start()};
 
   const auto results =
-      run_probes(loaded.encoder, random_init, sources, probe,
+      run_probes(loaded.encoder, controls, sources, probe,
                  [](const std::string& what) { std::fprintf(stderr, "%s\n", what.c_str()); });
   std::printf("%s", results_table(results).c_str());
   const std::string dataset = options.dataset.empty()

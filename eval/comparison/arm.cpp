@@ -25,7 +25,7 @@ using diffusion::GenerativeOptions;
 constexpr double kTera = 1e12;
 
 /// What training an arm in stages needs to know.
-struct Bench {
+struct Setup {
   const ArmPlan& plan;
   const ArmOptions& options;
   const std::shared_ptr<const ClipSource>& clips;
@@ -95,12 +95,12 @@ void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels,
 }
 
 /// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
-std::string train_masked(const Bench& bench, const training::Recipe& general, Arm& arm) {
-  training::Recipe recipe = general.fitted(bench.clip_sizes());
+std::string train_masked(const Setup& setup, const training::Recipe& general, Arm& arm) {
+  training::Recipe recipe = general.fitted(setup.clip_sizes());
   const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
-  Trainer sized = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
-  const int64_t rows = bench.batch() * sized.views();
+  Trainer sized = recipe.make_trainer(setup.seed(), setup.options.device, torch::kFloat32);
+  const int64_t rows = setup.batch() * sized.views();
   TrainingCost cost =
       estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(), {.batch = rows},
                     {.dim = vit.dim, .depth = vit.depth},
@@ -110,15 +110,15 @@ std::string train_masked(const Bench& bench, const training::Recipe& general, Ar
   if (recipe.objective.targets == "pixels") {
     flops -= static_cast<double>(rows) * sized.encoder()->flops(vit.grid().size());
   }
-  const int64_t steps = bench.steps(bench.plan.tera, flops);
-  recipe.optimisation = bench.schedule(recipe.optimisation, steps);
-  Trainer trainer = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
+  const int64_t steps = setup.steps(setup.plan.tera, flops);
+  recipe.optimisation = setup.schedule(recipe.optimisation, steps);
+  Trainer trainer = recipe.make_trainer(setup.seed(), setup.options.device, torch::kFloat32);
   MaskedPrediction task(trainer, samplers, {.steps = steps});
-  add_costs(arm.costs, bench.run("masked", task, steps, dump_ini(recipe.sections())), flops);
+  add_costs(arm.costs, setup.run("masked", task, steps, dump_ini(recipe.sections())), flops);
   arm.costs.parameters = static_cast<double>(cost.encoder_parameters + cost.predictor_parameters);
   // What was trained: in so few steps its moving average is still half of the start.
-  encoder_features(arm, trainer.encoder(), recipe.encoder.pixels, bench.options.device);
-  return bench.plan.folder + "/masked";
+  encoder_features(arm, trainer.encoder(), recipe.encoder.pixels, setup.options.device);
+  return setup.plan.folder + "/masked";
 }
 
 /// A diffusion model and what training it took.
@@ -128,16 +128,16 @@ struct Stage {
   double flops_per_step = 0;
 };
 
-Stage train_generative(const Bench& bench, const std::string& name, GenerativeOptions options,
+Stage train_generative(const Setup& setup, const std::string& name, GenerativeOptions options,
                        double tera) {
-  const auto sizes = bench.clip_sizes();
+  const auto sizes = setup.clip_sizes();
   auto model = std::make_shared<GenerativeModel>(options, sizes[1]);
   auto& transformer = model->transformer();
-  model->to(bench.options.device);
+  model->to(setup.options.device);
   const bool decodes = model->jepa() != nullptr;
   const int64_t from = decodes ? options.context_steps : 0;
   if (decodes) {
-    ClipLoader first(bench.clips, {.batch = bench.batch(), .shuffle = false}, 0);
+    ClipLoader first(setup.clips, {.batch = setup.batch(), .shuffle = false}, 0);
     model->fit_latent_statistics(first.next().clips);
   }
   auto drawn = sizes;
@@ -150,17 +150,17 @@ Stage train_generative(const Bench& bench, const std::string& name, GenerativeOp
   }
   // The frozen JEPA's forward pass, whichever of its latents are decoded.
   if (decodes) flops += model->jepa()->prediction_flops(sizes, from);
-  flops *= static_cast<double>(bench.batch());
-  const int64_t steps = bench.steps(tera, flops);
-  const auto prepare = [model, from, steps, seed = bench.seed()](const ClipBatch& batch,
+  flops *= static_cast<double>(setup.batch());
+  const int64_t steps = setup.steps(tera, flops);
+  const auto prepare = [model, from, steps, seed = setup.seed()](const ClipBatch& batch,
                                                                  int64_t step) {
     return model->training_example(batch, {}, step, steps, seed);
   };
-  DiffusionTask task(model->initialise(bench.seed()), transformer, options.diffusion,
-                     bench.schedule(bench.options.diffusion_optimisation, steps), bench.seed(),
+  DiffusionTask task(model->initialise(setup.seed()), transformer, options.diffusion,
+                     setup.schedule(setup.options.diffusion_optimisation, steps), setup.seed(),
                      prepare, {});
   auto saved = options;
-  const LoopResult result = bench.run(name, task, steps, dump_ini(saved.sections()));
+  const LoopResult result = setup.run(name, task, steps, dump_ini(saved.sections()));
   transformer->eval();
   return {model, result, flops};
 }
@@ -177,30 +177,30 @@ torch::Tensor draw_futures(int64_t count, uint64_t seed, const Draw& draw) {
 
 /// Diffusion in pixels or latents: features of all blocks at several times, futures by giving the
 /// context's frames.
-void use_diffusion(const Bench& bench, const Stage& stage, Arm& arm) {
+void use_diffusion(const Setup& setup, const Stage& stage, Arm& arm) {
   const auto model = stage.model;
   const int64_t depth = model->transformer()->options().depth;
-  for (const double t : bench.options.feature_times) {
+  for (const double t : setup.options.feature_times) {
     for (int64_t i = 0; i < depth; ++i) {
       arm.feature_names.push_back(c10::str("layer ", i, ", t ", t));
     }
   }
-  arm.features = [model, times = bench.options.feature_times](const torch::Tensor& clips) {
+  arm.features = [model, times = setup.options.feature_times](const torch::Tensor& clips) {
     std::vector<torch::Tensor> all;
     for (const double t : times) {
       for (const auto& tokens : model->features(clips, t, 0)) all.push_back(tokens.cpu());
     }
     return all;
   };
-  const auto sampler = bench.options.sampler;
-  const int64_t context = bench.options.context_frames;
+  const auto sampler = setup.options.sampler;
+  const int64_t context = setup.options.context_frames;
   arm.predict = [model, sampler, context](const torch::Tensor& clips, int64_t futures,
                                           uint64_t seed) {
     return draw_futures(futures, seed, [&](uint64_t own) {
       return model->draw_future(clips, context, sampler, own);
     });
   };
-  const auto sizes = bench.clip_sizes();
+  const auto sizes = setup.clip_sizes();
   const double passes = static_cast<double>(diffusion::network_passes(sampler));
   const auto grid = model->transformer()->grid(model->data_sizes(sizes));
   arm.costs.flops_per_frame =
@@ -208,57 +208,57 @@ void use_diffusion(const Bench& bench, const Stage& stage, Arm& arm) {
   arm.costs.parameters += static_cast<double>(count_parameters(*model->transformer()));
 }
 
-Arm train_pixels(const Bench& bench) {
+Arm train_pixels(const Setup& setup) {
   Arm arm;
-  const Stage stage = train_generative(bench, "pixels", bench.options.generative, bench.plan.tera);
+  const Stage stage = train_generative(setup, "pixels", setup.options.generative, setup.plan.tera);
   add_costs(arm.costs, stage.result, stage.flops_per_step);
-  use_diffusion(bench, stage, arm);
+  use_diffusion(setup, stage, arm);
   return arm;
 }
 
-Arm train_latents(const Bench& bench) {
+Arm train_latents(const Setup& setup) {
   Arm arm;
-  const auto sizes = bench.clip_sizes();
-  auto shape = bench.options.autoencoder;
+  const auto sizes = setup.clip_sizes();
+  auto shape = setup.options.autoencoder;
   shape.channels = sizes[1];
   Autoencoder autoencoder(shape);
   autoencoder->initialise(
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(bench.seed(), "autoencoder", 0)));
-  autoencoder->to(bench.options.device);
+      at::make_generator<at::CPUGeneratorImpl>(stream_seed(setup.seed(), "autoencoder", 0)));
+  autoencoder->to(setup.options.device);
   const double coding = autoencoder->encode_flops(sizes[2], sizes[3], sizes[4]) +
                         autoencoder->decode_flops(sizes[2], sizes[3], sizes[4]);
-  const double flops = 3 * static_cast<double>(bench.batch()) * coding;
-  const double tera = bench.options.autoencoder_share * bench.plan.tera;
-  const int64_t steps = bench.steps(tera, flops);
-  AutoencoderTask task(autoencoder, bench.schedule(bench.options.diffusion_optimisation, steps),
-                       bench.seed(), {});
+  const double flops = 3 * static_cast<double>(setup.batch()) * coding;
+  const double tera = setup.options.autoencoder_share * setup.plan.tera;
+  const int64_t steps = setup.steps(tera, flops);
+  AutoencoderTask task(autoencoder, setup.schedule(setup.options.diffusion_optimisation, steps),
+                       setup.seed(), {});
   std::vector<OptionSection> section{
       {"autoencoder", "", [&](OptionVisitor& visit) { shape.describe(visit); }}};
-  add_costs(arm.costs, bench.run("autoencoder", task, steps, dump_ini(section)), flops);
-  GenerativeOptions options = bench.options.generative;
-  options.autoencoder = bench.plan.folder + "/autoencoder";
+  add_costs(arm.costs, setup.run("autoencoder", task, steps, dump_ini(section)), flops);
+  GenerativeOptions options = setup.options.generative;
+  options.autoencoder = setup.plan.folder + "/autoencoder";
   options.transformer.tubelet = 1;
-  options.transformer.patch = bench.options.generative.transformer.patch / shape.side_factor();
-  const Stage stage = train_generative(bench, "latents", options, bench.plan.tera - tera);
+  options.transformer.patch = setup.options.generative.transformer.patch / shape.side_factor();
+  const Stage stage = train_generative(setup, "latents", options, setup.plan.tera - tera);
   add_costs(arm.costs, stage.result, stage.flops_per_step);
-  use_diffusion(bench, stage, arm);
+  use_diffusion(setup, stage, arm);
   arm.costs.parameters += static_cast<double>(count_parameters(*autoencoder));
   return arm;
 }
 
 /// A decoder of the latents of the run `jepa`: futures, ceiling and floor.
-void add_decoder(const Bench& bench, const std::string& jepa, Arm& arm) {
-  GenerativeOptions options = bench.options.generative;
+void add_decoder(const Setup& setup, const std::string& jepa, Arm& arm) {
+  GenerativeOptions options = setup.options.generative;
   options.jepa = jepa;
-  options.transformer.tubelet = bench.options.jepa.encoder.vit.tubelet;
-  options.transformer.patch = bench.options.jepa.encoder.vit.patch;
-  options.context_steps = bench.options.context_frames / options.transformer.tubelet;
+  options.transformer.tubelet = setup.options.jepa.encoder.vit.tubelet;
+  options.transformer.patch = setup.options.jepa.encoder.vit.patch;
+  options.context_steps = setup.options.context_frames / options.transformer.tubelet;
   options.diffusion.given_share = 0;
-  const Stage stage = train_generative(bench, "decoder", options, bench.options.decoder_tera);
+  const Stage stage = train_generative(setup, "decoder", options, setup.options.decoder_tera);
   arm.costs.decoder_flops = stage.flops_per_step * static_cast<double>(stage.result.steps);
   const auto model = stage.model;
-  const auto sampler = bench.options.sampler;
-  const int64_t context = bench.options.context_frames;
+  const auto sampler = setup.options.sampler;
+  const int64_t context = setup.options.context_frames;
   arm.predict = [model, sampler](const torch::Tensor& clips, int64_t futures, uint64_t seed) {
     const auto latents = model->latents(clips, /*predicted=*/true);
     return draw_futures(futures, seed, [&](uint64_t own) {
@@ -273,23 +273,23 @@ void add_decoder(const Bench& bench, const std::string& jepa, Arm& arm) {
     const auto others = model->latents(clips, /*predicted=*/true).roll(1, 0);
     return model->draw_latents(others, clips.sizes(), sampler, seed);
   };
-  auto drawn = bench.clip_sizes();
+  auto drawn = setup.clip_sizes();
   const auto frames = static_cast<double>(drawn[2] - context);
   drawn[2] -= context;
   arm.costs.flops_per_frame =
       (static_cast<double>(diffusion::network_passes(sampler)) *
            model->transformer()->flops(model->transformer()->grid(drawn)) +
-       model->jepa()->prediction_flops(bench.clip_sizes(), options.context_steps)) /
+       model->jepa()->prediction_flops(setup.clip_sizes(), options.context_steps)) /
       frames;
 }
 
 /// Pixels that the predictor says of the frames after the context.
-void predict_pixels(const Bench& bench, const std::string& run, Arm& arm) {
+void predict_pixels(const Setup& setup, const std::string& run, Arm& arm) {
   const auto jepa = std::make_shared<diffusion::JepaLatents>(run);
-  jepa->to(bench.options.device);
-  const int64_t context = bench.options.context_frames;
-  const auto& vit = bench.options.jepa.encoder.vit;
-  const PixelStatistics pixels = bench.options.jepa.encoder.pixels;
+  jepa->to(setup.options.device);
+  const int64_t context = setup.options.context_frames;
+  const auto& vit = setup.options.jepa.encoder.vit;
+  const PixelStatistics pixels = setup.options.jepa.encoder.pixels;
   arm.predict = [jepa, context, pixels, tubelet = vit.tubelet, patch = vit.patch](
                     const torch::Tensor& clips, int64_t, uint64_t) {
     TokenGrid grid = jepa->grid(clips.sizes());
@@ -298,7 +298,7 @@ void predict_pixels(const Bench& bench, const std::string& run, Arm& arm) {
         nn::fold_patches(jepa->predicted(clips, context / tubelet), grid, tubelet, patch);
     return pixels.restore(said).unsqueeze(0);
   };
-  const auto sizes = bench.clip_sizes();
+  const auto sizes = setup.clip_sizes();
   arm.costs.flops_per_frame = jepa->prediction_flops(sizes, context / vit.tubelet) /
                               static_cast<double>(sizes[2] - context);
 }
@@ -314,26 +314,26 @@ const std::vector<std::string>& arm_names() {
 Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
               const std::shared_ptr<const ClipSource>& clips,
               const std::function<LoopHooks(const std::string&, int64_t)>& hooks) {
-  const Bench bench{plan, options, clips, hooks};
+  const Setup setup{plan, options, clips, hooks};
   Arm arm;
-  if (plan.arm == "pixels") return train_pixels(bench);
-  if (plan.arm == "latents") return train_latents(bench);
+  if (plan.arm == "pixels") return train_pixels(setup);
+  if (plan.arm == "latents") return train_latents(setup);
   if (plan.arm == "jepa") {
-    add_decoder(bench, train_masked(bench, options.jepa, arm), arm);
+    add_decoder(setup, train_masked(setup, options.jepa, arm), arm);
   } else if (plan.arm == "masked_pixels") {
     training::Recipe recipe = options.jepa;
     recipe.objective.targets = "pixels";
     recipe.objective.loss = "l2";
     recipe.objective.regulariser.kind = "none";
-    predict_pixels(bench, train_masked(bench, recipe, arm), arm);
+    predict_pixels(setup, train_masked(setup, recipe, arm), arm);
   } else if (plan.arm == "frozen_random") {
     training::Recipe recipe = options.jepa;
     recipe.objective.freeze_encoder = true;
-    add_decoder(bench, train_masked(bench, recipe, arm), arm);
+    add_decoder(setup, train_masked(setup, recipe, arm), arm);
     arm.features = nullptr;  // they are random_init's
   } else if (plan.arm == "random_init") {
-    const training::Recipe recipe = options.jepa.fitted(bench.clip_sizes());
-    Trainer fresh = recipe.make_trainer(bench.seed(), bench.options.device, torch::kFloat32);
+    const training::Recipe recipe = options.jepa.fitted(setup.clip_sizes());
+    Trainer fresh = recipe.make_trainer(setup.seed(), setup.options.device, torch::kFloat32);
     encoder_features(arm, fresh.encoder(), recipe.encoder.pixels, options.device);
   } else {
     throw ConfigError("arm " + plan.arm + " is not one of " + c10::Join(", ", arm_names()));

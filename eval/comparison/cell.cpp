@@ -3,9 +3,8 @@
 #include <eval/comparison/prediction_metrics.hpp>
 #include <eval/probes/linear.hpp>
 #include <eval/probes/protocol.hpp>
+#include <eval/probes/token_cache.hpp>
 #include <jepa/data/loader.hpp>
-#include <jepa/data/memory_source.hpp>
-#include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
 #include <nlohmann/json.hpp>
@@ -14,25 +13,13 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace jepa::eval::comparison {
 namespace {
 
 constexpr int64_t kResamples = 1000;
 constexpr uint64_t kResampleSeed = 0;
-
-/// A label and how many classes it has; 0: it is a quantity.
-struct Question {
-  const char* label;
-  int64_t classes;
-};
-
-std::vector<Question> questions(const QuestionClips& clips) {
-  std::vector<Question> asked{{"digit", 10}, {"direction", 8}, {"position", 0}, {"velocity", 0}};
-  const int64_t most = probes::label_column(*clips.probe, "count").max().item<int64_t>();
-  if (most > 1) asked.push_back({"count", most + 1});  // 0 .. most
-  return asked;
-}
 
 std::string at_horizon(const char* name, int64_t horizon) {
   return std::string(name) + "/h" + std::to_string(horizon);
@@ -64,40 +51,66 @@ struct Chosen {
   double score = -1e300;
 };
 
+/// Of equals the later one, as choose_candidate(): deeper features, stronger decays.
 Chosen choose(const std::vector<torch::Tensor>& train, const torch::Tensor& train_labels,
               const std::vector<torch::Tensor>& validation, const torch::Tensor& validation_labels,
               int64_t classes) {
-  int64_t units = 0;
-  const auto own = probes::number_units(torch::arange(validation_labels.size(0)), units);
   Chosen best;
   for (size_t f = 0; f < train.size(); ++f) {
     const probes::LabelledFeatures fit{train[f], train_labels, classes};
     const auto candidates = classes > 0 ? probes::fit_logistic(fit, probes::logistic_grid())
                                         : probes::fit_ridge(fit, probes::ridge_grid());
     for (const auto& candidate : candidates) {
-      const auto said = probes::decide(candidate.predict(validation[f]), classes);
-      const double score = probes::UnitScores(said, validation_labels, own, units).value();
-      if (score > best.score) best = {f, candidate, score};
+      const double score =
+          probes::prediction_score(candidate.predict(validation[f]), validation_labels, classes);
+      if (probes::replaces(score, best.score)) best = {f, candidate, score};
     }
   }
   return best;
 }
 
-}  // namespace
+/// Estimates by name, and what they rest on where that is wanted.
+class Recorder {
+ public:
+  Recorder(torch::Tensor units, int64_t unit_count, Scores* scores)
+      : units_(std::move(units)),
+        unit_count_(unit_count),
+        counts_(probes::resample_units(unit_count, kResamples, kResampleSeed)),
+        scores_(scores) {}
 
-void QuestionOptions::describe(OptionVisitor& visit) {
-  visit("train_clips", train_clips, {.help = "to train on", .min = 1});
-  visit("probe_clips", probe_clips, {.help = "to fit probes on", .min = 10});
-  visit("validation_clips", validation_clips,
-        {.help = "to choose layers and decays on", .min = 10});
-  visit("test_clips", test_clips, {.help = "to report probes on", .min = 10});
-  visit("predicted_clips", predicted_clips,
-        {.help = "test clips whose futures are drawn", .min = 2});
-  visit("futures", futures, {.help = "drawn of each", .min = 1});
-  visit("horizons", horizons, {.help = "frames after the context that are reported", .min = 1});
-  visit("radius", radius, {.help = "of coverage", .unit = "px", .min = 0});
-  visit("attentive", attentive, {.help = "attentive probes too: they take a few minutes a cell"});
+  void add(const std::string& name, const probes::UnitScores& scores) {
+    results[name] = probes::estimate(scores, counts_);
+    if (scores_ != nullptr) scores_->insert_or_assign(name, scores);
+  }
+  /// The mean of one value a clip [n].
+  void mean(const std::string& name, const torch::Tensor& values) {
+    add(name, probes::UnitScores::of_values(values.to(torch::kFloat64), units_, unit_count_));
+  }
+  /// Predictions of classes or quantities.
+  void predicted(const std::string& name, const torch::Tensor& said, const torch::Tensor& truth) {
+    add(name, probes::UnitScores(said, truth, units_, unit_count_));
+  }
+
+  Results results;
+
+ private:
+  torch::Tensor units_;
+  int64_t unit_count_;
+  torch::Tensor counts_;
+  Scores* scores_;
+};
+
+/// For the first `clips` of a source.
+Recorder recorder(const ClipSource& source, int64_t clips, const QuestionOptions& options,
+                  Scores* scores) {
+  const auto names = probes::split_names(options.labels);
+  const auto units = probes::choose_units(source, "auto", names);
+  int64_t count = 0;
+  const auto numbers = probes::number_units(units.numbers.narrow(0, 0, clips), count);
+  return Recorder(numbers, count, scores);
 }
+
+}  // namespace
 
 std::string results_json(const Results& results) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
@@ -107,25 +120,8 @@ std::string results_json(const Results& results) {
   return json.dump();
 }
 
-QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed) {
-  const auto hold = [&](const char* split, int64_t count, uint64_t stream) {
-    GeneratedOptions generated = options.clips;
-    generated.split = split;
-    generated.clips = count;
-    generated.noise = noise;
-    return hold_in_memory(GeneratedSource(generated, stream_seed(seed, "clips", stream)), 0, 0);
-  };
-  return {hold("train", options.train_clips, 0), hold("train", options.probe_clips, 1),
-          hold("validation", options.validation_clips, 2), hold("test", options.test_clips, 3)};
-}
-
-torch::Tensor first_clips(const std::shared_ptr<const ClipSource>& source, int64_t count) {
-  ClipLoader loader(source, {.batch = std::min(count, source->size()), .shuffle = false}, 0);
-  return loader.next().clips;
-}
-
 Results measure_features(const Arm& arm, const QuestionClips& clips, const QuestionOptions& options,
-                         std::map<std::string, std::string>& layers) {
+                         std::map<std::string, std::string>& layers, Scores* scores) {
   const LoaderOptions loader{.batch = 64};
   const auto pooled = [&](const std::shared_ptr<const ClipSource>& source) {
     return probes::over_clips(source, loader, [&](const torch::Tensor& batch) {
@@ -137,125 +133,137 @@ Results measure_features(const Arm& arm, const QuestionClips& clips, const Quest
   const auto train = pooled(clips.probe);
   const auto validation = pooled(clips.validation);
   const auto test = pooled(clips.test);
-  int64_t units = 0;
-  const auto instances = probes::number_units(clips.test->column("instance"), units);
-  const auto counts = probes::resample_units(units, kResamples, kResampleSeed);
-  Results results;
+  Recorder record = recorder(*clips.test, clips.test->size(), options, scores);
   std::map<size_t, std::vector<Question>> by_feature;
   const auto report = [&](const std::string& name, const torch::Tensor& prediction,
                           const Question& question) {
-    const auto said = probes::decide(prediction, question.classes);
-    const auto truth = probes::label_column(*clips.test, question.label);
-    results[name + question.label] =
-        probes::estimate(probes::UnitScores(said, truth, instances, units), counts);
+    record.predicted(name + question.label, probes::decide(prediction, question.classes),
+                     probes::label_column(*clips.test, question.label));
   };
-  for (const auto& question : questions(clips)) {
+  for (const auto& question : make_questions(clips, options)) {
     const Chosen chosen =
         choose(train, probes::label_column(*clips.probe, question.label), validation,
                probes::label_column(*clips.validation, question.label), question.classes);
     report("probe/", chosen.candidate.predict(test[chosen.feature]), question);
-    layers[std::string("probe/") + question.label] = arm.feature_names[chosen.feature];
+    layers["probe/" + question.label] = arm.feature_names[chosen.feature];
     by_feature[chosen.feature].push_back(question);
   }
-  if (!options.attentive) return results;
+  if (!options.attentive) return record.results;
   for (const auto& [feature, asked] : by_feature) {
     const auto tokens = [&, feature = feature](const std::shared_ptr<const ClipSource>& source) {
-      return probes::over_clips(source, loader, [&](const torch::Tensor& batch) {
-        return std::vector<torch::Tensor>{arm.features(batch)[feature]};
-      })[0];
+      probes::TokenCache cache("");
+      probes::for_each_batch(source, loader, [&](const torch::Tensor& batch) {
+        cache.append(arm.features(batch)[feature]);
+      });
+      return cache.finish();
     };
-    // Inner layers have no norm behind them: a few large channels would be all that the pooler sees.
-    auto fit_on = tokens(clips.probe);
-    const probes::Standardiser standardise(fit_on.flatten(0, 1));
-    fit_on = standardise(fit_on);
-    const auto choose_on = standardise(tokens(clips.validation));
-    const auto report_on = standardise(tokens(clips.test));
+    const auto raw = tokens(clips.probe);
+    // Inner layers have no norm behind them: a few large channels would be all the pooler sees.
+    const auto standardise = probes::Standardiser::of_moments(probes::token_moments(raw));
+    const auto standardised = [&](const probes::TokenRows& all) {
+      probes::TokenCache cache("");
+      for (int64_t at = 0; at < all.size(); at += loader.batch) {
+        cache.append(standardise(all.slice(at, at + loader.batch)));
+      }
+      return cache.finish();
+    };
+    const auto fit_on = standardised(raw);
+    const auto choose_on = standardised(tokens(clips.validation));
+    const auto report_on = standardised(tokens(clips.test));
     for (const auto& question : asked) {
-      const auto candidates = probes::fit_attentive(
-          {fit_on, probes::label_column(*clips.probe, question.label), question.classes},
-          options.attentive_probe);
+      const auto candidates =
+          probes::fit_attentive(fit_on, probes::label_column(*clips.probe, question.label),
+                                question.classes, options.attentive_probe);
       const auto& chosen = probes::choose_candidate(
           candidates,
-          {choose_on, probes::label_column(*clips.validation, question.label), question.classes});
-      report("attentive/", chosen.predict(report_on), question);
+          [&](const probes::Candidate& candidate) {
+            return probes::predict_rows(candidate, choose_on);
+          },
+          probes::label_column(*clips.validation, question.label), question.classes);
+      report("attentive/", probes::predict_rows(chosen, report_on), question);
     }
   }
-  return results;
+  return record.results;
 }
 
-Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips,
-                        const ClipSource& source, Judge& judge, const QuestionOptions& options) {
-  const int64_t count = futures.size(0);
-  const int64_t batch = clips.size(0);
-  const int64_t horizon = futures.size(3);
-  const auto first = [&](const std::string& name) {
-    return source.column(name).narrow(0, 0, batch);
-  };
+namespace {
+
+/// Values [B, T'] at the horizons that are reported and there.
+void add_horizons(Recorder& record, const char* name, const torch::Tensor& values,
+                  const QuestionOptions& options) {
+  for (const int64_t h : options.horizons) {
+    if (h <= values.size(1)) record.mean(at_horizon(name, h), values.select(1, h - 1));
+  }
+}
+
+void judge_futures(const torch::Tensor& futures, const torch::Tensor& clips,
+                   const ClipSource& source, Judge& judge, const QuestionOptions& options,
+                   Recorder& record) {
+  const int64_t batch = clips.size(0), horizon = futures.size(3);
   const auto truth = true_centres(source, torch::arange(batch), clips.size(2))
                          .slice(1, clips.size(2) - horizon);  // [B, T', 2]
-  const auto real = clips.slice(2, clips.size(2) - horizon);
-  const auto units = first("instance");
   const auto direction = nearest_direction(line_velocity(truth));  // of these frames
-
+  const auto classes = source.column(judge->options().label).narrow(0, 0, batch);
   std::vector<torch::Tensor> centres, digits, directions;
-  for (int64_t k = 0; k < count; ++k) {
+  for (int64_t k = 0; k < futures.size(0); ++k) {
     const JudgeReading read = read_clips(judge, futures[k]);
     centres.push_back(read.centres);
-    digits.push_back(read.classes.eq(first(judge->options().label)).to(torch::kFloat64));
+    digits.push_back(read.classes.eq(classes).to(torch::kFloat64));
     directions.push_back(read.direction.eq(direction).to(torch::kFloat64));
   }
   const auto places = torch::stack(centres);          // [K, B, T', 2]
   const auto errors = position_error(places, truth);  // [K, B, T']
-  const auto interval = [&](const torch::Tensor& values) {
-    return mean_interval(values.to(torch::kFloat64).contiguous(), units, kResampleSeed);
-  };
-  Results results;
-  results["digit"] = interval(torch::stack(digits).mean(0));
-  results["direction"] = interval(torch::stack(directions).mean(0));
-  const auto frames = futures.to(torch::kFloat32);
-  const auto mean_frames = mean_future(futures);
+  record.mean("digit", torch::stack(digits).mean(0));
+  record.mean("direction", torch::stack(directions).mean(0));
+  record.mean("position_error", errors.mean(0).mean(1));
   const std::map<const char*, torch::Tensor> by_frame{
       {"position_error", errors.mean(0)},
       {"best_position_error", best_of_k(errors)},
       {"mean_position_error", position_error(mean_future(places), truth)},
       {"coverage", coverage(places, truth, options.radius)},
-      {"energy", energy_score(places, truth)},
-      {"psnr", psnr(frames, real.unsqueeze(0).expand_as(futures)).mean(0)},
-      {"mean_psnr", psnr(mean_frames, real)},
-      {"ssim", ssim(frames, real.unsqueeze(0).expand_as(futures)).mean(0)}};
-  for (const int64_t h : options.horizons) {
-    if (h > horizon) continue;
-    for (const auto& [name, values] : by_frame) {
-      results[at_horizon(name, h)] = interval(values.select(1, h - 1));
-    }
-  }
-  results["position_error"] = interval(errors.mean(0).mean(1));
-  return results;
+      {"energy", energy_score(places, truth)}};
+  for (const auto& [name, values] : by_frame) add_horizons(record, name, values, options);
+}
+
+}  // namespace
+
+Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips,
+                        const ClipSource& source, Judge& judge, const QuestionOptions& options,
+                        Scores* scores) {
+  Recorder record = recorder(source, clips.size(0), options, scores);
+  const auto real = clips.slice(2, clips.size(2) - futures.size(3));
+  const auto frames = futures.to(torch::kFloat32);
+  const auto each = real.unsqueeze(0).expand_as(futures);
+  add_horizons(record, "psnr", psnr(frames, each).mean(0), options);
+  add_horizons(record, "mean_psnr", psnr(mean_future(futures), real), options);
+  add_horizons(record, "ssim", ssim(frames, each).mean(0), options);
+  if (!judge.is_empty()) judge_futures(futures, clips, source, judge, options, record);
+  return record.results;
 }
 
 std::map<std::string, Results> measure_trivial(const torch::Tensor& clips, const ClipSource& source,
                                                Judge& judge, const QuestionOptions& options,
-                                               int64_t context_frames) {
+                                               int64_t context_frames,
+                                               std::map<std::string, Scores>* scores) {
   const auto context = clips.narrow(2, 0, context_frames);
   const int64_t horizon = clips.size(2) - context_frames;
-  const auto measured = [&](const torch::Tensor& frames) {
-    return measure_futures(frames.unsqueeze(0), clips, source, judge, options);
-  };
   std::map<std::string, Results> trivial;
-  trivial["copy_last"] = measured(copy_last_frame(context, horizon));
+  const auto measure = [&](const std::string& name, const torch::Tensor& frames) {
+    trivial[name] = measure_futures(frames.unsqueeze(0), clips, source, judge, options,
+                                    scores == nullptr ? nullptr : &(*scores)[name]);
+  };
+  measure("copy_last", copy_last_frame(context, horizon));
+  if (judge.is_empty()) return trivial;
   // A line through the places that the judge reads off the context, and its last frame moved so.
   const auto centres = read_clips(judge, context).centres;
-  trivial["linear"] = measured(extrapolate_frames(context, line_velocity(centres), horizon));
+  measure("linear", extrapolate_frames(context, line_velocity(centres), horizon));
   const auto truth =
       true_centres(source, torch::arange(clips.size(0)), clips.size(2)).slice(1, context_frames);
   const auto errors = position_error(extrapolate_centres(centres, horizon), truth);
-  const auto units = source.column("instance").narrow(0, 0, clips.size(0));
-  for (const int64_t h : options.horizons) {
-    if (h > horizon) continue;
-    trivial["linear"][at_horizon("line_position_error", h)] = mean_interval(
-        errors.select(1, h - 1).to(torch::kFloat64).contiguous(), units, kResampleSeed);
-  }
-  trivial["truth"] = measured(clips.slice(2, context_frames));
+  Recorder record = recorder(source, clips.size(0), options, nullptr);
+  add_horizons(record, "line_position_error", errors, options);
+  trivial["linear"].merge(record.results);
+  measure("truth", clips.slice(2, context_frames));
   return trivial;
 }
 

@@ -5,6 +5,7 @@
 #include <eval/comparison/judge.hpp>
 #include <eval/probes/attentive.hpp>
 #include <eval/probes/metrics.hpp>
+#include <jepa/data/clip_source.hpp>
 #include <jepa/data/generated.hpp>
 
 #include <functional>
@@ -15,10 +16,22 @@
 
 namespace jepa::eval::comparison {
 
-/// The clips of a comparison and what is asked of each model.
+/// The clips of a comparison and what is asked of each model. Without `data` clips are generated.
 struct QuestionOptions {
-  GeneratedOptions clips{.frames = 12};  ///< what they look like; the noise is the cell's
-  int64_t train_clips = 20000;
+  GeneratedOptions clips{.frames = 12};  ///< what generated ones look like; the noise is the cell's
+  // One's own clips, anything that open_clip_source() takes; `data` alone decides which it is.
+  std::string data;        ///< to train on
+  std::string probe;       ///< labelled, that probes are fitted on
+  std::string validation;  ///< labelled, that layers, decays and settings are chosen on
+  std::string test;        ///< labelled, reported on
+  ClipOptions clip;        ///< how they are cut
+  /// Columns that probes are asked for, comma-separated; "auto": digit, shape, direction, position,
+  /// velocity and count, where they are there and vary.
+  std::string labels = "auto";
+  /// Clips that probes and futures are reported on: "test", once; "validation" while anything is
+  /// tuned.
+  std::string report_on = "test";
+  int64_t train_clips = 20000;                   ///< of one's own data: at most
   int64_t probe_clips = 3000;                    ///< that probes are fitted on
   int64_t validation_clips = 1000;               ///< that layers and decays are chosen on
   int64_t test_clips = 2000;                     ///< that probes are reported on
@@ -29,11 +42,13 @@ struct QuestionOptions {
   bool attentive = false;  ///< attentive probes too: they take longer than a small cell
   probes::AttentiveOptions attentive_probe{.epochs = 10, .rates = {5e-3, 1e-3}};
 
-  /// All but the clips and the attentive probe, which are sections of their own.
+  /// All but data and labels, the clips and the attentive probe, which are described elsewhere.
   void describe(OptionVisitor& visit);
+  /// data, probe, validation, test and labels.
+  void describe_data(OptionVisitor& visit);
 };
 
-/// The splits at one level of background noise. Digits are disjoint between them.
+/// The splits at one level of background noise. Generated digits are disjoint between them.
 struct QuestionClips {
   std::shared_ptr<const ClipSource> train;
   std::shared_ptr<const ClipSource> probe;
@@ -41,38 +56,60 @@ struct QuestionClips {
   std::shared_ptr<const ClipSource> test;
 };
 
-/// Generates the clips and holds them in memory.
+/// Generates the clips, or reads one's own, and holds them in memory.
+/// @throws ConfigError where a split is not named; DataError where splits differ in shape
 QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed);
+
+/// A label that probes are asked for.
+struct Question {
+  std::string label;
+  int64_t classes = 0;  ///< 0: it is a quantity
+};
+
+/// What `options.labels` asks of these clips. @throws DataError, ConfigError naming the column
+std::vector<Question> make_questions(const QuestionClips& clips, const QuestionOptions& options);
+
+/// Whether a source has what a judge is trained and scored on: the class `label`, `direction`,
+/// `position` and `velocity`; what is missing is told in `missing`.
+bool judge_can_read(const ClipSource& source, const std::string& label, std::string& missing);
 
 /// Named results. Names: `probe/digit`, `position_error/h2`, `digit/h8`, `cost/train_tflop`, ...;
 /// a value without an interval has low = high = value.
 using Results = std::map<std::string, probes::Estimate>;
 
+/// What results of clips rest on, unit by unit: what paired differences of arms need. Names as the
+/// results'; those that are of whole sets (distances) or of none (costs) are not among them.
+using Scores = std::map<std::string, probes::UnitScores>;
+
 /// Results as a JSON object, each {value, low, high}.
 std::string results_json(const Results& results);
 
-/// What can be read from frozen features: `probe/LABEL` for digit, direction and, where it varies,
-/// count (accuracy), position, velocity (R2), fitted on the pooled tokens of each feature, the
-/// feature and decay chosen on validation, reported on test with an interval over digit instances;
-/// `attentive/LABEL` on all tokens of the same feature, standardised. `layers` is told which feature
-/// was chosen.
+/// What can be read from frozen features: `probe/LABEL` for every question (accuracy of classes, R2
+/// of quantities), fitted on the pooled tokens of each feature, the feature and decay chosen on
+/// validation, reported on test with an interval over units; `attentive/LABEL` on all tokens of the
+/// same feature, standardised. `layers` is told which feature was chosen.
+/// @param scores takes what the results rest on; null: not wanted
 Results measure_features(const Arm& arm, const QuestionClips& clips, const QuestionOptions& options,
-                         std::map<std::string, std::string>& layers);
+                         std::map<std::string, std::string>& layers, Scores* scores = nullptr);
 
-/// What the judge reads from predicted frames at each horizon, beside pixels: `position_error/hN`
-/// (mean over futures), `best_position_error/hN`, `mean_position_error/hN` (of the mean of
-/// futures), `coverage/hN`, `energy/hN`, `psnr/hN`, `ssim/hN`, and over all predicted frames
-/// `digit` and `direction` (accuracy; the way that the truth goes over these frames).
+/// Predicted frames beside the true ones at each horizon: `psnr/hN`, `mean_psnr/hN` (of the mean of
+/// futures), `ssim/hN`. With a judge, what it reads: `position_error/hN` (mean over futures),
+/// `best_position_error/hN`, `mean_position_error/hN` (of the mean of futures), `coverage/hN`,
+/// `energy/hN`, and over all predicted frames `digit` and `direction` (accuracy; the way that the
+/// truth goes over these frames).
 /// @param futures uint8 [K, B, C, T', H, W] of the clips
 /// @param clips uint8 [B, C, T, H, W], the first ones of `source`, which has their truth
+/// @param judge an empty one where the source has no truth to judge by
 Results measure_futures(const torch::Tensor& futures, const torch::Tensor& clips,
-                        const ClipSource& source, Judge& judge, const QuestionOptions& options);
+                        const ClipSource& source, Judge& judge, const QuestionOptions& options,
+                        Scores* scores = nullptr);
 
-/// The predictors that every arm has to beat, on the same clips: `copy_last` and `linear`; and
-/// `truth`, which tells how well the judge reads.
+/// The predictors that every arm has to beat, on the same clips: `copy_last` and, with a judge,
+/// `linear`; and `truth`, which tells how well the judge reads.
 std::map<std::string, Results> measure_trivial(const torch::Tensor& clips, const ClipSource& source,
                                                Judge& judge, const QuestionOptions& options,
-                                               int64_t context_frames);
+                                               int64_t context_frames,
+                                               std::map<std::string, Scores>* scores = nullptr);
 
 /// A space in which sets of clips are compared: uint8 [B, C, T, H, W] -> float [B, D].
 struct FeatureSpace {

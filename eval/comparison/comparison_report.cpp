@@ -1,4 +1,5 @@
 #include <eval/comparison/grid.hpp>
+#include <eval/report/difference_table.hpp>
 #include <eval/report/html.hpp>
 #include <eval/report/plot.hpp>
 
@@ -14,58 +15,88 @@ using report::Cell;
 using report::LinePlot;
 using report::Table;
 
-/// A column of the tables: a result, what it is called, and which way is better (0: neither).
+/// A column of the tables.
 struct Column {
-  const char* result;
-  const char* title;
-  int better;
+  std::string result;
+  std::string title;
+  bool less_is_better = false;
+  std::string unit = {};  ///< px, dB; empty: a score
 };
 
-constexpr Column kRepresentation[] = {{"probe/digit", "digit", 1},
-                                      {"probe/direction", "direction", 1},
-                                      {"probe/position", "position R²", 1},
-                                      {"probe/velocity", "velocity R²", 1},
-                                      {"probe/count", "count", 1}};
-constexpr Column kAttentive[] = {{"attentive/digit", "digit", 1},
-                                 {"attentive/direction", "direction", 1},
-                                 {"attentive/position", "position R²", 1},
-                                 {"attentive/velocity", "velocity R²", 1},
-                                 {"attentive/count", "count", 1}};
-constexpr Column kPrediction[] = {{"future/digit", "digit read", 1},
-                                  {"future/direction", "direction read", 1},
-                                  {"future/position_error/h2", "error, px, h 2", -1},
-                                  {"future/position_error/h8", "error, px, h 8", -1},
-                                  {"future/best_position_error/h8", "best of K, h 8", -1},
-                                  {"future/mean_position_error/h8", "mean of K, h 8", -1},
-                                  {"future/energy/h8", "energy, h 8", -1},
-                                  {"future/coverage/h8", "coverage, h 8", 1},
-                                  {"future/psnr/h4", "PSNR, dB, h 4", 1},
-                                  {"future/ssim/h4", "SSIM, h 4", 1}};
-constexpr Column kDecoder[] = {{"ceiling/digit", "encoder's latents: digit", 1},
-                               {"future/digit", "predicted latents: digit", 1},
-                               {"floor/digit", "shuffled latents: digit", 0},
-                               {"ceiling/position_error", "encoder's: error, px", -1},
-                               {"future/position_error", "predicted: error, px", -1},
-                               {"floor/position_error", "shuffled: error, px", 0}};
-constexpr Column kDistance[] = {{"distance/judge_frechet", "Fréchet, judge's reading", 0},
-                                {"distance/judge_mmd", "MMD, judge's reading", 0},
-                                {"distance/random_frechet", "Fréchet, random encoder", 0},
-                                {"distance/random_mmd", "MMD, random encoder", 0}};
-constexpr Column kCost[] = {{"cost/train_tflop", "training, TFLOP", 0},
-                            {"cost/decoder_tflop", "decoder, TFLOP", 0},
-                            {"cost/train_seconds", "training, s", 0},
-                            {"cost/clips", "clips seen", 0},
-                            {"cost/parameters", "parameters", 0},
-                            {"cost/peak_rss_mb", "peak memory, MB", 0},
-                            {"cost/gflop_per_predicted_frame", "GFLOP a predicted frame", 0}};
+/// A part of the comparison: its differences first, its values behind a click.
+struct Part {
+  std::string title;
+  std::vector<Column> columns;
+  std::string note = {};  ///< in place of a sentence where nothing is paired
+};
+
+/// Columns for all results that begin with `prefix`, the usual labels first.
+std::vector<Column> label_columns(const std::vector<SummaryRow>& rows, const std::string& prefix) {
+  std::set<std::string> labels;
+  for (const auto& row : rows) {
+    for (const auto& [name, value] : row.results) {
+      if (name.starts_with(prefix)) labels.insert(name.substr(prefix.size()));
+    }
+  }
+  std::vector<Column> columns;
+  const auto add = [&](const std::string& label) {
+    const bool quantity = label == "position" || label == "velocity";
+    columns.push_back({prefix + label, label + (quantity ? " R²" : "")});
+  };
+  for (const char* usual : {"digit", "shape", "direction", "position", "velocity", "count"}) {
+    if (labels.erase(usual) > 0) add(usual);
+  }
+  for (const auto& label : labels) add(label);
+  return columns;
+}
+
+std::vector<Part> make_parts(const std::vector<SummaryRow>& rows) {
+  const auto result = [](const char* name, const char* title, bool less = false,
+                         const char* unit = "") { return Column{name, title, less, unit}; };
+  return {
+      {"What frozen features know: linear probes on pooled tokens", label_columns(rows, "probe/")},
+      {"The same, attentive probes on all tokens", label_columns(rows, "attentive/")},
+      {"What predicted frames show",
+       {result("future/digit", "digit read"), result("future/direction", "direction read"),
+        result("future/position_error/h2", "error, h 2", true, "px"),
+        result("future/position_error/h8", "error, h 8", true, "px"),
+        result("future/best_position_error/h8", "least of K, h 8", true, "px"),
+        result("future/mean_position_error/h8", "mean of K, h 8", true, "px"),
+        result("future/energy/h8", "energy, h 8", true, "px"),
+        result("future/coverage/h8", "coverage, h 8"),
+        result("future/psnr/h4", "PSNR, h 4", false, "dB"), result("future/ssim/h4", "SSIM, h 4")}},
+      {"The decoder between its ceiling and its floor",
+       {result("ceiling/digit", "encoder's latents: digit"),
+        result("future/digit", "predicted latents: digit"),
+        result("floor/digit", "shuffled latents: digit"),
+        result("ceiling/position_error", "encoder's: error", true, "px"),
+        result("future/position_error", "predicted: error", true, "px"),
+        result("floor/position_error", "shuffled: error", true, "px")},
+       "Three decodings of one arm, each against the truth."},
+      {"Distance of predicted frames from real ones",
+       {result("distance/judge_frechet", "Fréchet, judge's reading"),
+        result("distance/judge_mmd", "MMD, judge's reading"),
+        result("distance/random_frechet", "Fréchet, random encoder"),
+        result("distance/random_mmd", "MMD, random encoder")},
+       "In feature spaces of our own (not FVD), of whole sets of clips: nothing here is paired. "
+       "The row of truth is the floor, real against real."},
+      {"What it cost",
+       {result("cost/train_tflop", "training, TFLOP"),
+        result("cost/decoder_tflop", "decoder, TFLOP"),
+        result("cost/train_seconds", "training, s"), result("cost/clips", "clips seen"),
+        result("cost/parameters", "parameters"), result("cost/peak_rss_mb", "peak memory, MB"),
+        result("cost/gflop_per_predicted_frame", "GFLOP a predicted frame")},
+       "As counted and measured while the arms were trained."}};
+}
+
+std::string budget_text(double tera) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%g TFLOP", tera);
+  return text;
+}
 
 std::string row_name(const SummaryRow& row) {
-  char text[96];
-  if (row.tera > 0) {
-    std::snprintf(text, sizeof text, "%s, %g TFLOP", row.arm.c_str(), row.tera);
-    return text;
-  }
-  return row.arm;
+  return row.tera > 0 ? row.arm + ", " + budget_text(row.tera) : row.arm;
 }
 
 std::string interval_text(const probes::Estimate& e) {
@@ -73,26 +104,36 @@ std::string interval_text(const probes::Estimate& e) {
   return report::short_number(e.low) + " to " + report::short_number(e.high);
 }
 
-/// Rows that have the first of the columns, of the first noise; the best value of a column is
-/// marked. Empty where there are none.
-template <size_t N>
-std::string make_table(const std::vector<SummaryRow>& rows, const Column (&all)[N]) {
-  const double noise = rows.empty() ? 0 : rows.front().noise;
-  std::vector<const SummaryRow*> shown;
-  for (const auto& row : rows) {
-    if (row.noise == noise && row.results.contains(all[0].result)) shown.push_back(&row);
-  }
-  if (shown.empty()) return "";
-  std::vector<Column> columns;  // that some row has
-  for (const auto& column : all) {
-    if (std::any_of(shown.begin(), shown.end(),
-                    [&](const SummaryRow* row) { return row->results.contains(column.result); })) {
-      columns.push_back(column);
+report::Interval as_interval(const probes::Estimate& e) { return {e.value, e.low, e.high}; }
+
+/// Columns that some of the rows have.
+std::vector<Column> present(const std::vector<Column>& columns,
+                            const std::vector<const SummaryRow*>& rows) {
+  std::vector<Column> there;
+  for (const auto& column : columns) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const SummaryRow* row) {
+          return row->results.contains(column.result);
+        })) {
+      there.push_back(column);
     }
   }
-  Table table;
+  return there;
+}
+
+/// Values of the first noise with their intervals over seeds. Empty where there are none.
+std::string value_table(const std::vector<SummaryRow>& rows, const Part& part) {
+  std::vector<const SummaryRow*> shown;
+  for (const auto& row : rows) {
+    if (row.noise != rows.front().noise || part.columns.empty()) continue;
+    if (!present(part.columns, {&row}).empty()) shown.push_back(&row);
+  }
+  if (shown.empty()) return "";
+  const auto columns = present(part.columns, shown);
+  Table table{.notes_below = true};
   table.head = {"arm"};
-  for (const auto& column : columns) table.head.emplace_back(column.title);
+  for (const auto& column : columns) {
+    table.head.push_back(column.title + (column.unit.empty() ? "" : ", " + column.unit));
+  }
   for (const SummaryRow* row : shown) {
     std::vector<Cell> cells{
         {row_name(*row), row->seeds > 1 ? std::to_string(row->seeds) + " seeds" : std::string()}};
@@ -100,21 +141,78 @@ std::string make_table(const std::vector<SummaryRow>& rows, const Column (&all)[
       const auto found = row->results.find(column.result);
       if (found == row->results.end()) {
         cells.push_back({"n/a", "", report::Tone::kMuted});
-        continue;
+      } else {
+        cells.push_back(
+            {report::short_number(found->second.value), interval_text(found->second)});
       }
-      // Trained arms compete; the trivial predictors and the truth stand beside them.
-      const bool best = column.better != 0 && row->tera > 0 &&
-                        std::all_of(shown.begin(), shown.end(), [&](const SummaryRow* other) {
-                          const auto rival = other->results.find(column.result);
-                          return other->tera == 0 || rival == other->results.end() ||
-                                 column.better * (found->second.value - rival->second.value) >= 0;
-                        });
-      cells.push_back({report::short_number(found->second.value), interval_text(found->second),
-                       best ? report::Tone::kGood : report::Tone::kPlain});
     }
     table.rows.push_back(std::move(cells));
   }
   return report::table(table);
+}
+
+/// Rows of one arm less the others, of the first noise; budgets as named.
+struct FirstArm {
+  std::string arm;
+  std::vector<const ArmDifference*> others;  ///< those of the largest budget
+  double tera = 0;
+};
+
+FirstArm first_arm(const ComparisonSummary& summary) {
+  FirstArm first;
+  if (summary.differences.empty()) return first;
+  first.arm = summary.rows.front().arm;
+  const double noise = summary.rows.front().noise;
+  for (const auto& difference : summary.differences) {
+    if (difference.arm == first.arm && difference.noise == noise) {
+      first.tera = std::max(first.tera, difference.tera);
+    }
+  }
+  for (const auto& difference : summary.differences) {
+    if (difference.arm == first.arm && difference.noise == noise &&
+        difference.tera == first.tera) {
+      first.others.push_back(&difference);
+    }
+  }
+  return first;
+}
+
+double value_of(const std::vector<SummaryRow>& rows, const std::string& arm, double tera,
+                const std::string& result) {
+  for (const auto& row : rows) {
+    const auto found = row.results.find(result);
+    if (row.arm == arm && (row.tera == tera || row.tera == 0) && found != row.results.end() &&
+        row.noise == rows.front().noise) {
+      return found->second.value;
+    }
+  }
+  return std::nan("");
+}
+
+/// The first arm less each other on a part's columns, in a sentence and a table.
+std::string difference_part(const ComparisonSummary& summary, const FirstArm& first,
+                            const Part& part) {
+  report::DifferenceTable table{.names = {"question", "less"},
+                                .difference = first.arm + " less the other",
+                                .values = {first.arm, "other"}};
+  for (const auto& column : part.columns) {
+    for (const auto* other : first.others) {
+      const auto found = other->results.find(column.result);
+      if (found == other->results.end()) continue;
+      table.rows.push_back(
+          {{column.title, other->less},
+           as_interval(found->second),
+           column.less_is_better,
+           {report::short_number(value_of(summary.rows, first.arm, first.tera, column.result)),
+            report::short_number(value_of(summary.rows, other->less, first.tera, column.result))},
+           column.unit});
+    }
+  }
+  if (table.rows.empty()) return "";
+  return report::paragraph(report::difference_sentence(
+             table.rows, "At " + budget_text(first.tera) + ", " + first.arm + " is clear ahead on",
+             "clear behind on")) +
+         report::difference_table(table);
 }
 
 /// One curve an arm: `result` over `x`, for the rows that `wanted` takes.
@@ -134,10 +232,10 @@ std::string curves(const std::vector<SummaryRow>& rows, const std::string& title
   return plot.series.empty() ? "" : report::line_plot(plot);
 }
 
-/// Judged position error over the horizon, one curve a row.
-std::string horizon_plot(const std::vector<SummaryRow>& rows) {
-  LinePlot plot{.title = "position error of predicted frames, px", .x_label = "frames ahead"};
-  const std::string prefix = "future/position_error/h";
+/// A result over the horizon, one curve a row.
+std::string horizon_plot(const std::vector<SummaryRow>& rows, const std::string& prefix,
+                         const std::string& title) {
+  LinePlot plot{.title = title, .x_label = "frames ahead"};
   for (const auto& row : rows) {
     if (row.noise != rows.front().noise) continue;
     std::map<int64_t, double> points;
@@ -155,31 +253,21 @@ std::string horizon_plot(const std::vector<SummaryRow>& rows) {
   return plot.series.empty() ? "" : report::line_plot(plot);
 }
 
-}  // namespace
-
-std::string comparison_section(const std::vector<SummaryRow>& rows) {
-  if (rows.empty()) return "";
+std::string plots_section(const std::vector<SummaryRow>& rows) {
   const double first_noise = rows.front().noise;
-  std::string markup = report::heading(2, "Latent prediction beside drawing every pixel");
-  const auto add = [&](const char* title, const auto& columns) {
-    const std::string table = make_table(rows, columns);
-    if (!table.empty()) markup += report::heading(3, title) + table;
-  };
-  add("What frozen features know: linear probes on pooled tokens", kRepresentation);
-  add("The same, attentive probes on all tokens", kAttentive);
-  add("What predicted frames show, read by a judge trained on real ones", kPrediction);
-  add("The decoder between its ceiling and its floor", kDecoder);
-  add("Distance of predicted frames from real ones, in feature spaces of our own (not FVD; the row "
-      "of truth is the floor: real against real)",
-      kDistance);
-  add("What it cost", kCost);
-  std::vector<std::string> plots{horizon_plot(rows)};
+  std::vector<std::string> plots{
+      horizon_plot(rows, "future/position_error/h", "position error of predicted frames, px")};
+  if (plots.front().empty()) {
+    plots.front() = horizon_plot(rows, "future/psnr/h", "PSNR of predicted frames, dB");
+  }
   const auto same_noise = [&](const SummaryRow& row) {
     return row.noise == first_noise && row.tera > 0;
   };
-  for (const char* label : {"probe/digit", "probe/direction"}) {
+  auto labels = label_columns(rows, "probe/");
+  labels.resize(std::min<size_t>(2, labels.size()));
+  for (const auto& label : labels) {
     plots.push_back(curves(
-        rows, std::string(label) + " over clips seen", "clips", label,
+        rows, label.title + " probed, over clips seen", "clips", label.result,
         [](const SummaryRow& row) { return row.results.at("cost/clips").value; }, same_noise));
   }
   std::set<double> noises;
@@ -197,36 +285,104 @@ std::string comparison_section(const std::vector<SummaryRow>& rows) {
     }
   }
   plots.erase(std::remove(plots.begin(), plots.end(), std::string()), plots.end());
-  return markup + report::grid(plots);
+  return report::grid(plots);
 }
 
-std::string comparison_table(const std::vector<SummaryRow>& rows) {
+/// Whether every arm was tuned with as many runs, in a sentence.
+std::string tuning_sentence(const std::vector<TuningEffort>& tuning) {
+  std::set<int64_t> runs;
+  for (const auto& effort : tuning) runs.insert(effort.runs);
+  if (runs.contains(-1)) {
+    return runs.size() == 1 ? "How the arms were tuned is not stated (section [tuning])."
+                            : "How some arms were tuned is not stated (section [tuning]): effort "
+                              "cannot be compared.";
+  }
+  if (runs.size() <= 1) return "Every arm was tuned with the same number of runs.";
+  return "Tuning effort differs between arms: differences may come from it.";
+}
+
+std::string tuning_section(const std::vector<TuningEffort>& tuning) {
+  if (tuning.empty()) return "";
+  Table table{.head = {"arm", "grid, on the validation split", "runs"}, .text_columns = 2};
+  for (const auto& effort : tuning) {
+    table.rows.push_back({{effort.arm},
+                          {effort.grid},
+                          {effort.runs < 0 ? "not stated" : std::to_string(effort.runs)}});
+  }
+  return report::heading(3, "Tuning of each arm") + report::paragraph(tuning_sentence(tuning)) +
+         report::details("Grid and runs", report::table(table));
+}
+
+/// On what differences rest.
+std::string basis_sentence(const FirstArm& first) {
+  const int64_t seeds = first.others.empty() ? 0 : first.others.front()->seeds;
+  const std::string text = "Differences are paired: a bootstrap over clip x seed (" +
+                     std::to_string(seeds) + (seeds == 1 ? " seed, so over clips alone: nothing is "
+                                                           "said of other seeds" : " seeds") +
+                     "), 95 %. Colour: clear of zero.";
+  return text;
+}
+
+}  // namespace
+
+std::string comparison_section(const ComparisonSummary& summary) {
+  const auto& rows = summary.rows;
+  if (rows.empty()) return "";
+  const FirstArm first = first_arm(summary);
+  std::string markup = report::heading(2, "Latent prediction beside drawing every pixel");
+  if (summary.report_on == "validation") {
+    markup += report::paragraph("Reported on the VALIDATION split, as while tuning: not a result.");
+  }
+  markup += first.others.empty()
+                ? report::paragraph("These cells kept no scores of single clips: nothing is "
+                                    "paired, and values below are not compared. Run the cells again.")
+                : report::paragraph(basis_sentence(first), report::Tone::kMuted);
+  for (const Part& part : make_parts(rows)) {
+    const std::string values = value_table(rows, part);
+    if (values.empty()) continue;
+    markup += report::heading(3, part.title);
+    markup += part.note.empty() ? difference_part(summary, first, part)
+                                : report::paragraph(part.note, report::Tone::kMuted);
+    markup += report::details("Values of every arm and budget", values);
+  }
+  return markup + plots_section(rows) + tuning_section(summary.tuning);
+}
+
+std::string comparison_table(const ComparisonSummary& summary) {
+  const auto& rows = summary.rows;
+  if (rows.empty()) return "";
+  const FirstArm first = first_arm(summary);
   std::string text;
-  const auto add = [&](const auto& columns, const char* title) {
+  for (const Part& part : make_parts(rows)) {
     std::string lines;
     for (const auto& row : rows) {
-      if (!row.results.contains(columns[0].result)) continue;
       std::string line;
-      for (const auto& column : columns) {
+      for (const auto& column : part.columns) {
         const auto found = row.results.find(column.result);
         if (found == row.results.end()) continue;
-        line += std::string("  ") + column.title + " " + report::short_number(found->second.value);
+        line += "  " + column.title + " " + report::short_number(found->second.value);
         const std::string interval = interval_text(found->second);
         if (!interval.empty()) line += " [" + interval + "]";
       }
       char noise[32];
       std::snprintf(noise, sizeof noise, ", noise %g", row.noise);
-      lines += row_name(row) + noise + ":" + line + "\n";
+      if (!line.empty()) lines += row_name(row) + noise + ":" + line + "\n";
     }
-    if (!lines.empty()) text += std::string("\n") + title + "\n" + lines;
-  };
-  add(kRepresentation, "probes");
-  add(kAttentive, "attentive probes");
-  add(kPrediction, "futures");
-  add(kDecoder, "decoder");
-  add(kDistance, "distance of frames (own features, not FVD)");
-  add(kCost, "cost");
-  return text;
+    for (const auto* other : first.others) {
+      std::string line;
+      for (const auto& column : part.columns) {
+        const auto found = other->results.find(column.result);
+        if (found == other->results.end() || !part.note.empty()) continue;
+        line += "  " + column.title + " " + report::signed_text(as_interval(found->second));
+      }
+      if (!line.empty()) {
+        lines += first.arm + " less " + other->less + ", " + budget_text(first.tera) +
+                 ", paired:" + line + "\n";
+      }
+    }
+    if (!lines.empty()) text += "\n" + part.title + "\n" + lines;
+  }
+  return text + "\n" + tuning_sentence(summary.tuning) + "\n";
 }
 
 }  // namespace jepa::eval::comparison

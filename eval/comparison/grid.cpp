@@ -2,15 +2,14 @@
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/safetensors.hpp>
 #include <jepa/memory.hpp>
-#include <jepa/version.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -34,14 +33,6 @@ std::string cell_folder(const ComparisonOptions& options, const CellRecord& cell
          short_text(cell.noise) + "-s" + std::to_string(cell.seed);
 }
 
-Json to_json(const Results& results) { return Json::parse(results_json(results)); }
-
-Json to_json(const CellRecord& cell) {
-  return {{"arm", cell.arm},      {"tera", cell.tera},  {"seed", cell.seed},
-          {"noise", cell.noise},  {"commit", commit()}, {"results", to_json(cell.results)},
-          {"layers", cell.layers}};
-}
-
 /// Reads what a cell left. False: it is still to be run.
 bool read_cell(const std::string& folder, CellRecord& cell) {
   const std::string path = folder + "/cell.json";
@@ -53,16 +44,25 @@ bool read_cell(const std::string& folder, CellRecord& cell) {
       cell.results[name] = {value.at("value"), value.at("low"), value.at("high")};
     }
     cell.layers = json.at("layers").get<std::map<std::string, std::string>>();
-    return true;
   } catch (const nlohmann::json::exception& error) {
     throw DataError(path + ": " + error.what() + "; remove it to run the cell again");
   }
+  const std::string scores = folder + "/scores.safetensors";
+  if (fs::exists(scores)) {
+    for (const auto& [name, sums] : read_safetensors(scores).tensors) {
+      cell.scores.insert_or_assign(name, probes::UnitScores::from_sums(sums.clone()));
+    }
+  }
+  return true;
 }
 
 void write_cell(const ComparisonOptions& options, const CellRecord& cell) {
   const std::string folder = cell_folder(options, cell);
   fs::create_directories(folder);
-  write_file_atomic(folder + "/cell.json", to_json(cell).dump(2) + "\n");
+  TensorMap sums;
+  for (const auto& [name, scores] : cell.scores) sums[name] = scores.sums();
+  if (!sums.empty()) write_safetensors(folder + "/scores.safetensors", sums);
+  write_file_atomic(folder + "/cell.json", cell_json(cell));
 }
 
 /// The judge of a noise level: trained once, kept in the run's folder.
@@ -78,8 +78,10 @@ TrainedJudge judge_for(const ComparisonOptions& options, double noise, const Que
   return trained;
 }
 
-void add(const std::string& prefix, const Results& results, Results& to) {
-  for (const auto& [name, value] : results) to[prefix + name] = value;
+/// Copies results, or scores, under longer names.
+template <class Map>
+void add(const std::string& prefix, const Map& from, Map& to) {
+  for (const auto& [name, value] : from) to.insert_or_assign(prefix + name, value);
 }
 
 void add_costs(const ArmCosts& costs, Results& results) {
@@ -99,7 +101,7 @@ void add_costs(const ArmCosts& costs, Results& results) {
 /// What predicted frames of one noise level are held against.
 struct Benchmark {
   QuestionClips clips;
-  Judge judge{nullptr};
+  Judge judge{nullptr};  ///< empty where the clips have no truth that it could read
   torch::Tensor asked;  ///< test clips whose futures are drawn, uint8 [B, C, T, H, W]
   torch::Tensor real;   ///< true futures of 2B other test clips
   std::vector<FeatureSpace> spaces;
@@ -109,12 +111,29 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
                          const ComparisonHooks& hooks) {
   Benchmark made;
   made.clips = make_clips(options.questions, noise, kClipSeed);
-  made.judge = judge_for(options, noise, made.clips, hooks).judge;
+  make_questions(made.clips, options.questions);  // tells of a wrong label before any training
+  std::string missing;
+  if (judge_can_read(*made.clips.test, options.judge.label, missing)) {
+    made.judge = judge_for(options, noise, made.clips, hooks).judge;
+  } else {
+    hooks.say("futures are told by pixels and features alone: the test clips have no column " +
+              missing + " that a judge needs");
+  }
   const int64_t count = options.questions.predicted_clips;
+  if (made.clips.test->size() < 3 * count) {
+    throw DataError(c10::str("option questions.predicted_clips: ", count, " and twice as many "
+                             "other clips are needed beside them; the split that is reported on has ",
+                             made.clips.test->size()));
+  }
   const auto test = first_clips(made.clips.test, 3 * count);
   made.asked = test.slice(0, 0, count);
   made.real = test.slice(0, count).slice(2, options.arm.context_frames);
-  made.spaces = {judge_space(made.judge), random_space(options.arm.jepa, made.real.sizes())};
+  if (made.asked.size(2) <= options.arm.context_frames) {
+    throw DataError(c10::str("clips of ", made.asked.size(2), " frames: option arm.context_frames ",
+                             "shows ", options.arm.context_frames, " and leaves none to predict"));
+  }
+  if (!made.judge.is_empty()) made.spaces.push_back(judge_space(made.judge));
+  made.spaces.push_back(random_space(options.arm.jepa, made.real.sizes()));
   return made;
 }
 
@@ -126,38 +145,26 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
   const Arm arm = train_arm(cell_plan(options, cell), options.arm, clips.train, hooks.training);
   if (arm.features) {
     hooks.say(cell.arm + ": probes");
-    cell.results = measure_features(arm, clips, options.questions, cell.layers);
+    cell.results = measure_features(arm, clips, options.questions, cell.layers, &cell.scores);
   }
   if (arm.predict) {
     hooks.say(cell.arm + ": futures");
     const auto& asked = benchmark.asked;
-    const auto measured = [&](const torch::Tensor& futures) {
-      return measure_futures(futures, asked, *clips.test, benchmark.judge, options.questions);
+    const auto measure = [&](const std::string& prefix, const torch::Tensor& futures) {
+      Scores scores;
+      add(prefix,
+          measure_futures(futures, asked, *clips.test, benchmark.judge, options.questions, &scores),
+          cell.results);
+      add(prefix, scores, cell.scores);
     };
     const auto seed = static_cast<uint64_t>(cell.seed);
     const auto futures = arm.predict(asked, options.questions.futures, seed);
-    add("future/", measured(futures), cell.results);
-    if (arm.ceiling) add("ceiling/", measured(arm.ceiling(asked, seed).unsqueeze(0)), cell.results);
-    if (arm.floor) add("floor/", measured(arm.floor(asked, seed).unsqueeze(0)), cell.results);
+    measure("future/", futures);
+    if (arm.ceiling) measure("ceiling/", arm.ceiling(asked, seed).unsqueeze(0));
+    if (arm.floor) measure("floor/", arm.floor(asked, seed).unsqueeze(0));
     add("distance/", measure_distances(futures[0], benchmark.real, benchmark.spaces), cell.results);
   }
   add_costs(arm.costs, cell.results);
-}
-
-/// 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; 2 beyond the table.
-double t_quantile(int64_t freedom) {
-  constexpr double kTable[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262};
-  return freedom <= 9 ? kTable[freedom - 1] : 2.0;
-}
-
-probes::Estimate over_seeds(const std::vector<probes::Estimate>& values) {
-  if (values.size() == 1) return values.front();
-  double mean = 0, square = 0;
-  const double n = static_cast<double>(values.size());
-  for (const auto& v : values) mean += v.value / n;
-  for (const auto& v : values) square += (v.value - mean) * (v.value - mean) / (n - 1);
-  const double half = t_quantile(static_cast<int64_t>(values.size()) - 1) * std::sqrt(square / n);
-  return {mean, mean - half, mean + half};
 }
 
 }  // namespace
@@ -174,7 +181,10 @@ std::vector<OptionSection> ComparisonOptions::sections() {
                {.help = "brightest background pixel; beyond the first at the first budget only",
                 .min = 0,
                 .max = 1});
+         questions.describe_data(visit);
        }},
+      {"clip", "how one's own clips are cut",
+       [this](OptionVisitor& visit) { questions.clip.describe(visit); }},
       {"clips", "generated video",
        [this](OptionVisitor& visit) { questions.clips.describe(visit); }},
       {"questions", "", [this](OptionVisitor& visit) { questions.describe(visit); }},
@@ -192,6 +202,12 @@ std::vector<OptionSection> ComparisonOptions::sections() {
                {.help = "of the budget of diffusion in latents", .min = 0.01, .max = 0.99});
          visit("feature_times", arm.feature_times,
                {.help = "at which diffusion features are read; 1: clean", .min = 0, .max = 1});
+       }},
+      {"tuning", "how settings were found on the validation split: `RUNS: grid`, for the report",
+       [this](OptionVisitor& visit) {
+         for (const auto& arm : arm_names()) {
+           if (arm != "random_init") visit(arm, tuning[arm], {.help = "empty: not stated"});
+         }
        }},
       {"judge", "reads digits and places from frames",
        [this](OptionVisitor& visit) { judge.describe(visit); }},
@@ -219,11 +235,17 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
       throw ConfigError("option arms: " + name + " is not one of " + c10::Join(", ", arm_names()));
     }
   }
-  if (3 * options.questions.predicted_clips > options.questions.test_clips) {
+  const auto& questions = options.questions;
+  if (!questions.data.empty() && (options.noises.size() != 1 || options.noises.front() != 0)) {
+    throw ConfigError("option noises: of generated clips; with data it is 0");
+  }
+  const bool tuned = questions.report_on == "validation";
+  const int64_t reported = tuned ? questions.validation_clips : questions.test_clips;
+  if (3 * questions.predicted_clips > reported) {
     throw ConfigError(
         "option questions.predicted_clips: twice as many other test clips are needed beside them; "
         "there are " +
-        std::to_string(options.questions.test_clips));
+        std::to_string(reported));
   }
   const auto& objective = options.arm.jepa.objective;
   if (objective.target_norm == "content") {
@@ -265,7 +287,8 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
     // Trivial predictors and the truth as the judge reads it, as cells of one seed.
     std::vector<CellRecord> trivial;
     bool known = true;
-    for (const char* name : {"copy_last", "linear", "truth"}) {
+    std::vector<std::string> names{"copy_last", "linear", "truth"};
+    for (const auto& name : names) {
       trivial.push_back({.arm = name, .noise = noise});
       known = read_cell(cell_folder(options, trivial.back()), trivial.back()) && known;
     }
@@ -277,12 +300,17 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
         write_cell(options, *cell);
       }
       if (!known) {
+        std::map<std::string, Scores> scores;
         const auto measured =
             measure_trivial(benchmark.asked, *benchmark.clips.test, benchmark.judge,
-                            options.questions, options.arm.context_frames);
+                            options.questions, options.arm.context_frames, &scores);
         for (auto& cell : trivial) {
           cell.results.clear();
-          add("future/", measured.at(cell.arm), cell.results);
+          cell.scores.clear();
+          if (const auto found = measured.find(cell.arm); found != measured.end()) {
+            add("future/", found->second, cell.results);
+            add("future/", scores[cell.arm], cell.scores);
+          }
           if (cell.arm == "truth") {
             add("distance/", distance_floor(benchmark.real, benchmark.spaces), cell.results);
           }
@@ -294,45 +322,6 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
   }
   cells.insert(cells.end(), finished.begin(), finished.end());
   return cells;
-}
-
-std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells) {
-  std::vector<SummaryRow> rows;
-  std::vector<std::map<std::string, std::vector<probes::Estimate>>> values;
-  for (const auto& cell : cells) {
-    size_t at = 0;
-    while (at < rows.size() && !(rows[at].arm == cell.arm && rows[at].tera == cell.tera &&
-                                 rows[at].noise == cell.noise)) {
-      ++at;
-    }
-    if (at == rows.size()) {
-      rows.push_back({.arm = cell.arm, .tera = cell.tera, .noise = cell.noise});
-      values.emplace_back();
-    }
-    ++rows[at].seeds;
-    for (const auto& [name, value] : cell.results) values[at][name].push_back(value);
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    for (const auto& [name, list] : values[i]) rows[i].results[name] = over_seeds(list);
-  }
-  return rows;
-}
-
-std::string summary_json(const ComparisonOptions& options, const std::vector<CellRecord>& cells,
-                         double seconds) {
-  ComparisonOptions copy = options;
-  Json json{{"commit", commit()}, {"seconds", seconds}, {"options", dump_options(copy.sections())}};
-  json["rows"] = Json::array();
-  for (const auto& row : summarise(cells)) {
-    json["rows"].push_back({{"arm", row.arm},
-                            {"tera", row.tera},
-                            {"noise", row.noise},
-                            {"seeds", row.seeds},
-                            {"results", to_json(row.results)}});
-  }
-  json["cells"] = Json::array();
-  for (const auto& cell : cells) json["cells"].push_back(to_json(cell));
-  return json.dump(2) + "\n";
 }
 
 }  // namespace jepa::eval::comparison

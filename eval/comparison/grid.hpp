@@ -3,6 +3,7 @@
 
 #include <eval/comparison/cell.hpp>
 #include <eval/comparison/film.hpp>
+#include <eval/comparison/paired.hpp>
 
 #include <functional>
 #include <map>
@@ -22,6 +23,9 @@ struct ComparisonOptions {
   ArmOptions arm;
   QuestionOptions questions;
   JudgeOptions judge;
+  /// How each arm's settings were found on the validation split, as "RUNS: grid"; written down in
+  /// the report, where equal effort is told from unequal.
+  std::map<std::string, std::string> tuning;
 
   std::vector<OptionSection> sections();
 };
@@ -34,6 +38,7 @@ struct CellRecord {
   double noise = 0;
   Results results = {};
   std::map<std::string, std::string> layers = {};  ///< which feature each probe chose
+  Scores scores = {};  ///< what the results rest on; empty in cells of earlier versions
 };
 
 /// Cells that differ in the seed alone. Each result is the mean over seeds; its interval is the
@@ -63,17 +68,46 @@ ArmPlan cell_plan(const ComparisonOptions& options, const CellRecord& cell);
 /// @throws Stopped where the hooks asked to stop; ConfigError, DataError
 std::vector<CellRecord> run_cells(const ComparisonOptions& options, const ComparisonHooks& hooks);
 
+/// A cell as its `cell.json`.
+std::string cell_json(const CellRecord& cell);
+
 std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells);
 
-/// The comparison's `summary.json`: options, cells and rows.
+/// Arm less arm for every pair at every budget and noise, the earlier in the order of cells first;
+/// arms without a budget (untrained, trivial) beside those of each. Empty for cells that have no
+/// scores.
+std::vector<ArmDifference> paired_differences(const std::vector<CellRecord>& cells);
+
+/// An arm's tuning as it was written down.
+struct TuningEffort {
+  std::string arm;
+  int64_t runs = -1;  ///< -1: not stated
+  std::string grid;
+};
+
+/// Of the arms that are trained. @throws ConfigError where a text does not begin with a number
+std::vector<TuningEffort> tuning_efforts(const ComparisonOptions& options);
+
+/// What a comparison came to.
+struct ComparisonSummary {
+  std::vector<SummaryRow> rows;
+  std::vector<ArmDifference> differences;
+  std::vector<TuningEffort> tuning;
+  std::string report_on = "test";  ///< the split that everything is reported on
+};
+
+ComparisonSummary summarise_comparison(const ComparisonOptions& options,
+                                       const std::vector<CellRecord>& cells);
+
+/// The comparison's `summary.json`: options, rows, differences, tuning and cells.
 std::string summary_json(const ComparisonOptions& options, const std::vector<CellRecord>& cells,
-                         double seconds);
+                         const ComparisonSummary& summary, double seconds);
 
-/// The tables and curves as markup for a report.
-std::string comparison_section(const std::vector<SummaryRow>& rows);
+/// Tables and curves as markup for a report: the first arm less each other first.
+std::string comparison_section(const ComparisonSummary& summary);
 
-/// The same rows as a plain text table.
-std::string comparison_table(const std::vector<SummaryRow>& rows);
+/// The same as plain text.
+std::string comparison_table(const ComparisonSummary& summary);
 
 /// Rows of the side-by-side film for `count` test clips: truth, what the models are shown, each
 /// arm's future; of a decoder several draws, their mean and deviation, ceiling and floor. The arms

@@ -148,12 +148,8 @@ probes::Estimate mean_interval(const torch::Tensor& values, const torch::Tensor&
   int64_t unit_count = values.size(0);
   const auto unit =
       units.defined() ? probes::number_units(units, unit_count) : torch::arange(unit_count);
-  const auto rows =
-      torch::stack({values.to(torch::kFloat64), torch::ones_like(values, torch::kFloat64)}, 1);
-  const auto sums = torch::zeros({unit_count, 2}, torch::kFloat64).index_add_(0, unit, rows);
-  const auto drawn = at::mm(probes::resample_units(unit_count, resamples, seed), sums);
-  return probes::with_interval(values.to(torch::kFloat64).mean().item<double>(),
-                               drawn.select(1, 0) / drawn.select(1, 1));
+  return probes::estimate(probes::UnitScores::of_values(values, unit, unit_count),
+                          probes::resample_units(unit_count, resamples, seed));
 }
 
 }  // namespace jepa::eval::comparison

@@ -17,7 +17,7 @@
 namespace jepa::eval::probes {
 namespace {
 
-constexpr int64_t kPredictBatch = 256;
+constexpr int64_t kPredictBatch = 64;
 
 struct Member {
   AttentiveProbe probe{nullptr};
@@ -49,6 +49,7 @@ std::vector<Member> make_grid(const AttentiveOptions& options, int64_t width, in
           outputs);
       probe->initialise(at::make_generator<at::CPUGeneratorImpl>(
           stream_seed(static_cast<uint64_t>(options.seed), "attentive", 0)));
+      probe->to(options.device);
       grid.push_back({probe, rate, decay});
     }
   }
@@ -60,7 +61,7 @@ torch::Tensor loss(const torch::Tensor& prediction, const torch::Tensor& target,
                      : at::mse_loss(prediction, target);
 }
 
-void train_grid(std::vector<Member>& grid, const torch::Tensor& tokens,
+void train_grid(std::vector<Member>& grid, const TokenRows& tokens, const torch::Tensor& chosen,
                 const torch::Tensor& targets, int64_t classes, const AttentiveOptions& options) {
   std::vector<torch::optim::OptimizerParamGroup> groups;
   for (const auto& member : grid) {
@@ -69,7 +70,7 @@ void train_grid(std::vector<Member>& grid, const torch::Tensor& tokens,
                             torch::optim::AdamWOptions(member.rate).weight_decay(member.decay)));
   }
   torch::optim::AdamW optimizer(groups, torch::optim::AdamWOptions());
-  const int64_t rows = tokens.size(0);
+  const int64_t rows = targets.size(0);
   const int64_t steps_per_epoch = (rows + options.batch - 1) / options.batch;
   const auto steps = static_cast<double>(options.epochs * steps_per_epoch);
   auto generator = at::make_generator<at::CPUGeneratorImpl>(
@@ -84,9 +85,10 @@ void train_grid(std::vector<Member>& grid, const torch::Tensor& tokens,
             .lr(factor * grid[m].rate);
       }
       const auto ids = order.slice(0, i * options.batch, (i + 1) * options.batch);
-      const auto x = tokens.index_select(0, ids);
-      const auto y = targets.index_select(0, ids);
-      auto total = torch::zeros({});
+      const auto read = chosen.defined() ? chosen.index_select(0, ids) : ids;
+      const auto x = tokens.rows(read).to(options.device);
+      const auto y = targets.index_select(0, ids).to(options.device);
+      auto total = torch::zeros({}, options.device);
       for (auto& member : grid) total = total + loss(member.probe->forward(x), y, classes);
       optimizer.zero_grad();
       total.backward();
@@ -124,35 +126,49 @@ void AttentiveOptions::describe(OptionVisitor& visit) {
   visit("decays", decays, {.help = "weight decays of the grid", .min = 0});
 }
 
-std::vector<Candidate> fit_attentive(const LabelledFeatures& train,
-                                     const AttentiveOptions& options) {
-  TORCH_CHECK(train.features.dim() == 3 && train.features.size(0) == train.labels.size(0),
-              "attentive probe: expected tokens [n, N, D], found ", train.features.sizes(),
-              " for labels ", train.labels.sizes());
-  auto grid = make_grid(options, train.features.size(2), train.outputs());
-  torch::Tensor mean, deviation, targets = train.labels;
-  if (train.classes == 0) {
+std::vector<Candidate> fit_attentive(const TokenRows& tokens, const torch::Tensor& labels,
+                                     int64_t classes, const AttentiveOptions& options,
+                                     const torch::Tensor& rows) {
+  const int64_t clips = rows.defined() ? rows.size(0) : tokens.size();
+  TORCH_CHECK(clips == labels.size(0), "attentive probe: tokens of ", clips, " clips for labels ",
+              labels.sizes());
+  auto grid = make_grid(options, tokens.width(), classes > 0 ? classes : labels.size(1));
+  torch::Tensor mean, deviation, targets = labels;
+  if (classes == 0) {
     mean = targets.mean(0);
     deviation = targets.std(0, /*unbiased=*/false).clamp_min(1e-6);
     targets = (targets - mean) / deviation;
   }
-  train_grid(grid, train.features, targets, train.classes, options);
+  train_grid(grid, tokens, rows, targets, classes, options);
 
   std::vector<Candidate> candidates;
   for (auto& member : grid) {
     candidates.push_back(
-        {setting(member),
-         [probe = member.probe, mean, deviation](const torch::Tensor& features) mutable {
+        {setting(member), [probe = member.probe, mean, deviation,
+                           device = options.device](const torch::Tensor& features) mutable {
            torch::NoGradGuard no_grad;
            std::vector<torch::Tensor> parts;
            for (const auto& part : features.split(kPredictBatch)) {
-             parts.push_back(probe->forward(part));
+             parts.push_back(probe->forward(part.to(device)).cpu());
            }
            const auto out = torch::cat(parts);
            return mean.defined() ? out * deviation + mean : out;
          }});
   }
   return candidates;
+}
+
+std::vector<Candidate> fit_attentive(const LabelledFeatures& train,
+                                     const AttentiveOptions& options) {
+  return fit_attentive(TokenRows(train.features), train.labels, train.classes, options);
+}
+
+torch::Tensor predict_rows(const Candidate& candidate, const TokenRows& tokens) {
+  std::vector<torch::Tensor> parts;
+  for (int64_t at = 0; at < tokens.size(); at += kPredictBatch) {
+    parts.push_back(candidate.predict(tokens.slice(at, at + kPredictBatch)));
+  }
+  return torch::cat(parts);
 }
 
 }  // namespace jepa::eval::probes

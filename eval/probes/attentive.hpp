@@ -2,6 +2,7 @@
 #pragma once
 
 #include <eval/probes/candidate.hpp>
+#include <eval/probes/token_cache.hpp>
 #include <jepa/nn/attentive_pooler.hpp>
 #include <jepa/options.hpp>
 
@@ -37,14 +38,26 @@ struct AttentiveOptions {
   int64_t batch = 64;
   std::vector<double> rates = {2e-2, 5e-3, 1e-3};
   std::vector<double> decays = {0.01};
-  int64_t seed = 0;  ///< of initial weights and order; not described: the program's
+  // Not described: the program's.
+  int64_t seed = 0;                    ///< of initial weights and order
+  torch::Device device = torch::kCPU;  ///< where probes are trained; tokens come a batch at a time
 
   void describe(OptionVisitor& visit);
 };
 
-/// Trains the grid on tokens [n, N, D] held in memory; quantities are standardised meanwhile.
+/// Trains the grid on tokens, of which a batch at a time is read and moved to the device.
+/// Quantities are standardised meanwhile.
+/// @param labels int64 [m] classes, or float [m, K] quantities (`classes` 0)
+/// @param rows int64 [m], the rows of the tokens that the labels belong to; undefined: all
 /// @throws ConfigError where the heads do not divide the width, or a grid is empty
+std::vector<Candidate> fit_attentive(const TokenRows& tokens, const torch::Tensor& labels,
+                                     int64_t classes, const AttentiveOptions& options,
+                                     const torch::Tensor& rows = {});
+/// The same for tokens [n, N, D] that are in memory.
 std::vector<Candidate> fit_attentive(const LabelledFeatures& train,
                                      const AttentiveOptions& options);
+
+/// A candidate's predictions for all tokens, read a batch at a time.
+torch::Tensor predict_rows(const Candidate& candidate, const TokenRows& tokens);
 
 }  // namespace jepa::eval::probes

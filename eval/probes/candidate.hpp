@@ -29,8 +29,20 @@ struct Candidate {
 /// What is scored: the class of the largest score, or the quantities as they are.
 torch::Tensor decide(const torch::Tensor& prediction, int64_t classes);
 
-/// The candidate that scores best on `validation` (the later of equals: grids run from weak to
-/// strong).
+/// Accuracy, or R2 (mean over outputs), of predictions as a candidate gives them.
+double prediction_score(const torch::Tensor& prediction, const torch::Tensor& labels,
+                        int64_t classes);
+
+/// Whether a candidate that scored `score` replaces the best one so far. Of equals the later one is
+/// taken, everywhere: grids run from weak to strong regularisation, layers from first to last.
+inline bool replaces(double score, double best) { return score >= best; }
+
+/// The candidate whose predictions score best on `labels`; see replaces() for equals.
+/// @param predict a candidate's predictions of the validation clips
+const Candidate& choose_candidate(const std::vector<Candidate>& candidates,
+                                  const std::function<torch::Tensor(const Candidate&)>& predict,
+                                  const torch::Tensor& labels, int64_t classes);
+/// The same for features that are in memory.
 const Candidate& choose_candidate(const std::vector<Candidate>& candidates,
                                   const LabelledFeatures& validation);
 

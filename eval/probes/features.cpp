@@ -55,13 +55,17 @@ torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,
   return tokens.to(torch::kCPU, torch::kFloat32);
 }
 
+std::vector<int64_t> raw_pixel_sizes(at::IntArrayRef clip, int64_t values) {
+  if (clip[1] * clip[2] * clip[3] * clip[4] <= values) return clip.slice(1).vec();
+  const int64_t frames = std::min<int64_t>(clip[2], 16);
+  const int64_t side = side_for(values / std::max<int64_t>(1, clip[1] * frames),
+                                std::max(clip[3], clip[4]));
+  return {clip[1], frames, std::min(side, clip[3]), std::min(side, clip[4])};
+}
+
 torch::Tensor raw_pixels(const torch::Tensor& clips, int64_t values) {
-  const auto sizes = clips.sizes();
-  const int64_t frames = std::min<int64_t>(sizes[2], 16);
-  const int64_t side = side_for(values / std::max<int64_t>(1, sizes[1] * frames),
-                                std::max(sizes[3], sizes[4]));
-  return at::adaptive_avg_pool3d(clips.to(torch::kFloat32) / 255,
-                                 {frames, std::min(side, sizes[3]), std::min(side, sizes[4])})
+  const auto sizes = raw_pixel_sizes(clips.sizes(), values);
+  return at::adaptive_avg_pool3d(clips.to(torch::kFloat32) / 255, {sizes[1], sizes[2], sizes[3]})
       .flatten(1);
 }
 
@@ -87,17 +91,25 @@ torch::Tensor raw_pixel_tokens(const torch::Tensor& clips, const TokenGrid& grid
   return at::constant_pad_nd(tokens, {0, missing});
 }
 
-std::vector<torch::Tensor> over_clips(const std::shared_ptr<const ClipSource>& source,
-                                      LoaderOptions loader, const FeatureFunction& function) {
+void for_each_batch(const std::shared_ptr<const ClipSource>& source, LoaderOptions loader,
+                    const std::function<void(const torch::Tensor& clips)>& take) {
   loader.shuffle = false;
   loader.max_errors = 0;
   ClipLoader batches(source, loader, /*seed=*/0);
-  std::vector<std::vector<torch::Tensor>> parts;
   for (ClipBatch batch = batches.next(); batch.size() > 0; batch = batches.next()) {
-    auto features = function(batch.clips);
+    take(batch.clips);
+  }
+}
+
+std::vector<torch::Tensor> over_clips(const std::shared_ptr<const ClipSource>& source,
+                                      const LoaderOptions& loader,
+                                      const FeatureFunction& function) {
+  std::vector<std::vector<torch::Tensor>> parts;
+  for_each_batch(source, loader, [&](const torch::Tensor& clips) {
+    auto features = function(clips);
     parts.resize(features.size());
     for (size_t i = 0; i < features.size(); ++i) parts[i].push_back(std::move(features[i]));
-  }
+  });
   std::vector<torch::Tensor> result;
   for (auto& part : parts) {
     result.push_back(torch::cat(part));

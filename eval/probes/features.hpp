@@ -37,8 +37,12 @@ torch::Tensor pool_tokens(const torch::Tensor& tokens, const std::string& pool);
 torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,
                             const FeatureOptions& options);
 
-/// Raw pixels, averaged down to at most `values` numbers a clip: uint8 [B, C, T, H, W] -> float
-/// [B, values].
+/// The sizes [C, T, H, W] to which raw_pixels() averages a clip of sizes [B, C, T, H, W]; the
+/// clip's own where it has no more than `values` numbers.
+std::vector<int64_t> raw_pixel_sizes(at::IntArrayRef clip_sizes, int64_t values);
+
+/// Raw pixels, averaged down to about `values` numbers a clip (see raw_pixel_sizes): uint8
+/// [B, C, T, H, W] -> float [B, numbers] in 0..1.
 torch::Tensor raw_pixels(const torch::Tensor& clips, int64_t values);
 
 /// Raw pixels as tokens of `grid`: each its patch (averaged down to at most about 192 numbers) and
@@ -48,12 +52,19 @@ torch::Tensor raw_pixel_tokens(const torch::Tensor& clips, const TokenGrid& grid
 /// Several features of one batch of clips uint8 [B, C, T, H, W], each [B, ...] on the CPU.
 using FeatureFunction = std::function<std::vector<torch::Tensor>(const torch::Tensor& clips)>;
 
-/// Runs one pass over `source` in its own order -> the features of all its clips, each [E, ...].
+/// Hands all clips of `source` to `take`, in their own order and a batch at a time.
 /// @param loader batch, threads and augmentation; shuffling and tolerated errors are turned off,
 ///   so that row i is clip i
 /// @throws DataError naming a clip that cannot be read
+void for_each_batch(const std::shared_ptr<const ClipSource>& source, LoaderOptions loader,
+                    const std::function<void(const torch::Tensor& clips)>& take);
+
+/// Runs one pass over `source` in its own order -> the features of all its clips, each [E, ...].
+/// @param loader as for_each_batch takes it
+/// @throws DataError naming a clip that cannot be read
 std::vector<torch::Tensor> over_clips(const std::shared_ptr<const ClipSource>& source,
-                                      LoaderOptions loader, const FeatureFunction& function);
+                                      const LoaderOptions& loader,
+                                      const FeatureFunction& function);
 
 /// Pooled features of every clip of `source` -> float [E, D or 2D].
 torch::Tensor extract_features(Encoder& encoder, const std::shared_ptr<const ClipSource>& source,

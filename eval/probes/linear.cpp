@@ -46,8 +46,18 @@ Spectrum spectrum(const torch::Tensor& standardised) {
 
 }  // namespace
 
-Standardiser::Standardiser(const torch::Tensor& features) : mean(features.mean(0)) {
-  const auto deviation = features.std(0, /*unbiased=*/false);
+Standardiser::Standardiser(const torch::Tensor& features) {
+  set(features.mean(0), features.std(0, /*unbiased=*/false));
+}
+
+Standardiser Standardiser::of_moments(const torch::Tensor& moments) {
+  Standardiser made;
+  made.set(moments[0], moments[1]);
+  return made;
+}
+
+void Standardiser::set(const torch::Tensor& centre, const torch::Tensor& deviation) {
+  mean = centre;
   // Rounding leaves a constant feature a deviation of some 1e-7 of its size.
   const auto floor = 1e-6 * (mean.abs() + 1e-6);
   scale = at::where(deviation > floor, deviation.reciprocal(), torch::zeros_like(deviation));

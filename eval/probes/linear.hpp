@@ -16,7 +16,13 @@ struct Standardiser {
   torch::Tensor scale;  ///< float [D]
 
   explicit Standardiser(const torch::Tensor& features);
+  /// From mean and deviation, float [2, D].
+  static Standardiser of_moments(const torch::Tensor& moments);
   torch::Tensor operator()(const torch::Tensor& features) const;
+
+ private:
+  Standardiser() = default;
+  void set(const torch::Tensor& centre, const torch::Tensor& deviation);
 };
 
 /// Default grids: decades of weight decay on the mean loss. Ridge's costs nothing to widen.

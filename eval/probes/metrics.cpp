@@ -31,6 +31,24 @@ UnitScores::UnitScores(const torch::Tensor& predictions, const torch::Tensor& tr
   sums_ = torch::zeros({unit_count, rows.size(1)}, torch::kFloat64).index_add_(0, units, rows);
 }
 
+UnitScores UnitScores::from_sums(const torch::Tensor& sums) {
+  const int64_t columns = sums.dim() == 2 ? sums.size(1) : 0;
+  TORCH_CHECK(columns == 2 || (columns > 3 && columns % 3 == 1), "scores: sums ", sums.sizes());
+  UnitScores scores;
+  scores.sums_ = sums.to(torch::kFloat64).contiguous();
+  scores.classes_ = columns == 2;
+  return scores;
+}
+
+UnitScores UnitScores::of_values(const torch::Tensor& values, const torch::Tensor& units,
+                                 int64_t unit_count) {
+  TORCH_CHECK(values.dim() == 1 && values.sizes() == units.sizes(), "scores: values ",
+              values.sizes(), ", units ", units.sizes());
+  const auto rows = torch::stack(
+      {values.to(torch::kFloat64), torch::ones({values.size(0)}, torch::kFloat64)}, 1);
+  return from_sums(torch::zeros({unit_count, 2}, torch::kFloat64).index_add_(0, units, rows));
+}
+
 torch::Tensor UnitScores::scores(const torch::Tensor& sums) const {
   const auto count = sums.narrow(1, sums.size(1) - 1, 1);
   if (classes_) return sums.narrow(1, 0, 1) / count;
@@ -68,6 +86,44 @@ torch::Tensor resample_units(int64_t units, int64_t resamples, uint64_t seed) {
     for (int64_t i = 0; i < units; ++i) row[random.below(units)] += 1;
   }
   return counts;
+}
+
+torch::Tensor resample_draws(int64_t draws, int64_t resamples, uint64_t seed) {
+  auto chosen = torch::empty({resamples}, torch::kInt64);
+  auto* row = chosen.data_ptr<int64_t>();
+  Random random(seed, "bootstrap of draws", 0);
+  for (int64_t r = 0; r < resamples; ++r) row[r] = random.below(draws);
+  return chosen;
+}
+
+namespace {
+
+double mean_value(const std::vector<UnitScores>& draws) {
+  double sum = 0;
+  for (const auto& draw : draws) sum += draw.value();
+  return sum / static_cast<double>(draws.size());
+}
+
+/// The score of each resample's draw on that resample's units, double [R].
+torch::Tensor resampled_draws(const std::vector<UnitScores>& draws, const torch::Tensor& counts,
+                              const torch::Tensor& chosen) {
+  TORCH_CHECK(!draws.empty() && chosen.size(0) == counts.size(0), "a control without draws");
+  std::vector<torch::Tensor> all;
+  for (const auto& draw : draws) all.push_back(draw.resampled(counts));
+  return torch::stack(all, 1).gather(1, chosen.unsqueeze(1)).squeeze(1);
+}
+
+}  // namespace
+
+Estimate estimate(const std::vector<UnitScores>& draws, const torch::Tensor& counts,
+                  const torch::Tensor& chosen) {
+  return with_interval(mean_value(draws), resampled_draws(draws, counts, chosen));
+}
+
+Estimate paired_difference(const UnitScores& scores, const std::vector<UnitScores>& control,
+                           const torch::Tensor& counts, const torch::Tensor& chosen) {
+  return with_interval(scores.value() - mean_value(control),
+                       scores.resampled(counts) - resampled_draws(control, counts, chosen));
 }
 
 Estimate estimate(const UnitScores& scores, const torch::Tensor& counts) {

@@ -1,25 +1,27 @@
 #include <eval/probes/knn.hpp>
 #include <eval/probes/linear.hpp>
 #include <eval/probes/protocol.hpp>
+#include <eval/probes/token_cache.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <nlohmann/json.hpp>
-#include <numeric>
-#include <sstream>
+#include <functional>
+#include <optional>
 
 namespace jepa::eval::probes {
 namespace {
 
-/// One part of the data through everything that is probed.
+/// The clips of one split through one encoder, or as raw pixels.
 struct SplitFeatures {
-  /// "model", "random_init", "raw_pixels" -> pooled [n, D]
-  std::map<std::string, torch::Tensor> pooled;
-  std::map<std::string, torch::Tensor> tokens;  ///< -> [n, N, D]; only for the attentive probe
+  torch::Tensor pooled;  ///< [n, D]; undefined where no probe takes them
+  torch::Tensor wide;    ///< raw pixels for k-NN [n, D]; undefined: `pooled` serves
+  std::optional<TokenRows> tokens;  ///< on disk; none where no probe takes them
+};
+
+struct Features {
+  SplitFeatures train, validation, test;
 };
 
 struct Labels {
@@ -27,35 +29,70 @@ struct Labels {
   int64_t classes = 0;
 };
 
-constexpr const char* kSubjects[] = {"model", "random_init", "raw_pixels"};
-
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-SplitFeatures split_features(Encoder& model, Encoder& random_init,
-                             const std::shared_ptr<const ClipSource>& source,
-                             const ProbeOptions& options, bool pooled, bool tokens) {
-  const auto features = [&](const torch::Tensor& clips) {
-    std::vector<torch::Tensor> result;
-    for (auto* encoder : {&model, &random_init}) {
-      const auto all = frozen_tokens(*encoder, clips, options.features);
-      if (pooled) result.push_back(pool_tokens(all, options.features.pool));
-      if (tokens) result.push_back(all);
-    }
-    if (pooled) result.push_back(raw_pixels(clips, options.pixel_values));
-    if (tokens) result.push_back(raw_pixel_tokens(clips, model->grid(clips.sizes())));
-    return result;
-  };
-  const auto all = over_clips(source, options.loader, features);
+/// What the probes that are asked for take.
+struct Wanted {
+  bool pooled = false, wide = false, tokens = false;
+
+  explicit Wanted(const std::vector<std::string>& kinds)
+      : pooled(kinds.size() > (contains(kinds, "attentive") ? 1U : 0U)),
+        wide(contains(kinds, "knn")),
+        tokens(contains(kinds, "attentive")) {}
+};
+
+SplitFeatures encoder_features(Encoder& encoder, const std::shared_ptr<const ClipSource>& source,
+                               const ProbeOptions& options, const Wanted& wanted) {
   SplitFeatures result;
-  size_t next = 0;
-  for (const char* subject : kSubjects) {
-    if (pooled) result.pooled[subject] = all[next++];
-    if (tokens) result.tokens[subject] = all[next++];
-  }
+  std::vector<torch::Tensor> pooled;
+  std::optional<TokenCache> cache;
+  if (wanted.tokens) cache.emplace(options.cache);
+  for_each_batch(source, options.loader, [&](const torch::Tensor& clips) {
+    const auto tokens = frozen_tokens(encoder, clips, options.features);
+    if (wanted.pooled) pooled.push_back(pool_tokens(tokens, options.features.pool));
+    if (cache) cache->append(tokens);
+  });
+  if (wanted.pooled) result.pooled = torch::cat(pooled);
+  if (cache) result.tokens = cache->finish();
   return result;
 }
+
+/// @param grid of the model's tokens, for clips of the sizes given
+SplitFeatures pixel_features(const std::function<TokenGrid(at::IntArrayRef)>& grid,
+                             const std::shared_ptr<const ClipSource>& source,
+                             const ProbeOptions& options, const Wanted& wanted) {
+  SplitFeatures result;
+  std::vector<torch::Tensor> pooled, wide;
+  std::optional<TokenCache> cache;
+  if (wanted.tokens) cache.emplace(options.cache);
+  for_each_batch(source, options.loader, [&](const torch::Tensor& clips) {
+    if (wanted.pooled) pooled.push_back(raw_pixels(clips, options.pixel_values));
+    if (wanted.wide) wide.push_back(raw_pixels(clips, options.knn_pixel_values));
+    if (cache) cache->append(raw_pixel_tokens(clips, grid(clips.sizes())));
+  });
+  if (wanted.pooled) result.pooled = torch::cat(pooled);
+  if (wanted.wide) result.wide = torch::cat(wide);
+  if (cache) result.tokens = cache->finish();
+  return result;
+}
+
+/// Everything that is asked and how answers are scored.
+struct Protocol {
+  const ProbeOptions& options;
+  std::vector<std::string> kinds, names;
+  std::vector<Labels> labels = {};
+  UnitChoice units = {};
+  torch::Tensor counts = {};  ///< resamples of the units
+
+  UnitScores score(const torch::Tensor& predicted, const Labels& asked) const {
+    return UnitScores(predicted, asked.test, units.numbers, units.count);
+  }
+  torch::Tensor share(const Labels& asked) const {
+    return share_of_labels(asked.train, options.share, static_cast<uint64_t>(options.seed));
+  }
+};
 
 Labels read_labels(const ProbeSources& sources, const std::string& name) {
   Labels labels{label_column(*sources.train, name), label_column(*sources.validation, name),
@@ -78,15 +115,20 @@ Labels read_labels(const ProbeSources& sources, const std::string& name) {
   return labels;
 }
 
-std::vector<Candidate> fit(const std::string& kind, const LabelledFeatures& train,
-                           const ProbeOptions& options) {
-  if (kind == "linear") {
-    return train.classes > 0 ? fit_logistic(train, logistic_grid())
-                             : fit_ridge(train, ridge_grid());
-  }
-  if (kind == "ridge") return fit_ridge(train, ridge_grid());
+/// A pooled probe; `rows` of the training clips are fitted on.
+std::vector<Candidate> fit(const std::string& kind, const torch::Tensor& features,
+                           const Labels& labels, const torch::Tensor& rows) {
+  const LabelledFeatures train{features.index_select(0, rows), labels.train.index_select(0, rows),
+                               labels.classes};
   if (kind == "knn") return fit_knn(train);
-  return fit_attentive(train, options.attentive);
+  return kind == "linear" && labels.classes > 0 ? fit_logistic(train, logistic_grid())
+                                                : fit_ridge(train, ridge_grid());
+}
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
 }
 
 /// Prediction of the commonest class, or the mean, for `rows` clips.
@@ -95,71 +137,133 @@ torch::Tensor majority(const torch::Tensor& labels, int64_t classes, int64_t row
   return labels.mean(0, /*keepdim=*/true).expand({rows, -1});
 }
 
-/// All features and what the test clips' units are.
-struct Study {
-  SplitFeatures train, validation, test;
-  torch::Tensor units;
-  int64_t unit_count = 0;
-  torch::Tensor counts;  ///< resamples of the units
-};
-
 struct Fitted {
   UnitScores scores;
   std::string setting;
 };
 
-Fitted fit_subject(const std::string& kind, const std::string& subject, const Labels& labels,
-                   const torch::Tensor& rows, const Study& study, const ProbeOptions& options) {
-  const auto pick = [&](const SplitFeatures& split) {
-    return kind == "attentive" ? split.tokens.at(subject) : split.pooled.at(subject);
-  };
-  const LabelledFeatures train{pick(study.train).index_select(0, rows),
-                               labels.train.index_select(0, rows), labels.classes};
-  const auto candidates = fit(kind, train, options);
+Fitted fit_attentive_probe(const Features& features, const Labels& labels,
+                           const Protocol& protocol) {
+  AttentiveOptions options = protocol.options.attentive;
+  options.device = protocol.options.features.device;
+  const auto rows = protocol.share(labels);
+  const auto candidates = fit_attentive(*features.train.tokens, labels.train.index_select(0, rows),
+                                        labels.classes, options, rows);
   const auto& chosen = choose_candidate(
-      candidates, {pick(study.validation), labels.validation, labels.classes});
-  const auto predicted = decide(chosen.predict(pick(study.test)), labels.classes);
-  return {UnitScores(predicted, labels.test, study.units, study.unit_count), chosen.setting};
+      candidates,
+      [&](const Candidate& candidate) {
+        return predict_rows(candidate, *features.validation.tokens);
+      },
+      labels.validation, labels.classes);
+  const auto predicted = decide(predict_rows(chosen, *features.test.tokens), labels.classes);
+  return {protocol.score(predicted, labels), chosen.setting};
 }
 
-ProbeResult probe_label(const std::string& kind, const std::string& label, const Labels& labels,
-                        const Study& study, const ProbeOptions& options) {
-  const auto rows =
-      share_of_labels(labels.train, options.share, static_cast<uint64_t>(options.seed));
-  const Fitted model = fit_subject(kind, "model", labels, rows, study, options);
-  ProbeResult result{.probe = kind,
-                     .label = label,
-                     .metric = labels.classes > 0 ? "accuracy" : "r2",
-                     .setting = model.setting,
-                     .score = estimate(model.scores, study.counts),
-                     .outputs = model.scores.per_output(),
-                     .controls = {},
-                     .differences = {},
-                     .train_clips = rows.size(0),
-                     .test_clips = labels.test.size(0),
-                     .test_units = study.unit_count};
-  const auto add_control = [&](const std::string& name, const UnitScores& scores) {
-    result.controls[name] = estimate(scores, study.counts);
-    result.differences[name] = paired_difference(model.scores, scores, study.counts);
+Fitted fit_pooled_probe(const std::string& kind, const Features& features, const Labels& labels,
+                        const Protocol& protocol) {
+  const auto pick = [&](const SplitFeatures& split) {
+    return kind == "knn" && split.wide.defined() ? split.wide : split.pooled;
   };
-  for (const char* control : {"random_init", "raw_pixels"}) {
-    add_control(control, fit_subject(kind, control, labels, rows, study, options).scores);
+  const auto candidates = fit(kind, pick(features.train), labels, protocol.share(labels));
+  const auto& chosen = choose_candidate(
+      candidates, {pick(features.validation), labels.validation, labels.classes});
+  const auto predicted = decide(chosen.predict(pick(features.test)), labels.classes);
+  return {protocol.score(predicted, labels), chosen.setting};
+}
+
+/// Every probe of every label on one subject's features, kind by kind.
+std::vector<Fitted> fit_all(const Features& features, const Protocol& protocol,
+                            const std::function<void(const std::string&)>& tell) {
+  std::vector<Fitted> all;
+  for (const auto& kind : protocol.kinds) {
+    for (size_t i = 0; i < protocol.names.size(); ++i) {
+      tell(kind + " probe of " + protocol.names[i]);
+      const Labels& labels = protocol.labels[i];
+      all.push_back(kind == "attentive" ? fit_attentive_probe(features, labels, protocol)
+                                        : fit_pooled_probe(kind, features, labels, protocol));
+    }
   }
-  const auto constant =
-      majority(labels.train.index_select(0, rows), labels.classes, labels.test.size(0));
-  add_control("majority", UnitScores(constant, labels.test, study.units, study.unit_count));
-  return result;
+  return all;
 }
 
-nlohmann::json to_json(const Estimate& estimate) {
-  return {{"value", estimate.value}, {"low", estimate.low}, {"high", estimate.high}};
+/// A control's answers to every question, one list a draw.
+struct Answers {
+  std::string name;
+  std::string what;
+  std::vector<std::vector<Fitted>> draws;
+
+  std::vector<UnitScores> of(size_t question) const {
+    std::vector<UnitScores> scores;
+    for (const auto& draw : draws) scores.push_back(draw[question].scores);
+    return scores;
+  }
+};
+
+void add_control(ProbeResult& result, const UnitScores& model, const Answers& control,
+                 size_t question, const Protocol& protocol) {
+  const auto scores = control.of(question);
+  const auto chosen =
+      resample_draws(static_cast<int64_t>(scores.size()), protocol.options.resamples,
+                     static_cast<uint64_t>(protocol.options.seed));
+  result.controls[control.name] = estimate(scores, protocol.counts, chosen);
+  result.differences[control.name] = paired_difference(model, scores, protocol.counts, chosen);
+  for (const auto& draw : scores) result.draws[control.name].push_back(draw.value());
+  result.control_notes[control.name] = control.what;
 }
 
-std::string interval(const Estimate& estimate) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%6.3f [%.3f, %.3f]", estimate.value, estimate.low,
-                estimate.high);
-  return text;
+std::string pixel_note(const ClipSource& source, int64_t values) {
+  Random random(0);
+  const RawClip clip = source.read(0, random);
+  const std::vector<int64_t> whole{1, clip.channels, clip.frames, clip.height, clip.width};
+  const auto used = raw_pixel_sizes(whole, values);
+  const auto text = [](at::IntArrayRef s) {
+    return c10::str(s[1], " frames of ", s[2], " x ", s[3], ", ", s[0], s[0] == 1 ? " channel"
+                                                                              : " channels");
+  };
+  const auto own = at::IntArrayRef(whole).slice(1);
+  if (own == at::IntArrayRef(used)) return "all pixels: " + text(own);
+  return "averaged down to " + text(used) + ", from " + text(own);
+}
+
+std::vector<ProbeResult> assemble(const Answers& model, const std::vector<Answers>& controls,
+                                  const Protocol& protocol, const ClipSource& test) {
+  std::vector<ProbeResult> results;
+  for (const auto& kind : protocol.kinds) {
+    for (size_t i = 0; i < protocol.names.size(); ++i) {
+      const size_t question = results.size();
+      const Labels& labels = protocol.labels[i];
+      const Fitted& fitted = model.draws.front()[question];
+      const auto rows = protocol.share(labels);
+      ProbeResult result;
+      result.probe = kind;
+      result.label = protocol.names[i];
+      result.metric = labels.classes > 0 ? "accuracy" : "r2";
+      result.setting = fitted.setting;
+      result.score = estimate(fitted.scores, protocol.counts);
+      result.outputs = fitted.scores.per_output();
+      result.train_clips = rows.size(0);
+      result.test_clips = labels.test.size(0);
+      result.test_units = protocol.units.count;
+      result.unit = protocol.units.column;
+      for (const auto& control : controls) {
+        add_control(result, fitted.scores, control, question, protocol);
+      }
+      result.draws.erase("raw_pixels");
+      result.control_notes["raw_pixels"] =
+          kind == "attentive"
+              ? "patches averaged down to about 192 numbers, and their place"
+              : pixel_note(test, kind == "knn" ? protocol.options.knn_pixel_values
+                                               : protocol.options.pixel_values);
+      const auto constant = protocol.score(
+          majority(labels.train.index_select(0, rows), labels.classes, labels.test.size(0)),
+          labels);
+      result.controls["majority"] = estimate(constant, protocol.counts);
+      result.differences["majority"] =
+          paired_difference(fitted.scores, constant, protocol.counts);
+      results.push_back(std::move(result));
+    }
+  }
+  return results;
 }
 
 }  // namespace
@@ -168,148 +272,74 @@ void ProbeOptions::describe(OptionVisitor& visit) {
   visit("labels", labels, {.help = "label columns, comma-separated"});
   visit("kind", kind, {.help = "probes, comma-separated: linear, ridge, knn, attentive"});
   visit("unit", unit,
-        {.help = "column of what is independent (intervals resample it); none: each clip"});
+        {.help = "column of what is independent (intervals resample it); auto: the first of " +
+                 join(unit_columns()) + " that is there, else each clip; none: each clip"});
   visit("share", share, {.help = "of the training labels to use", .min = 1e-6, .max = 1});
   visit("resamples", resamples, {.help = "of the bootstrap", .min = 1});
   visit("pixel_values", pixel_values,
-        {.help = "numbers to which a clip is averaged down for the raw-pixel control", .min = 1});
+        {.help = "numbers to which a clip is averaged down for linear probes' raw-pixel control",
+         .min = 1});
+  visit("knn_pixel_values", knn_pixel_values,
+        {.help = "the same for k-NN, which takes all pixels of clips that have no more", .min = 1});
+  visit("cache", cache,
+        {.help = "folder for the tokens of attentive probes meanwhile; empty: the temporary one"});
 }
 
-std::vector<std::string> split_names(const std::string& text) {
-  std::vector<std::string> names;
-  std::istringstream stream(text);
-  for (std::string name; std::getline(stream, name, ',');) {
-    const auto first = name.find_first_not_of(" \t");
-    if (first == std::string::npos) continue;
-    names.push_back(name.substr(first, name.find_last_not_of(" \t") - first + 1));
-  }
-  return names;
-}
-
-torch::Tensor label_column(const ClipSource& source, const std::string& name) {
-  const auto column = source.column(name);
-  if (column.scalar_type() == torch::kInt64 && column.dim() == 1) return column;
-  if (column.is_floating_point() && column.dim() <= 2) {
-    return column.to(torch::kFloat32).view({column.size(0), -1});
-  }
-  throw DataError("column '" + name + "': expected classes int64 [E] or quantities float [E, K], "
-                  "found " + c10::str(column.scalar_type(), " ", column.sizes()));
-}
-
-torch::Tensor share_of_labels(const torch::Tensor& labels, double share, uint64_t seed) {
-  const int64_t rows = labels.size(0);
-  std::vector<int64_t> order(static_cast<size_t>(rows));
-  std::iota(order.begin(), order.end(), 0);
-  if (share < 1) {
-    Random random(seed, "share of labels", 0);
-    for (int64_t i = rows - 1; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
-    // Of each class, the first of its rows in the shuffled order.
-    const bool classes = labels.scalar_type() == torch::kInt64;
-    std::map<int64_t, int64_t> total, taken;
-    const auto contiguous = labels.contiguous();
-    const auto class_of = [&](int64_t row) {
-      return classes ? contiguous.data_ptr<int64_t>()[row] : 0;
-    };
-    for (const int64_t row : order) ++total[class_of(row)];
-    std::erase_if(order, [&](int64_t row) {
-      const int64_t label = class_of(row);
-      const auto wanted = static_cast<int64_t>(std::ceil(share * static_cast<double>(total[label])));
-      return ++taken[label] > wanted;
-    });
-    std::sort(order.begin(), order.end());
-  }
-  return torch::tensor(order, torch::kInt64);
-}
-
-std::vector<ProbeResult> run_probes(Encoder& model, Encoder& random_init,
+std::vector<ProbeResult> run_probes(Encoder& model, const std::vector<ControlEncoders>& controls,
                                     const ProbeSources& sources, const ProbeOptions& options,
                                     const std::function<void(const std::string&)>& progress) {
-  const auto kinds = split_names(options.kind);
-  const auto names = split_names(options.labels);
-  for (const auto& kind : kinds) {
+  Protocol protocol{.options = options,
+                    .kinds = split_names(options.kind),
+                    .names = split_names(options.labels)};
+  for (const auto& kind : protocol.kinds) {
     if (!contains({"linear", "ridge", "knn", "attentive"}, kind)) {
       throw ConfigError("kind: expected linear, ridge, knn or attentive, found '" + kind + "'");
     }
   }
-  if (names.empty() || kinds.empty()) throw ConfigError("probe: name at least one label and kind");
+  if (protocol.names.empty() || protocol.kinds.empty()) {
+    throw ConfigError("probe: name at least one label and kind");
+  }
   const auto tell = [&](const std::string& what) {
     if (progress) progress(what);
   };
-  std::vector<Labels> labels;
-  for (const auto& name : names) labels.push_back(read_labels(sources, name));
+  for (const auto& name : protocol.names) protocol.labels.push_back(read_labels(sources, name));
+  protocol.units = choose_units(*sources.test, options.unit, protocol.names);
+  protocol.counts = resample_units(protocol.units.count, options.resamples,
+                                   static_cast<uint64_t>(options.seed));
+  tell(protocol.units.text);
 
-  Study study;
-  const int64_t tests = sources.test->size();
-  study.units = options.unit.empty() ? torch::arange(tests)
-                                     : label_column(*sources.test, options.unit);
-  if (study.units.scalar_type() != torch::kInt64) {
-    throw DataError("unit column '" + options.unit + "': expected int64");
-  }
-  study.units = number_units(study.units, study.unit_count);
-  study.counts = resample_units(study.unit_count, options.resamples,
-                                static_cast<uint64_t>(options.seed));
-  const bool tokens = contains(kinds, "attentive");
-  const bool pooled = !tokens || kinds.size() > 1;
-  const auto features = [&](const std::shared_ptr<const ClipSource>& source) {
-    return split_features(model, random_init, source, options, pooled, tokens);
+  const Wanted wanted(protocol.kinds);
+  const auto answers = [&](const std::string& who, auto features) {
+    tell(who + ": features of " + std::to_string(sources.train->size()) + " training, " +
+         std::to_string(sources.validation->size()) + " validation and " +
+         std::to_string(sources.test->size()) + " test clips");
+    const Features all{features(sources.train), features(sources.validation),
+                       features(sources.test)};
+    return fit_all(all, protocol, [&](const std::string& what) { tell(who + ": " + what); });
   };
-  tell("features of " + std::to_string(sources.train->size()) + " training clips");
-  study.train = features(sources.train);
-  tell("features of " + std::to_string(sources.validation->size()) + " validation clips");
-  study.validation = features(sources.validation);
-  tell("features of " + std::to_string(tests) + " test clips");
-  study.test = features(sources.test);
-
-  std::vector<ProbeResult> results;
-  for (const auto& kind : kinds) {
-    for (size_t i = 0; i < names.size(); ++i) {
-      tell(kind + " probe of " + names[i]);
-      results.push_back(probe_label(kind, names[i], labels[i], study, options));
+  const auto of_encoder = [&](Encoder& encoder) {
+    return [&](const std::shared_ptr<const ClipSource>& source) {
+      return encoder_features(encoder, source, options, wanted);
+    };
+  };
+  Answers of_model{.name = "model", .what = "", .draws = {answers("model", of_encoder(model))}};
+  std::vector<Answers> of_controls;
+  for (const auto& control : controls) {
+    Answers all{.name = control.name, .what = control.what, .draws = {}};
+    for (int64_t draw = 0; draw < control.draws; ++draw) {
+      Encoder encoder = control.make(draw);
+      const std::string who = control.name + " " + std::to_string(draw + 1) + " of " +
+                              std::to_string(control.draws);
+      all.draws.push_back(answers(who, of_encoder(encoder)));
     }
+    if (control.draws > 0) of_controls.push_back(std::move(all));
   }
-  return results;
-}
-
-std::string results_json(const std::vector<ProbeResult>& results, const std::string& dataset) {
-  auto list = nlohmann::json::array();
-  for (const auto& result : results) {
-    nlohmann::json entry = to_json(result.score);
-    entry["dataset"] = dataset;
-    entry["probe"] = result.probe;
-    entry["label"] = result.label;
-    entry["metric"] = result.metric;
-    entry["setting"] = result.setting;
-    entry["outputs"] = result.outputs;
-    entry["train_clips"] = result.train_clips;
-    entry["test_clips"] = result.test_clips;
-    entry["test_units"] = result.test_units;
-    for (const auto& [name, control] : result.controls) entry["controls"][name] = to_json(control);
-    for (const auto& [name, difference] : result.differences) {
-      entry["differences"][name] = to_json(difference);
-    }
-    list.push_back(std::move(entry));
-  }
-  return list.dump(2);
-}
-
-std::string results_table(const std::vector<ProbeResult>& results) {
-  std::ostringstream out;
-  char line[256];
-  std::snprintf(line, sizeof line, "%-10s %-12s %-9s %-22s %-22s %-22s %-9s %s\n", "probe",
-                "label", "metric", "model [95 %]", "random init", "raw pixels", "majority",
-                "above random init");
-  out << line;
-  for (const auto& result : results) {
-    std::snprintf(line, sizeof line, "%-10s %-12s %-9s %-22s %-22s %-22s %6.3f    %s\n",
-                  result.probe.c_str(), result.label.c_str(), result.metric.c_str(),
-                  interval(result.score).c_str(),
-                  interval(result.controls.at("random_init")).c_str(),
-                  interval(result.controls.at("raw_pixels")).c_str(),
-                  result.controls.at("majority").value,
-                  interval(result.differences.at("random_init")).c_str());
-    out << line;
-  }
-  return out.str();
+  const auto grid = [&](at::IntArrayRef sizes) { return model->grid(sizes); };
+  of_controls.push_back(
+      {"raw_pixels", "", {answers("raw pixels", [&](const auto& source) {
+         return pixel_features(grid, source, options, wanted);
+       })}});
+  return assemble(of_model, of_controls, protocol, *sources.test);
 }
 
 }  // namespace jepa::eval::probes

@@ -31,6 +31,10 @@ th,td{padding:5px 14px 5px 0;border-bottom:1px solid var(--line);text-align:righ
 vertical-align:baseline;white-space:nowrap}th{color:var(--muted);font-weight:600;font-size:13px}
 th.text,td.text{text-align:left;white-space:normal}
 td small{color:var(--muted);margin-left:6px}
+.below td small{display:block;margin:0;font-size:12px}
+td svg.bar{width:clamp(110px,24vw,300px);max-width:none;height:auto}
+.below th{white-space:normal}
+@media(max-width:900px){th,td{padding-right:9px}main{padding:24px 16px 48px}}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(148px,1fr));gap:10px;margin:14px 0}
 .tile{background:var(--panel);border-radius:8px;padding:10px 14px}
 .tile b{display:block;font-size:22px;line-height:1.3;font-variant-numeric:tabular-nums}
@@ -157,7 +161,8 @@ std::string badge(std::string_view text, Tone tone) {
 }
 
 std::string table(const Table& table) {
-  std::string out = "<div class=\"scroll\"><table><thead><tr>";
+  std::string out = std::string("<div class=\"scroll\"><table") +
+                    (table.notes_below ? " class=\"below\"" : "") + "><thead><tr>";
   const auto column_class = [&](size_t column) {
     return std::string(column < table.text_columns ? "text" : "");
   };
@@ -172,7 +177,7 @@ std::string table(const Table& table) {
       out += "<td class=\"" + column_class(i) + " " + std::string(tone_class(cell.tone)) + "\">" +
              escape_html(cell.text);
       if (!cell.note.empty()) out += element("small", cell.note);
-      out += "</td>";
+      out += cell.markup + "</td>";
     }
     out += "</tr>\n";
   }

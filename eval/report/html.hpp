@@ -24,11 +24,12 @@ std::string short_number(double value, int digits = 3);
 /// How a cell or badge is tinted.
 enum class Tone { kPlain, kGood, kWarning, kBad, kMuted };
 
-/// A table cell: the value, and beside it in small print its interval or unit.
+/// A table cell: the value, and beside it in small print its interval or unit; then a drawing.
 struct Cell {
   std::string text;
   std::string note = {};
   Tone tone = Tone::kPlain;
+  std::string markup = {};
 };
 
 /// Rows shorter than the head are filled with empty cells.
@@ -37,6 +38,7 @@ struct Table {
   std::vector<std::vector<Cell>> rows = {};
   /// First columns that hold words and are set flush left; the others hold numbers.
   size_t text_columns = 1;
+  bool notes_below = false;  ///< small print under the value: narrow columns
 };
 
 /// One fact of a row of tiles: a large value over a label.

@@ -1,3 +1,4 @@
+#include <eval/report/difference_table.hpp>
 #include <eval/report/run_record.hpp>
 #include <jepa/errors.hpp>
 
@@ -132,6 +133,16 @@ ProbeResult read_probe(const Json& entry, const std::string& where) {
       (*member)[name] = read_interval(value, where + ", " + key + "." + name);
     }
   }
+  const Json notes = entry.value("control_notes", Json::object());
+  if (notes.is_object()) {
+    for (const auto& [name, text] : notes.items()) {
+      if (text.is_string()) result.control_notes[name] = text.get<std::string>();
+    }
+  }
+  if (const Json unit = entry.value("unit", Json("")); unit.is_string()) result.unit = unit;
+  if (const Json units = entry.value("test_units", Json(0)); units.is_number_integer()) {
+    result.test_units = units;
+  }
   return result;
 }
 
@@ -153,13 +164,9 @@ std::vector<Picture> read_pictures(const fs::path& folder) {
 
 }  // namespace
 
-int ProbeResult::against_random_init() const {
-  if (const auto paired = differences.find("random_init"); paired != differences.end()) {
-    return paired->second.low > 0 ? 1 : paired->second.high < 0 ? -1 : 0;
-  }
-  const auto control = controls.find("random_init");
-  if (control == controls.end()) return 0;
-  return value.low > control->second.high ? 1 : value.high < control->second.low ? -1 : 0;
+int ProbeResult::against_initialisation() const {
+  const auto paired = differences.find("initialisation");
+  return paired == differences.end() ? 0 : side_of_zero(paired->second);
 }
 
 std::vector<ProbeResult> read_probe_results(const std::string& path) {

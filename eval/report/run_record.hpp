@@ -24,13 +24,17 @@ struct ProbeResult {
   std::string label;   ///< what was asked: digit, direction, position, ...
   std::string metric;  ///< accuracy, r2, ...
   Interval value;
-  std::map<std::string, Interval> controls;     ///< random_init, raw_pixels, majority or mean
+  /// initialisation (the model's own), published_init, raw_pixels, majority or mean; files of
+  /// earlier versions have random_init, a weaker control than the model's own initialisation
+  std::map<std::string, Interval> controls;
   std::map<std::string, Interval> differences;  ///< value less control, paired over units
+  std::map<std::string, std::string> control_notes;  ///< how each was made
+  std::string unit;                                  ///< what intervals resample; empty: unknown
+  int64_t test_units = 0;
 
-  /// Whether it is clear of random-init: 1 above, -1 below, 0 neither or not known. The paired
-  /// difference decides where there is one (its interval leaves out zero), else the two intervals
-  /// (they do not overlap).
-  int against_random_init() const;
+  /// Where the paired difference from the model's own initialisation lies: 1 clear above zero, -1
+  /// clear below, 0 neither or not measured.
+  int against_initialisation() const;
 };
 
 /// A picture or film with what it shows.

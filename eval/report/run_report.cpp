@@ -1,4 +1,5 @@
 #include <eval/report/html.hpp>
+#include <eval/report/probe_section.hpp>
 #include <eval/report/run_report.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -71,12 +72,6 @@ std::vector<std::string> matching(const RunRecord& run, const PlotPlan& plan) {
   return names;
 }
 
-std::string with_spaces(std::string name) {
-  if (name == "random_init") return "random-init";
-  std::replace(name.begin(), name.end(), '_', ' ');
-  return name;
-}
-
 std::string draw(const RunRecord& run, const PlotPlan& plan,
                  const std::vector<std::string>& names) {
   LinePlot plot{.title = plan.title, .stacked = plan.stacked};
@@ -85,6 +80,17 @@ std::string draw(const RunRecord& run, const PlotPlan& plan,
     plot.series.push_back({with_spaces(name), curve.steps, curve.values});
   }
   return figure(line_plot(plot), plan.caption);
+}
+
+/// Where the loss went.
+std::string training_sentence(const RunRecord& run) {
+  std::string text = "In " + short_number(static_cast<double>(run.last_step)) + " steps";
+  const auto loss = run.curves.find("loss");
+  if (loss != run.curves.end() && !loss->second.values.empty()) {
+    text += " the loss went from " + short_number(loss->second.values.front()) + " to " +
+            short_number(loss->second.values.back());
+  }
+  return text + ".";
 }
 
 /// Every curve of the run: the known ones grouped, the others each on its own behind a click.
@@ -101,90 +107,11 @@ std::string curves_section(const RunRecord& run) {
     if (!taken.contains(name)) others.push_back(draw(run, {with_spaces(name), {}, ""}, {name}));
   }
   std::string out;
-  if (!shown.empty()) out += heading(3, "Training") + grid(shown);
+  if (!shown.empty()) {
+    out += heading(3, "Training") + paragraph(training_sentence(run)) + grid(shown);
+  }
   if (!others.empty()) out += details("Other numbers that were logged", grid(others));
   return out;
-}
-
-Cell interval_cell(const Interval& interval, Tone tone = Tone::kPlain) {
-  Cell cell{short_number(interval.value), "", tone};
-  if (interval.low < interval.high) {
-    cell.note = "[" + short_number(interval.low) + ", " + short_number(interval.high) + "]";
-  }
-  return cell;
-}
-
-/// Names of the controls that occur, the usual ones first.
-std::vector<std::string> control_names(const std::vector<ProbeResult>& results) {
-  std::vector<std::string> names;
-  std::set<std::string> all;
-  for (const auto& result : results) {
-    for (const auto& [name, value] : result.controls) all.insert(name);
-  }
-  for (const char* usual : {"random_init", "raw_pixels", "majority", "mean"}) {
-    if (all.erase(usual)) names.push_back(usual);
-  }
-  names.insert(names.end(), all.begin(), all.end());
-  return names;
-}
-
-Tone result_tone(const ProbeResult& result) {
-  const int against = result.against_random_init();
-  return against > 0 ? Tone::kGood : against < 0 ? Tone::kBad : Tone::kPlain;
-}
-
-std::string probe_table(const std::vector<ProbeResult>& results, bool with_dataset) {
-  const auto controls = control_names(results);
-  const bool with_difference = std::any_of(results.begin(), results.end(), [](const auto& r) {
-    return r.differences.contains("random_init");
-  });
-  Table table{.text_columns = with_dataset ? 4u : 3u};
-  if (with_dataset) table.head = {"run"};
-  for (const char* name : {"label", "probe", "metric", "trained"}) table.head.push_back(name);
-  for (const auto& name : controls) table.head.push_back(with_spaces(name));
-  if (with_difference) table.head.push_back("trained less random-init");
-  for (const ProbeResult& result : results) {
-    std::vector<Cell> row;
-    if (with_dataset) row.push_back({with_spaces(result.dataset)});
-    for (const auto& text : {result.label, result.probe, result.metric}) {
-      row.push_back({with_spaces(text)});
-    }
-    row.push_back(interval_cell(result.value, result_tone(result)));
-    for (const auto& name : controls) {
-      const auto found = result.controls.find(name);
-      row.push_back(found == result.controls.end() ? Cell{"-", "", Tone::kMuted}
-                                                   : interval_cell(found->second));
-    }
-    if (with_difference) {
-      const auto found = result.differences.find("random_init");
-      row.push_back(found == result.differences.end()
-                        ? Cell{"-", "", Tone::kMuted}
-                        : interval_cell(found->second, result_tone(result)));
-    }
-    table.rows.push_back(std::move(row));
-  }
-  return report::table(table) +
-         paragraph(
-             "Values on held-out units with 95 % intervals. Green: above random-init, the paired "
-             "difference clear of zero (where there is none: the intervals apart); red: "
-             "below.",
-             Tone::kMuted);
-}
-
-std::string probe_plot(const std::vector<ProbeResult>& results) {
-  const auto controls = control_names(results);
-  IntervalPlot plot{.title = "Frozen encoder against its controls", .groups = {"trained"}};
-  for (const auto& name : controls) plot.groups.push_back(with_spaces(name));
-  for (const ProbeResult& result : results) {
-    IntervalRow row{with_spaces(result.label) + " (" + with_spaces(result.probe) + ")",
-                    {{0, result.value}}};
-    for (size_t i = 0; i < controls.size(); ++i) {
-      const auto found = result.controls.find(controls[i]);
-      if (found != result.controls.end()) row.entries.push_back({i + 1, found->second});
-    }
-    plot.rows.push_back(std::move(row));
-  }
-  return interval_plot(plot);
 }
 
 std::string duration_text(double seconds) {
@@ -212,7 +139,7 @@ std::string tiles_section(const RunRecord& run) {
   if (!std::isnan(peak)) all.push_back({"peak memory", short_number(peak) + " MB"});
   if (!std::isnan(wait)) {
     all.push_back({"waited for data", short_number(std::round(1000 * wait) / 10, 2) + " %",
-                   "of the training time", wait > 0.05 ? Tone::kWarning : Tone::kPlain});
+                   "of the training time"});
   }
   if (loss != run.curves.end()) {
     all.push_back({"loss", short_number(loss->second.values.back()),
@@ -246,31 +173,23 @@ std::string facts_table(const RunRecord& run) {
   return report::table(table);
 }
 
+/// Colour stands for paired intervals clear of zero and for nothing else.
 Tone tone_of(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kLearned:
-      return Tone::kGood;
-    case Outcome::kLearnedInPart:
-      return Tone::kWarning;
-    case Outcome::kUnclear:
-      return Tone::kMuted;
-    case Outcome::kDidNotLearn:
-    case Outcome::kCollapsed:
-      return Tone::kBad;
-  }
-  return Tone::kPlain;
+  return outcome == Outcome::kLearned ? Tone::kGood : Tone::kPlain;
 }
 
 std::string run_section(const RunReport& report) {
   const RunRecord& run = report.run;
   const Assessment assessment = assess(run);
   std::string out = callout(assessment.headline, assessment.sentences, tone_of(assessment.outcome));
-  for (const std::string& note : run.notes) out += paragraph(note, Tone::kWarning);
-  out += tiles_section(run);
+  for (const std::string& note : run.notes) out += paragraph(note);
   if (!run.probes.empty()) {
-    out += heading(3, "What the frozen encoder knows") + probe_table(run.probes, false) +
-           figure(probe_plot(run.probes), "Whiskers: 95 % intervals.");
+    const bool several = std::any_of(run.probes.begin(), run.probes.end(), [&](const auto& probe) {
+      return probe.dataset != run.probes.front().dataset;
+    });
+    out += heading(3, "What the frozen encoder knows") + probe_section(run.probes, several);
   }
+  out += tiles_section(run);
   out += curves_section(run);
   out +=
       media_section("Masks over a clip",
@@ -305,44 +224,38 @@ std::string shares_text(const RunRecord& run, bool at_end) {
   return out + " %";
 }
 
-std::string list(const std::vector<std::string>& words) {
-  std::string out;
-  for (const auto& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out;
-}
-
 }  // namespace
 
 Assessment assess(const RunRecord& run) {
-  std::vector<std::string> above, below;
-  size_t compared = 0;
+  size_t above = 0, below = 0, measured = 0;
   for (const ProbeResult& result : run.probes) {
-    const std::string name = with_spaces(result.label) + " (" + with_spaces(result.probe) + ")";
-    compared += result.controls.contains("random_init") ? 1 : 0;
-    const int against = result.against_random_init();
-    if (against > 0) above.push_back(name);
-    if (against < 0) below.push_back(name);
+    measured += result.differences.contains("initialisation") ? 1 : 0;
+    const int against = result.against_initialisation();
+    above += against > 0 ? 1 : 0;
+    below += against < 0 ? 1 : 0;
   }
   const std::string verdict = run.verdicts.empty() ? "" : run.verdicts.back().second;
 
   Assessment out;
   if (verdict.starts_with("collapsed")) {
     out = {Outcome::kCollapsed, "Collapsed", {}};
-  } else if (compared == 0) {
+  } else if (measured == 0) {
     out = {Outcome::kUnclear,
-           verdict.starts_with("drifting") ? "Drifting, and not yet compared with random-init"
-                                           : "Not yet compared with a random-init encoder",
+           verdict.starts_with("drifting")
+               ? "Drifting, and not yet compared with its own initialisation"
+               : "Not yet compared with its own initialisation",
            {}};
-  } else if (above.empty()) {
-    out = {Outcome::kDidNotLearn, "Did not learn: no probe is clear above random-init", {}};
+  } else if (above == 0) {
+    out = {Outcome::kDidNotLearn,
+           "Did not learn: no probe is clear above the model's own initialisation",
+           {}};
   } else {
-    out.outcome = below.empty() ? Outcome::kLearned : Outcome::kLearnedInPart;
-    out.headline = (below.empty() ? "Learned: clear above random-init on "
-                                  : "Learned in part: clear above random-init on ") +
-                   std::to_string(above.size()) + " of " + std::to_string(compared) + " probes";
+    out.outcome = below == 0 ? Outcome::kLearned : Outcome::kLearnedInPart;
+    out.headline = std::string(below == 0 ? "Learned" : "Learned in part") +
+                   ": clear above the model's own initialisation on " + std::to_string(above) +
+                   " of " + std::to_string(measured) + " probes" +
+                   (below == 0 ? "" : ", below on " + std::to_string(below));
   }
-  if (!above.empty()) out.sentences.push_back("Above random-init: " + list(above) + ".");
-  if (!below.empty()) out.sentences.push_back("Below random-init: " + list(below) + ".");
   if (!verdict.empty()) {
     out.sentences.push_back("Diagnostics at step " + std::to_string(run.verdicts.back().first) +
                             ": " + verdict + ".");
@@ -375,7 +288,9 @@ std::string report_html(const std::string& title, const std::vector<RunReport>& 
     }
   }
   body += table(overview);
-  if (!results.empty()) body += probe_table(results, true);
+  if (!results.empty()) {
+    body += heading(2, "What the frozen encoders know") + probe_section(results, true);
+  }
   body += more_markup;
   for (const RunReport& report : runs) {
     body += heading(2, report.run.name, report.run.name) + run_section(report);

@@ -25,9 +25,9 @@ enum class Outcome { kLearned, kLearnedInPart, kUnclear, kDidNotLearn, kCollapse
 
 /// The outcome and the sentences that it rests on.
 ///
-/// Collapsed: the last diagnostics verdict says so. Learned: a probe is clear of random-init's
-/// interval and none is below it; in part: some are below. Did not learn: no probe is above.
-/// Unclear: there is no probe with a random-init control.
+/// Collapsed: the last diagnostics verdict says so. Learned: a probe's paired difference from the
+/// model's own initialisation is clear above zero and none is clear below; in part: some are below.
+/// Did not learn: none is above. Unclear: no probe has been measured beside the initialisation.
 struct Assessment {
   Outcome outcome = Outcome::kUnclear;
   std::string headline;

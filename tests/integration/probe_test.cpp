@@ -44,10 +44,10 @@ class ProbeProgram : public testing::Test {
     writer.finish({{"bright", bright}, {"unit", torch::arange(count).div(2, "floor")}});
   }
 
-  /// Runs the program; its exit code. What it says is in out.txt.
-  int run(const std::string& arguments) const {
-    const std::string command = std::string(JEPA_PROGRAMS) + "/probe " + arguments + " > '" +
-                                folder_.file("out.txt") + "' 2>&1";
+  /// Runs a program; its exit code. What it says is in out.txt.
+  int run(const std::string& arguments, const std::string& program = "probe") const {
+    const std::string command = std::string(JEPA_PROGRAMS) + "/" + program + " " + arguments +
+                                " > '" + folder_.file("out.txt") + "' 2>&1";
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
@@ -78,12 +78,72 @@ TEST_F(ProbeProgram, ReadsPublishedWeightsAndWritesItsResults) {
     EXPECT_EQ(result["dataset"], "test");
     EXPECT_EQ(result["test_units"], 20);
     EXPECT_GT(result["controls"]["raw_pixels"]["value"], 0.9);
-    EXPECT_TRUE(result["controls"].contains("random_init"));
+    // No run says how the weights began: the published initialisation, and that is said.
+    EXPECT_EQ(result["draws"]["initialisation"].size(), 3U);
+    EXPECT_NE(std::string(result["control_notes"]["initialisation"]).find("without a run"),
+              std::string::npos);
+    EXPECT_EQ(result["unit"], "unit");
+    EXPECT_NE(std::string(result["control_notes"]["raw_pixels"])
+                  .find(result["probe"] == "knn" ? "all pixels: 8 frames of 32 x 32, 3 channels"
+                                                 : "averaged down to 8 frames of 4 x 4"),
+              std::string::npos)
+        << result["control_notes"]["raw_pixels"];
     EXPECT_LT(result["controls"]["majority"]["value"], 0.8);
     EXPECT_GT(result["value"], 0.9);
     EXPECT_LE(result["low"], result["value"]);
   }
-  EXPECT_NE(said().find("random init"), std::string::npos);
+  EXPECT_NE(said().find("less initialisation"), std::string::npos);
+  EXPECT_NE(said().find("20 units (column unit)"), std::string::npos);
+}
+
+TEST_F(ProbeProgram, ARunOfNoStepsIsNotAboveItsControl) {
+  int seed = 1;
+  for (const char* split : {"train", "validation", "test"}) {
+    ASSERT_EQ(run("--kind digits --clips 300 --seed " + std::to_string(seed++) + " --split " +
+                      split + " --out " + folder_.file(std::string(split) + ".h5"),
+                  "make_data"),
+              0)
+        << said();
+  }
+  ASSERT_EQ(run("--run " + folder_.file("run") + " --data " + folder_.file("train.h5") +
+                    " --seed 5 --training.steps 0 --loader.batch 8 --encoder.preset custom"
+                    " --encoder.dim 48 --encoder.depth 2 --encoder.heads 3 --encoder.patch 8"
+                    " --encoder.xavier 1 --predictor.dim 48 --predictor.depth 1"
+                    " --predictor.heads 3",
+                "pretrain"),
+            0)
+      << said();
+  const std::string json = folder_.file("results.json");
+  const auto probe = [&](const std::string& weights) {
+    EXPECT_EQ(run("--weights " + weights + data() +
+                  " --labels digit,direction,position --kind linear,knn --loader.threads 0"
+                  " --resamples 200 --precision float32 --control.published 1 --json " + json),
+              0)
+        << said();
+    return nlohmann::json::parse(read_bytes(json))["results"];
+  };
+  const auto check = [](const nlohmann::json& results) {
+    ASSERT_EQ(results.size(), 6U);
+    for (const auto& result : results) {
+      const auto& difference = result["differences"]["initialisation"];
+      EXPECT_LE(difference["low"], 0) << result;
+      EXPECT_GE(difference["high"], 0) << result;
+      EXPECT_EQ(result["draws"]["initialisation"].size(), 3U);
+      EXPECT_EQ(result["draws"]["initialisation"][0], result["value"]);  // its own start
+      EXPECT_TRUE(result["differences"].contains("published_init"));
+      EXPECT_EQ(result["unit"], "instance");
+    }
+  };
+  check(probe(folder_.file("run")));
+  EXPECT_NE(said().find("Xavier's"), std::string::npos);
+  EXPECT_NE(said().find("the first is the run's step 0"), std::string::npos);
+  // Where step 0 is gone it is drawn again from the run's seed: the same weights.
+  namespace files = std::filesystem;
+  const files::path checkpoints = folder_.path() / "run" / "checkpoints";
+  files::rename(checkpoints / "step-00000000", checkpoints / "step-00000001");
+  write_bytes((checkpoints / "latest").string(), "step-00000001\n");
+  check(probe(folder_.file("run")));
+  EXPECT_NE(said().find("the first from the run's seed"), std::string::npos);
 }
 
 TEST_F(ProbeProgram, SaysWhatIsWrong) {

@@ -3,6 +3,8 @@
 #include <jepa/random.hpp>
 
 #include <gtest/gtest.h>
+
+#include <map>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -102,6 +104,39 @@ TEST(Bootstrap, PairedDifferenceIsTighterThanItsParts) {
   EXPECT_LT(difference.high - difference.low, 0.5 * (alone.high - alone.low));
   EXPECT_LT(alone.low, alone.value);
   EXPECT_GT(alone.high, alone.value);
+}
+
+TEST(Bootstrap, ADrawnControlWidensTheIntervalByItsSpread) {
+  const int64_t clips = 400;
+  const auto truth = torch::ones({clips}, torch::kInt64);
+  const auto units = torch::arange(clips);
+  const auto answers = [&](int64_t right) {
+    auto said = torch::zeros({clips}, torch::kInt64);
+    said.narrow(0, 0, right).fill_(1);
+    return UnitScores(said, truth, units, clips);
+  };
+  const auto counts = resample_units(clips, 500, 1);
+  const auto chosen = resample_draws(3, 500, 1);
+  const std::vector<UnitScores> control{answers(160), answers(200), answers(240)};
+  // Above the mean of the draws, and not above one of them.
+  const auto difference = paired_difference(answers(240), control, counts, chosen);
+  EXPECT_DOUBLE_EQ(difference.value, 0.1);
+  EXPECT_LE(difference.low, 0);
+  EXPECT_GT(difference.high, 0.18);
+  EXPECT_GT(paired_difference(answers(320), control, counts, chosen).low, 0.1);
+  const auto spread = estimate(control, counts, chosen);
+  EXPECT_DOUBLE_EQ(spread.value, 0.5);
+  EXPECT_LT(spread.low, 0.42);
+  EXPECT_GT(spread.high, 0.58);
+}
+
+TEST(StudentT, QuantilesAreThoseOfThePrintedTable) {
+  const std::map<int, double> table{{1, 12.7062}, {2, 4.30265}, {9, 2.26216}, {10, 2.22814},
+                                    {11, 2.20099}, {30, 2.04227}, {1000, 1.96234}};
+  for (const auto& [freedom, value] : table) {
+    EXPECT_NEAR(student_t_quantile(freedom, 0.975), value, 1e-4) << freedom;
+    EXPECT_NEAR(student_t_quantile(freedom, 0.025), -value, 1e-4) << freedom;
+  }
 }
 
 }  // namespace

@@ -4,8 +4,11 @@
 #include <eval/probes/features.hpp>
 #include <eval/probes/online.hpp>
 #include <eval/probes/protocol.hpp>
+#include <eval/probes/token_cache.hpp>
 #include <jepa/data/memory_source.hpp>
 #include <jepa/errors.hpp>
+
+#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -13,6 +16,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <filesystem>
 #include <set>
 
 namespace jepa::eval::probes {
@@ -54,6 +58,13 @@ std::shared_ptr<MemorySource> quadrant_clips(int64_t count, uint64_t seed) {
                                            {"level", level},
                                            {"coin", torch::randint(2, {count}, torch::kInt64)},
                                            {"unit", torch::arange(count).div(4, "floor")}});
+}
+
+/// `draws` untrained encoders, of seeds from `seed` on.
+std::vector<ControlEncoders> untrained(int64_t draws, uint64_t seed) {
+  return {{"initialisation", "small ones", draws, [seed](int64_t draw) {
+             return small_encoder(seed + static_cast<uint64_t>(draw));
+           }}};
 }
 
 LoaderOptions plain_loader() {
@@ -99,6 +110,9 @@ TEST(Features, RawPixelsAreAverages) {
   // 8 numbers: 2 frames of 2 x 2.
   EXPECT_TRUE(torch::equal(raw_pixels(clips, 8),
                            torch::tensor({{1.0F, 0.0F, 1.0F, 0.0F, 1.0F, 0.0F, 1.0F, 0.0F}})));
+  EXPECT_EQ(raw_pixel_sizes(clips.sizes(), 8), (std::vector<int64_t>{1, 2, 2, 2}));
+  // Clips that have no more stay as they are.
+  EXPECT_TRUE(torch::equal(raw_pixels(clips, 32), clips.flatten(1).to(torch::kFloat32) / 255));
   const auto tokens = raw_pixel_tokens(clips, {1, 2, 2});
   ASSERT_EQ(tokens.sizes(), (at::IntArrayRef{1, 4, 16}));  // 8 pixels, 3 places, 5 zeros
   EXPECT_EQ(tokens[0][2].narrow(0, 0, 8).min().item<float>(), 1);
@@ -168,14 +182,14 @@ TEST(Share, IsStratifiedAndNested) {
 TEST(Protocol, KnownLabelsScoreHighAndCoinsAtChance) {
   const ProbeSources sources{quadrant_clips(300, 11), quadrant_clips(100, 12),
                              quadrant_clips(200, 13)};
-  Encoder model = small_encoder(14), random_init = small_encoder(15);
+  Encoder model = small_encoder(14);
   ProbeOptions options;
   options.labels = "quadrant, level,coin";
   options.kind = "linear,ridge,knn";
   options.unit = "unit";
   options.resamples = 300;
   options.loader = plain_loader();
-  const auto results = run_probes(model, random_init, sources, options);
+  const auto results = run_probes(model, untrained(2, 15), sources, options);
   ASSERT_EQ(results.size(), 9U);
   for (const auto& result : results) {
     const auto name = result.probe + " of " + result.label;
@@ -194,7 +208,7 @@ TEST(Protocol, KnownLabelsScoreHighAndCoinsAtChance) {
       // Chance is 0.5; 200 clips in 50 units.
       EXPECT_NEAR(result.score.value, 0.5, 0.13) << name;
       EXPECT_NEAR(pixels, 0.5, 0.13) << name;
-      EXPECT_LT(result.differences.at("random_init").low, 0.05) << name;
+      EXPECT_LT(result.differences.at("initialisation").low, 0.05) << name;
     } else {
       EXPECT_EQ(result.metric, "r2");
       EXPECT_GT(result.score.value, 0.5) << name;
@@ -204,8 +218,10 @@ TEST(Protocol, KnownLabelsScoreHighAndCoinsAtChance) {
   const auto json = nlohmann::json::parse(results_json(results, "quadrants"));
   ASSERT_EQ(json.size(), 9U);
   EXPECT_EQ(json[0]["dataset"], "quadrants");
-  EXPECT_EQ(json[0]["controls"]["random_init"]["value"],
-            results[0].controls.at("random_init").value);
+  EXPECT_EQ(json[0]["controls"]["initialisation"]["value"],
+            results[0].controls.at("initialisation").value);
+  EXPECT_EQ(json[0]["draws"]["initialisation"].size(), 2U);
+  EXPECT_EQ(json[0]["unit"], "unit");
   EXPECT_TRUE(json[0].contains("low") && json[0]["differences"].contains("raw_pixels"));
   EXPECT_NE(results_table(results).find("quadrant"), std::string::npos);
 }
@@ -213,29 +229,102 @@ TEST(Protocol, KnownLabelsScoreHighAndCoinsAtChance) {
 TEST(Protocol, RunsTheAttentiveProbeWithItsControls) {
   const ProbeSources sources{quadrant_clips(120, 21), quadrant_clips(60, 22),
                              quadrant_clips(60, 23)};
-  Encoder model = small_encoder(24), random_init = small_encoder(25);
+  Encoder model = small_encoder(24);
   ProbeOptions options;
   options.labels = "quadrant";
   options.kind = "attentive";
   options.attentive.epochs = 4;
   options.attentive.rates = {3e-3};
   options.loader = plain_loader();
-  const auto results = run_probes(model, random_init, sources, options);
+  const auto results = run_probes(model, untrained(1, 25), sources, options);
   ASSERT_EQ(results.size(), 1U);
-  EXPECT_EQ(results[0].test_units, 60);
+  // The store has a column of units, which is taken without being asked for.
+  EXPECT_EQ(results[0].test_units, 15);
+  EXPECT_EQ(results[0].unit, "unit");
   EXPECT_GT(results[0].controls.at("raw_pixels").value, 0.5);
 }
 
 TEST(Protocol, NamesWhatIsWrong) {
   const auto source = quadrant_clips(20, 31);
-  Encoder model = small_encoder(32), random_init = small_encoder(33);
+  Encoder model = small_encoder(32);
   ProbeOptions options;
   options.loader = plain_loader();
   options.labels = "colour";
-  EXPECT_THROW(run_probes(model, random_init, {source, source, source}, options), DataError);
+  EXPECT_THROW(run_probes(model, untrained(1, 33), {source, source, source}, options), DataError);
   options.labels = "quadrant";
   options.kind = "svm";
-  EXPECT_THROW(run_probes(model, random_init, {source, source, source}, options), ConfigError);
+  EXPECT_THROW(run_probes(model, untrained(1, 33), {source, source, source}, options), ConfigError);
+}
+
+TEST(Protocol, AModelThatIsAnUntrainedDrawIsNotAboveTheControl) {
+  const ProbeSources sources{quadrant_clips(200, 51), quadrant_clips(80, 52),
+                             quadrant_clips(120, 53)};
+  ProbeOptions options;
+  options.labels = "quadrant,level";
+  options.kind = "linear,knn";
+  options.resamples = 300;
+  options.loader = plain_loader();
+  for (const uint64_t seed : {60, 61, 62}) {  // each of the control's draws in turn
+    Encoder model = small_encoder(seed);
+    for (const auto& result : run_probes(model, untrained(3, 60), sources, options)) {
+      const auto& difference = result.differences.at("initialisation");
+      EXPECT_LE(difference.low, 0) << result.probe << " of " << result.label;
+      EXPECT_GE(difference.high, 0) << result.probe << " of " << result.label;
+      EXPECT_EQ(result.draws.at("initialisation")[seed - 60], result.score.value);
+    }
+  }
+}
+
+TEST(Units, AreChosenFromTheColumnsOrItIsSaid) {
+  const auto clips = torch::zeros({6, 1, 4, 4, 1}, torch::kUInt8);
+  const auto ids = torch::tensor({0, 0, 1, 1, 2, 2});
+  const MemorySource both(clips,
+                          {{"segment", ids}, {"instance", torch::arange(6).div(3, "floor")}});
+  EXPECT_EQ(choose_units(both, "auto", {}).column, "instance");
+  EXPECT_EQ(choose_units(both, "auto", {"instance"}).column, "segment");  // asked for: no unit
+  EXPECT_EQ(choose_units(both, "segment", {}).count, 3);
+  EXPECT_EQ(choose_units(both, "none", {}).count, 6);
+  const MemorySource one(clips, {{"instance", torch::zeros({6}, torch::kInt64)}});
+  const auto clip_units = choose_units(one, "auto", {});  // one unit would give no interval
+  EXPECT_EQ(clip_units.column, "clip");
+  EXPECT_NE(clip_units.text.find("intervals are over clips"), std::string::npos);
+  EXPECT_THROW(choose_units(one, "segment", {}), DataError);
+}
+
+TEST(TokenCache, GivesBackWhatWasWrittenAndLeavesNothing) {
+  TemporaryFolder folder;
+  torch::manual_seed(70);
+  const auto tokens = torch::randn({7, 3, 4});
+  TokenCache cache(folder.path().string());
+  cache.append(tokens.narrow(0, 0, 5));
+  cache.append(tokens.narrow(0, 5, 2));
+  EXPECT_THROW(cache.append(torch::zeros({1, 2, 4})), DataError);
+  const TokenRows read = cache.finish();
+  ASSERT_EQ(read.size(), 7);
+  EXPECT_TRUE(torch::equal(read.slice(0, 99), tokens));
+  const auto ids = torch::tensor({6, 0, 4, 4});
+  EXPECT_TRUE(torch::equal(read.rows(ids), tokens.index_select(0, ids)));
+  EXPECT_THROW(read.rows(torch::tensor({7})), c10::Error);
+  const auto flat = tokens.flatten(0, 1);
+  EXPECT_TRUE(torch::allclose(token_moments(read),
+                              torch::stack({flat.mean(0), flat.std(0, /*unbiased=*/false)})));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  EXPECT_THROW(TokenCache(folder.file("none")), DataError);
+}
+
+TEST(Attentive, RowsOfTokensOnDiskAreReadAsAsked) {
+  torch::manual_seed(71);
+  const auto tokens = torch::randn({60, 3, 8});
+  const auto labels = torch::randint(2, {60}, torch::kInt64);
+  const auto rows = torch::arange(0, 60, 2);
+  const AttentiveOptions options{.heads = 2, .epochs = 2, .rates = {1e-3}};
+  const auto chosen = labels.index_select(0, rows);
+  TokenCache cache("");
+  cache.append(tokens);
+  const TokenRows on_disk = cache.finish();
+  const auto by_rows = fit_attentive(on_disk, chosen, 2, options, rows);
+  const auto copied = fit_attentive({tokens.index_select(0, rows), chosen, 2}, options);
+  EXPECT_TRUE(torch::equal(predict_rows(by_rows[0], on_disk), copied[0].predict(tokens)));
 }
 
 TEST(OnlineProbe, ScoresTheSameClipsEveryTime) {

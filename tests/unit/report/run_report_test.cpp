@@ -55,21 +55,26 @@ Json step(int64_t number, double loss) {
   return {{"type", "step"}, {"step", number}, {"loss", loss}};
 }
 
-/// A probe result with random-init as its control.
-Json probe(const std::string& label, double low, double value, double high, double random_low,
-           double random_high) {
-  return {{"dataset", "digits"},
-          {"probe", "linear"},
-          {"label", label},
-          {"metric", "accuracy"},
-          {"value", value},
-          {"low", low},
-          {"high", high},
-          {"controls",
-           {{"random_init",
-             {{"value", (random_low + random_high) / 2},
-              {"low", random_low},
-              {"high", random_high}}}}}};
+Json interval(double low, double value, double high) {
+  return {{"value", value}, {"low", low}, {"high", high}};
+}
+
+/// A probe result whose difference from its own initialisation is given.
+Json probe(const std::string& label, double value, double low, double difference, double high) {
+  Json result = interval(value - 0.05, value, value + 0.05);
+  result.update({{"dataset", "digits"},
+                 {"probe", "linear"},
+                 {"label", label},
+                 {"metric", "accuracy"},
+                 {"unit", "instance"},
+                 {"test_units", 740},
+                 {"controls",
+                  {{"initialisation", interval(value - difference - 0.05, value - difference,
+                                               value - difference + 0.05)},
+                   {"majority", interval(0.1, 0.12, 0.14)}}},
+                 {"differences", {{"initialisation", interval(low, difference, high)}}},
+                 {"control_notes", {{"initialisation", "as the recipe starts & 3 draws"}}}});
+  return result;
 }
 
 TEST(RunRecord, ReadsCurvesVerdictsAndTotals) {
@@ -165,12 +170,12 @@ TEST(RunRecord, MissingParts) {
 
 TEST(RunRecord, ProbeResultsAndTheirErrors) {
   FakeRun fake;
-  fake.file("probes.json", Json{{"results", {probe("digit", 0.5, 0.55, 0.6, 0.3, 0.4)}}}.dump());
+  fake.file("probes.json", Json{{"results", {probe("digit", 0.55, 0.15, 0.2, 0.25)}}}.dump());
   const auto results = read_probe_results(fake.path("probes.json"));
   ASSERT_EQ(results.size(), 1u);
   EXPECT_EQ(results[0].label, "digit");
   EXPECT_EQ(results[0].value.low, 0.5);
-  EXPECT_EQ(results[0].controls.at("random_init").high, 0.4);
+  EXPECT_EQ(results[0].differences.at("initialisation").high, 0.25);
 
   fake.file("probes.json", R"([{"label": "digit"}])");
   try {
@@ -186,19 +191,20 @@ TEST(RunRecord, ProbeResultsAndTheirErrors) {
   EXPECT_THROW(read_probe_results(fake.path("probes.json")), DataError);
 }
 
-TEST(ProbeResult, IntervalsDecide) {
+TEST(ProbeResult, ThePairedDifferenceFromItsOwnStartDecidesAndNothingElse) {
   ProbeResult result;
   result.value = {0.5, 0.45, 0.55};
-  EXPECT_EQ(result.against_random_init(), 0);  // no control
-  result.controls["random_init"] = {0.4, 0.35, 0.44};
-  EXPECT_EQ(result.against_random_init(), 1);
-  result.controls["random_init"] = {0.4, 0.35, 0.46};
-  EXPECT_EQ(result.against_random_init(), 0);
-  result.controls["random_init"] = {0.6, 0.56, 0.64};
-  EXPECT_EQ(result.against_random_init(), -1);
-  // A paired difference is the sharper test and decides.
-  result.differences["random_init"] = {0.02, 0.01, 0.03};
-  EXPECT_EQ(result.against_random_init(), 1);
+  EXPECT_EQ(result.against_initialisation(), 0);
+  // Intervals that lie apart are no paired difference, and random_init is another control.
+  result.controls["initialisation"] = {0.1, 0.05, 0.15};
+  result.differences["random_init"] = {0.4, 0.3, 0.5};
+  EXPECT_EQ(result.against_initialisation(), 0);
+  result.differences["initialisation"] = {0.02, 0.01, 0.03};
+  EXPECT_EQ(result.against_initialisation(), 1);
+  result.differences["initialisation"] = {0.02, -0.01, 0.05};
+  EXPECT_EQ(result.against_initialisation(), 0);
+  result.differences["initialisation"] = {-0.02, -0.03, -0.01};
+  EXPECT_EQ(result.against_initialisation(), -1);
 }
 
 TEST(Assess, NamesTheOutcome) {
@@ -208,13 +214,16 @@ TEST(Assess, NamesTheOutcome) {
     if (!probes.empty()) fake.file("probes.json", Json(probes).dump());
     return assess(fake.read()).outcome;
   };
-  const Json above = probe("digit", 0.5, 0.55, 0.6, 0.3, 0.4);
-  const Json same = probe("position", 0.3, 0.35, 0.41, 0.3, 0.4);
-  const Json below = probe("direction", 0.1, 0.15, 0.2, 0.3, 0.4);
+  const Json above = probe("digit", 0.55, 0.15, 0.2, 0.25);
+  const Json same = probe("position", 0.35, -0.04, 0.01, 0.06);
+  const Json below = probe("direction", 0.15, -0.25, -0.2, -0.15);
+  Json older = above;  // from before the control was the model's own initialisation
+  older["differences"] = {{"random_init", interval(0.15, 0.2, 0.25)}};
   EXPECT_EQ(outcome({above, same}, "healthy: x"), Outcome::kLearned);
   EXPECT_EQ(outcome({above, below}, "healthy: x"), Outcome::kLearnedInPart);
   EXPECT_EQ(outcome({same, below}, "healthy: x"), Outcome::kDidNotLearn);
   EXPECT_EQ(outcome({}, "drifting: x"), Outcome::kUnclear);
+  EXPECT_EQ(outcome({older}, "healthy: x"), Outcome::kUnclear);
   EXPECT_EQ(outcome({above}, "collapsed: tokens are x"), Outcome::kCollapsed);
 }
 
@@ -233,7 +242,7 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
     fake.line(line);
   }
   fake.file("config.ini", "[data]\npath = <b>\"quoted\"</b>\n");
-  fake.file("probes.json", Json{probe("digit", 0.5, 0.55, 0.6, 0.3, 0.4)}.dump());
+  fake.file("probes.json", Json{probe("digit", 0.55, 0.15, 0.2, 0.25)}.dump());
   fake.file("media/view_1.png", "not really a png");
   RunReport report{fake.read(), {}};
   report.media.masks.push_back({.caption = "mask 1 & more", .png = "x"});
@@ -241,9 +250,11 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
 
   const std::string html = report_html("A <run>", {report});
   for (const char* part :
-       {"A &lt;run&gt;", "Learned: clear above random-init on 1 of 1 probes", "a &lt;fast&gt; one",
+       {"A &lt;run&gt;", "Learned: clear above the model&#39;s own initialisation on 1 of 1 probes", "a &lt;fast&gt; one",
         "path = &lt;b&gt;&quot;quoted&quot;&lt;/b&gt;", "mask 1 &amp; more", "healthy: x &lt; y",
         "Where the token variance is", "Online probe", "odd number", "view_1", "[0.500, 0.600]",
+        "+0.200 [+0.150, +0.250]", "740 units of column instance",
+        "as the recipe starts &amp; 3 draws",
         "data:video/mp4;base64,eQ==", "60 / 10 / 30 %"}) {
     EXPECT_NE(html.find(part), std::string::npos) << part;
   }
@@ -258,9 +269,41 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
   EXPECT_GT(addresses, 0u);
 }
 
+TEST(Report, ShowsTheDifferenceFirstSortedAndColoursNothingElse) {
+  FakeRun fake;
+  fake.line(step(1, 1));
+  fake.file("probes.json", Json{probe("position", 0.35, -0.04, 0.01, 0.06),
+                                probe("direction", 0.15, -0.25, -0.2, -0.15),
+                                probe("digit", 0.55, 0.15, 0.2, 0.25)}
+                               .dump());
+  const std::string html = report_html("A run", {{fake.read(), {}}});
+  const size_t table = html.find("trained less own initialisation");
+  ASSERT_NE(table, std::string::npos);
+  EXPECT_LT(table, html.find("class=\"tiles\""));
+  const std::string first = html.substr(table, html.find("</table>", table) - table);
+  EXPECT_LT(first.find("digit"), first.find("position"));
+  EXPECT_LT(first.find("position"), first.find("direction"));
+  const auto count = [&](const std::string& part) {
+    size_t found = 0;
+    for (size_t at = first.find(part); at != std::string::npos; at = first.find(part, at + 1)) {
+      ++found;
+    }
+    return found;
+  };
+  EXPECT_EQ(count("class=\" good\""), 1U);
+  EXPECT_EQ(count("class=\" bad\""), 1U);
+  EXPECT_EQ(count("<circle"), 3U);
+  EXPECT_EQ(count("majority"), 0U);  // controls are behind a click
+  const size_t folded = html.find("<summary>Values and controls</summary>");
+  EXPECT_LT(folded, html.find("majority"));
+  EXPECT_NE(html.find("Clear above the model&#39;s own initialisation: digit (linear) by +0.200 "
+                      "[+0.150, +0.250]; clear below: direction (linear) by -0.200"),
+            std::string::npos);
+}
+
 TEST(Report, SeveralRunsShareATable) {
   FakeRun first, second;
-  first.file("probes.json", Json{probe("digit", 0.5, 0.55, 0.6, 0.3, 0.4)}.dump());
+  first.file("probes.json", Json{probe("digit", 0.55, 0.15, 0.2, 0.25)}.dump());
   first.line(step(1, 1));
   second.line(step(9, 1));
   const std::string path = first.path("out/report.html");
@@ -271,7 +314,7 @@ TEST(Report, SeveralRunsShareATable) {
   const std::string html{std::istreambuf_iterator<char>(file), {}};
   EXPECT_NE(html.find("<h2 id=\"" + a.name), std::string::npos);
   EXPECT_NE(html.find("<h2 id=\"" + b.name), std::string::npos);
-  EXPECT_NE(html.find("Not yet compared with a random-init encoder"), std::string::npos);
+  EXPECT_NE(html.find("Not yet compared with its own initialisation"), std::string::npos);
   EXPECT_THROW(write_report(first.path("no/such/folder.html"), "Both", {}), DataError);
 }
 

@@ -1,0 +1,122 @@
+// Cells to rows, differences and summary.json.
+#include <eval/comparison/grid.hpp>
+#include <eval/probes/protocol.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/version.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+namespace jepa::eval::comparison {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const Results& results) { return Json::parse(results_json(results)); }
+
+probes::Estimate over_seeds(const std::vector<probes::Estimate>& values) {
+  if (values.size() == 1) return values.front();
+  double mean = 0, square = 0;
+  const double n = static_cast<double>(values.size());
+  for (const auto& v : values) mean += v.value / n;
+  for (const auto& v : values) square += (v.value - mean) * (v.value - mean) / (n - 1);
+  const double half = probes::student_t_quantile(n - 1, 0.975) * std::sqrt(square / n);
+  return {mean, mean - half, mean + half};
+}
+
+}  // namespace
+
+std::string cell_json(const CellRecord& cell) {
+  const Json json{{"arm", cell.arm},      {"tera", cell.tera},  {"seed", cell.seed},
+                  {"noise", cell.noise},  {"commit", commit()}, {"results", to_json(cell.results)},
+                  {"layers", cell.layers}};
+  return json.dump(2) + "\n";
+}
+
+std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells) {
+  std::vector<SummaryRow> rows;
+  std::vector<std::map<std::string, std::vector<probes::Estimate>>> values;
+  for (const auto& cell : cells) {
+    size_t at = 0;
+    while (at < rows.size() && !(rows[at].arm == cell.arm && rows[at].tera == cell.tera &&
+                                 rows[at].noise == cell.noise)) {
+      ++at;
+    }
+    if (at == rows.size()) {
+      rows.push_back({.arm = cell.arm, .tera = cell.tera, .noise = cell.noise});
+      values.emplace_back();
+    }
+    ++rows[at].seeds;
+    for (const auto& [name, value] : cell.results) values[at][name].push_back(value);
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (const auto& [name, list] : values[i]) rows[i].results[name] = over_seeds(list);
+  }
+  return rows;
+}
+
+std::vector<TuningEffort> tuning_efforts(const ComparisonOptions& options) {
+  std::vector<TuningEffort> efforts;
+  for (const auto& arm : probes::split_names(options.arms)) {
+    if (arm == "random_init") continue;
+    TuningEffort effort{.arm = arm, .runs = -1, .grid = ""};
+    const auto found = options.tuning.find(arm);
+    if (found != options.tuning.end() && !found->second.empty()) {
+      const std::string& text = found->second;
+      const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+      if (digits == 0 || digits > 9) {
+        throw ConfigError("option tuning." + arm + ": expected `RUNS: grid`, found '" + text + "'");
+      }
+      effort.runs = std::stoll(text.substr(0, digits));
+      effort.grid = text.substr(std::min(text.find_first_not_of(": ", digits), text.size()));
+    }
+    efforts.push_back(std::move(effort));
+  }
+  return efforts;
+}
+
+ComparisonSummary summarise_comparison(const ComparisonOptions& options,
+                                       const std::vector<CellRecord>& cells) {
+  return {summarise(cells), paired_differences(cells), tuning_efforts(options),
+          options.questions.report_on};
+}
+
+std::string summary_json(const ComparisonOptions& options, const std::vector<CellRecord>& cells,
+                         const ComparisonSummary& summary, double seconds) {
+  ComparisonOptions copy = options;
+  Json json{{"commit", commit()},
+            {"seconds", seconds},
+            {"options", dump_options(copy.sections())},
+            {"report_on", summary.report_on}};
+  json["rows"] = Json::array();
+  for (const auto& row : summary.rows) {
+    if (row.results.empty()) continue;
+    json["rows"].push_back({{"arm", row.arm},
+                            {"tera", row.tera},
+                            {"noise", row.noise},
+                            {"seeds", row.seeds},
+                            {"results", to_json(row.results)}});
+  }
+  json["differences"] = Json::array();
+  for (const auto& difference : summary.differences) {
+    json["differences"].push_back({{"arm", difference.arm},
+                                   {"less", difference.less},
+                                   {"tera", difference.tera},
+                                   {"noise", difference.noise},
+                                   {"seeds", difference.seeds},
+                                   {"results", to_json(difference.results)}});
+  }
+  json["tuning"] = Json::array();
+  for (const auto& effort : summary.tuning) {
+    json["tuning"].push_back({{"arm", effort.arm},
+                              {"runs", effort.runs < 0 ? Json(nullptr) : Json(effort.runs)},
+                              {"grid", effort.grid}});
+  }
+  json["cells"] = Json::array();
+  for (const auto& cell : cells) json["cells"].push_back(Json::parse(cell_json(cell)));
+  return json.dump(2) + "\n";
+}
+
+}  // namespace jepa::eval::comparison
