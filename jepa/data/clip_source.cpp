@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <sstream>
 
 namespace jepa {
 
@@ -29,13 +31,14 @@ torch::Tensor ClipSource::column(const std::string& name) const {
 }
 
 void ClipOptions::describe(OptionVisitor& visit) {
-  visit("frames", frames, {.help = "frames a clip; 0: the whole episode", .min = 0});
+  visit("frames", frames,
+        {.help = "frames a clip; 0: the whole episode", .min = 0, .max = 1 << 20});
   visit("frame_step", frame_step,
         {.help = "source frames from one clip frame to the next", .min = 1});
   visit("fps", fps,
         {.help = "clip frames a second; 0: use frame_step", .unit = "1/s", .min = 0, .max = 1000});
   visit("clips_per_video", clips_per_video,
-        {.help = "equal parts of a video, one clip from each", .min = 1});
+        {.help = "equal parts of a video, one clip from each", .min = 1, .max = 1 << 20});
   visit("random_window", random_window,
         {.help = "draw where in its part a clip starts; false: its middle"});
   visit("from", from,
@@ -52,14 +55,34 @@ void ClipOptions::describe(OptionVisitor& visit) {
         {.help = "of videos and images: 1 (luma) or 3 (RGB)", .min = 1, .max = 3});
   visit("cache_mb", cache_mb,
         {.help = "decoded video frames kept in memory", .unit = "MB", .min = 1});
+  visit("skip_short", skip_short,
+        {.help = "clip stores: leave out episodes shorter than a clip; false: an error"});
+  visit("signals", signals,
+        {.help = "columns of a clip store that clips carry (action,state,...)"});
+  visit("action_mode", action_mode,
+        {.help = "what an action is under a frame step: all, one behind the other; their sum; the "
+                 "last",
+         .choices = {"concat", "sum", "last"}});
 }
 
-namespace {
+std::vector<std::string> ClipOptions::signal_names() const {
+  std::vector<std::string> names;
+  std::istringstream parts(signals);
+  for (std::string name; std::getline(parts, name, ',');) {
+    const size_t first = name.find_first_not_of(' ');
+    if (first == std::string::npos) continue;
+    names.push_back(name.substr(first, name.find_last_not_of(' ') - first + 1));
+  }
+  return names;
+}
 
-int64_t step_for(double video_fps, const ClipOptions& options, const std::string& name) {
+int64_t frame_step(double video_fps, const ClipOptions& options, const std::string& name) {
   if (options.fps <= 0.0) return options.frame_step;
   if (video_fps <= 0.0) {
     throw DataError(name + ": its frame rate is unknown, so fps cannot be asked for");
+  }
+  if (!(video_fps / options.fps < 1e9)) {
+    throw DataError(name + ": " + std::to_string(video_fps) + " frames a second cannot be");
   }
   // V-JEPA 2: a rate of 29.97 counts as 30.
   const auto step = static_cast<int64_t>(std::floor(std::ceil(video_fps) / options.fps));
@@ -70,7 +93,16 @@ int64_t step_for(double video_fps, const ClipOptions& options, const std::string
   return step;
 }
 
-}  // namespace
+int64_t clip_span(int64_t frames, int64_t step, const ClipOptions& options) {
+  const auto names = options.signal_names();
+  const bool actions = std::find(names.begin(), names.end(), kActionSignal) != names.end();
+  int64_t span = 0;
+  if (__builtin_mul_overflow(actions ? frames : frames - 1, step, &span) ||
+      __builtin_add_overflow(span, actions ? 0 : 1, &span)) {
+    return std::numeric_limits<int64_t>::max();
+  }
+  return span;
+}
 
 std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipOptions& options,
                                    int64_t part, Random& random, const std::string& name) {
@@ -79,9 +111,15 @@ std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipO
   };
   const int64_t first = share(options.from);
   const int64_t usable = share(options.to) - first;
-  const int64_t step = step_for(video_fps, options, name);
-  const int64_t frames = options.frames > 0 ? options.frames : (usable + step - 1) / step;
-  const int64_t span = (frames - 1) * step + 1;
+  const int64_t step = frame_step(video_fps, options, name);
+  int64_t frames = options.frames;
+  if (frames <= 0) {
+    // The whole: as many frames as start a step within it, with all of its actions where asked.
+    const bool whole_steps = clip_span(1, step, options) == step;
+    frames = whole_steps ? std::max<int64_t>(usable / step, 1)
+                         : usable / step + (usable % step > 0 ? 1 : 0);
+  }
+  const int64_t span = clip_span(frames, step, options);
   if (usable < 1 || (usable < span && !options.repeat_last)) {
     throw DataError(name + ": " + std::to_string(usable) + " frames to use, a clip needs " +
                     std::to_string(span));
@@ -102,8 +140,11 @@ std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipO
     }
   }
   std::vector<int64_t> chosen(static_cast<size_t>(frames));
+  const int64_t last = first + usable - 1;
   for (int64_t i = 0; i < frames; ++i) {
-    chosen[static_cast<size_t>(i)] = std::min(start + i * step, first + usable - 1);
+    // The product may not fit where the last frame is held.
+    const bool held = i > 0 && step > (last - start) / i;
+    chosen[static_cast<size_t>(i)] = held ? last : start + i * step;
   }
   return chosen;
 }

@@ -8,19 +8,28 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace jepa {
 
-/// Frames as they were stored or decoded.
+/// Values of each frame of a clip: an action, a state, a reward.
+struct Signal {
+  int64_t width = 0;          ///< values a frame
+  std::vector<float> values;  ///< [T, width]
+};
+using Signals = std::map<std::string, Signal>;
+
+/// Frames as they were stored or decoded, and what else is known of each.
 struct RawClip {
   int64_t frames = 0;
   int64_t height = 0;
   int64_t width = 0;
   int64_t channels = 0;
   std::vector<uint8_t> pixels;  ///< [T, H, W, C]
+  Signals signals = {};         ///< by name; of the same T frames
 
   int64_t frame_bytes() const { return height * width * channels; }
 };
@@ -56,6 +65,9 @@ class ClipSource {
   /// @throws DataError naming the file (and frame) that cannot be read
   virtual RawClip read(int64_t index, Random& random, const CropChooser& crop) const = 0;
 
+  /// What messages call clip `index`: its file and place where it has any.
+  virtual std::string name(int64_t index) const { return "clip " + std::to_string(index); }
+
   /// Clip `index` with whole frames.
   RawClip read(int64_t index, Random& random) const { return read(index, random, {}); }
 
@@ -83,9 +95,31 @@ struct ClipOptions {
   int64_t short_side = 0;    ///< videos and images are scaled to this once decoded; 0: as they are
   int64_t channels = 3;      ///< of videos and images: 1 (luma) or 3 (RGB)
   int64_t cache_mb = 512;    ///< decoded video frames kept in memory, least recently used go
+  bool skip_short = false;   ///< clip stores: leave out episodes shorter than a clip
+  /// Columns of a clip store that clips carry as signals, comma-separated; no others are opened. A
+  /// column a frame is cut as the pixels are, a column an episode is held over the clip's frames.
+  std::string signals;
+  /// What the signal `action` of a clip frame is, where frames are k = frame_step source frames
+  /// apart, of the actions taken from it to the next one: `concat`, all k one behind the other
+  /// [T, k*A]; `sum`; `last`. So a clip with actions spans T*k source frames, not (T-1)*k + 1.
+  /// Actions that are NaN (after the last frame of an episode) or past its end are 0.
+  std::string action_mode = "concat";
 
+  /// The names in `signals`.
+  std::vector<std::string> signal_names() const;
   void describe(OptionVisitor& visit);
 };
+
+/// The name of the signal that `action_mode` is about.
+inline constexpr const char* kActionSignal = "action";
+
+/// Source frames from one frame of a clip to the next.
+/// @throws DataError where options.fps cannot be had from `video_fps` (0: unknown)
+int64_t frame_step(double video_fps, const ClipOptions& options, const std::string& name);
+
+/// Source frames that a clip of `frames` spans, those of its last action included; the largest
+/// int64 where it would be more.
+int64_t clip_span(int64_t frames, int64_t step, const ClipOptions& options);
 
 /// The frames of clip `part` (of `options.clips_per_video`) of a video with `length` frames at
 /// `video_fps` frames a second (0: unknown).

@@ -1,14 +1,15 @@
 #include <jepa/data/clip_store.hpp>
-#include <jepa/data/hdf5_file.hpp>
+#include <jepa/data/hdf5_dataset.hpp>
+#include <jepa/data/signal_columns.hpp>
 #include <jepa/errors.hpp>
 
-#include <hdf5.h>
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <sstream>
 
 namespace jepa {
@@ -49,70 +50,105 @@ class ClipStore::Impl {
     check_episodes();
     info_.attributes = file_.attributes();
     if (const auto fps = info_.attributes.find("fps"); fps != info_.attributes.end()) {
-      info_.fps = std::strtod(fps->second.c_str(), nullptr);
+      const double value = std::strtod(fps->second.c_str(), nullptr);
+      if (std::isfinite(value) && value > 0) info_.fps = value;
     }
+    choose_episodes();
+    signals_.emplace(file_, options_, info_.frames, info_.episodes);
   }
 
-  int64_t size() const { return info_.episodes * options_.clips_per_video; }
+  int64_t size() const { return static_cast<int64_t>(kept_.size()) * options_.clips_per_video; }
   const ClipStoreInfo& info() const { return info_; }
+  std::string name(int64_t index) const { return episode_name(episode_of(index)); }
 
   RawClip read(int64_t index, Random& random, const CropChooser& crop) const {
-    const auto episode = static_cast<size_t>(index / options_.clips_per_video);
+    const int64_t episode = episode_of(index);
     const auto frames =
-        choose_frames(lengths_[episode], info_.fps, options_, index % options_.clips_per_video,
-                      random, file_.path() + ": episode " + std::to_string(episode));
-    const PixelRect rect =
-        crop ? crop(info_.height, info_.width, random) : PixelRect{0, 0, info_.height, info_.width};
-    RawClip clip{static_cast<int64_t>(frames.size()), rect.height, rect.width, info_.channels, {}};
-    clip.pixels.resize(static_cast<size_t>(clip.frames * clip.frame_bytes()));
-    // Only a held last frame breaks the even spacing: read what differs, then repeat it.
-    const int64_t different = count_different(frames);
-    read_pixels(offsets_[episode] + frames[0], different > 1 ? frames[1] - frames[0] : 1, different,
-                rect, clip.pixels.data(), static_cast<int64_t>(episode));
-    for (int64_t t = different; t < clip.frames; ++t) {
-      std::memcpy(clip.pixels.data() + t * clip.frame_bytes(),
-                  clip.pixels.data() + (different - 1) * clip.frame_bytes(),
-                  static_cast<size_t>(clip.frame_bytes()));
-    }
-    return clip;
+        choose_frames(lengths_[static_cast<size_t>(episode)], info_.fps, options_,
+                      index % options_.clips_per_video, random, episode_name(episode));
+    return cut(episode, frames,
+               crop ? crop(info_.height, info_.width, random)
+                    : PixelRect{0, 0, info_.height, info_.width});
   }
 
-  std::vector<std::string> columns() const {
+  RawClip read_at(int64_t episode, int64_t start) const {
+    if (episode < 0 || episode >= info_.episodes) {
+      throw DataError(file_.path() + ": no episode " + std::to_string(episode) + " of " +
+                      std::to_string(info_.episodes));
+    }
+    const int64_t length = lengths_[static_cast<size_t>(episode)];
+    const int64_t step = frame_step(info_.fps, options_, episode_name(episode));
+    const int64_t span = clip_span(options_.frames, step, options_);
+    if (options_.frames < 1 || start < 0 || span > length || start > length - span) {
+      throw DataError(episode_name(episode) + ": no clip of " + std::to_string(span) +
+                      " frames from " + std::to_string(start) + " of " + std::to_string(length));
+    }
+    std::vector<int64_t> frames;
+    for (int64_t i = 0; i < options_.frames; ++i) frames.push_back(start + i * step);
+    return cut(episode, frames, {0, 0, info_.height, info_.width});
+  }
+
+  /// Columns of one value or row an episode that hold numbers. What cannot be opened (types of a
+  /// newer HDF5, missing filters) is none; asked for by name, it says why.
+  std::vector<std::string> columns() const { return columns_of(info_.episodes, 2); }
+  std::vector<std::string> signals() const { return columns_of(info_.frames, 32); }
+
+  torch::Tensor column(const std::string& name) const {
+    const auto shape = file_.shape(name);
+    if (is_index(name) || shape.empty() || shape.size() > 2 || shape[0] != info_.episodes) {
+      throw DataError(file_.path() + ": dataset '" + name + "': expected a value or row for each " +
+                      "of " + std::to_string(info_.episodes) + " episodes, found " +
+                      shape_text(shape));
+    }
+    torch::Tensor values = file_.read(name);
+    values = values.to(values.is_floating_point() ? torch::kFloat32 : torch::kInt64);
+    return values.index_select(0, torch::tensor(kept_))
+        .repeat_interleave(options_.clips_per_video, 0);
+  }
+
+  const std::string& path() const { return file_.path(); }
+
+ private:
+  std::string episode_name(int64_t episode) const {
+    return file_.path() + ": episode " + std::to_string(episode);
+  }
+
+  int64_t episode_of(int64_t index) const {
+    return kept_[static_cast<size_t>(index / options_.clips_per_video)];
+  }
+
+  std::vector<std::string> columns_of(int64_t rows, size_t most_dimensions) const {
     std::vector<std::string> names;
     for (const auto& name : file_.datasets()) {
       if (is_index(name)) continue;
-      const auto shape = file_.shape(name);
-      if ((shape.size() == 1 || shape.size() == 2) && shape[0] == info_.episodes) {
-        names.push_back(name);
+      try {
+        const Hdf5Dataset dataset(file_, name);
+        const auto& shape = dataset.shape();
+        if (!shape.empty() && shape.size() <= most_dimensions && shape[0] == rows &&
+            dataset.kind() != Hdf5Dataset::Kind::other) {
+          names.push_back(name);
+        }
+      } catch (const DataError&) {
+        continue;
       }
     }
     return names;
   }
 
-  torch::Tensor column(const std::string& name) const {
-    torch::Tensor values = file_.read(name);
-    values = values.to(values.is_floating_point() ? torch::kFloat32 : torch::kInt64);
-    return values.repeat_interleave(options_.clips_per_video, 0);
-  }
-
- private:
   void open_pixels() {
-    const auto lock = lock_hdf5();
-    const auto shape = file_.shape("pixels");
+    pixels_.emplace(file_, "pixels");
+    const auto& shape = pixels_->shape();
     if (shape.size() != 4 || shape[1] < 1 || shape[2] < 1 || shape[3] < 1 || shape[3] > 4) {
       throw DataError(file_.path() + ": dataset 'pixels': expected (frames, height, width, " +
                       "channels 1 to 4), found " + shape_text(shape));
+    }
+    if (pixels_->kind() != Hdf5Dataset::Kind::uint8) {
+      throw DataError(file_.path() + ": dataset 'pixels': expected uint8");
     }
     info_.frames = shape[0];
     info_.height = shape[1];
     info_.width = shape[2];
     info_.channels = shape[3];
-    pixels_ = Hdf5Handle(H5Dopen2(file_.id(), "pixels", H5P_DEFAULT), H5Dclose);
-    const Hdf5Handle type(H5Dget_type(pixels_.id()), H5Tclose);
-    if (H5Tget_class(type.id()) != H5T_INTEGER || H5Tget_size(type.id()) != 1 ||
-        H5Tget_sign(type.id()) != H5T_SGN_NONE) {
-      throw DataError(file_.path() + ": dataset 'pixels': expected uint8");
-    }
   }
 
   void check_episodes() {
@@ -121,50 +157,78 @@ class ClipStore::Impl {
       throw DataError(file_.path() + ": " + std::to_string(lengths_.size()) + " ep_len but " +
                       std::to_string(offsets_.size()) + " ep_offset");
     }
-    if (lengths_.empty()) throw DataError(file_.path() + ": holds no episodes");
     for (size_t e = 0; e < lengths_.size(); ++e) {
-      if (lengths_[e] < 1 || offsets_[e] < 0 || offsets_[e] > info_.frames - lengths_[e]) {
+      if (lengths_[e] < 0 || offsets_[e] < 0 || offsets_[e] > info_.frames - lengths_[e]) {
         throw DataError(file_.path() + ": episode " + std::to_string(e) + ": frames " +
-                        std::to_string(offsets_[e]) + " to " +
-                        std::to_string(offsets_[e] + lengths_[e]) + " of " +
-                        std::to_string(info_.frames) + " in 'pixels'");
+                        std::to_string(offsets_[e]) + " on, " + std::to_string(lengths_[e]) +
+                        " of them, of " + std::to_string(info_.frames) + " in 'pixels'");
       }
     }
   }
 
-  static int64_t count_different(const std::vector<int64_t>& frames) {
-    int64_t count = 1;
-    while (count < static_cast<int64_t>(frames.size()) &&
-           frames[static_cast<size_t>(count)] > frames[static_cast<size_t>(count - 1)]) {
-      ++count;
+  /// Empty episodes have no clips; short ones neither, where that is asked.
+  void choose_episodes() {
+    if (options_.clips_per_video < 1) throw ConfigError("clips_per_video: expected at least 1");
+    int64_t shortest = 1;
+    if (options_.skip_short) {
+      shortest = clip_span(std::max<int64_t>(options_.frames, 1),
+                           frame_step(info_.fps, options_, file_.path()), options_);
     }
-    return count;
+    for (int64_t e = 0; e < info_.episodes; ++e) {
+      if (lengths_[static_cast<size_t>(e)] >= shortest) kept_.push_back(e);
+    }
+    if (kept_.empty()) {
+      throw DataError(file_.path() + ": holds no episodes" +
+                      (info_.episodes > 0 ? " of " + std::to_string(shortest) + " frames" : ""));
+    }
   }
 
-  void read_pixels(int64_t first, int64_t step, int64_t count, const PixelRect& rect, uint8_t* to,
-                   int64_t episode) const {
-    const auto size = [](int64_t value) { return static_cast<hsize_t>(value); };
-    const hsize_t start[4] = {size(first), size(rect.top), size(rect.left), 0};
-    const hsize_t stride[4] = {size(step), 1, 1, 1};
-    const hsize_t counts[4] = {size(count), size(rect.height), size(rect.width),
-                               size(info_.channels)};
-    const auto lock = lock_hdf5();
-    const Hdf5Handle file_space(H5Dget_space(pixels_.id()), H5Sclose);
-    const Hdf5Handle memory_space(H5Screate_simple(4, counts, nullptr), H5Sclose);
-    if (H5Sselect_hyperslab(file_space.id(), H5S_SELECT_SET, start, stride, counts, nullptr) < 0 ||
-        H5Dread(pixels_.id(), H5T_NATIVE_UINT8, memory_space.id(), file_space.id(), H5P_DEFAULT,
-                to) < 0) {
-      throw DataError(file_.path() + ": episode " + std::to_string(episode) + " cannot be read (" +
-                      hdf5_reason() + ")");
+  RawClip cut(int64_t episode, std::vector<int64_t> frames, const PixelRect& rect) const {
+    const int64_t offset = offsets_[static_cast<size_t>(episode)];
+    const int64_t end = offset + lengths_[static_cast<size_t>(episode)];
+    for (int64_t& frame : frames) frame += offset;
+    RawClip clip{static_cast<int64_t>(frames.size()), rect.height, rect.width, info_.channels, {}};
+    clip.pixels.resize(static_cast<size_t>(clip.frames * clip.frame_bytes()));
+    try {
+      read_frames(frames, rect, clip);
+      clip.signals =
+          signals_->read(frames, end, frame_step(info_.fps, options_, file_.path()), episode);
+    } catch (const DataError& error) {
+      throw DataError(std::string(error.what()) + ", episode " + std::to_string(episode));
+    }
+    return clip;
+  }
+
+  /// Runs of evenly spaced frames are read at once; a held frame is copied. Holding the last frame
+  /// can leave a shorter step before it.
+  void read_frames(const std::vector<int64_t>& frames, const PixelRect& rect, RawClip& clip) const {
+    const auto count = static_cast<int64_t>(frames.size());
+    const auto at = [&](int64_t i) { return frames[static_cast<size_t>(i)]; };
+    const auto bytes = static_cast<size_t>(clip.frame_bytes());
+    for (int64_t first = 0; first < count;) {
+      uint8_t* to = clip.pixels.data() + first * clip.frame_bytes();
+      if (first > 0 && at(first) == at(first - 1)) {
+        std::memcpy(to, to - bytes, bytes);
+        ++first;
+        continue;
+      }
+      int64_t next = first + 1;
+      const int64_t step = next < count ? at(next) - at(first) : 0;
+      while (step > 0 && next < count && at(next) - at(next - 1) == step) ++next;
+      pixels_->read_bytes({at(first), rect.top, rect.left, 0}, {std::max<int64_t>(step, 1), 1, 1, 1},
+                          {next - first, rect.height, rect.width, info_.channels}, to);
+      first = next;
     }
   }
 
   ClipOptions options_;
   ClipStoreInfo info_;
   Hdf5File file_;
-  Hdf5Handle pixels_;
+  std::optional<Hdf5Dataset> pixels_;
+  std::optional<SignalColumns> signals_;
   std::vector<int64_t> lengths_;
   std::vector<int64_t> offsets_;
+  std::vector<int64_t> kept_;  // episodes that clips come from
 };
 
 ClipStore::ClipStore(const std::string& path, const ClipOptions& options)
@@ -174,118 +238,24 @@ int64_t ClipStore::size() const { return impl_->size(); }
 RawClip ClipStore::read(int64_t index, Random& random, const CropChooser& crop) const {
   return impl_->read(index, random, crop);
 }
+std::string ClipStore::name(int64_t index) const { return impl_->name(index); }
+RawClip ClipStore::read_at(int64_t episode, int64_t start) const {
+  return impl_->read_at(episode, start);
+}
 std::vector<std::string> ClipStore::columns() const { return impl_->columns(); }
+std::vector<std::string> ClipStore::signals() const { return impl_->signals(); }
 torch::Tensor ClipStore::column(const std::string& name) const {
-  const auto known = impl_->columns();
-  if (std::find(known.begin(), known.end(), name) == known.end()) return ClipSource::column(name);
-  return impl_->column(name);
+  try {
+    return impl_->column(name);
+  } catch (const DataError& error) {
+    const std::string text = error.what();
+    if (text.find("no dataset") == std::string::npos) throw;
+  }
+  std::string known;
+  for (const auto& column : impl_->columns()) known += (known.empty() ? "" : ", ") + column;
+  throw DataError(impl_->path() + ": no column '" + name + "': there is " +
+                  (known.empty() ? "none" : known));
 }
 const ClipStoreInfo& ClipStore::info() const { return impl_->info(); }
-
-class ClipStoreWriter::Impl {
- public:
-  Impl(std::string path, ClipStoreInfo info)
-      : path_(std::move(path)),
-        info_(std::move(info)),
-        file_(std::make_unique<Hdf5File>(Hdf5File::create(partial()))) {}
-
-  ~Impl() {
-    if (!file_) return;
-    pixels_.reset();
-    file_.reset();
-    std::remove(partial().c_str());
-  }
-
-  void append(const RawClip& clip) {
-    if (!pixels_.valid()) create_pixels(clip);
-    if (clip.height != info_.height || clip.width != info_.width ||
-        clip.channels != info_.channels || clip.frames < 1) {
-      throw DataError(path_ + ": episode " + std::to_string(lengths_.size()) +
-                      ": expected frames " +
-                      shape_text({info_.height, info_.width, info_.channels}) + ", found " +
-                      std::to_string(clip.frames) + " of " +
-                      shape_text({clip.height, clip.width, clip.channels}));
-    }
-    const auto size = [](int64_t value) { return static_cast<hsize_t>(value); };
-    const hsize_t total[4] = {size(info_.frames + clip.frames), size(clip.height), size(clip.width),
-                              size(clip.channels)};
-    const hsize_t start[4] = {size(info_.frames), 0, 0, 0};
-    const hsize_t count[4] = {size(clip.frames), total[1], total[2], total[3]};
-    const auto lock = lock_hdf5();
-    bool done = H5Dset_extent(pixels_.id(), total) >= 0;
-    const Hdf5Handle file_space(H5Dget_space(pixels_.id()), H5Sclose);
-    const Hdf5Handle memory_space(H5Screate_simple(4, count, nullptr), H5Sclose);
-    done = done && H5Sselect_hyperslab(file_space.id(), H5S_SELECT_SET, start, nullptr, count,
-                                       nullptr) >= 0;
-    done = done && H5Dwrite(pixels_.id(), H5T_NATIVE_UINT8, memory_space.id(), file_space.id(),
-                            H5P_DEFAULT, clip.pixels.data()) >= 0;
-    if (!done) throw DataError(path_ + ": cannot be written (" + hdf5_reason() + ")");
-    offsets_.push_back(info_.frames);
-    lengths_.push_back(clip.frames);
-    info_.frames += clip.frames;
-  }
-
-  void finish(const std::map<std::string, torch::Tensor>& columns) {
-    const auto episodes = static_cast<int64_t>(lengths_.size());
-    if (episodes == 0) throw DataError(path_ + ": no clips to write");
-    for (const auto& [name, values] : columns) {
-      if (is_index(name) || values.dim() < 1 || values.size(0) != episodes) {
-        throw DataError(path_ + ": column '" + name + "': expected " + std::to_string(episodes) +
-                        " rows");
-      }
-      file_->write(name, values);
-    }
-    file_->write("ep_len", torch::tensor(lengths_).to(torch::kInt32));
-    file_->write("ep_offset", torch::tensor(offsets_));
-    file_->write_attribute("fps", info_.fps);
-    for (const auto& [name, value] : info_.attributes) file_->write_attribute(name, value);
-    // The chunks still in memory are written here: a full disk must not pass unseen.
-    const auto lock = lock_hdf5();
-    if (!pixels_.reset()) throw DataError(path_ + ": cannot be written (" + hdf5_reason() + ")");
-    file_->close();
-    put_in_place(partial(), path_);
-    file_.reset();
-  }
-
- private:
-  std::string partial() const { return path_ + ".partial"; }
-
-  void create_pixels(const RawClip& clip) {
-    info_.height = clip.height;
-    info_.width = clip.width;
-    info_.channels = clip.channels;
-    const auto size = [](int64_t value) { return static_cast<hsize_t>(value); };
-    const hsize_t now[4] = {0, size(clip.height), size(clip.width), size(clip.channels)};
-    const hsize_t most[4] = {H5S_UNLIMITED, now[1], now[2], now[3]};
-    // A few frames a chunk, but no more than about a megabyte: reading a window reads its chunks.
-    const int64_t fit =
-        std::max<int64_t>(1, (int64_t{1} << 20) / std::max<int64_t>(1, clip.frame_bytes()));
-    const hsize_t chunk[4] = {size(std::min({clip.frames, int64_t{16}, fit})), now[1], now[2],
-                              now[3]};
-    const auto lock = lock_hdf5();
-    const Hdf5Handle space(H5Screate_simple(4, now, most), H5Sclose);
-    const Hdf5Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-    H5Pset_chunk(layout.id(), 4, chunk);
-    pixels_ = Hdf5Handle(H5Dcreate2(file_->id(), "pixels", H5T_NATIVE_UINT8, space.id(),
-                                    H5P_DEFAULT, layout.id(), H5P_DEFAULT),
-                         H5Dclose);
-    if (!pixels_.valid()) throw DataError(path_ + ": cannot be written (" + hdf5_reason() + ")");
-  }
-
-  std::string path_;
-  ClipStoreInfo info_;
-  std::unique_ptr<Hdf5File> file_;
-  Hdf5Handle pixels_;
-  std::vector<int64_t> lengths_;
-  std::vector<int64_t> offsets_;
-};
-
-ClipStoreWriter::ClipStoreWriter(const std::string& path, const ClipStoreInfo& info)
-    : impl_(std::make_unique<Impl>(path, info)) {}
-ClipStoreWriter::~ClipStoreWriter() = default;
-void ClipStoreWriter::append(const RawClip& clip) { impl_->append(clip); }
-void ClipStoreWriter::finish(const std::map<std::string, torch::Tensor>& columns) {
-  impl_->finish(columns);
-}
 
 }  // namespace jepa

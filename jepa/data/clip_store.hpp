@@ -1,10 +1,12 @@
 // The clip store: episodes of frames and their labels in one HDF5 file.
 //
 // Layout: `pixels` uint8 (N, H, W, C), all frames of all episodes one after another, chunked by a
-// few frames; `ep_len` int32 (E), `ep_offset` int64 (E); any further dataset whose first dimension
-// is E is a column: integers (E) are classes, floating-point (E) or (E, K) are quantities.
-// Attributes: fps, generator, seed, licence, version. Files of this layout from other tools open as
-// they are.
+// few frames; `ep_len` int32 (E), `ep_offset` int64 (E); any further dataset of numbers whose first
+// dimension is E is a column: integers (E) are classes (booleans 0 and 1), floating-point (E) or
+// (E, K) are quantities; one whose first dimension is N, (N) or (N, K), holds values of each frame
+// and can be carried by clips as a signal. Attributes: fps, generator, seed, licence, version.
+// Files of this layout from other tools open as they are (stable-worldmodel's is this one: row t
+// holds observation t, the action that leaves it and the reward that came with it).
 #pragma once
 
 #include <jepa/data/clip_source.hpp>
@@ -15,7 +17,7 @@ namespace jepa {
 
 /// What a clip store says about itself.
 struct ClipStoreInfo {
-  int64_t episodes = 0;
+  int64_t episodes = 0;  ///< in the file; empty ones have no clips
   int64_t frames = 0;  ///< of all episodes together
   int64_t height = 0;
   int64_t width = 0;
@@ -27,14 +29,22 @@ struct ClipStoreInfo {
 /// Reads clips from a clip store. HDF5 itself is used under one lock for the whole process.
 class ClipStore : public ClipSource {
  public:
-  /// @throws DataError naming the file and what is missing or of the wrong shape
+  /// @throws DataError naming the file and what is missing, of the wrong shape, compressed with a
+  /// filter that is not installed, or held in another file
   ClipStore(const std::string& path, const ClipOptions& options);
   ~ClipStore() override;
 
   int64_t size() const override;
   using ClipSource::read;
   RawClip read(int64_t index, Random& random, const CropChooser& crop) const override;
+  std::string name(int64_t index) const override;
+  /// The clip that starts at frame `start` of an episode (its number in the file), with all of its
+  /// frames and actions.
+  /// @throws DataError where the episode does not hold it
+  RawClip read_at(int64_t episode, int64_t start) const;
   std::vector<std::string> columns() const override;
+  /// Names of the columns of one value or row a frame.
+  std::vector<std::string> signals() const;
   /// Clips from the same episode share its value.
   torch::Tensor column(const std::string& name) const override;
 
@@ -54,8 +64,9 @@ class ClipStoreWriter {
   /// Removes the temporary file where finish() was not reached.
   ~ClipStoreWriter();
 
-  /// Adds an episode.
-  /// @throws DataError where its frames are of another size than the first one's, or on a full disk
+  /// Adds an episode; its signals become columns of one row a frame.
+  /// @throws DataError where its frames or signals are of another size than the first one's, or on
+  /// a full disk
   void append(const RawClip& clip);
 
   /// Writes the index and the columns (int64 [E], float32 [E] or [E, K]) and puts the file in

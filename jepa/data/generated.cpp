@@ -121,6 +121,7 @@ void GeneratedOptions::describe(OptionVisitor& visit) {
   visit("count", count, {.help = "objects a clip: 1 to this many", .min = 1, .max = 16});
   visit("noise", noise, {.help = "brightest background pixel, 1 is white", .min = 0, .max = 1});
   visit("channels", channels, {.help = "1, or 3 for shapes of random colour", .min = 1, .max = 3});
+  visit("signals", signals, {.help = "what clips carry of each frame: position,velocity"});
 }
 
 GeneratedSource::GeneratedSource(GeneratedOptions options, uint64_t seed)
@@ -140,6 +141,11 @@ GeneratedSource::GeneratedSource(GeneratedOptions options, uint64_t seed)
     throw ConfigError("speed_max, gravity: an object of " + std::to_string(options_.object_size) +
                       " px would leave a frame of " + std::to_string(options_.size) +
                       " px within " + std::to_string(options_.frames) + " frames");
+  }
+  for (const auto& name : ClipOptions{.signals = options_.signals}.signal_names()) {
+    if (name != "position" && name != "velocity") {
+      throw ConfigError("signals: expected position or velocity, found '" + name + "'");
+    }
   }
   instances_ = mnist_split(options_.split);
 }
@@ -214,6 +220,24 @@ void GeneratedSource::add_object(const MovingObject& object, const std::vector<f
   }
 }
 
+Signals GeneratedSource::signals_of(const MovingObject& object) const {
+  Signals signals;
+  for (const auto& name : ClipOptions{.signals = options_.signals}.signal_names()) {
+    Signal& signal = signals[name] = {2, {}};
+    for (int64_t t = 0; t < options_.frames; ++t) {
+      double x = object.velocity_x;
+      double y = object.velocity_y + options_.gravity * static_cast<double>(t);
+      if (name == "position") {
+        x = object.x + moved(object.velocity_x, 0, t);
+        y = object.y + moved(object.velocity_y, options_.gravity, t);
+      }
+      signal.values.push_back(static_cast<float>(x));
+      signal.values.push_back(static_cast<float>(y));
+    }
+  }
+  return signals;
+}
+
 RawClip GeneratedSource::read(int64_t index, Random& random, const CropChooser& crop) const {
   const auto moving = objects(index);
   Random noise(seed_, options_.kind + "/" + options_.split + "/noise",
@@ -238,9 +262,12 @@ RawClip GeneratedSource::read(int64_t index, Random& random, const CropChooser& 
       clip.pixels.push_back(static_cast<uint8_t>(std::min(255.0F, value + 0.5F)));
     }
   }
-  if (!crop) return clip;
-  return cut_frames(clip.pixels.data(), clip.frames, clip.height, clip.width, clip.channels,
-                    crop(clip.height, clip.width, random));
+  if (crop) {
+    clip = cut_frames(clip.pixels.data(), clip.frames, clip.height, clip.width, clip.channels,
+                      crop(clip.height, clip.width, random));
+  }
+  clip.signals = signals_of(moving.front());
+  return clip;
 }
 
 std::vector<std::string> GeneratedSource::columns() const {

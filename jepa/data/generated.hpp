@@ -20,6 +20,7 @@ struct GeneratedOptions {
   int64_t count = 1;            ///< objects a clip: 1 to this many
   double noise = 0.0;           ///< brightest background pixel, 0 (none) to 1 (white)
   int64_t channels = 1;         ///< 1, or 3 for shapes of random colour
+  std::string signals;          ///< what clips carry of each frame: position, velocity
 
   /// All but kind, split and clips, which are the recipe's own.
   void describe(OptionVisitor& visit);
@@ -44,8 +45,9 @@ struct MovingObject {
 /// int64 (8, at mid-clip), `position` float32 [E, 2] (x, y of the centre at mid-clip, px),
 /// `velocity` float32 [E, 2] (at mid-clip, which is its mean, px a frame), `acceleration` float32
 /// [E, 2] (px a frame squared), `count` int64 (objects, 1 to `count`), `instance` int64 (the
-/// independent unit: clips that show the same handwritten digit share it). They tell of the first
-/// object; the others are half as bright.
+/// independent unit: clips that show the same handwritten digit share it). Signals, where asked:
+/// `position` and `velocity` [T, 2] in each frame, in px of the uncropped frame. They all tell of
+/// the first object; the others are half as bright.
 ///
 /// An object moves straight at constant speed, or along a parabola under `gravity`, wholly inside
 /// the frame, placed between pixels by
@@ -68,6 +70,7 @@ class GeneratedSource : public ClipSource {
   bool digits() const { return options_.kind == "digits"; }
   /// Half of a clip, frames from the first.
   double middle() const { return 0.5 * static_cast<double>(options_.frames - 1); }
+  Signals signals_of(const MovingObject& object) const;
   MovingObject draw_object(int64_t index, Random& random) const;
   void add_object(const MovingObject& object, const std::vector<float>& sprite, int64_t frame,
                   float brightness, std::vector<float>& canvas) const;

@@ -1,3 +1,4 @@
+#include <jepa/data/hdf5_dataset.hpp>
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/errors.hpp>
 
@@ -9,6 +10,8 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -16,19 +19,6 @@ namespace jepa {
 namespace {
 
 static_assert(std::is_same_v<hid_t, int64_t>, "Hdf5Handle keeps an hid_t as int64_t");
-
-Hdf5Handle open_dataset(const Hdf5File& file, const std::string& name) {
-  Hdf5Handle dataset(H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (!dataset.valid()) throw DataError(file.path() + ": no dataset '" + name + "'");
-  return dataset;
-}
-
-std::vector<int64_t> shape_of(int64_t dataset) {
-  const Hdf5Handle space(H5Dget_space(dataset), H5Sclose);
-  hsize_t dims[H5S_MAX_RANK];
-  const int rank = H5Sget_simple_extent_dims(space.id(), dims, nullptr);
-  return {dims, dims + std::max(rank, 0)};
-}
 
 hid_t memory_type(torch::ScalarType type) {
   switch (type) {
@@ -47,41 +37,75 @@ hid_t memory_type(torch::ScalarType type) {
   }
 }
 
-/// The tensor type a dataset is read as.
-torch::ScalarType tensor_type(int64_t dataset, const std::string& where) {
-  const Hdf5Handle type(H5Dget_type(dataset), H5Tclose);
-  const size_t size = H5Tget_size(type.id());
-  switch (H5Tget_class(type.id())) {
-    case H5T_INTEGER:
-      return size == 1 && H5Tget_sign(type.id()) == H5T_SGN_NONE ? torch::kUInt8 : torch::kInt64;
-    case H5T_FLOAT:
-      return size > 4 ? torch::kFloat64 : torch::kFloat32;
-    default:
-      throw DataError(where + ": expected numbers");
+constexpr size_t kAttributeBytes = size_t{1} << 20;
+
+/// Text out of a field of fixed size, up to its first zero.
+std::string field_text(const char* field, size_t size) { return {field, strnlen(field, size)}; }
+
+std::vector<std::string> read_texts(int64_t attribute, int64_t type, size_t count) {
+  std::vector<std::string> texts;
+  if (H5Tis_variable_str(type) > 0) {
+    std::vector<char*> fields(count, nullptr);
+    if (H5Aread(attribute, type, fields.data()) < 0) return {};
+    for (char* field : fields) {
+      texts.emplace_back(field == nullptr ? "" : field);
+      H5free_memory(field);
+    }
+    return texts;
   }
+  const size_t size = H5Tget_size(type);
+  if (size == 0 || size > kAttributeBytes / count) return {};
+  std::vector<char> fields(count * size);
+  if (H5Aread(attribute, type, fields.data()) < 0) return {};
+  for (size_t i = 0; i < count; ++i) texts.push_back(field_text(fields.data() + i * size, size));
+  return texts;
 }
 
+std::vector<std::string> read_numbers(int64_t attribute, size_t count) {
+  std::vector<double> numbers(count);
+  if (H5Aread(attribute, H5T_NATIVE_DOUBLE, numbers.data()) < 0) return {};
+  std::vector<std::string> texts;
+  for (const double number : numbers) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.17g", number);
+    texts.emplace_back(text);
+  }
+  return texts;
+}
+
+/// Text, numbers and lists of either; "" for what else there is.
 std::string read_attribute(int64_t attribute) {
   const Hdf5Handle type(H5Aget_type(attribute), H5Tclose);
-  if (H5Tget_class(type.id()) == H5T_STRING) {
-    if (H5Tis_variable_str(type.id()) > 0) {
-      char* text = nullptr;
-      if (H5Aread(attribute, type.id(), &text) < 0 || text == nullptr) return "";
-      std::string value(text);
-      H5free_memory(text);
-      return value;
-    }
-    std::string value(H5Tget_size(type.id()), '\0');
-    if (H5Aread(attribute, type.id(), value.data()) < 0) return "";
-    return value.c_str();
-  }
-  double number = 0;
   const Hdf5Handle space(H5Aget_space(attribute), H5Sclose);
-  if (H5Sget_simple_extent_npoints(space.id()) != 1) return "";
-  if (H5Aread(attribute, H5T_NATIVE_DOUBLE, &number) < 0) return "";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.17g", number);
-  return text;
+  const hssize_t points = H5Sget_simple_extent_npoints(space.id());
+  const auto count = static_cast<size_t>(std::max<hssize_t>(points, 0));
+  if (count == 0 || count > kAttributeBytes / sizeof(double)) return "";
+  const H5T_class_t kind = H5Tget_class(type.id());
+  std::vector<std::string> texts;
+  if (kind == H5T_STRING) texts = read_texts(attribute, type.id(), count);
+  if (kind == H5T_INTEGER || kind == H5T_FLOAT) texts = read_numbers(attribute, count);
+  std::string joined;
+  for (const auto& text : texts) joined += (joined.empty() ? "" : ", ") + text;
+  return joined;
+}
+
+bool printable(const std::string& name) {
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return static_cast<unsigned char>(c) >= 32 && c != 127; });
+}
+
+/// Keeps a file that another program is writing: HDF5 would empty it before it asks for the lock.
+void remove_stale(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) return;  // none, or creating it will say why not
+  struct stat opened {};
+  struct stat named {};
+  // The name may have passed to a newer file since it was opened.
+  const bool ours = ::flock(file, LOCK_EX | LOCK_NB) == 0 && ::fstat(file, &opened) == 0 &&
+                    ::stat(path.c_str(), &named) == 0 && opened.st_ino == named.st_ino;
+  if (ours) ::unlink(path.c_str());
+  ::close(file);
+  if (!ours) throw DataError(path + ": another program is writing it");
 }
 
 }  // namespace
@@ -100,22 +124,22 @@ Hdf5Handle& Hdf5Handle::operator=(Hdf5Handle&& other) noexcept {
 
 bool Hdf5Handle::reset() {
   if (id_ < 0) return true;
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   return close_(std::exchange(id_, -1)) >= 0;
 }
 
-std::unique_lock<std::recursive_mutex> lock_hdf5() {
+Hdf5Lock::Hdf5Lock() {
   static std::recursive_mutex mutex;
-  std::unique_lock lock(mutex);
+  lock_ = std::unique_lock(mutex);
   // Its clean-up at exit crashes on a file that a full disk kept from being closed; ours are all
   // closed by their handles.
-  static const bool quiet = [] {
-    H5dont_atexit();  // fails where the application has asked for it already
-    return H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
-  }();
-  static_cast<void>(quiet);
-  return lock;
+  static const bool asked = H5dont_atexit() >= 0;  // fails where the application did so already
+  static_cast<void>(asked);
+  H5Eget_auto2(H5E_DEFAULT, &print_, &print_data_);
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
+
+Hdf5Lock::~Hdf5Lock() { H5Eset_auto2(H5E_DEFAULT, print_, print_data_); }
 
 std::string hdf5_reason() {
   std::string reason = "unknown";
@@ -126,6 +150,9 @@ std::string hdf5_reason() {
         return 0;
       },
       &reason);
+  if (reason.find("unable to lock file") != std::string::npos) {
+    return "another program has it open for writing";
+  }
   // Where the system refused, HDF5's text holds addresses and a time with a line break: keep the
   // core.
   const std::string start = "error message = '";
@@ -133,15 +160,19 @@ std::string hdf5_reason() {
     reason = reason.substr(at + start.size());
     reason = reason.substr(0, reason.find('\''));
   }
-  std::replace(reason.begin(), reason.end(), '\n', ' ');
+  std::replace_if(
+      reason.begin(), reason.end(), [](char c) { return static_cast<unsigned char>(c) < 32; }, ' ');
   return reason;
 }
 
 Hdf5File Hdf5File::open(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) throw DataError(path + ": no such file");
+  if (!std::filesystem::is_regular_file(path, error)) {
+    throw DataError(path + ": expected a file, found a folder, pipe or device");
+  }
   if (std::filesystem::file_size(path, error) == 0) throw DataError(path + ": the file is empty");
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   Hdf5Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
   if (!handle.valid()) {
     throw DataError(path + ": not a readable HDF5 file (" + hdf5_reason() + ")");
@@ -150,24 +181,29 @@ Hdf5File Hdf5File::open(const std::string& path) {
 }
 
 Hdf5File Hdf5File::create(const std::string& path) {
-  const auto lock = lock_hdf5();
-  Hdf5Handle handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+  remove_stale(path);
+  const Hdf5Lock lock;
+  Hdf5Handle handle(H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
   if (!handle.valid()) {
     const std::string reason = hdf5_reason();
-    ::unlink(path.c_str());  // on a full disk it is there already, empty
+    // On a full disk it is there already, empty; one that exists is another program's.
+    if (reason.find("exists") == std::string::npos) ::unlink(path.c_str());
     throw DataError(path + ": cannot be written (" + reason + ")");
   }
   return {path, std::move(handle)};
 }
 
 std::vector<std::string> Hdf5File::datasets() const {
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   std::vector<std::string> names;
   H5Literate(
       id(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
-      [](hid_t group, const char* name, const H5L_info_t*, void* to) -> herr_t {
+      [](hid_t group, const char* name, const H5L_info_t* link, void* to) -> herr_t {
+        // A link into another file is not even looked at; soft links are followed by opening.
+        if (link->type != H5L_TYPE_HARD && link->type != H5L_TYPE_SOFT) return 0;
+        const Hdf5Handle access = no_external_links();
         H5O_info_t info;
-        if (H5Oget_info_by_name(group, name, &info, H5P_DEFAULT) >= 0 &&
+        if (printable(name) && H5Oget_info_by_name(group, name, &info, access.id()) >= 0 &&
             info.type == H5O_TYPE_DATASET) {
           static_cast<std::vector<std::string>*>(to)->emplace_back(name);
         }
@@ -178,30 +214,25 @@ std::vector<std::string> Hdf5File::datasets() const {
 }
 
 bool Hdf5File::has(const std::string& name) const {
-  const auto lock = lock_hdf5();
-  return H5Lexists(id(), name.c_str(), H5P_DEFAULT) > 0;
+  const Hdf5Lock lock;
+  return H5Lexists(id(), name.c_str(), no_external_links().id()) > 0;
 }
 
 std::vector<int64_t> Hdf5File::shape(const std::string& name) const {
-  const auto lock = lock_hdf5();
-  return shape_of(open_dataset(*this, name).id());
+  return Hdf5Dataset(*this, name).shape();
 }
 
 torch::Tensor Hdf5File::read(const std::string& name) const {
-  const auto lock = lock_hdf5();
-  const Hdf5Handle dataset = open_dataset(*this, name);
-  const torch::ScalarType type = tensor_type(dataset.id(), path_ + ": dataset '" + name + "'");
-  torch::Tensor tensor = torch::empty(shape_of(dataset.id()), type);
-  if (H5Dread(dataset.id(), memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT,
-              tensor.mutable_data_ptr()) < 0) {
-    throw DataError(path_ + ": dataset '" + name + "' cannot be read (" + hdf5_reason() + ")");
-  }
+  const Hdf5Dataset dataset(*this, name);
+  const torch::ScalarType type = dataset.tensor_type();
+  torch::Tensor tensor = torch::empty(dataset.shape(), type);
+  dataset.read_all(tensor.mutable_data_ptr(), static_cast<int64_t>(tensor.nbytes()));
   return tensor;
 }
 
 void Hdf5File::write(const std::string& name, const torch::Tensor& tensor) {
   const torch::Tensor plain = tensor.detach().cpu().contiguous();
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   const hid_t type = memory_type(plain.scalar_type());
   const std::vector<hsize_t> dims(plain.sizes().begin(), plain.sizes().end());
   const Hdf5Handle space(
@@ -220,7 +251,7 @@ void Hdf5File::write(const std::string& name, const torch::Tensor& tensor) {
 }
 
 std::map<std::string, std::string> Hdf5File::attributes() const {
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   std::map<std::string, std::string> values;
   H5Aiterate2(
       id(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
@@ -235,7 +266,7 @@ std::map<std::string, std::string> Hdf5File::attributes() const {
 }
 
 void Hdf5File::write_attribute(const std::string& name, const std::string& value) {
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   const Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
   const Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type.id(), value.size() + 1);
@@ -248,7 +279,7 @@ void Hdf5File::write_attribute(const std::string& name, const std::string& value
 }
 
 void Hdf5File::write_attribute(const std::string& name, double value) {
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   const Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
   const Hdf5Handle attribute(
       H5Acreate2(id(), name.c_str(), H5T_NATIVE_DOUBLE, space.id(), H5P_DEFAULT, H5P_DEFAULT),
@@ -259,7 +290,7 @@ void Hdf5File::write_attribute(const std::string& name, double value) {
 }
 
 void Hdf5File::close() {
-  const auto lock = lock_hdf5();
+  const Hdf5Lock lock;
   if (H5Fflush(id(), H5F_SCOPE_LOCAL) < 0 || !handle_.reset()) {
     throw DataError(path_ + ": cannot be written (" + hdf5_reason() + ")");
   }
@@ -267,9 +298,10 @@ void Hdf5File::close() {
 
 void write_hdf5(const std::string& path, const std::map<std::string, torch::Tensor>& tensors,
                 const std::map<std::string, std::string>& attributes) {
+  require_replaceable(path);
   const std::string partial = path + ".partial";
+  Hdf5File file = Hdf5File::create(partial);
   try {
-    Hdf5File file = Hdf5File::create(partial);
     for (const auto& [name, tensor] : tensors) file.write(name, tensor);
     for (const auto& [name, value] : attributes) file.write_attribute(name, value);
     file.close();
@@ -278,6 +310,14 @@ void write_hdf5(const std::string& path, const std::map<std::string, torch::Tens
     throw;
   }
   put_in_place(partial, path);
+}
+
+void require_replaceable(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw DataError(path + ": cannot be written (a folder, pipe or device)");
+  }
 }
 
 void put_in_place(const std::string& from, const std::string& to) {

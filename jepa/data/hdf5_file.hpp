@@ -1,5 +1,7 @@
 // HDF5 files as named tensors. The HDF5 library is not safe for threads, so all of it runs under
-// one lock for the process; its own error printing is off, and its reasons end up in our messages.
+// one lock for the process; its own error printing is off meanwhile, and its reasons end up in our
+// messages. Files that take bytes from other files (external links and storage, virtual datasets)
+// are refused.
 #pragma once
 
 #include <torch/types.h>
@@ -32,8 +34,21 @@ class Hdf5Handle {
   Close close_ = nullptr;
 };
 
-/// The lock under which every call of the HDF5 library runs.
-std::unique_lock<std::recursive_mutex> lock_hdf5();
+/// The lock under which every call of the HDF5 library runs. While it is held HDF5 does not print
+/// its error stack on this thread (the setting is each thread's own); afterwards the caller's
+/// setting is back.
+class Hdf5Lock {
+ public:
+  Hdf5Lock();
+  ~Hdf5Lock();
+  Hdf5Lock(const Hdf5Lock&) = delete;
+  Hdf5Lock& operator=(const Hdf5Lock&) = delete;
+
+ private:
+  std::unique_lock<std::recursive_mutex> lock_;
+  int (*print_)(int64_t, void*) = nullptr;
+  void* print_data_ = nullptr;
+};
 
 /// Why the last HDF5 call failed, in HDF5's own words (the innermost of its error stack).
 std::string hdf5_reason();
@@ -42,26 +57,28 @@ std::string hdf5_reason();
 class Hdf5File {
  public:
   /// Opens for reading.
-  /// @throws DataError naming the file: missing, empty, truncated, not HDF5
+  /// @throws DataError naming the file: missing, empty, truncated, no regular file, not HDF5,
+  /// locked by another program
   static Hdf5File open(const std::string& path);
   /// Makes an empty file, over an old one.
+  /// @throws DataError where it cannot be made, or another program is writing it
   static Hdf5File create(const std::string& path);
 
   const std::string& path() const { return path_; }
   int64_t id() const { return handle_.id(); }
 
-  /// Names of the datasets in the root group.
+  /// Names of the datasets in the root group that can be opened and printed.
   std::vector<std::string> datasets() const;
   bool has(const std::string& name) const;
   /// @throws DataError where there is no such dataset
   std::vector<int64_t> shape(const std::string& name) const;
-  /// uint8, int64 (from any integer type) or float32 / float64.
+  /// uint8 (booleans too: 0 or 1), int64 (from any integer type) or float32 / float64.
   /// @throws DataError naming the file and dataset
   torch::Tensor read(const std::string& name) const;
   /// Writes uint8, int32, int64, float32 or float64.
   void write(const std::string& name, const torch::Tensor& tensor);
 
-  /// Attributes of the root group as text.
+  /// Attributes of the root group as text; lists are joined with ", ".
   std::map<std::string, std::string> attributes() const;
   void write_attribute(const std::string& name, const std::string& value);
   void write_attribute(const std::string& name, double value);
@@ -82,6 +99,9 @@ class Hdf5File {
 /// features and other results.
 void write_hdf5(const std::string& path, const std::map<std::string, torch::Tensor>& tensors,
                 const std::map<std::string, std::string>& attributes = {});
+
+/// @throws DataError where `path` is there and no regular file (a device, a pipe, a folder)
+void require_replaceable(const std::string& path);
 
 /// Flushes `from` to the disk and renames it to `to`.
 /// @throws DataError naming the file

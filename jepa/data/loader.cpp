@@ -9,20 +9,28 @@
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <set>
 #include <sstream>
 #include <thread>
 
 namespace jepa {
 namespace {
 
-constexpr size_t kMessages = 20;
+constexpr size_t kMessages = 1000;
+
+/// A clip that could not be read.
+struct LostClip {
+  int64_t index = 0;
+  std::string message;
+};
 
 /// A clip in plain memory, as a thread makes it.
 struct PlainClip {
   std::vector<uint8_t> pixels;      ///< [C, T, H, W]
   int64_t index = 0;                ///< in its source
   int64_t shape[4] = {0, 0, 0, 0};  ///< C, T, H, W
-  std::string message;              ///< why it could not be read
+  Signals signals;
+  std::vector<LostClip> lost;  ///< it and those tried in its place that could not be read
   std::exception_ptr failure;
 };
 
@@ -30,8 +38,9 @@ struct PlainClip {
 struct PlainBatch {
   std::vector<uint8_t> clips;  ///< [B, C, T, H, W]
   std::vector<int64_t> indices;
-  int64_t shape[4] = {0, 0, 0, 0};    ///< C, T, H, W
-  std::vector<std::string> messages;  ///< of the clips that could not be read
+  int64_t shape[4] = {0, 0, 0, 0};  ///< C, T, H, W
+  Signals signals;                  ///< [B, T, width]
+  std::vector<LostClip> lost;
   std::exception_ptr failure;
 };
 
@@ -79,14 +88,15 @@ void LoaderOptions::describe(OptionVisitor& visit) {
         {.help = "threads that prepare clips; 0: the caller does", .min = 0, .max = 256});
   visit("prefetch", prefetch, {.help = "batches prepared ahead", .min = 1, .max = 1024});
   visit("shuffle", shuffle, {.help = "false: the source's order, once"});
-  visit(
-      "max_errors", max_errors,
-      {.help = "unreadable clips that are left out and reported before it is an error", .min = 0});
+  visit("max_errors", max_errors,
+        {.help = "different unreadable clips that are left out and reported before it is an error",
+         .min = 0});
 }
 
 class ClipLoader::Impl {
  public:
-  Impl(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed)
+  Impl(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed,
+       int64_t micro_batch)
       : source_(std::move(source)),
         options_(options),
         seed_(seed),
@@ -94,9 +104,12 @@ class ClipLoader::Impl {
         order_(source_->size(), options.shuffle, seed) {
     if (source_->size() < 1) throw DataError("the data has no clips");
     if (options_.batch < 1) throw ConfigError("batch: expected at least 1");
+    if (micro_batch < 0) throw ConfigError("micro_batch: expected at least 0");
     if (options_.threads > 0 && options_.prefetch < 1) {
       throw ConfigError("prefetch: expected at least 1");
     }
+    micro_ = micro_batch == 0 ? options_.batch : std::min(micro_batch, options_.batch);
+    parts_ = (options_.batch + micro_ - 1) / micro_;
     for (int64_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { work(); });
   }
 
@@ -110,15 +123,19 @@ class ClipLoader::Impl {
   }
 
   ClipBatch next() {
-    using Clock = std::chrono::steady_clock;
-    while (options_.shuffle || step_ < steps_per_pass()) {
-      const auto start = Clock::now();
-      PlainBatch plain = options_.threads == 0 ? make(step_) : take(step_);
-      stats_.wait_seconds += std::chrono::duration<double>(Clock::now() - start).count();
-      advance();
-      if (plain.failure) std::rethrow_exception(plain.failure);
-      count_errors(plain);
-      if (!plain.indices.empty()) return wrap(std::move(plain));
+    std::vector<ClipBatch> parts;
+    while (more()) {
+      ClipBatch part = deliver();
+      if (part.size() > 0) parts.push_back(std::move(part));
+      if (part_ % parts_ == 0 && !parts.empty()) break;
+    }
+    return parts.empty() ? ClipBatch{} : whole(std::move(parts));
+  }
+
+  ClipBatch next_micro_batch() {
+    while (more()) {
+      ClipBatch part = deliver();
+      if (part.size() > 0) return part;
     }
     return {};
   }
@@ -127,79 +144,102 @@ class ClipLoader::Impl {
     TORCH_CHECK(step >= 0, "expected a step of at least 0, found ", step);
     {
       const std::lock_guard lock(mutex_);
-      if (step == step_) return;  // what is prepared is what is wanted
+      if (step * parts_ == part_) return;  // what is prepared is what is wanted
       ++generation_;
       making_.clear();
       ready_.clear();
-      step_ = step;
+      part_ = step * parts_;
       claimed_ = step * options_.batch;
     }
     wake_workers_.notify_all();
   }
 
   int64_t steps_per_pass() const { return (source_->size() + options_.batch - 1) / options_.batch; }
+  int64_t micro_batches() const { return parts_; }
 
   const LoaderStats& stats() const { return stats_; }
 
  private:
-  /// A batch whose clips the threads are making.
+  /// A micro-batch whose clips the threads are making.
   struct Making {
     std::vector<PlainClip> clips;
     int64_t missing = 0;
   };
 
+  // Micro-batches ("parts") are numbered through: part p of step s is s * parts_ + p.
+  int64_t first_place(int64_t part) const {
+    return part / parts_ * options_.batch + part % parts_ * micro_;
+  }
+  int64_t part_of(int64_t place) const {
+    return place / options_.batch * parts_ + place % options_.batch / micro_;
+  }
+  int64_t clips_in(int64_t part) const {
+    const int64_t count = std::min(micro_, options_.batch - part % parts_ * micro_);
+    return options_.shuffle ? count : std::min(count, source_->size() - first_place(part));
+  }
+  bool more() const { return options_.shuffle || first_place(part_) < source_->size(); }
+
+  /// The next micro-batch; empty where all of its clips are left out.
+  ClipBatch deliver() {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    PlainBatch plain = options_.threads == 0 ? make(part_) : take(part_);
+    stats_.wait_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    advance();
+    if (options_.max_errors > 0) count_lost(plain);
+    if (plain.failure) std::rethrow_exception(plain.failure);
+    stats_.batches += plain.indices.empty() ? 0 : 1;
+    stats_.clips += static_cast<int64_t>(plain.indices.size());
+    return plain.indices.empty() ? ClipBatch{} : wrap(std::move(plain));
+  }
+
   /// What a thread does until the loader goes: claim the next clip, prepare it, put it into its
-  /// batch. Whoever brings a batch's last clip puts the batch together.
+  /// micro-batch. Whoever brings the last clip puts the micro-batch together.
   void work() {
     std::unique_lock lock(mutex_);
     while (true) {
       wake_workers_.wait(lock, [this] { return stop_ || may_claim(); });
       if (stop_) return;
       const int64_t place = claimed_++;
-      const int64_t step = place / options_.batch;
+      const int64_t part = part_of(place);
       const int64_t generation = generation_;
       lock.unlock();
       PlainClip clip = make_clip(place);
       lock.lock();
       if (generation != generation_) continue;  // seek() made it stale
-      Making& making = making_[step];
+      Making& making = making_[part];
       if (making.clips.empty()) {
-        making.missing = clips_in(step);
+        making.missing = clips_in(part);
         making.clips.resize(static_cast<size_t>(making.missing));
       }
-      making.clips[static_cast<size_t>(place % options_.batch)] = std::move(clip);
+      making.clips[static_cast<size_t>(place - first_place(part))] = std::move(clip);
       if (--making.missing > 0) continue;
       std::vector<PlainClip> clips = std::move(making.clips);
-      making_.erase(step);
+      making_.erase(part);
       lock.unlock();
       PlainBatch batch = join(std::move(clips));
       lock.lock();
       if (generation != generation_) continue;
-      ready_[step] = std::move(batch);
+      ready_[part] = std::move(batch);
       wake_consumer_.notify_all();
     }
   }
 
   bool may_claim() const {
-    return claimed_ / options_.batch < step_ + options_.prefetch &&
+    return part_of(claimed_) < part_ + options_.prefetch &&
            (options_.shuffle || claimed_ < source_->size());
   }
 
-  int64_t clips_in(int64_t step) const {
-    if (options_.shuffle) return options_.batch;
-    return std::min(options_.batch, source_->size() - step * options_.batch);
-  }
-
-  PlainBatch take(int64_t step) {
+  PlainBatch take(int64_t part) {
     std::unique_lock lock(mutex_);
-    wake_consumer_.wait(lock, [this, step] { return ready_.contains(step); });
-    return std::move(ready_.extract(step).mapped());
+    wake_consumer_.wait(lock, [this, part] { return ready_.contains(part); });
+    return std::move(ready_.extract(part).mapped());
   }
 
   void advance() {
     {
       const std::lock_guard lock(mutex_);
-      ++step_;
+      ++part_;
     }
     wake_workers_.notify_all();
   }
@@ -209,35 +249,90 @@ class ClipLoader::Impl {
     return order_.clip(place);
   }
 
-  PlainBatch make(int64_t step) {
+  PlainBatch make(int64_t part) {
     std::vector<PlainClip> clips;
-    for (int64_t i = 0; i < clips_in(step); ++i) {
-      clips.push_back(make_clip(step * options_.batch + i));
-    }
+    for (int64_t i = 0; i < clips_in(part); ++i) clips.push_back(make_clip(first_place(part) + i));
     return join(std::move(clips));
   }
 
+  /// The clip at a place of the endless sequence, or what stands in for it.
   PlainClip make_clip(int64_t place) {
+    PlainClip made = read_clip(clip_at(place), Random(seed_, "clip", static_cast<uint64_t>(place)));
+    const bool tolerated = !made.lost.empty() && options_.max_errors > 0;
+    return tolerated && options_.shuffle ? refill(place, std::move(made)) : std::move(made);
+  }
+
+  /// Another clip in the place of one that cannot be read: a function of (seed, place), whatever
+  /// the threads have found so far. Given up once more clips fail than may.
+  PlainClip refill(int64_t place, PlainClip made) {
+    constexpr int64_t tries = 1000;  // draws; only clips that are new are read
+    const int64_t size = source_->size();
+    std::set<int64_t> taken{made.index};
+    if (size > 2 * options_.batch) {
+      const int64_t start = place / options_.batch * options_.batch;
+      for (int64_t i = 0; i < options_.batch; ++i) taken.insert(clip_at(start + i));
+    }
+    Random draw(seed_, "refill", static_cast<uint64_t>(place));
+    std::vector<LostClip> lost = made.lost;
+    for (int64_t i = 0; i < tries && std::ssize(lost) <= options_.max_errors; ++i) {
+      const int64_t index = draw.below(size);
+      Random random(draw.bits());
+      if (!taken.insert(index).second) continue;
+      PlainClip other = read_clip(index, random);
+      if (other.failure && other.lost.empty()) return other;  // no matter of data
+      lost.insert(lost.end(), other.lost.begin(), other.lost.end());
+      if (other.failure) continue;
+      other.lost = std::move(lost);
+      return other;
+    }
+    made.lost = std::move(lost);
+    return made;
+  }
+
+  PlainClip read_clip(int64_t index, Random random) const {
     PlainClip made;
+    made.index = index;
     try {
-      made.index = clip_at(place);
-      Random random(seed_, "clip", static_cast<uint64_t>(place));
-      const RawClip clip =
-          source_->read(made.index, random, [this](int64_t height, int64_t width, Random& draw) {
-            return augmentation_.choose(height, width, draw);
-          });
+      RawClip clip = source_->read(index, random, [&](int64_t height, int64_t width, Random& draw) {
+        try {
+          return augmentation_.choose(height, width, draw);
+        } catch (const DataError& error) {
+          throw DataError(source_->name(index) + ": " + error.what());
+        }
+      });
+      check_clip(clip, index);
       const int64_t shape[4] = {clip.channels, clip.frames, augmentation_.out_height(clip),
                                 augmentation_.out_width(clip)};
       std::copy(shape, shape + 4, made.shape);
       made.pixels.resize(static_cast<size_t>(shape[0] * shape[1] * shape[2] * shape[3]));
       augmentation_.write(clip, random, made.pixels.data());
+      made.signals = std::move(clip.signals);
     } catch (const DataError& error) {
-      made.message = error.what();
+      made.lost.push_back({index, error.what()});
       made.failure = std::current_exception();
     } catch (...) {
       made.failure = std::current_exception();
     }
     return made;
+  }
+
+  /// What a source gives must be of the size that it says.
+  void check_clip(const RawClip& clip, int64_t index) const {
+    if (std::ssize(clip.pixels) != clip.frames * clip.frame_bytes()) {
+      throw DataError(source_->name(index) + ": " + std::to_string(clip.pixels.size()) +
+                      " bytes of pixels, expected " +
+                      std::to_string(clip.frames * clip.frame_bytes()));
+    }
+    for (const auto& [name, signal] : clip.signals) {
+      if (std::ssize(signal.values) == clip.frames * signal.width) continue;
+      throw DataError(source_->name(index) + ": signal '" + name + "': " +
+                      std::to_string(signal.values.size()) + " values, expected " +
+                      std::to_string(clip.frames) + " x " + std::to_string(signal.width));
+    }
+    if (!clip.signals.empty() && options_.augment.flip > 0) {
+      throw ConfigError("flip: mirrored frames do not match their signals (" +
+                        clip.signals.begin()->first + ")");
+    }
   }
 
   /// The clips one behind the other, each released once it is copied. Those that could not be read
@@ -247,28 +342,46 @@ class ClipLoader::Impl {
     try {
       for (auto& made : clips) {
         const PlainClip clip = std::move(made);
+        batch.lost.insert(batch.lost.end(), clip.lost.begin(), clip.lost.end());
         if (clip.failure) {
-          if (clip.message.empty() || options_.max_errors == 0) {
+          // With shuffle each place has a clip: here none could be found for it.
+          if (clip.lost.empty() || options_.max_errors == 0 || options_.shuffle) {
             std::rethrow_exception(clip.failure);
           }
-          batch.messages.push_back(clip.message);
           continue;
         }
-        if (batch.indices.empty()) {
-          std::copy(clip.shape, clip.shape + 4, batch.shape);
-          batch.clips.reserve(clip.pixels.size() * clips.size());
-        } else if (!std::equal(clip.shape, clip.shape + 4, batch.shape)) {
-          throw DataError("clip " + std::to_string(clip.index) + ": " + shape_text(clip.shape) +
-                          ", others of its batch " + shape_text(batch.shape) +
-                          "; a crop makes sizes equal");
-        }
-        batch.clips.insert(batch.clips.end(), clip.pixels.begin(), clip.pixels.end());
-        batch.indices.push_back(clip.index);
+        append(clip, clips.size(), batch);
       }
     } catch (...) {
       batch.failure = std::current_exception();
     }
     return batch;
+  }
+
+  void append(const PlainClip& clip, size_t most, PlainBatch& batch) const {
+    const bool first = batch.indices.empty();
+    if (first) {
+      std::copy(clip.shape, clip.shape + 4, batch.shape);
+      batch.clips.reserve(clip.pixels.size() * most);
+      for (const auto& [name, signal] : clip.signals) batch.signals[name].width = signal.width;
+    } else if (!std::equal(clip.shape, clip.shape + 4, batch.shape)) {
+      throw DataError(source_->name(clip.index) + ": " + shape_text(clip.shape) +
+                      ", others of its batch " + shape_text(batch.shape) +
+                      "; a crop makes sizes equal");
+    }
+    bool same = clip.signals.size() == batch.signals.size();
+    for (const auto& [name, signal] : clip.signals) {
+      const auto found = batch.signals.find(name);
+      same = same && found != batch.signals.end() && found->second.width == signal.width;
+      if (!same) break;
+      auto& values = found->second.values;
+      values.insert(values.end(), signal.values.begin(), signal.values.end());
+    }
+    if (!same) {
+      throw DataError(source_->name(clip.index) + ": its signals differ from others of its batch");
+    }
+    batch.clips.insert(batch.clips.end(), clip.pixels.begin(), clip.pixels.end());
+    batch.indices.push_back(clip.index);
   }
 
   static std::string shape_text(const int64_t* shape) {
@@ -277,18 +390,16 @@ class ClipLoader::Impl {
     return text.str();
   }
 
-  void count_errors(const PlainBatch& batch) {
-    stats_.errors += static_cast<int64_t>(batch.messages.size());
-    for (const auto& message : batch.messages) {
-      if (stats_.messages.size() < kMessages) stats_.messages.push_back(message);
-    }
-    // With shuffle each step has its own batch, so that none of a step's clips is left is an error.
-    if (stats_.errors > options_.max_errors || (options_.shuffle && batch.indices.empty())) {
-      throw DataError(batch.messages.back() + " (" + std::to_string(stats_.errors) +
+  /// Counts each clip once, however often it is met.
+  void count_lost(const PlainBatch& batch) {
+    for (const auto& lost : batch.lost) {
+      if (!left_out_.insert(lost.index).second) continue;
+      ++stats_.errors;
+      if (stats_.messages.size() < kMessages) stats_.messages.push_back(lost.message);
+      if (stats_.errors <= options_.max_errors) continue;
+      throw DataError(lost.message + " (" + std::to_string(stats_.errors) +
                       " clips could not be read)");
     }
-    stats_.batches += batch.indices.empty() ? 0 : 1;
-    stats_.clips += static_cast<int64_t>(batch.indices.size());
   }
 
   /// Tensors over the batch's memory, which lives as long as they do.
@@ -296,12 +407,42 @@ class ClipLoader::Impl {
     auto owner = std::make_shared<PlainBatch>(std::move(plain));
     const auto count = static_cast<int64_t>(owner->indices.size());
     const auto& shape = owner->shape;
+    const auto keep = [owner](void*) {};
     ClipBatch batch;
-    batch.clips = torch::from_blob(
-        owner->clips.data(), {count, shape[0], shape[1], shape[2], shape[3]}, [owner](void*) {},
-        torch::kUInt8);
-    batch.indices = torch::from_blob(
-        owner->indices.data(), {count}, [owner](void*) {}, torch::kInt64);
+    batch.clips = torch::from_blob(owner->clips.data(),
+                                   {count, shape[0], shape[1], shape[2], shape[3]}, keep,
+                                   torch::kUInt8);
+    batch.indices = torch::from_blob(owner->indices.data(), {count}, keep, torch::kInt64);
+    for (auto& [name, signal] : owner->signals) {
+      batch.signals[name] = torch::from_blob(signal.values.data(), {count, shape[1], signal.width},
+                                             keep, torch::kFloat32);
+    }
+    return batch;
+  }
+
+  /// Micro-batches as one batch.
+  ClipBatch whole(std::vector<ClipBatch> parts) const {
+    if (parts.size() == 1) return std::move(parts.front());
+    std::vector<torch::Tensor> clips, indices;
+    std::map<std::string, std::vector<torch::Tensor>> signals;
+    for (const auto& part : parts) {
+      bool same = part.clips.sizes().slice(1) == parts[0].clips.sizes().slice(1) &&
+                  part.signals.size() == parts[0].signals.size();
+      for (const auto& [name, values] : part.signals) {
+        const auto first = parts[0].signals.find(name);
+        same = same && first != parts[0].signals.end() &&
+               first->second.size(2) == values.size(2);
+        signals[name].push_back(values);
+      }
+      if (!same) {
+        throw DataError(source_->name(part.indices[0].item<int64_t>()) +
+                        ": its size or signals differ from others of its batch");
+      }
+      clips.push_back(part.clips);
+      indices.push_back(part.indices);
+    }
+    ClipBatch batch{torch::cat(clips), torch::cat(indices)};
+    for (const auto& [name, values] : signals) batch.signals[name] = torch::cat(values);
     return batch;
   }
 
@@ -309,16 +450,19 @@ class ClipLoader::Impl {
   LoaderOptions options_;
   uint64_t seed_;
   Augmentation augmentation_;
+  int64_t micro_ = 0;  // clips a micro-batch
+  int64_t parts_ = 0;  // micro-batches a step
   std::mutex order_mutex_;
   PassOrder order_;
   LoaderStats stats_;
+  std::set<int64_t> left_out_;
 
   std::mutex mutex_;  // guards everything below
   std::condition_variable wake_workers_;
   std::condition_variable wake_consumer_;
   std::map<int64_t, Making> making_;
   std::map<int64_t, PlainBatch> ready_;
-  int64_t step_ = 0;     // the one next() delivers; written under the lock by the consumer only
+  int64_t part_ = 0;     // the one delivered next; written under the lock by the consumer only
   int64_t claimed_ = 0;  // place of the first clip that no thread has taken
   int64_t generation_ = 0;
   bool stop_ = false;
@@ -334,12 +478,25 @@ ClipBatch ClipBatch::rows(int64_t start, int64_t count) const {
 }
 
 ClipLoader::ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options,
-                       uint64_t seed)
-    : impl_(std::make_unique<Impl>(std::move(source), options, seed)) {}
+                       uint64_t seed, int64_t micro_batch)
+    : impl_(std::make_unique<Impl>(std::move(source), options, seed, micro_batch)) {}
 ClipLoader::~ClipLoader() = default;
 ClipBatch ClipLoader::next() { return impl_->next(); }
+ClipBatch ClipLoader::next_micro_batch() { return impl_->next_micro_batch(); }
+int64_t ClipLoader::micro_batches() const { return impl_->micro_batches(); }
 void ClipLoader::seek(int64_t step) { impl_->seek(step); }
 int64_t ClipLoader::steps_per_pass() const { return impl_->steps_per_pass(); }
-LoaderStats ClipLoader::stats() const { return impl_->stats(); }
+const LoaderStats& ClipLoader::stats() const { return impl_->stats(); }
+
+RawClip first_readable_clip(const ClipSource& source, int64_t max_errors) {
+  for (int64_t i = 0;; ++i) {
+    try {
+      Random random(0);
+      return source.read(i, random);
+    } catch (const DataError&) {
+      if (i >= max_errors || i + 1 >= source.size()) throw;
+    }
+  }
+}
 
 }  // namespace jepa

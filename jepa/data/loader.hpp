@@ -16,7 +16,9 @@ namespace jepa {
 struct ClipBatch {
   torch::Tensor clips = {};    ///< uint8 [B, C, T, H, W]
   torch::Tensor indices = {};  ///< int64 [B], each clip's number in its source
-  std::map<std::string, torch::Tensor> signals = {};  ///< by name, float32 [B, T, k]
+  /// Values of each frame, float32 [B, T, K], by name; which ones is chosen where the source is
+  /// made (ClipOptions::signals).
+  std::map<std::string, torch::Tensor> signals = {};
 
   int64_t size() const { return indices.defined() ? indices.size(0) : 0; }
   /// `count` of its clips from `start` on, without a copy.
@@ -29,7 +31,7 @@ struct LoaderOptions {
   int64_t threads = 1;          ///< 0: clips are read by the caller of next()
   int64_t prefetch = 3;         ///< batches prepared ahead; threads share a batch's clips
   bool shuffle = true;          ///< false: the source's order, once, with a smaller last batch
-  int64_t max_errors = 0;       ///< clips that may fail before it counts as an error
+  int64_t max_errors = 0;       ///< different clips that may fail before it is an error
   AugmentOptions augment = {};  ///< described by itself, as a section of its own
 
   void describe(OptionVisitor& visit);
@@ -38,10 +40,10 @@ struct LoaderOptions {
 /// What the loader did so far.
 struct LoaderStats {
   double wait_seconds = 0;  ///< time that next() waited for a batch
-  int64_t batches = 0;      ///< delivered
+  int64_t batches = 0;      ///< delivered; micro-batches where those are
   int64_t clips = 0;        ///< delivered
-  int64_t errors = 0;       ///< clips left out of their batch since they could not be read
-  std::vector<std::string> messages;  ///< of the first of them (at most 20)
+  int64_t errors = 0;       ///< different clips left out since they could not be read
+  std::vector<std::string> messages;  ///< one for each of them: its file and why (at most 1000)
 };
 
 /// Reads, augments and batches clips in threads of its own.
@@ -51,19 +53,33 @@ struct LoaderStats {
 /// (seed, its place in that sequence).
 ///
 /// A clip that cannot be read is an error, thrown by the next() that should have held it. With
-/// `max_errors` > 0, so many are left out of their batch instead (which is then smaller), counted
-/// and reported in the stats; nothing takes their place.
+/// `max_errors` > 0, so many different clips are left out instead, counted and reported in the
+/// stats. With `shuffle` another clip takes the place of one that is left out, drawn from (seed,
+/// place) and not in the batch already, so that batches keep their size; without, they get smaller.
+///
+/// With `micro_batch`, what is prepared and handed out are the micro-batches of each step: its
+/// batch, in order, in parts of so many clips (the last may be smaller). Then no whole batch is
+/// held, unless next() asks for one.
 class ClipLoader {
  public:
+  /// @param micro_batch clips a micro-batch; 0: the whole batch
   /// @throws DataError where the source is empty; ConfigError where options contradict each other
-  ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed);
+  ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed,
+             int64_t micro_batch = 0);
   ~ClipLoader();
   ClipLoader(const ClipLoader&) = delete;
   ClipLoader& operator=(const ClipLoader&) = delete;
 
-  /// The batch of the next step. Without `shuffle`, past the end: an empty batch (`size() == 0`).
-  /// @throws DataError naming what could not be read
+  /// The batch of the next step (what is left of it, after next_micro_batch()). Without `shuffle`,
+  /// past the end: an empty batch (`size() == 0`).
+  /// @throws DataError naming what could not be read; ConfigError where frames with signals are to
+  /// be mirrored
   ClipBatch next();
+
+  /// The next micro-batch; a step has `micro_batches()` of them (without `shuffle`, the last step
+  /// may have fewer). Ends and errors are those of next().
+  ClipBatch next_micro_batch();
+  int64_t micro_batches() const;
 
   /// Makes `step` the next one (0: the first), for exact resume. Where it is already, what has been
   /// prepared stays.
@@ -72,11 +88,15 @@ class ClipLoader {
   /// Steps of one pass, the smaller last batch included.
   int64_t steps_per_pass() const;
 
-  LoaderStats stats() const;
+  const LoaderStats& stats() const;
 
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// The first clip of `source` that can be read, whole, for its sizes.
+/// @throws DataError of the last one tried, where more than `max_errors` clips or all of them fail
+RawClip first_readable_clip(const ClipSource& source, int64_t max_errors);
 
 }  // namespace jepa

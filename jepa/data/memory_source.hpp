@@ -12,7 +12,9 @@ class MemorySource : public ClipSource {
  public:
   /// @param clips uint8 [E, T, H, W, C], contiguous
   /// @param columns values of each clip, first dimension E
-  MemorySource(torch::Tensor clips, std::map<std::string, torch::Tensor> columns);
+  /// @param signals values of each frame of each clip, float32 [E, T, K]
+  MemorySource(torch::Tensor clips, std::map<std::string, torch::Tensor> columns,
+               std::map<std::string, torch::Tensor> signals = {});
 
   int64_t size() const override;
   using ClipSource::read;
@@ -23,11 +25,12 @@ class MemorySource : public ClipSource {
  private:
   torch::Tensor clips_;
   std::map<std::string, torch::Tensor> columns_;
+  std::map<std::string, torch::Tensor> signals_;
 };
 
 /// Reads `count` clips of `source` (0: one pass) into memory: clip i is `source`'s clip i modulo
-/// its size, drawn from (seed, i) and cropped by `crop`. Columns follow.
-/// @throws DataError where clips differ in shape
+/// its size, drawn from (seed, i) and cropped by `crop`. Columns and signals follow.
+/// @throws DataError where clips differ in shape or signals
 std::shared_ptr<MemorySource> hold_in_memory(const ClipSource& source, int64_t count, uint64_t seed,
                                              const CropChooser& crop = {});
 

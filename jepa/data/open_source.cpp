@@ -4,6 +4,7 @@
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/recipe.hpp>
 #include <jepa/data/video_source.hpp>
+#include <jepa/errors.hpp>
 
 #include <filesystem>
 
@@ -13,6 +14,10 @@ std::shared_ptr<ClipSource> open_clip_source(const std::string& path, const Clip
   const std::string extension = lower_extension(path);
   if (extension == ".h5" || extension == ".hdf5") return std::make_shared<ClipStore>(path, options);
   if (extension == ".ini") return open_recipe(path);
+  if (!options.signal_names().empty()) {
+    throw DataError(path + ": videos and images carry no signals (clip.signals " + options.signals +
+                    ")");
+  }
   std::error_code error;
   if (std::filesystem::is_directory(path, error) && list_videos(path).empty()) {
     return std::make_shared<ImageFolder>(path, options);

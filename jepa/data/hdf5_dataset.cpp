@@ -1,0 +1,235 @@
+#include <jepa/data/hdf5_dataset.hpp>
+#include <jepa/errors.hpp>
+
+#include <hdf5.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace jepa {
+namespace {
+
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+
+/// Filters that people's files are compressed with, and what installs them.
+struct KnownFilter {
+  H5Z_filter_t id;
+  const char* name;
+  const char* package;  ///< of Debian
+};
+constexpr KnownFilter kFilters[] = {
+    {307, "bzip2", "hdf5-filter-plugin"},
+    {32000, "lzf", "hdf5-plugin-lzf"},
+    {32001, "blosc", "hdf5-filter-plugin-blosc-serial"},
+    {32004, "lz4", "hdf5-filter-plugin"},
+    {32008, "bitshuffle", "hdf5-filter-plugin"},
+    {32013, "zfp", "hdf5-filter-plugin-zfp-serial"},
+    {32015, "zstd", nullptr},
+    {32026, "blosc2", nullptr},
+};
+
+std::string filter_text(H5Z_filter_t id) {
+  for (const auto& known : kFilters) {
+    if (known.id != id) continue;
+    std::string text = std::string(known.name) + " (HDF5 filter " + std::to_string(id) +
+                       "), which is not installed; its plugin comes with ";
+    if (known.package != nullptr) text += "Debian's " + std::string(known.package) + " or ";
+    return text + "pip's hdf5plugin (set HDF5_PLUGIN_PATH to its folder of plugins)";
+  }
+  return "HDF5 filter " + std::to_string(id) +
+         ", which is not installed; HDF5_PLUGIN_PATH names the folder of its plugin";
+}
+
+/// The product of `shape` and `size`; kMost where it does not fit.
+int64_t total_bytes(const std::vector<int64_t>& shape, size_t size) {
+  auto bytes = static_cast<int64_t>(size);
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
+  for (const int64_t length : shape) {
+    if (length < 0 || __builtin_mul_overflow(bytes, length, &bytes)) return kMost;
+  }
+  return bytes;
+}
+
+hsize_t extent(int64_t value) { return static_cast<hsize_t>(value); }
+
+}  // namespace
+
+Hdf5Handle no_external_links() {
+  Hdf5Handle access(H5Pcreate(H5P_DATASET_ACCESS), H5Pclose);
+  H5Pset_elink_cb(
+      access.id(),
+      [](const char*, const char*, const char*, const char*, unsigned*, hid_t, void*) -> herr_t {
+        return -1;
+      },
+      nullptr);
+  return access;
+}
+
+Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
+    : path_(file.path()), name_(name) {
+  const Hdf5Lock lock;
+  const Hdf5Handle access = no_external_links();
+  if (H5Lexists(file.id(), name.c_str(), access.id()) <= 0) {
+    throw DataError(path_ + ": no dataset '" + name + "'");
+  }
+  H5L_info_t link;
+  if (H5Lget_info(file.id(), name.c_str(), &link, access.id()) >= 0 &&
+      link.type == H5L_TYPE_EXTERNAL) {
+    throw DataError(where() + " is a link into another file, which is not followed");
+  }
+  dataset_ = Hdf5Handle(H5Dopen2(file.id(), name.c_str(), access.id()), H5Dclose);
+  if (!dataset_.valid()) throw DataError(where() + " cannot be opened (" + hdf5_reason() + ")");
+
+  const Hdf5Handle layout(H5Dget_create_plist(dataset_.id()), H5Pclose);
+  refuse_other_files(layout.id());
+  const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
+  hsize_t dims[H5S_MAX_RANK];
+  const int rank = H5Sget_simple_extent_dims(space.id(), dims, nullptr);
+  for (int i = 0; i < rank; ++i) {
+    shape_.push_back(static_cast<int64_t>(std::min<hsize_t>(dims[i], kMost)));
+  }
+  const Hdf5Handle type(H5Dget_type(dataset_.id()), H5Tclose);
+  value_bytes_ = H5Tget_size(type.id());
+  switch (H5Tget_class(type.id())) {
+    case H5T_INTEGER:
+      kind_ = value_bytes_ == 1 && H5Tget_sign(type.id()) == H5T_SGN_NONE ? Kind::uint8
+                                                                          : Kind::integer;
+      break;
+    case H5T_FLOAT:
+      kind_ = Kind::real;
+      break;
+    case H5T_ENUM:  // how h5py writes booleans
+      kind_ = value_bytes_ == 1 ? Kind::uint8 : Kind::integer;
+      break;
+    case H5T_BITFIELD:  // how PyTables does
+      bits_ = true;
+      kind_ = value_bytes_ == 1 ? Kind::uint8 : Kind::other;
+      break;
+    default:
+      break;
+  }
+  require_plausible_size(file.id());
+  if (kind_ != Kind::other) require_filters(layout.id());
+}
+
+void Hdf5Dataset::refuse_other_files(int64_t layout) const {
+  if (H5Pget_external_count(layout) > 0) {
+    throw DataError(where() + ": its values lie in another file (external storage), which is not "
+                              "read");
+  }
+  if (H5Pget_layout(layout) == H5D_VIRTUAL) {
+    throw DataError(where() + ": its values lie in other files (a virtual dataset), which are not "
+                              "read; copy them into one file");
+  }
+}
+
+void Hdf5Dataset::require_filters(int64_t layout) const {
+  H5Z_filter_t missing = 0;
+  for (int i = 0; i < H5Pget_nfilters(layout); ++i) {
+    unsigned flags = 0;
+    size_t values = 0;
+    const H5Z_filter_t id = H5Pget_filter2(layout, static_cast<unsigned>(i), &flags, &values,
+                                           nullptr, 0, nullptr, nullptr);
+    if (id > 0 && missing == 0 && H5Zfilter_avail(id) <= 0) missing = id;
+  }
+  if (missing == 0 || std::find(shape_.begin(), shape_.end(), 0) != shape_.end()) return;
+  // A filter may have been skipped where it gained nothing: only what fails needs it.
+  const std::vector<hsize_t> first(shape_.size(), 0);
+  const std::vector<hsize_t> one(shape_.size(), 1);
+  const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
+  const Hdf5Handle memory(H5Screate_simple(1, one.data(), nullptr), H5Sclose);
+  double value = 0;
+  if (H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, first.data(), nullptr, one.data(), nullptr) >=
+          0 &&
+      H5Dread(dataset_.id(), bits_ ? H5T_NATIVE_B8 : H5T_NATIVE_DOUBLE, memory.id(), space.id(),
+              H5P_DEFAULT, &value) >= 0) {
+    return;
+  }
+  throw DataError(where() + " is compressed with " + filter_text(missing));
+}
+
+/// Sizes come from the file, and memory is taken for them: damage must not ask for all of it.
+void Hdf5Dataset::require_plausible_size(int64_t file) const {
+  constexpr int64_t always = int64_t{64} << 20;
+  constexpr int64_t ratio = 4096;  // of bytes in memory to bytes in the file; gzip gives 1032
+  hsize_t file_bytes = 0;
+  H5Fget_filesize(file, &file_bytes);
+  const int64_t bytes = total_bytes(shape_, std::max<size_t>(value_bytes_, 1));
+  if (bytes > always && static_cast<hsize_t>(bytes) / ratio > file_bytes) {
+    throw DataError(where() + ": its size does not fit a file of " + std::to_string(file_bytes) +
+                    " bytes");
+  }
+}
+
+torch::ScalarType Hdf5Dataset::tensor_type() const {
+  switch (kind_) {
+    case Kind::uint8:
+      return torch::kUInt8;
+    case Kind::integer:
+      return torch::kInt64;
+    case Kind::real:
+      return value_bytes_ > 4 ? torch::kFloat64 : torch::kFloat32;
+    default:
+      throw DataError(where() + ": expected numbers");
+  }
+}
+
+int64_t Hdf5Dataset::row_size() const {
+  int64_t size = 1;
+  for (size_t i = 1; i < shape_.size(); ++i) size *= shape_[i];
+  return size;
+}
+
+void Hdf5Dataset::read(int64_t type, int64_t memory, int64_t space, void* to) const {
+  if (H5Dread(dataset_.id(), type, memory, space, H5P_DEFAULT, to) < 0) {
+    throw DataError(where() + " cannot be read (" + hdf5_reason() + ")");
+  }
+}
+
+void Hdf5Dataset::read_all(void* to, int64_t bytes) const {
+  const Hdf5Lock lock;
+  const torch::ScalarType type = tensor_type();
+  TORCH_CHECK(bytes == total_bytes(shape_, c10::elementSize(type)), "expected room for all values");
+  hid_t as = bits_ ? H5T_NATIVE_B8 : H5T_NATIVE_UINT8;
+  if (type == torch::kInt64) as = H5T_NATIVE_INT64;
+  if (type == torch::kFloat32) as = H5T_NATIVE_FLOAT;
+  if (type == torch::kFloat64) as = H5T_NATIVE_DOUBLE;
+  read(as, H5S_ALL, H5S_ALL, to);
+}
+
+void Hdf5Dataset::read_rows(int64_t first, int64_t count, float* to) const {
+  const Hdf5Lock lock;
+  std::vector<hsize_t> start(shape_.size(), 0);
+  std::vector<hsize_t> counts(shape_.begin(), shape_.end());
+  start[0] = extent(first);
+  counts[0] = extent(count);
+  const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
+  const Hdf5Handle memory(
+      H5Screate_simple(static_cast<int>(counts.size()), counts.data(), nullptr), H5Sclose);
+  if (H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, counts.data(),
+                          nullptr) < 0) {
+    throw DataError(where() + " cannot be read (" + hdf5_reason() + ")");
+  }
+  if (!bits_) return read(H5T_NATIVE_FLOAT, memory.id(), space.id(), to);
+  std::vector<uint8_t> bits(static_cast<size_t>(count * row_size()));
+  read(H5T_NATIVE_B8, memory.id(), space.id(), bits.data());
+  std::copy(bits.begin(), bits.end(), to);
+}
+
+void Hdf5Dataset::read_bytes(const std::array<int64_t, 4>& start,
+                             const std::array<int64_t, 4>& stride,
+                             const std::array<int64_t, 4>& count, uint8_t* to) const {
+  hsize_t starts[4], strides[4], counts[4];
+  std::transform(start.begin(), start.end(), starts, extent);
+  std::transform(stride.begin(), stride.end(), strides, extent);
+  std::transform(count.begin(), count.end(), counts, extent);
+  const Hdf5Lock lock;
+  const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
+  const Hdf5Handle memory(H5Screate_simple(4, counts, nullptr), H5Sclose);
+  if (H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, starts, strides, counts, nullptr) < 0) {
+    throw DataError(where() + " cannot be read (" + hdf5_reason() + ")");
+  }
+  read(H5T_NATIVE_UINT8, memory.id(), space.id(), to);
+}
+
+}  // namespace jepa
