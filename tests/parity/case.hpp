@@ -92,5 +92,7 @@ void attentive_probe(Case& test);
 void training(Case& test);
 void checkpoint_expected(Case& test);
 void hugging_face_expected(Case& test);
+void ebjepa_two_rooms(Case& test);
+void swm_two_rooms(Case& test);
 
 }  // namespace parity

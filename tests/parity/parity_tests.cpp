@@ -33,6 +33,8 @@ const std::map<std::string, void (*)(Case&)>& kinds() {
       {"vjepa2_attentive_probe", parity::attentive_probe},
       {"checkpoint_expected", parity::checkpoint_expected},
       {"hf_vjepa2_expected", parity::hugging_face_expected},
+      {"ebjepa_two_rooms", parity::ebjepa_two_rooms},
+      {"swm_two_rooms", parity::swm_two_rooms},
   };
   return table;
 }
