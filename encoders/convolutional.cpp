@@ -1,8 +1,8 @@
 #include <encoders/convolutional.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/nn/folder.hpp>
 
 #include <c10/util/StringUtil.h>
-#include <torch/nn/modules/container/modulelist.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -11,15 +11,9 @@
 namespace jepa::encoders {
 namespace {
 
+using nn::folder;
+
 constexpr double kEps = 1e-5;
-
-// A module that only gives its children a name in the state dict.
-class FolderImpl : public torch::nn::Module {};
-
-std::shared_ptr<torch::nn::Module> folder(torch::nn::Module& parent, const std::string& name) {
-  return parent.register_module(name, std::static_pointer_cast<torch::nn::Module>(
-                                          std::make_shared<FolderImpl>()));
-}
 
 int64_t half(int64_t side) { return (side + 1) / 2; }
 
@@ -47,7 +41,7 @@ void initialise_convolutions(torch::nn::Module& root, at::Generator& generator) 
   }
 }
 
-torch::Tensor take(const torch::Tensor& tokens, const torch::Tensor& ids) {
+torch::Tensor at_ids(const torch::Tensor& tokens, const torch::Tensor& ids) {
   return ids.defined() ? gather_tokens(tokens, ids) : tokens;
 }
 
@@ -113,7 +107,7 @@ torch::Tensor ImpalaImpl::embed(const torch::Tensor& clip) {
 
 torch::Tensor ImpalaImpl::encode(const torch::Tensor& tokens, const TokenGrid&,
                                  const torch::Tensor& ids) {
-  return take(tokens, ids);
+  return at_ids(tokens, ids);
 }
 
 std::vector<torch::Tensor> ImpalaImpl::layers(const torch::Tensor& clip,
@@ -225,7 +219,7 @@ torch::Tensor ConvolutionalImpl::embed(const torch::Tensor& clip) {
 
 torch::Tensor ConvolutionalImpl::encode(const torch::Tensor& tokens, const TokenGrid&,
                                         const torch::Tensor& ids) {
-  return norm_->forward(take(tokens, ids));
+  return norm_->forward(at_ids(tokens, ids));
 }
 
 std::vector<torch::Tensor> ConvolutionalImpl::layers(const torch::Tensor& clip,

@@ -1,13 +1,13 @@
 // stable-worldmodel's two rooms (224 px, RGB): a disc, a wall with up to three doors.
 #pragma once
 
+#include <eval/worlds/canvas.hpp>
 #include <eval/worlds/world.hpp>
 
 #include <array>
 
 namespace jepa::eval::worlds {
 
-using Colour = std::array<uint8_t, 3>;  ///< red, green, blue
 
 /// One variation of the room. Sizes in px of the 224 px frame.
 struct SwmRoom {

@@ -71,8 +71,9 @@ void World::reset(uint64_t seed, const FactorRanges& ranges, int64_t first) {
       if (asked != ranges.end()) {
         values.push_back(draw_factor(factor, asked->second, random_[i]));
       } else {
-        values.push_back(factor.varies ? draw_factor(factor, factor.training, random_[i])
-                                       : factor.standard);
+        // Nothing is held out where nobody asks for it.
+        const FactorRange whole{factor.training.low, factor.training.high};
+        values.push_back(factor.varies ? draw_factor(factor, whole, random_[i]) : factor.standard);
       }
     }
     start(i, values, random_[i]);

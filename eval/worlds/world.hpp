@@ -26,12 +26,12 @@ struct FactorRange {
 /// What varies between episodes of a world.
 struct Factor {
   std::string name;
-  std::string unit;
+  std::string unit = {};
   double standard = 0;         ///< value where nothing is asked for and `varies` is false
   FactorRange training = {};   ///< values to train on
   FactorRange unseen = {};     ///< values kept out of training
   bool whole = false;          ///< whole numbers only
-  bool varies = false;         ///< drawn from `training` unless something else is asked for
+  bool varies = false;         ///< drawn from the span of `training`, gap included, unless asked
 };
 
 /// Factor name -> values; factors not named keep their standard, or vary as the world says.
