@@ -31,8 +31,10 @@ void ActionConditionedOptions::describe(OptionVisitor& visit) {
   visit("checkpointing", checkpointing, {.help = "recompute blocks in backward to save memory"});
 }
 
-Conditions Conditions::first(int64_t steps) const {
-  const auto cut = [&](const torch::Tensor& t) { return t.defined() ? t.narrow(1, 0, steps) : t; };
+Conditions Conditions::part(int64_t start, int64_t steps) const {
+  const auto cut = [&](const torch::Tensor& t) {
+    return t.defined() ? t.narrow(1, start, steps) : t;
+  };
   return {cut(actions), cut(states), cut(extrinsics)};
 }
 
@@ -63,6 +65,15 @@ void ActionConditionedPredictorImpl::prepare(const TokenGrid& grid, torch::Devic
   const auto step = torch::arange(grid.t, torch::kInt64).repeat_interleave(per_step);
   mask_ = step.unsqueeze(1).ge(step.unsqueeze(0)).to(device);
 
+  rotary_ = rotary(grid, device);
+  prepared_ = grid;
+}
+
+nn::RotaryTable ActionConditionedPredictorImpl::rotary(const TokenGrid& grid,
+                                                       torch::Device device) const {
+  const int64_t extra = conditions_per_step();
+  const auto step =
+      torch::arange(grid.t, torch::kInt64).repeat_interleave(extra + grid.frame_size());
   // Condition tokens turn with their time step alone: row and column 0 are no turn at all.
   const double rows = options_.rope_side == 0 ? 1.0 : double(options_.rope_side) / grid.h;
   const double columns = options_.rope_side == 0 ? 1.0 : double(options_.rope_side) / grid.w;
@@ -73,13 +84,12 @@ void ActionConditionedPredictorImpl::prepare(const TokenGrid& grid, torch::Devic
                         torch::cat({none, positions[1] * rows}).repeat({grid.t}),
                         torch::cat({none, positions[2] * columns}).repeat({grid.t})},
                        options_.dim / options_.heads, nn::RotaryLayout::kTiled);
-  rotary_ = {table.cos.to(device), table.sin.to(device)};
-  prepared_ = grid;
+  return {table.cos.to(device), table.sin.to(device)};
 }
 
-torch::Tensor ActionConditionedPredictorImpl::forward(const torch::Tensor& tokens,
-                                                      const Conditions& conditions,
-                                                      const TokenGrid& grid) {
+torch::Tensor ActionConditionedPredictorImpl::sequence(const torch::Tensor& tokens,
+                                                       const Conditions& conditions,
+                                                       const TokenGrid& grid) {
   TORCH_CHECK(tokens.dim() == 3 && tokens.size(1) == grid.size() &&
                   tokens.size(2) == encoder_width_,
               "ActionConditionedPredictor: tokens [B, ", grid.size(), ", ", encoder_width_,
@@ -88,9 +98,7 @@ torch::Tensor ActionConditionedPredictorImpl::forward(const torch::Tensor& token
               "ActionConditionedPredictor: actions and states of ", grid.t,
               " steps expected, got ", conditions.actions.sizes(), " and ",
               conditions.states.sizes());
-  prepare(grid, tokens.device());
   const int64_t batch = tokens.size(0);
-  const int64_t extra = conditions_per_step();
 
   std::vector<torch::Tensor> step = {action_encoder_->forward(conditions.actions).unsqueeze(2),
                                      state_encoder_->forward(conditions.states).unsqueeze(2)};
@@ -99,7 +107,15 @@ torch::Tensor ActionConditionedPredictorImpl::forward(const torch::Tensor& token
     step.push_back(extrinsics_encoder_->forward(conditions.extrinsics).unsqueeze(2));
   }
   step.push_back(embed_->forward(tokens).view({batch, grid.t, grid.frame_size(), options_.dim}));
-  auto x = torch::cat(step, 2).flatten(1, 2);  // [B, T * (extra + h*w), dim]
+  return torch::cat(step, 2).flatten(1, 2);
+}
+
+torch::Tensor ActionConditionedPredictorImpl::forward(const torch::Tensor& tokens,
+                                                      const Conditions& conditions,
+                                                      const TokenGrid& grid) {
+  prepare(grid, tokens.device());
+  const int64_t extra = conditions_per_step();
+  auto x = sequence(tokens, conditions, grid);
   for (auto& block : blocks_) {
     x = nn::run_block(block, x, rotary_, mask_, {}, options_.checkpointing);
   }
@@ -143,6 +159,25 @@ torch::Tensor rollout(ActionConditionedPredictor& predictor, const torch::Tensor
     frames = torch::cat({frames, normalise_targets(next.narrow(1, (n - 1) * frame, frame))}, 1);
   }
   return frames.narrow(1, known.size(1), steps * frame);
+}
+
+torch::Tensor cached_rollout(ActionConditionedPredictor& predictor, const torch::Tensor& known,
+                             const Conditions& conditions, const TokenGrid& grid, int64_t steps) {
+  const torch::NoGradGuard no_grad;
+  const int64_t frame = grid.frame_size();
+  const int64_t first = known.size(1) / frame;
+  TORCH_CHECK(first >= 1 && known.size(1) == first * frame && steps >= 1,
+              "cached_rollout: whole frames of ", frame, " tokens expected, got ", known.sizes());
+  auto cache = predictor->start_cache(known.size(0), first + steps - 1, grid.h, grid.w);
+  auto given = known;
+  std::vector<torch::Tensor> frames;
+  for (int64_t n = 0; n < steps; ++n) {
+    const int64_t taken = cache.steps, length = given.size(1) / frame;
+    const auto next = predictor->extend(cache, given, conditions.part(taken, length));
+    given = normalise_targets(next.narrow(1, (length - 1) * frame, frame));
+    frames.push_back(given);
+  }
+  return torch::cat(frames, 1);
 }
 
 ActionConditionedLoss action_conditioned_loss(ActionConditionedPredictor& predictor,

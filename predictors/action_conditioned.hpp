@@ -33,7 +33,9 @@ struct Conditions {
   torch::Tensor extrinsics;  ///< [B, T, extrinsics_width], or undefined
 
   /// The first `steps` time steps.
-  Conditions first(int64_t steps) const;
+  Conditions first(int64_t steps) const { return part(0, steps); }
+  /// `steps` time steps from `start`.
+  Conditions part(int64_t start, int64_t steps) const;
 };
 
 /// Block-causal transformer: in each time step the sequence is [action, state, (extrinsics), frame
@@ -51,6 +53,25 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& tokens, const Conditions& conditions,
                         const TokenGrid& grid);
 
+  /// Keys and values of the frames that were already seen, so that a further frame costs one
+  /// frame of tokens and not the whole history.
+  struct Cache {
+    std::vector<torch::Tensor> keys, values;  ///< of each block [B, heads, capacity, d]
+    nn::RotaryTable rotary;                   ///< of all steps there is room for
+    TokenGrid frame{1, 0, 0};
+    int64_t steps = 0;                        ///< seen so far
+    int64_t capacity = 0;                     ///< steps there is room for
+
+    /// Every row `times` times, neighbours the same: one history, many candidates.
+    Cache repeat(int64_t times) const;
+  };
+  /// An empty cache for `batch` rows of up to `steps` frames of `h` x `w` tokens.
+  Cache start_cache(int64_t batch, int64_t steps, int64_t h, int64_t w) const;
+  /// Takes n >= 1 further frames, without gradients. @param tokens [B, n*h*w, encoder_width]
+  /// @param conditions of these n steps alone
+  /// @returns as `forward` would for these frames, [B, n*h*w, encoder_width]
+  torch::Tensor extend(Cache& cache, const torch::Tensor& tokens, const Conditions& conditions);
+
   void initialise(at::Generator generator);
   /// Floating-point operations of one forward pass over `grid.t` steps of one clip.
   double flops(const TokenGrid& grid) const;
@@ -59,6 +80,11 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
  private:
   int64_t conditions_per_step() const { return options_.use_extrinsics ? 3 : 2; }
   void prepare(const TokenGrid& grid, torch::Device device);
+  /// Conditions and tokens, step by step: [B, T * (extra + h*w), dim].
+  torch::Tensor sequence(const torch::Tensor& tokens, const Conditions& conditions,
+                         const TokenGrid& grid);
+  /// Rotary table of that sequence.
+  nn::RotaryTable rotary(const TokenGrid& grid, torch::Device device) const;
 
   ActionConditionedOptions options_;
   int64_t encoder_width_;
@@ -88,6 +114,10 @@ torch::Tensor teacher_forced(ActionConditionedPredictor& predictor, const torch:
 /// @returns [B, steps*h*w, D]
 torch::Tensor rollout(ActionConditionedPredictor& predictor, const torch::Tensor& known,
                       const Conditions& conditions, const TokenGrid& grid, int64_t steps);
+
+/// The same without gradients, each step over one frame of tokens alone.
+torch::Tensor cached_rollout(ActionConditionedPredictor& predictor, const torch::Tensor& known,
+                             const Conditions& conditions, const TokenGrid& grid, int64_t steps);
 
 /// The two terms of V-JEPA 2-AC's loss and what they compare.
 struct ActionConditionedLoss {

@@ -1,5 +1,6 @@
 #include <jepa/objectives/sigreg.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <cmath>
@@ -17,9 +18,24 @@ constexpr double kStep = kReach / (kKnots - 1);
 
 torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by_n,
                      at::Generator generator) {
+  TORCH_CHECK(slices > 0, "sigreg: needs at least one slice");
+  // Drawn on the CPU, wherever the samples are: the generator is the CPU's.
+  const auto options = samples.options().requires_grad(false);
+  const auto directions = at::randn({samples.size(-1), slices},
+                                    std::optional<at::Generator>(generator),
+                                    options.device(torch::kCPU))
+                              .to(options.device());
+  return sigreg(samples, directions / directions.norm(2, {0}, /*keepdim=*/true), scale_by_n);
+}
+
+torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions,
+                     bool scale_by_n) {
   TORCH_CHECK(samples.dim() == 2 || samples.dim() == 3,
               "sigreg: expected samples [n, D] or [T, n, D], found ", samples.sizes());
-  TORCH_CHECK(slices > 0, "sigreg: needs at least one slice");
+  TORCH_CHECK(directions.dim() == 2 && directions.size(0) == samples.size(-1) &&
+                  directions.size(1) > 0,
+              "sigreg: directions [", samples.size(-1), ", slices] expected, found ",
+              directions.sizes());
   // The knots are few and fixed: one multiple of the step each, so that sums over samples and
   // slices stay whole-tensor operations.
   std::vector<float> phi(kKnots), weights(kKnots), knots(kKnots);
@@ -36,17 +52,33 @@ torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by
   const auto expected = torch::tensor(phi, options).unsqueeze(1);
   const auto weight = torch::tensor(weights, options).unsqueeze(1);
 
-  // Drawn on the CPU, wherever the samples are: the generator is the CPU's.
-  auto directions = at::randn({samples.size(-1), slices}, std::optional<at::Generator>(generator),
-                              options.device(torch::kCPU))
-                        .to(options.device());
-  directions = directions / directions.norm(2, {0}, /*keepdim=*/true);
   const auto projected = at::matmul(samples, directions);  // [..., n, slices]
   const auto angles = projected.unsqueeze(-2) * t;         // [..., n, knots, slices]
   const auto real = angles.cos().mean(-3) - expected;      // [..., knots, slices]
   const auto imaginary = angles.sin().mean(-3);
   const auto statistic = ((real.square() + imaginary.square()) * weight).sum(-2).mean();
   return scale_by_n ? statistic * samples.size(-2) : statistic;
+}
+
+torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& directions) {
+  TORCH_CHECK(samples.dim() == 2 && directions.dim() == 2 &&
+                  directions.size(0) == samples.size(1),
+              "bcs_statistic: samples [n, D] and directions [D, slices] expected, found ",
+              samples.sizes(), " and ", directions.sizes());
+  constexpr int64_t kBcsKnots = 10;
+  const auto t = at::linspace(-kReach, kReach, kBcsKnots, samples.options().requires_grad(false));
+  const auto phi = (-0.5 * t.square()).exp();
+  const auto angles = at::matmul(samples, directions).unsqueeze(-1) * t;  // [n, slices, knots]
+  const auto real = angles.cos().mean(0) - phi;
+  const auto imaginary = angles.sin().mean(0);
+  return at::trapezoid((real.square() + imaginary.square()) * phi, t, -1);
+}
+
+torch::Tensor bcs_directions(int64_t dim, int64_t slices, int64_t call) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(call));
+  const auto drawn = at::randn({dim, slices}, std::optional<at::Generator>(generator),
+                               at::TensorOptions(at::kFloat));
+  return drawn / drawn.norm(2, {0}, /*keepdim=*/true);
 }
 
 }  // namespace jepa

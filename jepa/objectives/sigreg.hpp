@@ -23,4 +23,16 @@ namespace jepa {
 torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by_n,
                      at::Generator generator);
 
+/// The same along given unit directions [D, slices].
+torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions,
+                     bool scale_by_n);
+
+/// eb_jepa's form (BCS): the same statistic with 10 knots on [-3, 3], never times n, one value a
+/// slice. @param samples [n, D] @param directions unit columns [D, slices] -> [slices]
+torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& directions);
+
+/// Directions that eb_jepa draws at its `call`-th use: normal columns of a generator seeded with
+/// `call`, over their norms -> [dim, slices].
+torch::Tensor bcs_directions(int64_t dim, int64_t slices, int64_t call);
+
 }  // namespace jepa

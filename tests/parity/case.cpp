@@ -114,13 +114,19 @@ void Case::equal(const std::string& name, const torch::Tensor& ours) {
   if (!ours.defined() || !torch::equal(ours, theirs)) fail(key + ": not equal");
 }
 
-void Case::relative(const std::string& key, const torch::Tensor& ours) {
+void Case::absolute(const std::string& key, const torch::Tensor& ours, double tolerance) {
   const auto& theirs = tensor(key);
   compared_.insert(key);
-  const double scale = theirs.abs().max().item<double>();
+  compare(key, ours.defined() ? ours.detach() : ours, theirs, tolerance, 0);
+}
+
+void Case::relative(const std::string& key, const torch::Tensor& ours, double tolerance) {
+  const auto& theirs = tensor(key);
+  compared_.insert(key);
+  const double scale = theirs.to(torch::kFloat64).abs().max().item<double>();
   const auto [start, length] = key_part(key, theirs.numel());
   if (length == 0 || !ours.defined() || ours.sizes() != theirs.sizes()) {
-    compare(key, ours, theirs, kWeightTolerance, scale);
+    compare(key, ours.defined() ? ours.detach() : ours, theirs, tolerance, scale);
     return;
   }
   const auto parts = [&, start = start, length = length](const torch::Tensor& t) {
@@ -132,12 +138,16 @@ void Case::relative(const std::string& key, const torch::Tensor& ours) {
           kKeyBiasTolerance, scale);
 }
 
-void Case::gradients(torch::nn::Module& module, const std::string& prefix) {
+void Case::gradients(torch::nn::Module& module, const std::string& prefix,
+                     const std::set<std::string>& zero, const std::set<std::string>& skipped) {
   const torch::NoGradGuard no_grad;
   for (auto& item : module.named_parameters()) {
     const std::string key = "grad/" + prefix + item.key();
     const auto& gradient = item.value().grad();
-    if (has(key)) {
+    if (skipped.contains(item.key())) continue;
+    if (zero.contains(item.key())) {
+      absolute(key, gradient, kZeroTolerance);
+    } else if (has(key)) {
       relative(key, gradient);
     } else if (gradient.defined() && gradient.count_nonzero().item<int64_t>() != 0) {
       fail(key + ": we have a gradient, the fixture has none");
@@ -150,6 +160,10 @@ void Case::final_weights(torch::nn::Module& module, const std::string& prefix) {
   for_each_state(module, [&](const std::string& name, torch::Tensor& value) {
     relative("final/" + prefix + name, value);
   });
+}
+
+void Case::final_buffers(torch::nn::Module& module, const std::string& prefix) {
+  for (auto& item : module.named_buffers()) relative("final/" + prefix + item.key(), item.value());
 }
 
 std::vector<std::string> Case::uncompared() const {

@@ -19,6 +19,7 @@ constexpr double kForwardTolerance = 2e-5;    // absolute
 constexpr double kWeightTolerance = 2e-5;     // of the tensor's largest value
 constexpr double kKeyBiasTolerance = 1e-3;    // likewise, where the true gradient is zero
 constexpr double kLossTolerance = 1e-6;       // absolute
+constexpr double kZeroTolerance = 1e-5;       // absolute, of gradients that are truly zero
 constexpr double kScheduleTolerance = 1e-12;  // absolute
 
 /// A fixture file, and the account of what has been compared with it.
@@ -50,10 +51,21 @@ class Case {
                double tolerance = kForwardTolerance);
   /// Ids must be equal.
   void equal(const std::string& name, const torch::Tensor& ours);
+  /// Compares with the tensor `key`, relatively to its largest value.
+  void relative(const std::string& key, const torch::Tensor& ours,
+                double tolerance = kWeightTolerance);
+  /// Compares with the tensor `key`, absolutely.
+  void absolute(const std::string& key, const torch::Tensor& ours, double tolerance);
   /// Compares the gradients of all parameters with `grad/<prefix>...`.
-  void gradients(torch::nn::Module& module, const std::string& prefix);
+  /// @param zero names whose true gradient is zero: only noise is to be seen on both sides
+  /// @param skipped names that are compared under another one
+  void gradients(torch::nn::Module& module, const std::string& prefix,
+                 const std::set<std::string>& zero = {},
+                 const std::set<std::string>& skipped = {});
   /// Compares all parameters and buffers with `final/<prefix>...`.
   void final_weights(torch::nn::Module& module, const std::string& prefix);
+  /// Compares the buffers alone.
+  void final_buffers(torch::nn::Module& module, const std::string& prefix);
 
   /// Notes a failure in words.
   void fail(const std::string& what) { failures_.push_back(what); }
@@ -63,7 +75,6 @@ class Case {
   bool passed() const { return failures_.empty() && uncompared().empty() && comparisons_ > 0; }
 
  private:
-  void relative(const std::string& key, const torch::Tensor& ours);
   void compare(const std::string& what, const torch::Tensor& ours, const torch::Tensor& theirs,
                double limit, double scale);
   std::vector<std::string> uncompared() const;
@@ -92,5 +103,12 @@ void attentive_probe(Case& test);
 void training(Case& test);
 void checkpoint_expected(Case& test);
 void hugging_face_expected(Case& test);
+void ebjepa_two_rooms(Case& test);
+void swm_two_rooms(Case& test);
+void ebjepa_ac(Case& test);
+void ebjepa_planner(Case& test);
+void lewm_step(Case& test);
+void sigreg(Case& test);
+void ha_mdn(Case& test);
 
 }  // namespace parity

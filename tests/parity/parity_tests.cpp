@@ -33,6 +33,13 @@ const std::map<std::string, void (*)(Case&)>& kinds() {
       {"vjepa2_attentive_probe", parity::attentive_probe},
       {"checkpoint_expected", parity::checkpoint_expected},
       {"hf_vjepa2_expected", parity::hugging_face_expected},
+      {"ebjepa_two_rooms", parity::ebjepa_two_rooms},
+      {"swm_two_rooms", parity::swm_two_rooms},
+      {"ebjepa_ac", parity::ebjepa_ac},
+      {"ebjepa_planner", parity::ebjepa_planner},
+      {"lewm_step", parity::lewm_step},
+      {"sigreg", parity::sigreg},
+      {"ha_mdn", parity::ha_mdn},
   };
   return table;
 }

@@ -1,0 +1,66 @@
+// Vision transformer with a class token over single frames: Hugging Face's ViT, LeWorldModel's
+// encoder.
+#pragma once
+
+#include <jepa/model.hpp>
+#include <jepa/nn/layers.hpp>
+#include <jepa/nn/patch_embedding.hpp>
+
+#include <vector>
+
+namespace jepa::encoders {
+
+/// Shape of the encoder. The defaults are LeWorldModel's (ViT-tiny, patch 14).
+struct ClassTokenOptions {
+  int64_t channels = 3;
+  int64_t size = 224;  ///< side of a frame, px
+  int64_t patch = 14;
+  int64_t dim = 192;
+  int64_t depth = 12;
+  int64_t heads = 3;
+  int64_t mlp_hidden = 768;
+};
+
+/// Each frame becomes the class token after the last layer norm. Pre-norm blocks, exact GELU, layer
+/// norms of eps 1e-12, learned positions (of the class token too). Parameter names are those of
+/// transformers 4 (`encoder.layer.N.attention.attention.query`, ...), without a pooler.
+class ClassTokenVitImpl : public EncoderImpl {
+ public:
+  /// @throws ConfigError where sizes are missing or do not divide
+  explicit ClassTokenVitImpl(ClassTokenOptions options);
+
+  /// Frames [N, C, size, size] -> [N, dim].
+  torch::Tensor frames(const torch::Tensor& x);
+
+  int64_t output_width() const override { return options_.dim; }
+  int64_t depth() const override { return 1; }
+  /// One token a frame. @throws DataError for frames of another size
+  TokenGrid grid(at::IntArrayRef clip_sizes) const override;
+  torch::Tensor embed(const torch::Tensor& clip) override;
+  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid& grid,
+                       const torch::Tensor& ids = {}) override;
+  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
+                                    const std::vector<int64_t>& layers) override;
+  void initialise(at::Generator generator) override;
+  double flops(int64_t tokens) const override;
+  const ClassTokenOptions& options() const { return options_; }
+
+ private:
+  struct Block {
+    nn::LayerNorm before{nullptr}, after{nullptr};
+    nn::Linear query{nullptr}, key{nullptr}, value{nullptr}, out{nullptr};
+    nn::Linear up{nullptr}, down{nullptr};
+  };
+  Block make_block(torch::nn::Module& place) const;
+  torch::Tensor run(const Block& block, const torch::Tensor& x) const;
+
+  ClassTokenOptions options_;
+  torch::Tensor cls_token_;  // [1, 1, dim]
+  torch::Tensor positions_;  // [1, 1 + patches, dim]
+  nn::PatchProjection patches_{nullptr};
+  std::vector<Block> blocks_;
+  nn::LayerNorm norm_{nullptr};
+};
+TORCH_MODULE(ClassTokenVit);
+
+}  // namespace jepa::encoders

@@ -1,0 +1,104 @@
+#include <eval/dreaming/cma_es.hpp>
+#include <eval/dreaming/dream.hpp>
+#include <eval/dreaming/returns.hpp>
+#include <jepa/errors.hpp>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <limits>
+
+namespace jepa::eval::dreaming {
+namespace {
+
+torch::Tensor sphere(const torch::Tensor& x) { return x.square().sum(1); }
+
+torch::Tensor rosenbrock(const torch::Tensor& x) {
+  const int64_t n = x.size(1);
+  const auto a = x.narrow(1, 0, n - 1), b = x.narrow(1, 1, n - 1);
+  return (100 * (b - a.square()).square() + (1 - a).square()).sum(1);
+}
+
+TEST(CmaEs, SolvesTheSphere) {
+  const auto search =
+      minimise(sphere, std::vector<double>(10, 1.0), {.step = 0.5, .seed = 3}, 1e-10, 20000);
+  EXPECT_LE(search.best_cost(), 1e-10);
+  EXPECT_LE(sphere(search.best().unsqueeze(0)).item<double>(), 1e-10);
+}
+
+TEST(CmaEs, SolvesRosenbrock) {
+  const auto search = minimise(rosenbrock, std::vector<double>(10, 0.0),
+                               {.population = 20, .step = 0.3, .seed = 1}, 1e-10, 200000);
+  EXPECT_LE(search.best_cost(), 1e-10);
+  EXPECT_LT((search.best() - 1).abs().max().item<double>(), 1e-4);
+}
+
+TEST(CmaEs, DiagonalSolvesAnEllipsoid) {
+  const auto scales = torch::logspace(0, 4, 40, 10, torch::kFloat64);
+  const auto cost = [&](const torch::Tensor& x) { return (x.square() * scales).sum(1); };
+  const auto search = minimise(cost, std::vector<double>(40, 1.0),
+                               {.step = 0.5, .seed = 2, .diagonal = true}, 1e-10, 100000);
+  EXPECT_LE(search.best_cost(), 1e-10);
+}
+
+TEST(CmaEs, BadCosts) {
+  CmaEs search(std::vector<double>(3, 0.0), {.population = 6});
+  EXPECT_EQ(search.ask().sizes(), (std::vector<int64_t>{6, 3}));
+  EXPECT_THROW(search.tell(torch::zeros({5})), DataError);
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW(search.tell(torch::full({6}, nan)), DataError);
+  auto some = torch::arange(6, torch::kFloat64);
+  some[0] = nan;
+  search.tell(some);  // the worst, not the best
+  EXPECT_EQ(search.best_cost(), 1);
+  EXPECT_THROW(CmaEs(std::vector<double>(3, 0.0), {.population = 2}), ConfigError);
+  EXPECT_THROW(CmaEs(std::vector<double>(3, 0.0), {.step = 0}), ConfigError);
+}
+
+TEST(Returns, LambdaReturnsByHand) {
+  const auto rewards = torch::tensor({{1.0, 2.0, 3.0}}), values = torch::tensor({{9.0, 4.0, 5.0, 6.0}});
+  const auto continues = torch::tensor({{1.0, 1.0, 1.0}});
+  const double g = 0.9, l = 0.8;
+  const double r2 = 3 + g * 6;
+  const double r1 = 2 + g * ((1 - l) * 5 + l * r2);
+  const double r0 = 1 + g * ((1 - l) * 4 + l * r1);
+  const auto returns = lambda_returns(rewards, continues, values, g, l);
+  EXPECT_TRUE(torch::allclose(returns, torch::tensor({{r0, r1, r2}})));
+  // After an end nothing counts.
+  const auto ended = lambda_returns(rewards, torch::tensor({{1.0, 0.0, 1.0}}), values, g, l);
+  EXPECT_NEAR(ended[0][1].item<double>(), 2, 1e-6);
+  const auto weights = rollout_weights(torch::tensor({{1.0, 0.0, 1.0}}), g);
+  EXPECT_TRUE(torch::allclose(weights, torch::tensor({{1.0, g, 0.0}})));
+}
+
+TEST(Dream, LivesAreCountedToTheEnd) {
+  predictors::MixtureDensityRnn model(predictors::MixtureDensityOptions{
+      .latent = 3, .action_width = 1, .hidden = 8, .mixtures = 2});
+  model->initialise(at::make_generator<at::CPUGeneratorImpl>(uint64_t(1)));
+  const LinearController controller{.latent = 3, .hidden = 8, .outputs = 1};
+  const auto weights = torch::randn({4, controller.parameters()});
+  const auto starts = torch::randn({5, 3});
+  const DreamOptions options{.episodes = 6, .limit = 20};
+  const auto set_done = [&](double bias) {
+    const torch::NoGradGuard no_grad;
+    for (auto& item : model->named_parameters()) {
+      if (item.key() == "output.weight") item.value()[0].zero_();
+      if (item.key() == "output.bias") item.value()[0] = bias;
+    }
+  };
+  set_done(-1);  // never
+  EXPECT_TRUE(torch::equal(dream_scores(model, controller, weights, starts, options),
+                           torch::full({4}, 20.0F)));
+  set_done(1);  // at once
+  EXPECT_TRUE(torch::equal(dream_scores(model, controller, weights, starts, options),
+                           torch::full({4}, 1.0F)));
+  const auto one = dream_scores(model, controller, weights, starts, options);
+  EXPECT_TRUE(torch::equal(one, dream_scores(model, controller, weights, starts, options)));
+  EXPECT_THROW(dream_scores(model, {.latent = 4, .hidden = 8}, weights, starts, options),
+               ConfigError);
+}
+
+}  // namespace
+}  // namespace jepa::eval::dreaming
