@@ -7,6 +7,7 @@
 #include <jepa/training/process_group.hpp>
 #include <jepa/version.hpp>
 
+#include <ATen/Context.h>
 #include <torch/types.h>
 #include <torch/version.h>
 #include <torch/utils.h>
@@ -62,7 +63,13 @@ bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Pr
   }
   apply_options(program.sections, given);
   program.device = resolve_device(common.device);
-  if (info.bfloat16) program.precision = resolve_precision(common.precision, program.device);
+  if (info.bfloat16) {
+    const bool measured = common.precision == "auto";
+    program.precision = resolve_precision(common.precision, program.device);
+    // A run that is continued must not choose anew.
+    common.precision = program.precision == torch::kBFloat16 ? "bfloat16" : "float32";
+    if (measured) std::cout << "precision          " << common.precision << ", as measured here\n";
+  }
   return true;
 }
 
@@ -92,6 +99,8 @@ void CommonOptions::describe(OptionVisitor& visit, const ProgramInfo& info) {
           {.help = "of matrix products: float32 here", .choices = {"auto", "float32"}});
   }
   visit("threads", threads, {.help = "compute threads; 0: one a core", .min = 0, .max = 4096});
+  visit("deterministic", deterministic,
+        {.help = "the same bits again on CUDA too (slower); on the CPU it is always so"});
   visit("json", json, {.help = "file for the results, machine readable"});
   if (!info.many) return;
   visit("processes", processes,
@@ -118,6 +127,11 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
   try {
     if (program.common.threads > 0) {
       torch::set_num_threads(static_cast<int>(program.common.threads));
+    }
+    if (program.common.deterministic) {
+      setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // cuBLAS asks for it
+      at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+      at::globalContext().setDeterministicCuDNN(true);
     }
     if (info.many) {
       auto group = processes_from_environment();

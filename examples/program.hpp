@@ -24,6 +24,7 @@ struct CommonOptions {
   std::string device = "auto";     ///< auto, cpu, cuda, cuda:N
   std::string precision = "auto";  ///< auto, float32, bfloat16
   int64_t threads = 0;             ///< 0: as many as there are cores
+  bool deterministic = false;      ///< on CUDA; the CPU always is
   std::string json;                ///< results, machine readable
 
   int64_t processes = 1;           ///< started on this machine

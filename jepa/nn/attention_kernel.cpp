@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #if AT_PARALLEL_OPENMP && !defined(_OPENMP)
@@ -26,7 +27,7 @@ namespace {
 
 constexpr int64_t kLongest = 1024;           // tokens
 constexpr int64_t kScores = 32 * 1024;       // scores computed at a time: 128 KiB
-constexpr float kNoScore = -1e30f;
+constexpr float kNoScore = -std::numeric_limits<float>::infinity();
 
 /// A row-major matrix inside a larger one.
 struct Matrix {

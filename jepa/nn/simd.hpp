@@ -34,9 +34,10 @@ JEPA_INLINE float largest(Floats v) {
   return most;
 }
 
-/// e^x within 2 units in the last place, for x <= 88; below -87 about 1e-38.
+/// e^x within 2 units in the last place, for x <= 88; below -87 about 1e-38. What is not a number
+/// stays so.
 JEPA_INLINE Floats exp(Floats x) {
-  x = x > -87.0f ? x : all(-87.0f);
+  x = x < -87.0f ? all(-87.0f) : x;
   const Floats shifter = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
   const Floats shifted = x * 1.44269504f + shifter;
   const Floats n = shifted - shifter;

@@ -64,10 +64,14 @@ void remove_old(const std::string& folder, int64_t keep) {
     if (name.starts_with("step-")) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
-  const std::string best =
-      fs::exists(folder + "/best") ? read_name(folder + "/best") : std::string();
-  for (size_t i = 0; i + static_cast<size_t>(keep) < names.size(); ++i) {
-    if (names[i] != best) fs::remove_all(folder + "/" + names[i]);
+  const auto named = [&](const char* file) {
+    return fs::exists(folder + "/" + file) ? read_name(folder + "/" + file) : std::string();
+  };
+  const std::string best = named("best"), latest = named("latest");
+  // Counted back from where the run stands: a later one, of a run that was set back, is not newer.
+  const auto end = std::upper_bound(names.begin(), names.end(), latest);
+  for (auto name = names.begin(); end - name > keep; ++name) {
+    if (*name != best) fs::remove_all(folder + "/" + *name);
   }
 }
 

@@ -17,9 +17,10 @@ using Json = nlohmann::ordered_json;
 
 std::string log_path(const std::string& folder) { return folder + "/metrics.jsonl"; }
 
-/// The complete lines of the log; one cut short by a kill is left out.
-std::vector<Json> read_lines(const std::string& path) {
+/// The complete lines of the log from byte `start` on; one cut short by a kill is left out.
+std::vector<Json> read_lines(const std::string& path, std::streamoff start = 0) {
   std::ifstream file(path);
+  file.seekg(start);
   std::vector<Json> lines;
   for (std::string text; std::getline(file, text);) {
     Json line = Json::parse(text, nullptr, false);
@@ -82,28 +83,46 @@ void MetricsLog::write(const std::string& line) {
   if (!file_) throw DataError(log_path(folder_) + ": cannot be written (disk full?)");
 }
 
-void MetricsLog::write_csv() const {
+void MetricsLog::write_csv() {
+  // Only what was logged since the last time is read, unless it brought a new column.
   std::vector<Json> steps;
-  std::set<std::string> names;
-  for (auto& line : read_lines(log_path(folder_))) {
-    if (line.value("type", "") != "step") continue;
-    for (const auto& item : line.items()) {
-      if (item.key() != "type" && item.key() != "step") names.insert(item.key());
+  const auto read_from = [&](std::streamoff start) {
+    steps.clear();
+    for (auto& line : read_lines(log_path(folder_), start)) {
+      if (line.value("type", "") == "step") steps.push_back(std::move(line));
     }
-    steps.push_back(std::move(line));
+  };
+  read_from(csv_end_);
+  const size_t columns = csv_names_.size();
+  for (const auto& line : steps) {
+    for (const auto& item : line.items()) {
+      if (item.key() != "type" && item.key() != "step") csv_names_.insert(item.key());
+    }
   }
+  const bool anew = csv_end_ == 0 || csv_names_.size() != columns;
+  if (anew && csv_end_ > 0) read_from(0);
   std::ostringstream out;
-  out << "step";
-  for (const auto& name : names) out << "," << name;
-  out << "\n";
+  if (anew) {
+    out << "step";
+    for (const auto& name : csv_names_) out << "," << name;
+    out << "\n";
+  }
   for (const auto& line : steps) {
     out << line.value("step", int64_t{0});
-    for (const auto& name : names) {
+    for (const auto& name : csv_names_) {
       out << "," << (line.contains(name) ? line[name].dump() : "");
     }
     out << "\n";
   }
-  write_file_atomic(folder_ + "/metrics.csv", out.str());
+  const std::string path = folder_ + "/metrics.csv";
+  if (anew) {
+    write_file_atomic(path, out.str());
+  } else {
+    std::ofstream file(path, std::ios::app);
+    file << out.str() << std::flush;
+    if (!file) throw DataError(path + ": cannot be written (disk full?)");
+  }
+  csv_end_ = file_.tellp();
 }
 
 }  // namespace jepa

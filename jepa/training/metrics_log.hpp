@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <fstream>
 #include <map>
+#include <set>
 #include <string>
 
 namespace jepa {
@@ -26,14 +27,16 @@ class MetricsLog {
                const std::map<std::string, std::string>& texts);
   /// The texts of the line of type "end" that closes the log of `run_folder`; none: it is open.
   static std::map<std::string, std::string> closing_texts(const std::string& run_folder);
-  /// Rewrites metrics.csv from all step lines so far (columns: every name that occurred).
-  void write_csv() const;
+  /// Brings metrics.csv up to all step lines so far (columns: every name that occurred).
+  void write_csv();
 
  private:
   void write(const std::string& line);
 
   std::string folder_;
   std::ofstream file_;
+  std::set<std::string> csv_names_;
+  std::streamoff csv_end_ = 0;  ///< how far of the log metrics.csv tells
 };
 
 }  // namespace jepa

@@ -3,6 +3,7 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/training/checkpoint.hpp>
+#include <jepa/training/metrics_log.hpp>
 #include <jepa/training/pretraining.hpp>
 #include <predictors/registry.hpp>
 
@@ -428,6 +429,35 @@ TEST(Checkpoint, OldOnesGoAndTheBestStays) {
     count += entry.is_directory() ? 1 : 0;
   }
   EXPECT_EQ(count, 3);  // the two newest and the best
+}
+
+TEST(Checkpoint, ARunThatWasSetBackKeepsWhereItStands) {
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path();
+  train(folder, 9, 100);  // leaves steps 8 and 9
+  std::ofstream(folder + "/checkpoints/latest") << "step-00000008\n";
+  fs::remove(folder + "/checkpoints/best");
+  fs::copy(folder + "/checkpoints/step-00000008", folder + "/checkpoints/step-00000007",
+           fs::copy_options::recursive);
+  save_checkpoint(folder, {}, {.step = 8, .numbers = {}, .texts = {}}, "x = 1\n", 2, false);
+  EXPECT_EQ(find_checkpoint(folder), folder + "/checkpoints/step-00000008");
+  EXPECT_TRUE(fs::exists(folder + "/checkpoints/step-00000007"));
+  EXPECT_TRUE(fs::exists(folder + "/checkpoints/step-00000009"));
+}
+
+TEST(MetricsLog, CsvHasEveryRowAndColumnHoweverOftenItIsWritten) {
+  const TemporaryFolder temporary;
+  MetricsLog log(temporary.path(), -1);
+  log.step(1, {{"loss", 1.5}});
+  log.write_csv();
+  log.step(2, {{"loss", 1.25}});
+  log.write_csv();
+  log.step(3, {{"loss", 1.0}, {"probe", 0.5}});
+  log.write_csv();
+  log.step(4, {{"loss", 0.75}});
+  log.write_csv();
+  EXPECT_EQ(read_bytes(temporary.path() + "/metrics.csv"),
+            "step,loss,probe\n1,1.5,\n2,1.25,\n3,1.0,0.5\n4,0.75,\n");
 }
 
 /// A run of the tiny model: its task, what it took, and the scores that its probe is to give.
