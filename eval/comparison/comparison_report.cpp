@@ -335,7 +335,7 @@ std::string comparison_section(const ComparisonSummary& summary) {
   }
   markup += first.others.empty()
                 ? report::paragraph("These cells kept no scores of single clips: nothing is "
-                                    "paired, and values below are not compared. Run the cells again.")
+                                    "paired and values below are not compared. Run them again.")
                 : report::paragraph(basis_sentence(first), report::Tone::kMuted);
   for (const Part& part : make_parts(rows)) {
     const std::string values = value_table(rows, part);

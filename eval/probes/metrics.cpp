@@ -122,7 +122,9 @@ Estimate estimate(const std::vector<UnitScores>& draws, const torch::Tensor& cou
 
 Estimate paired_difference(const UnitScores& scores, const std::vector<UnitScores>& control,
                            const torch::Tensor& counts, const torch::Tensor& chosen) {
-  return with_interval(scores.value() - mean_value(control),
+  double value = 0;  // of equal scores exactly 0
+  for (const auto& draw : control) value += scores.value() - draw.value();
+  return with_interval(value / static_cast<double>(control.size()),
                        scores.resampled(counts) - resampled_draws(control, counts, chosen));
 }
 

@@ -1,6 +1,7 @@
 #include <eval/report/difference_table.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <map>
@@ -123,6 +124,7 @@ std::string difference_sentence(const std::vector<DifferenceRow>& rows, const st
   std::string sentence;
   if (!good.empty()) sentence = above + ": " + few(good);
   if (!bad.empty()) sentence += (sentence.empty() ? "" : "; ") + below + ": " + few(bad);
+  if (good.empty() && !bad.empty()) sentence[0] = static_cast<char>(std::toupper(sentence[0]));
   const size_t open = rows.size() - good.size() - bad.size();
   if (open == 0) return sentence + ".";
   if (sentence.empty()) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Draws the first screen of reports at 1,400 and 800 px in headless Chromium, and fails where a table
-# is wider than its column or, at 1,400 px, than 1,100 px.
+# that is not folded is wider than its column, or any is wider than 1,100 px.
 #
 #   tests/integration/report_screenshots.sh REPORT.html [FOLDER]   (pictures go there, default .)
 set -euo pipefail
@@ -15,11 +15,13 @@ trap 'rm -rf "$work"' EXIT
   cat "$report"
   cat <<'SCRIPT'
 <script>
+const folded = new Set(document.querySelectorAll("details .scroll"));
 for (const part of document.querySelectorAll("details")) part.open = true;
 let over = [], widest = 0;
 for (const box of document.querySelectorAll(".scroll")) {
   widest = Math.max(widest, box.firstChild.offsetWidth);
-  if (box.scrollWidth > box.clientWidth + 1) over.push(box.innerText.split("\n")[0]);
+  // What is folded may be scrolled in its own box.
+  if (!folded.has(box) && box.scrollWidth > box.clientWidth + 1) over.push(box.innerText.split("\n")[0]);
 }
 document.body.innerHTML = "WIDTHS " + widest + " OVER " + over.length + ": " + over.join("; ") + " END";
 </script>
