@@ -98,7 +98,7 @@ struct ClipOptions {
   bool skip_short = false;   ///< clip stores: leave out episodes shorter than a clip
   /// Columns of a clip store that clips carry as signals, comma-separated; no others are opened. A
   /// column a frame is cut as the pixels are, a column an episode is held over the clip's frames.
-  std::string signals;
+  std::string signals = {};
   /// What the signal `action` of a clip frame is, where frames are k = frame_step source frames
   /// apart, of the actions taken from it to the next one: `concat`, all k one behind the other
   /// [T, k*A]; `sum`; `last`. So a clip with actions spans T*k source frames, not (T-1)*k + 1.

@@ -20,7 +20,7 @@ struct GeneratedOptions {
   int64_t count = 1;            ///< objects a clip: 1 to this many
   double noise = 0.0;           ///< brightest background pixel, 0 (none) to 1 (white)
   int64_t channels = 1;         ///< 1, or 3 for shapes of random colour
-  std::string signals;          ///< what clips carry of each frame: position, velocity
+  std::string signals = {};     ///< what clips carry of each frame: position, velocity
 
   /// All but kind, split and clips, which are the recipe's own.
   void describe(OptionVisitor& visit);
