@@ -45,7 +45,14 @@ struct MakeDataOptions {
 RawClip clip_of(const ClipBatch& batch, int64_t i) {
   const torch::Tensor clip = batch.clips[i].permute({1, 2, 3, 0}).contiguous();
   const auto* pixels = clip.const_data_ptr<uint8_t>();
-  return {clip.size(0), clip.size(1), clip.size(2), clip.size(3), {pixels, pixels + clip.numel()}};
+  RawClip raw{
+      clip.size(0), clip.size(1), clip.size(2), clip.size(3), {pixels, pixels + clip.numel()}};
+  for (const auto& [name, values] : batch.signals) {
+    const torch::Tensor rows = values[i].contiguous();
+    const auto* row = rows.const_data_ptr<float>();
+    raw.signals[name] = {rows.size(1), {row, row + rows.numel()}};
+  }
+  return raw;
 }
 
 /// What the store says about itself: where its clips come from and how fast they run.

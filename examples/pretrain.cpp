@@ -57,7 +57,7 @@ std::vector<OptionSection> PretrainOptions::sections() {
 void take_sizes_from_data(PretrainOptions& options, const ClipSource& source,
                           const OptionValues& given) {
   Random random(0);
-  const RawClip clip = source.read(0, random);
+  const RawClip clip = first_readable_clip(source, options.input.loader.max_errors);
   const Augmentation augmentation(options.input.loader.augment);
   RawClip cropped = clip;
   const PixelRect part = augmentation.choose(clip.height, clip.width, random);

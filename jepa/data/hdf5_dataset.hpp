@@ -16,8 +16,8 @@ class Hdf5Dataset {
   /// What its values are.
   enum class Kind { uint8, integer, real, other };
 
-  /// @throws DataError naming file and dataset: not there; its bytes lie in another file; compressed
-  /// with a filter that is not installed; larger than its file can account for
+  /// @throws DataError naming file and dataset: not there; its bytes lie in another file;
+  /// compressed with a filter that is not installed; larger than its file can account for
   Hdf5Dataset(const Hdf5File& file, const std::string& name);
 
   const std::vector<int64_t>& shape() const { return shape_; }

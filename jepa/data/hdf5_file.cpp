@@ -94,6 +94,12 @@ bool printable(const std::string& name) {
                      [](char c) { return static_cast<unsigned char>(c) >= 32 && c != 127; });
 }
 
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
 /// Keeps a file that another program is writing: HDF5 would empty it before it asks for the lock.
 void remove_stale(const std::string& path) {
   const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -152,6 +158,9 @@ std::string hdf5_reason() {
       &reason);
   if (reason.find("unable to lock file") != std::string::npos) {
     return "another program has it open for writing";
+  }
+  if (reason.find("bad version number") != std::string::npos) {
+    return "damaged, or written by a newer HDF5 than the " + hdf5_version() + " here: " + reason;
   }
   // Where the system refused, HDF5's text holds addresses and a time with a line break: keep the
   // core.

@@ -116,6 +116,28 @@ TEST(Generated, GravityBendsPathsInsideTheFrame) {
   EXPECT_THROW(GeneratedSource(falling, 0), ConfigError);
 }
 
+TEST(Generated, SignalsAreTheTruthOfEachFrame) {
+  const GeneratedSource source(
+      {.clips = 20, .frames = 9, .gravity = 0.1, .signals = "position,velocity"}, 3);
+  const torch::Tensor positions = source.column("position");
+  const torch::Tensor velocities = source.column("velocity");
+  for (int64_t i = 0; i < 20; ++i) {
+    const RawClip clip = read(source, i);
+    const auto signal = [&](const std::string& name) {
+      return torch::tensor(at::ArrayRef<float>(clip.signals.at(name).values)).view({9, 2});
+    };
+    // The columns tell of mid-clip.
+    EXPECT_TRUE(torch::allclose(signal("position")[4], positions[i], 0, 1e-4));
+    EXPECT_TRUE(torch::allclose(signal("velocity")[4], velocities[i], 0, 1e-5));
+    const torch::Tensor moved = signal("position").diff(1, 0);
+    const torch::Tensor mean = 0.5 * (signal("velocity").slice(0, 1) +
+                                      signal("velocity").slice(0, 0, 8));
+    EXPECT_TRUE(torch::allclose(moved, mean, 0, 1e-4));
+  }
+  EXPECT_TRUE(read(GeneratedSource({.clips = 1}, 0), 0).signals.empty());
+  EXPECT_THROW(GeneratedSource({.signals = "mass"}, 0), ConfigError);
+}
+
 TEST(Generated, NoInkIsLostAtTheBorder) {
   const GeneratedSource source({.clips = 50}, 0);
   for (int64_t i = 0; i < 50; ++i) {

@@ -195,20 +195,188 @@ TEST(ClipLoader, ToleratedErrorsAreLeftOutAndReported) {
   EXPECT_THROW(loader.next(), DataError);  // the fourth is one too many
 }
 
-TEST(ClipLoader, ABatchOfWhichNothingIsLeftIsSkippedInOrderOnly) {
+TEST(ClipLoader, ABatchOfWhichNothingIsLeftIsSkippedInOrder) {
   LoaderOptions options;
   options.batch = 1;
   options.max_errors = 100;
   options.shuffle = false;
   ClipLoader in_order(std::make_shared<FailingSource>(), options, 0);
   EXPECT_EQ(in_order.next().indices[0].item<int64_t>(), 1);  // clip 0 is broken
-  options.shuffle = true;
-  ClipLoader shuffled(std::make_shared<FailingSource>(), options, 0);
+}
+
+TEST(ClipLoader, AnotherClipTakesThePlaceOfOneThatIsLeftOut) {
+  LoaderOptions options;
+  options.batch = 4;
+  options.max_errors = 4;  // as many as there are: each counts once, in however many passes
+  const auto source = std::make_shared<FailingSource>();
+  std::vector<ClipBatch> batches;
+  for (const int64_t threads : {0, 3}) {
+    options.threads = threads;
+    ClipLoader loader(source, options, 7);
+    for (int step = 0; step < 20; ++step) {
+      const ClipBatch batch = loader.next();
+      ASSERT_EQ(batch.size(), 4);
+      EXPECT_FALSE((batch.indices % 5 == 0).any().item<bool>());
+      if (threads == 0) batches.push_back(batch);
+      EXPECT_TRUE(same(batch, batches[static_cast<size_t>(step)])) << "step " << step;
+    }
+    EXPECT_EQ(loader.stats().errors, 4);
+    const std::set<std::string> named(loader.stats().messages.begin(),
+                                      loader.stats().messages.end());
+    EXPECT_EQ(named, (std::set<std::string>{"clip 0 is broken", "clip 10 is broken",
+                                            "clip 15 is broken", "clip 5 is broken"}));
+  }
+  // What was met before does not matter, and clips that can be read stay where they were.
+  ClipLoader resumed(source, options, 7);
+  resumed.seek(13);
+  EXPECT_TRUE(same(resumed.next(), batches[13]));
+  const auto whole = numbered(20);
+  ClipLoader undamaged(whole, options, 7);
+  for (int step = 0; step < 20; ++step) {
+    const torch::Tensor expected = undamaged.next().indices;
+    const torch::Tensor readable = expected % 5 != 0;
+    EXPECT_TRUE(batches[static_cast<size_t>(step)].indices.masked_select(readable).equal(
+        expected.masked_select(readable)));
+  }
+}
+
+TEST(ClipLoader, OneClipMoreThanMayFailIsAnError) {
+  LoaderOptions options;
+  options.batch = 4;
+  options.max_errors = 3;
+  ClipLoader loader(std::make_shared<FailingSource>(), options, 7);
   EXPECT_THROW(
       {
-        for (int step = 0; step < 20; ++step) shuffled.next();
+        for (int step = 0; step < 20; ++step) loader.next();
       },
       DataError);
+  EXPECT_EQ(loader.stats().errors, 4);
+}
+
+/// No clip of it can be read.
+class BrokenSource : public FailingSource {
+ public:
+  using FailingSource::read;
+  RawClip read(int64_t index, Random&, const CropChooser&) const override {
+    throw DataError("clip " + std::to_string(index) + " is broken");
+  }
+};
+
+TEST(ClipLoader, ASourceOfWhichNothingCanBeReadIsAnError) {
+  LoaderOptions options;
+  options.batch = 4;
+  options.max_errors = 1000;
+  for (const bool shuffle : {true, false}) {
+    options.shuffle = shuffle;
+    ClipLoader loader(std::make_shared<BrokenSource>(), options, 0);
+    if (shuffle) {
+      EXPECT_THROW(loader.next(), DataError);
+    } else {
+      EXPECT_EQ(loader.next().size(), 0);
+      EXPECT_EQ(loader.stats().errors, 20);
+    }
+  }
+}
+
+TEST(ClipLoader, TheFirstReadableClipGivesTheSizes) {
+  const FailingSource source;
+  EXPECT_EQ(first_readable_clip(source, 1).pixels[0], 1);  // clip 0 is broken
+  EXPECT_THROW(first_readable_clip(source, 0), DataError);
+  EXPECT_THROW(first_readable_clip(BrokenSource(), 1000), DataError);
+}
+
+TEST(ClipLoader, MicroBatchesAreTheBatchInParts) {
+  const auto source = numbered(30);
+  for (const bool shuffle : {true, false}) {
+    LoaderOptions options = options_for(2);
+    options.batch = 8;
+    options.shuffle = shuffle;
+    ClipLoader batches(source, options, 3);
+    ClipLoader parts(source, options, 3, /*micro_batch=*/3);
+    ClipLoader joined(source, options, 3, /*micro_batch=*/3);
+    EXPECT_EQ(parts.micro_batches(), 3);
+    for (int step = 0; step < 4; ++step) {
+      const ClipBatch batch = batches.next();
+      EXPECT_TRUE(same(joined.next(), batch)) << "step " << step;
+      std::vector<torch::Tensor> clips;
+      for (int64_t left = batch.size(); left > 0; left -= clips.back().size(0)) {
+        clips.push_back(parts.next_micro_batch().clips);
+        EXPECT_EQ(clips.back().size(0), std::min<int64_t>(left, clips.size() == 3 ? 2 : 3));
+      }
+      EXPECT_TRUE(torch::cat(clips).equal(batch.clips)) << "step " << step;
+    }
+    if (shuffle) {
+      batches.seek(11);
+      parts.seek(11);
+      parts.next_micro_batch();
+      EXPECT_TRUE(parts.next().clips.equal(batches.next().clips.slice(0, 3)));  // what is left
+    } else {
+      EXPECT_EQ(parts.next_micro_batch().size(), 0);
+      EXPECT_EQ(joined.next().size(), 0);
+    }
+  }
+}
+
+TEST(ClipLoader, MicroBatchesAreWhatIsPrepared) {
+  const auto source = std::make_shared<CountingSource>();
+  ClipLoader loader(source, {.batch = 8, .threads = 2, .prefetch = 2, .shuffle = false}, 0,
+                    /*micro_batch=*/1);
+  while (source->reads() < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(source->reads(), 2);  // not the 8 of a batch
+  EXPECT_EQ(loader.next_micro_batch().size(), 1);
+}
+
+TEST(ClipLoader, SignalsComeWithTheirClips) {
+  const torch::Tensor clips = torch::zeros({9, 2, 4, 4, 1}, torch::kUInt8);
+  const torch::Tensor action = torch::rand({9, 2, 3});
+  const auto source = std::make_shared<MemorySource>(
+      clips, std::map<std::string, torch::Tensor>{},
+      std::map<std::string, torch::Tensor>{{"action", action}});
+  LoaderOptions options = options_for(2);
+  options.augment.flip = 0;
+  ClipLoader loader(source, options, 0);
+  ClipLoader joined(source, options, 0, /*micro_batch=*/3);
+  for (int step = 0; step < 5; ++step) {
+    const ClipBatch batch = loader.next();
+    EXPECT_TRUE(batch.signals.at("action").equal(action.index_select(0, batch.indices)));
+    EXPECT_TRUE(joined.next().signals.at("action").equal(batch.signals.at("action")));
+  }
+  const auto held = hold_in_memory(*source, 12, 0);
+  Random random(0);
+  EXPECT_EQ(held->read(10, random).signals.at("action").values,
+            source->read(1, random).signals.at("action").values);
+  options.augment.flip = 0.5;  // a mirrored frame is not what its action says
+  ClipLoader mirrored(source, options, 0);
+  EXPECT_THROW(mirrored.next(), ConfigError);
+  EXPECT_THROW(MemorySource(clips, {}, {{"action", action.slice(1, 0, 1)}}), DataError);
+}
+
+/// A source as a user writes it: one class, whose clips carry what it knows of each frame.
+class OwnSource : public ClipSource {
+ public:
+  explicit OwnSource(size_t values) : values_(values) {}
+  int64_t size() const override { return 3; }
+  using ClipSource::read;
+  RawClip read(int64_t index, Random&, const CropChooser&) const override {
+    RawClip clip{2, 2, 2, 1, std::vector<uint8_t>(8, static_cast<uint8_t>(index))};
+    clip.signals["speed"] = {1, std::vector<float>(values_, static_cast<float>(index))};
+    return clip;
+  }
+
+ private:
+  size_t values_;
+};
+
+TEST(ClipLoader, WhatASourceGivesIsChecked) {
+  LoaderOptions options;
+  options.batch = 3;
+  options.shuffle = false;
+  ClipLoader loader(std::make_shared<OwnSource>(2), options, 0);
+  EXPECT_TRUE(loader.next().signals.at("speed").equal(
+      torch::arange(3, torch::kFloat32).view({3, 1, 1}).expand({3, 2, 1})));
+  ClipLoader wrong(std::make_shared<OwnSource>(3), options, 0);
+  EXPECT_THROW(wrong.next(), DataError);
 }
 
 TEST(ClipLoader, RefusesASourceWithoutClips) {
