@@ -18,6 +18,7 @@ struct LeWorldModelOptions {
   int64_t smoothed = 10;            ///< channels of the action encoder's smoothing
   int64_t action_scale = 4;         ///< its hidden width over the token width
   int64_t projector_hidden = 2048;
+  int64_t sigreg_knots = 17;
 };
 
 /// One training pass.

@@ -57,6 +57,7 @@ inline jepa::eval::planning::LeWorldModel le_world_model(const Case& test) {
   options.smoothed = test.size("smoothed_dim");
   options.action_scale = test.size("mlp_scale");
   options.projector_hidden = test.size("proj_hidden");
+  options.sigreg_knots = test.size("knots");
   jepa::eval::planning::LeWorldModel model(options);
   for (const auto& [name, module] : model.modules()) test.load(*module, name + ".");
   return model;
