@@ -1,4 +1,4 @@
-// LeWorldModel (arXiv 2603.19312): class-token encoder, AdaLN predictor, action encoder, projectors.
+// LeWorldModel (arXiv 2603.19312): class-token encoder, AdaLN predictor, action encoder.
 #pragma once
 
 #include <encoders/class_token.hpp>
@@ -47,8 +47,9 @@ class LeWorldModel : public WorldModel {
   /// @param actions embedded, [N, h, D] @returns [N, h, D]
   torch::Tensor predict(const torch::Tensor& latents, const torch::Tensor& actions);
 
-  /// @param pixels [B, T, C, H, W], T = history + ahead @param actions [B, T, action_width]; what is
-  ///   not a number counts as 0 @param directions unit columns of SIGReg, [D, M]
+  /// @param pixels [B, T, C, H, W], T = history + ahead
+  /// @param actions [B, T, action_width]; what is not a number counts as 0
+  /// @param directions unit columns of SIGReg, [D, M]
   LeWorldModelLoss loss(const torch::Tensor& pixels, const torch::Tensor& actions, int64_t ahead,
                         double sigreg_weight, const torch::Tensor& directions);
 

@@ -14,7 +14,8 @@ inline torch::Tensor as_maps(const torch::Tensor& states) {
 }
 
 inline jepa::encoders::ImpalaOptions impala(const Case& test, const std::string& prefix) {
-  const auto& first = test.tensor("weights/" + prefix + "encoder.stack_blocks.0.initial_conv.weight");
+  const auto& first =
+      test.tensor("weights/" + prefix + "encoder.stack_blocks.0.initial_conv.weight");
   return {.channels = first.size(1),
           .height = test.size("height"),
           .width = test.size("width"),
