@@ -24,12 +24,14 @@ struct ActorCritic::Net : torch::nn::Module {
   nn::Linear first{nullptr}, second{nullptr}, last{nullptr};
   nn::LayerNorm norm1{nullptr}, norm2{nullptr};
 
-  Net(int64_t in, int64_t hidden, int64_t out, at::Generator& generator) {
+  Net(int64_t in, int64_t hidden, int64_t out) {
     first = register_module("first", nn::Linear(in, hidden));
     norm1 = register_module("norm1", nn::LayerNorm(hidden));
     second = register_module("second", nn::Linear(hidden, hidden));
     norm2 = register_module("norm2", nn::LayerNorm(hidden));
     last = register_module("last", nn::Linear(hidden, out));
+  }
+  void initialise(at::Generator& generator) {
     nn::initialise_layers(*this, generator, /*xavier=*/true);
     const torch::NoGradGuard no_grad;
     last->weight.zero_();
@@ -47,9 +49,11 @@ ActorCritic::ActorCritic(ActorCriticOptions options, at::Generator generator) : 
     throw ConfigError(c10::str("actor-critic: latent ", o.latent, ", ", o.actions,
                                " actions, hidden ", o.hidden, ", horizon ", o.horizon, " must be 1 or more"));
   }
-  actor_ = std::make_shared<Net>(o.latent, o.hidden, o.actions, generator);
-  critic_ = std::make_shared<Net>(o.latent, o.hidden, kBins, generator);
-  slow_ = std::make_shared<Net>(o.latent, o.hidden, kBins, generator);
+  actor_ = std::make_shared<Net>(o.latent, o.hidden, o.actions);
+  critic_ = std::make_shared<Net>(o.latent, o.hidden, kBins);
+  slow_ = std::make_shared<Net>(o.latent, o.hidden, kBins);
+  actor_->initialise(generator);
+  critic_->initialise(generator);
   {
     const torch::NoGradGuard no_grad;
     const auto from = critic_->parameters(), to = slow_->parameters();
