@@ -78,14 +78,14 @@ TEST(Returns, LambdaReturnsByHand) {
 // Two states; action 1 changes the state, action 0 stays; a step into state 1 earns 1.
 TEST(ActorCritic, SolvesATwoStateChain) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(uint64_t(5));
-  ActorCritic agent({.latent = 2, .actions = 2, .hidden = 32, .horizon = 6, .gamma = 0.9, .lr = 3e-3}, generator);
+  ActorCritic agent({.latent = 2, .actions = 2, .hidden = 32, .gamma = 0.9, .lr = 3e-3}, generator);
   const ImaginedStep chain = [](const torch::Tensor& latent, const torch::Tensor& actions) {
     const auto next = latent.argmax(1).bitwise_xor(actions);
     return Imagined{at::one_hot(next, 2).to(torch::kFloat32), next.to(torch::kFloat32),
                     torch::ones({next.size(0)})};
   };
   const auto starts = torch::eye(2).repeat({16, 1});
-  for (int i = 0; i < 300; ++i) agent.improve(chain, starts, generator);
+  for (int i = 0; i < 400; ++i) agent.improve(chain, starts, generator);
   const auto both = torch::eye(2);
   EXPECT_TRUE(torch::equal(agent.act(both), torch::tensor({1, 0}, torch::kInt64)));
   const auto values = agent.value(both);  // 1 / (1 - gamma)
