@@ -68,8 +68,9 @@ torch::Tensor ClassTokenVitImpl::run(const Block& block, const torch::Tensor& x)
 
 torch::Tensor ClassTokenVitImpl::frames(const torch::Tensor& frames) {
   const auto& o = options_;
-  const auto patches = nn::unfold_patches(frames.unsqueeze(2), 1, o.patch);
-  auto x = at::linear(patches, patches_->weight.flatten(1), patches_->bias);
+  // A strided convolution as published, also in its rounding: gradients behind the batch norms
+  // magnify that tenfold.
+  auto x = at::conv2d(frames, patches_->weight, patches_->bias, o.patch).flatten(2).transpose(1, 2);
   x = torch::cat({cls_token_.expand({frames.size(0), 1, o.dim}), x}, 1) + positions_;
   for (const auto& block : blocks_) x = run(block, x);
   return norm_->forward(x.select(1, 0));

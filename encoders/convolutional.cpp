@@ -138,18 +138,6 @@ double ImpalaImpl::flops(int64_t tokens) const {
   return 2 * frame * static_cast<double>(tokens);
 }
 
-void ConvolutionalOptions::describe(OptionVisitor& visit) {
-  visit("channels", channels, {.help = "of a frame", .min = 1});
-  visit("height", height, {.help = "of a frame", .unit = "px", .min = 1});
-  visit("width", width, {.help = "of a frame", .unit = "px", .min = 1});
-  visit("stages", stages, {.help = "channels of each stage, which halves the sides", .min = 1});
-  visit("blocks", blocks, {.help = "residual blocks a stage", .min = 0});
-  visit("groups", groups, {.help = "of the group norms", .min = 1});
-  visit("dim", dim, {.help = "token width", .min = 1});
-  visit("tokens", tokens, {.help = "one a frame, or one for each place left",
-                           .choices = {"frame", "grid"}});
-}
-
 ConvolutionalImpl::ConvolutionalImpl(ConvolutionalOptions options) : options_(std::move(options)) {
   const auto& o = options_;
   if (o.channels < 1 || o.height < 1 || o.width < 1 || o.dim < 1 || o.stages.empty()) {

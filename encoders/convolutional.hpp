@@ -3,7 +3,6 @@
 
 #include <jepa/model.hpp>
 #include <jepa/nn/layers.hpp>
-#include <jepa/options.hpp>
 
 #include <string>
 #include <vector>
@@ -86,8 +85,6 @@ struct ConvolutionalOptions {
   int64_t groups = 8;                           ///< of the group norms
   int64_t dim = 128;                            ///< width of a token
   std::string tokens = "frame";  ///< "frame": one a frame; "grid": one for each place left
-
-  void describe(OptionVisitor& visit);
 };
 
 /// Residual convolutional encoder with group norm, for clips of any number of frames, each encoded

@@ -23,8 +23,10 @@ EncoderOptions run_options(const WeightFile& file) {
     if (key.starts_with("encoder.")) values[key] = value;
   }
   apply_options({{"encoder", "", [&](OptionVisitor& visit) { options.describe(visit); }}}, values);
-  options.vit = resolve(options.vit, options.preset);
-  options.preset = "custom";
+  if (options.type == "vision_transformer") {
+    options.vit = resolve(options.vit, options.preset);
+    options.preset = "custom";
+  }
   return options;
 }
 

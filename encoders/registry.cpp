@@ -11,6 +11,15 @@ std::vector<EncoderEntry>& encoder_table() {
              std::make_shared<VisionTransformerImpl>(resolve(options.vit, options.preset));
          return Encoder(std::move(encoder));
        }},
+      {"convolutional",
+       [](const EncoderOptions& options) {
+         ConvolutionalOptions shape = options.convolutional;
+         shape.channels = options.vit.channels;
+         shape.height = options.vit.height;
+         shape.width = options.vit.width;
+         std::shared_ptr<EncoderImpl> encoder = std::make_shared<ConvolutionalImpl>(shape);
+         return Encoder(std::move(encoder));
+       }},
   };
   return table;
 }
@@ -23,6 +32,16 @@ void EncoderOptions::describe(OptionVisitor& visit) {
   for (const auto& row : vision_transformer_presets()) presets.emplace_back(row.name);
   visit("preset", preset, {.help = "published shape", .choices = presets});
   vit.describe(visit);
+  visit("conv_stages", convolutional.stages,
+        {.help = "convolutional: channels of each stage, which halves the sides", .min = 1});
+  visit("conv_blocks", convolutional.blocks,
+        {.help = "convolutional: residual blocks a stage", .min = 0});
+  visit("conv_groups", convolutional.groups,
+        {.help = "convolutional: groups of the group norms", .min = 1});
+  visit("conv_dim", convolutional.dim, {.help = "convolutional: token width", .min = 1});
+  visit("conv_tokens", convolutional.tokens,
+        {.help = "convolutional: one token a frame, or one for each place left",
+         .choices = {"frame", "grid"}});
   visit("pixel_mean", pixels.mean, {.help = "taken off pixels 0..255, one value or one a channel"});
   visit("pixel_std", pixels.std, {.help = "what they are then divided by"});
 }

@@ -78,7 +78,8 @@ torch::Tensor ActionConditionedPredictorImpl::extend(Cache& cache, const torch::
                                 cache.rotary.sin.narrow(0, from, x.size(1))};
   torch::Tensor mask;  // one frame sees all that there is
   if (grid.t > 1) {
-    const auto step = torch::arange(cache.steps + grid.t, torch::kInt64).repeat_interleave(per_step);
+    const auto step =
+        torch::arange(cache.steps + grid.t, torch::kInt64).repeat_interleave(per_step);
     mask = step.narrow(0, from, x.size(1)).unsqueeze(1).ge(step.unsqueeze(0)).to(x.device());
   }
   for (size_t i = 0; i < blocks_.size(); ++i) {

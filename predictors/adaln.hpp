@@ -25,9 +25,9 @@ struct AdaLnOptions {
   void describe(OptionVisitor& visit);
 };
 
-/// x += gate * attention(norm' (scale-shift (norm x))), the same with the MLP, for each block, where
-/// shift, scale and gate come from the action of the token's frame; a frame sees itself and the past.
-/// Output at a frame: that frame one step later. Parameter names are the published ones.
+/// x += gate * attention(norm' (scale-shift (norm x))), the same with the MLP, for each block,
+/// where shift, scale and gate come from the action of the token's frame; a frame sees itself and
+/// the past. Output at a frame: that frame one step later. Parameter names are the published ones.
 class AdaLnPredictorImpl : public torch::nn::Module {
  public:
   /// @throws ConfigError where a size is missing

@@ -79,7 +79,8 @@ MixtureDensityRnnImpl::MixtureDensityRnnImpl(MixtureDensityOptions options) : op
 }
 
 MixtureDensityRnnImpl::State MixtureDensityRnnImpl::start(int64_t batch) const {
-  const auto zeros = torch::zeros({batch, options_.hidden}, weight_ih_.options().requires_grad(false));
+  const auto zeros =
+      torch::zeros({batch, options_.hidden}, weight_ih_.options().requires_grad(false));
   return {zeros, zeros};
 }
 

@@ -87,7 +87,7 @@ struct InverseDynamicsOptions {
   void describe(OptionVisitor& visit);
 };
 
-/// Which action led from one latent to the next: an MLP on both. Names as published (`model.0`, ...).
+/// Which action led from one latent to the next: an MLP on both. Names as published (`model.0`).
 class InverseDynamicsImpl : public torch::nn::Module {
  public:
   explicit InverseDynamicsImpl(InverseDynamicsOptions options);

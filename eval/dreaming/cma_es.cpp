@@ -62,7 +62,8 @@ CmaEs::State::State(const std::vector<double>& start, const CmaEsOptions& option
   const auto dims = static_cast<double>(n);
   weights.resize(mu);
   for (int64_t i = 0; i < mu; ++i) {
-    weights[i] = std::log((static_cast<double>(lambda) + 1) / 2) - std::log(static_cast<double>(i + 1));
+    weights[i] =
+        std::log((static_cast<double>(lambda) + 1) / 2) - std::log(static_cast<double>(i + 1));
   }
   weights /= weights.sum();
   mueff = 1 / weights.squaredNorm();
@@ -167,7 +168,9 @@ void CmaEs::tell(const torch::Tensor& told) {
   };
   std::stable_sort(order.begin(), order.end(),
                    [&](int64_t a, int64_t b) { return rank(a) < rank(b); });
-  if (!std::isfinite(cost[order[0]])) throw DataError("CMA-ES: no cost of this generation is finite");
+  if (!std::isfinite(cost[order[0]])) {
+    throw DataError("CMA-ES: no cost of this generation is finite");
+  }
   if (cost[order[0]] < s.best_cost) {
     s.best_cost = cost[order[0]];
     s.best = s.mean + s.sigma * s.steps.col(order[0]);

@@ -14,8 +14,8 @@ using State = predictors::MixtureDensityRnnImpl::State;
 
 torch::Tensor LinearController::act(const torch::Tensor& weights, const torch::Tensor& latents,
                                     const State& state) const {
-  TORCH_CHECK(weights.dim() == 2 && weights.size(1) == parameters(), "LinearController: weights [P, ",
-              parameters(), "] expected, got ", weights.sizes());
+  TORCH_CHECK(weights.dim() == 2 && weights.size(1) == parameters(),
+              "LinearController: weights [P, ", parameters(), "] expected, got ", weights.sizes());
   const int64_t count = weights.size(0);
   const auto seen = torch::cat({latents, state.hidden.view({count, -1, hidden}),
                                 state.cell.view({count, -1, hidden})}, -1);

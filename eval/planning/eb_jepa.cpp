@@ -100,7 +100,8 @@ EbJepa eb_jepa_from(const TensorMap& weights, const std::string& source, int64_t
     const auto& one = need(weights, std::string("encoder.final_ln") + name, source, 1);
     const auto& other = need(weights, std::string("predictor.final_ln") + name, source, 1);
     if (!torch::equal(one, other)) {
-      throw CheckpointError(source + ": encoder.final_ln and predictor.final_ln differ, but are one");
+      throw CheckpointError(source +
+                            ": encoder.final_ln and predictor.final_ln differ, but are one");
     }
   }
   load_into(*model.encoder, part(weights, "encoder."), source);

@@ -32,7 +32,8 @@ struct EbJepaLoss {
 /// The model. Predictor and encoder share their last layer norm, as published.
 class EbJepa : public WorldModel {
  public:
-  EbJepa(const encoders::ImpalaOptions& encoder, int64_t action_width, int64_t inverse_hidden = 256);
+  EbJepa(const encoders::ImpalaOptions& encoder, int64_t action_width,
+         int64_t inverse_hidden = 256);
 
   torch::Tensor encode(const torch::Tensor& frames) override;
   torch::Tensor rollout(const torch::Tensor& past, const torch::Tensor& past_actions,

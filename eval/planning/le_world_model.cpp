@@ -55,7 +55,8 @@ LeWorldModelLoss LeWorldModel::loss(const torch::Tensor& pixels, const torch::Te
   loss.predicted =
       predict(loss.latents.narrow(1, 0, history), loss.actions.narrow(1, 0, history));
   loss.prediction = (loss.predicted - loss.latents.narrow(1, ahead, history)).square().mean();
-  loss.sigreg = sigreg(loss.latents.transpose(0, 1), directions, /*scale_by_n=*/true);
+  loss.sigreg = sigreg(loss.latents.transpose(0, 1), directions, /*scale_by_n=*/true,
+                       options.sigreg_knots);
   loss.total = loss.prediction + sigreg_weight * loss.sigreg;
   return loss;
 }

@@ -1,4 +1,4 @@
-// LeWorldModel (arXiv 2603.19312): class-token encoder, AdaLN predictor, action encoder, projectors.
+// LeWorldModel (arXiv 2603.19312): class-token encoder, AdaLN predictor, action encoder.
 #pragma once
 
 #include <encoders/class_token.hpp>
@@ -18,6 +18,7 @@ struct LeWorldModelOptions {
   int64_t smoothed = 10;            ///< channels of the action encoder's smoothing
   int64_t action_scale = 4;         ///< its hidden width over the token width
   int64_t projector_hidden = 2048;
+  int64_t sigreg_knots = 17;
 };
 
 /// One training pass.
@@ -46,8 +47,9 @@ class LeWorldModel : public WorldModel {
   /// @param actions embedded, [N, h, D] @returns [N, h, D]
   torch::Tensor predict(const torch::Tensor& latents, const torch::Tensor& actions);
 
-  /// @param pixels [B, T, C, H, W], T = history + ahead @param actions [B, T, action_width]; what is
-  ///   not a number counts as 0 @param directions unit columns of SIGReg, [D, M]
+  /// @param pixels [B, T, C, H, W], T = history + ahead
+  /// @param actions [B, T, action_width]; what is not a number counts as 0
+  /// @param directions unit columns of SIGReg, [D, M]
   LeWorldModelLoss loss(const torch::Tensor& pixels, const torch::Tensor& actions, int64_t ahead,
                         double sigreg_weight, const torch::Tensor& directions);
 

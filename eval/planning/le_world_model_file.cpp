@@ -25,7 +25,9 @@ class NumbersVisitor : public JsonVisitor {
   void scalar(const std::vector<std::string>& path, const JsonScalar& value) override {
     std::string key;
     for (const auto& part : path) key += (key.empty() ? "" : ".") + part;
-    if (const auto* whole = std::get_if<uint64_t>(&value)) values[key] = static_cast<int64_t>(*whole);
+    if (const auto* whole = std::get_if<uint64_t>(&value)) {
+      values[key] = static_cast<int64_t>(*whole);
+    }
   }
 };
 
@@ -125,7 +127,8 @@ LeWorldModelOptions read_options(const Shape& shape) {
   encoder.size = shape.config("encoder.image_size", 224);
   encoder.depth = shape.count("encoder.encoder.layer.", ".layernorm_before.weight");
   // "tiny", "small", "base" and "large" have heads of 64.
-  encoder.heads = shape.config("encoder.num_attention_heads", std::max<int64_t>(encoder.dim / 64, 1));
+  encoder.heads =
+      shape.config("encoder.num_attention_heads", std::max<int64_t>(encoder.dim / 64, 1));
   encoder.mlp_hidden = shape.of("encoder.encoder.layer.0.intermediate.dense.weight", 0);
 
   auto& predictor = options.predictor;
@@ -134,12 +137,14 @@ LeWorldModelOptions read_options(const Shape& shape) {
   predictor.depth = shape.count("predictor.transformer.layers.", ".attn.to_qkv.weight");
   predictor.heads = shape.config("predictor.heads", -1);
   const int64_t inner = shape.of("predictor.transformer.layers.0.attn.to_out.0.weight", 1);
-  predictor.head_dim = shape.config("predictor.dim_head", inner / std::max<int64_t>(predictor.heads, 1));
+  predictor.head_dim =
+      shape.config("predictor.dim_head", inner / std::max<int64_t>(predictor.heads, 1));
   predictor.mlp_hidden = shape.of("predictor.transformer.layers.0.mlp.net.1.weight", 0);
 
   options.smoothed = shape.of("action_encoder.patch_embed.weight", 0);
   options.action_width = shape.of("action_encoder.patch_embed.weight", 1);
-  options.action_scale = shape.of("action_encoder.embed.0.weight", 0) / std::max<int64_t>(predictor.dim, 1);
+  options.action_scale =
+      shape.of("action_encoder.embed.0.weight", 0) / std::max<int64_t>(predictor.dim, 1);
   options.projector_hidden = shape.of("projector.net.0.weight", 0);
   return options;
 }

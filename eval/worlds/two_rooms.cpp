@@ -134,7 +134,8 @@ Point push_back_step(const TwoRoomsGeometry& g, const RoomLayout& layout, const 
                        (*horizontal)[1] + away_y * std::abs(push[1] * kPush)};
   }
   const bool take_vertical =
-      vertical && (!horizontal || distance_between(*vertical, p) < distance_between(*horizontal, p));
+      vertical &&
+      (!horizontal || distance_between(*vertical, p) < distance_between(*horizontal, p));
   return clamp_inside(g, around, take_vertical ? from_vertical : from_horizontal);
 }
 

@@ -34,8 +34,8 @@ using Point = std::array<double, 2>;  ///< x, y [px]
 using NormalPair = std::function<Point()>;
 
 /// One step of the environment: walls and the door's edges push the dot back at random.
-/// @param draw asked once for each obstacle that is hit, in the order door's edge, or vertical wall,
-///   then horizontal wall; its numbers are used times 0.5
+/// @param draw asked once for each obstacle that is hit, in the order door's edge, or vertical
+///   wall, then horizontal wall; its numbers are used times 0.5
 /// A step with no x part into a wall above or below keeps its x (upstream it becomes NaN).
 Point push_back_step(const TwoRoomsGeometry& geometry, const RoomLayout& layout,
                      const Point& position, const Point& action, const NormalPair& draw);
@@ -76,7 +76,7 @@ struct LayoutBlock {
     return wall >= wall_low && wall <= wall_high && door >= door_low && door <= door_high;
   }
 };
-/// Layouts inside `block`, or all others: a layout is left out only where both wall and door are in.
+/// Layouts inside `block`, or all others: one is left out only where both wall and door are in.
 torch::Tensor layouts_inside(const TwoRoomsGeometry& geometry, const LayoutBlock& block);
 torch::Tensor layouts_outside(const TwoRoomsGeometry& geometry, const LayoutBlock& block);
 

@@ -34,7 +34,8 @@ bool crosses_door_edge(const TwoRoomsGeometry& g, const std::array<float, 2>& la
   return false;
 }
 
-torch::Tensor layouts(const TwoRoomsGeometry& g, const std::function<bool(int64_t, int64_t)>& keep) {
+torch::Tensor layouts(const TwoRoomsGeometry& g,
+                      const std::function<bool(int64_t, int64_t)>& keep) {
   std::vector<int32_t> rows;
   for (int64_t wall = g.wall_padding; wall < g.size - g.wall_padding; ++wall) {
     for (int64_t door = g.door_padding; door < g.size - g.door_padding; ++door) {

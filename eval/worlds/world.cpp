@@ -118,7 +118,8 @@ Transition World::step(const torch::Tensor& actions) {
 template <class Draw>
 torch::Tensor World::frames(Draw draw) const {
   TORCH_CHECK(started_, info_.name, ": looked at before reset");
-  auto result = torch::zeros({batch_, info_.frame[0], info_.frame[1], info_.frame[2]}, torch::kUInt8);
+  auto result =
+      torch::zeros({batch_, info_.frame[0], info_.frame[1], info_.frame[2]}, torch::kUInt8);
   const int64_t size = info_.frame[0] * info_.frame[1] * info_.frame[2];
   for (int64_t i = 0; i < batch_; ++i) draw(i, result.mutable_data_ptr<uint8_t>() + i * size);
   return result;

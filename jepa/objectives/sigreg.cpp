@@ -10,9 +10,7 @@
 namespace jepa {
 namespace {
 
-constexpr int64_t kKnots = 17;
 constexpr double kReach = 3.0;
-constexpr double kStep = kReach / (kKnots - 1);
 
 }  // namespace
 
@@ -29,23 +27,25 @@ torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by
 }
 
 torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions,
-                     bool scale_by_n) {
+                     bool scale_by_n, int64_t knot_count) {
   TORCH_CHECK(samples.dim() == 2 || samples.dim() == 3,
               "sigreg: expected samples [n, D] or [T, n, D], found ", samples.sizes());
   TORCH_CHECK(directions.dim() == 2 && directions.size(0) == samples.size(-1) &&
                   directions.size(1) > 0,
               "sigreg: directions [", samples.size(-1), ", slices] expected, found ",
               directions.sizes());
+  TORCH_CHECK(knot_count >= 2, "sigreg: two knots or more are needed");
+  const double step = kReach / static_cast<double>(knot_count - 1);
   // The knots are few and fixed: one multiple of the step each, so that sums over samples and
   // slices stay whole-tensor operations.
-  std::vector<float> phi(kKnots), weights(kKnots), knots(kKnots);
-  for (int64_t k = 0; k < kKnots; ++k) {
-    const double t = kStep * static_cast<double>(k);
-    const bool end = k == 0 || k == kKnots - 1;
+  std::vector<float> phi(knot_count), weights(knot_count), knots(knot_count);
+  for (int64_t k = 0; k < knot_count; ++k) {
+    const double t = step * static_cast<double>(k);
+    const bool end = k == 0 || k == knot_count - 1;
     knots[k] = static_cast<float>(t);
     phi[k] = static_cast<float>(std::exp(-t * t / 2));
     // Twice the step: the negative half of the interval is the mirror image.
-    weights[k] = static_cast<float>((end ? kStep : 2 * kStep) * std::exp(-t * t / 2));
+    weights[k] = static_cast<float>((end ? step : 2 * step) * std::exp(-t * t / 2));
   }
   const auto options = samples.options().requires_grad(false);
   const auto t = torch::tensor(knots, options).unsqueeze(1);
@@ -60,13 +60,13 @@ torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directio
   return scale_by_n ? statistic * samples.size(-2) : statistic;
 }
 
-torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& directions) {
+torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& directions,
+                            int64_t knots) {
   TORCH_CHECK(samples.dim() == 2 && directions.dim() == 2 &&
                   directions.size(0) == samples.size(1),
               "bcs_statistic: samples [n, D] and directions [D, slices] expected, found ",
               samples.sizes(), " and ", directions.sizes());
-  constexpr int64_t kBcsKnots = 10;
-  const auto t = at::linspace(-kReach, kReach, kBcsKnots, samples.options().requires_grad(false));
+  const auto t = at::linspace(-kReach, kReach, knots, samples.options().requires_grad(false));
   const auto phi = (-0.5 * t.square()).exp();
   const auto angles = at::matmul(samples, directions).unsqueeze(-1) * t;  // [n, slices, knots]
   const auto real = angles.cos().mean(0) - phi;

@@ -23,13 +23,14 @@ namespace jepa {
 torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by_n,
                      at::Generator generator);
 
-/// The same along given unit directions [D, slices].
+/// The same along given unit directions [D, slices], with any number of knots.
 torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions,
-                     bool scale_by_n);
+                     bool scale_by_n, int64_t knots = 17);
 
 /// eb_jepa's form (BCS): the same statistic with 10 knots on [-3, 3], never times n, one value a
 /// slice. @param samples [n, D] @param directions unit columns [D, slices] -> [slices]
-torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& directions);
+torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& directions,
+                            int64_t knots = 10);
 
 /// Directions that eb_jepa draws at its `call`-th use: normal columns of a generator seeded with
 /// `call`, over their norms -> [dim, slices].

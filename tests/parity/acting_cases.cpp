@@ -255,7 +255,7 @@ void sigreg(Case& test) {
   for (const auto& name : test.names("out/lewm.")) {
     const std::string key = "lewm." + name;
     auto z = test.tensor("in/" + key).clone().set_requires_grad(true);
-    const auto value = jepa::sigreg(z, test.tensor("in/lewm.directions"), true);
+    const auto value = jepa::sigreg(z, test.tensor("in/lewm.directions"), true, test.size("knots"));
     test.relative("out/" + key, one(value));
     if (!test.has("grad/" + key)) continue;
     value.sum().backward();
@@ -270,8 +270,9 @@ void sigreg(Case& test) {
     if (!torch::allclose(directions, test.tensor("in/" + key + "directions"), 0, 1e-6)) {
       test.fail("in/" + key + "directions: drawn otherwise");
     }
-    const auto first = jepa::bcs_statistic(z1, directions);
-    const auto bcs = (first.mean() + jepa::bcs_statistic(z2, directions).mean()) / 2;
+    const int64_t knots = test.size("bcs_knots");
+    const auto first = jepa::bcs_statistic(z1, directions, knots);
+    const auto bcs = (first.mean() + jepa::bcs_statistic(z2, directions, knots).mean()) / 2;
     const auto invariance = (z1 - z2).square().mean();
     const auto loss = invariance + test.config().at("bcs_lambda").get<double>() * bcs;
     test.forward(key + "per_direction", first);

@@ -14,7 +14,8 @@ inline torch::Tensor as_maps(const torch::Tensor& states) {
 }
 
 inline jepa::encoders::ImpalaOptions impala(const Case& test, const std::string& prefix) {
-  const auto& first = test.tensor("weights/" + prefix + "encoder.stack_blocks.0.initial_conv.weight");
+  const auto& first =
+      test.tensor("weights/" + prefix + "encoder.stack_blocks.0.initial_conv.weight");
   return {.channels = first.size(1),
           .height = test.size("height"),
           .width = test.size("width"),
@@ -57,6 +58,7 @@ inline jepa::eval::planning::LeWorldModel le_world_model(const Case& test) {
   options.smoothed = test.size("smoothed_dim");
   options.action_scale = test.size("mlp_scale");
   options.projector_hidden = test.size("proj_hidden");
+  options.sigreg_knots = test.size("knots");
   jepa::eval::planning::LeWorldModel model(options);
   for (const auto& [name, module] : model.modules()) test.load(*module, name + ".");
   return model;

@@ -1,3 +1,4 @@
+#include <eval/dreaming/actor_critic.hpp>
 #include <eval/dreaming/cma_es.hpp>
 #include <eval/dreaming/dream.hpp>
 #include <eval/dreaming/returns.hpp>
@@ -58,7 +59,8 @@ TEST(CmaEs, BadCosts) {
 }
 
 TEST(Returns, LambdaReturnsByHand) {
-  const auto rewards = torch::tensor({{1.0, 2.0, 3.0}}), values = torch::tensor({{9.0, 4.0, 5.0, 6.0}});
+  const auto rewards = torch::tensor({{1.0, 2.0, 3.0}});
+  const auto values = torch::tensor({{9.0, 4.0, 5.0, 6.0}});
   const auto continues = torch::tensor({{1.0, 1.0, 1.0}});
   const double g = 0.9, l = 0.8;
   const double r2 = 3 + g * 6;
@@ -71,6 +73,24 @@ TEST(Returns, LambdaReturnsByHand) {
   EXPECT_NEAR(ended[0][1].item<double>(), 2, 1e-6);
   const auto weights = rollout_weights(torch::tensor({{1.0, 0.0, 1.0}}), g);
   EXPECT_TRUE(torch::allclose(weights, torch::tensor({{1.0, g, 0.0}})));
+}
+
+// Two states; action 1 changes the state, action 0 stays; a step into state 1 earns 1.
+TEST(ActorCritic, SolvesATwoStateChain) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(uint64_t(5));
+  ActorCritic agent({.latent = 2, .actions = 2, .hidden = 32, .gamma = 0.9, .lr = 3e-3}, generator);
+  const ImaginedStep chain = [](const torch::Tensor& latent, const torch::Tensor& actions) {
+    const auto next = latent.argmax(1).bitwise_xor(actions);
+    return Imagined{at::one_hot(next, 2).to(torch::kFloat32), next.to(torch::kFloat32),
+                    torch::ones({next.size(0)})};
+  };
+  const auto starts = torch::eye(2).repeat({16, 1});
+  for (int i = 0; i < 400; ++i) agent.improve(chain, starts, generator);
+  const auto both = torch::eye(2);
+  EXPECT_TRUE(torch::equal(agent.act(both), torch::tensor({1, 0}, torch::kInt64)));
+  const auto values = agent.value(both);  // 1 / (1 - gamma)
+  EXPECT_NEAR(values[0].item<double>(), 10, 1.5);
+  EXPECT_NEAR(values[1].item<double>(), 10, 1.5);
 }
 
 TEST(Dream, LivesAreCountedToTheEnd) {

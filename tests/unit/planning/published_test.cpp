@@ -14,7 +14,9 @@
 namespace jepa::eval::planning {
 namespace {
 
-std::string fixture(const std::string& name) { return std::string(JEPA_TEST_FIXTURES) + "/" + name; }
+std::string fixture(const std::string& name) {
+  return std::string(JEPA_TEST_FIXTURES) + "/" + name;
+}
 
 std::string message_of(const std::function<void()>& action) {
   try {
@@ -43,12 +45,13 @@ TEST(Published, WrongFilesAreNamed) {
   EXPECT_NE(message_of([] { load_le_world_model(fixture("ebjepa_checkpoint.pth.tar")); })
                 .find("config.json"),
             std::string::npos);
-  const TemporaryFolder folder;
-  EXPECT_NE(message_of([&] { load_le_world_model(folder.path().string()); }).find("weights.pt"),
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path().string();
+  EXPECT_NE(message_of([&] { load_le_world_model(folder); }).find("weights.pt"),
             std::string::npos);
-  std::filesystem::copy_file(fixture("lewm_checkpoint/weights.pt"), folder.path().string() + "/weights.pt");
-  std::ofstream(folder.path().string() + "/config.json") << "{\"predictor\": {}}";
-  EXPECT_NE(message_of([&] { load_le_world_model(folder.path().string()); }).find("predictor.heads"),
+  std::filesystem::copy_file(fixture("lewm_checkpoint/weights.pt"), folder + "/weights.pt");
+  std::ofstream(folder + "/config.json") << "{\"predictor\": {}}";
+  EXPECT_NE(message_of([&] { load_le_world_model(folder); }).find("predictor.heads"),
             std::string::npos);
 }
 

@@ -1,6 +1,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <encoders/class_token.hpp>
 #include <encoders/convolutional.hpp>
+#include <encoders/registry.hpp>
 #include <jepa/errors.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/adaln.hpp>
@@ -148,6 +149,18 @@ TEST(Convolutional, AnyNumberOfFramesEachByItself) {
   EXPECT_THROW(encoders::Convolutional(encoders::ConvolutionalOptions{.stages = {9}}), ConfigError);
   EXPECT_THROW(encoders::Convolutional(encoders::ConvolutionalOptions{.tokens = "none"}),
                ConfigError);
+}
+
+TEST(Convolutional, ByName) {
+  encoders::EncoderOptions options{.type = "convolutional"};
+  options.vit.channels = 1;
+  options.vit.height = options.vit.width = 32;
+  options.convolutional.dim = 40;
+  auto encoder = encoders::make_encoder(options);
+  encoder->initialise(generator());
+  const torch::NoGradGuard no_grad;
+  EXPECT_EQ(encoder->forward(torch::randn({1, 1, 3, 32, 32})).sizes(),
+            (std::vector<int64_t>{1, 3, 40}));
 }
 
 TEST(ClassToken, RefusesFramesOfAnotherSize) {
