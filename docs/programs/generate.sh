@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the pages beside it: each program's command, run, with what it printed. The models are far
-# too small to be good; everything happens in a temporary folder, in about two minutes.
+# too small to be good; everything happens in a temporary folder, in a few minutes of two cores.
 #
 #   docs/programs/generate.sh [PROGRAMS [OUT]]
 #     PROGRAMS  folder of the built programs (default build/release/examples)
@@ -43,7 +43,7 @@ show() {
   fi
   {
     printf '\n```\n$ %s\n' "$1"
-    head -n $lines "$work/output" | sed "s#$work/run/##g" | cut -c1-160
+    head -n $lines "$work/output" | sed -E "s#$work/run/##g; s#^(.{150}).{4,}\$#\1...#"
     if [ "$(wc -l <"$work/output")" -gt $lines ]; then printf '...\n'; fi
     printf '```\n'
   } >>"$page"
@@ -62,8 +62,12 @@ finish() {
   local file
   for file in "$work"/pages/*.md; do
     # shellcheck disable=SC2016
-    printf '\n`%s --help` lists every option with its range and default. [All programs](README.md)\n' \
-      "$(basename "$file" .md)" >>"$file"
+    local name
+    name=$(basename "$file" .md)
+    if [ "$name" != train_your_own ]; then  # it has no options
+      printf '\n`%s --help` lists every option with its range and default.' "$name" >>"$file"
+    fi
+    printf '\n[All programs](README.md)\n' >>"$file"
   done
 }
 
@@ -78,6 +82,8 @@ text <<'TEXT'
 Longer clips, for the programs that continue them:
 TEXT
 show 'make_data --kind digits --clips 1000 --generated.frames 12 --seed 1 --out data/digits12.h5'
+show 'make_data --kind digits --split validation --clips 200 --generated.frames 12 --seed 2 --out data/digits12_validation.h5'
+show 'make_data --kind digits --split test --clips 200 --generated.frames 12 --seed 3 --out data/digits12_test.h5'
 text <<'TEXT'
 Your own files: `--kind files --data FOLDER`; footage: `--kind footage --data FOLDER`.
 TEXT
@@ -107,7 +113,8 @@ page embed <<'TEXT'
 Clips or videos in, tokens out (safetensors or HDF5), with any run or published weights. `--pca`
 paints the first three principal components beside the frames.
 TEXT
-show 'embed --weights runs/digits --video data/test.h5 --out tokens.h5 --pca features.mp4'
+show 'make_data --kind digits --split test --clips 20 --seed 4 --out data/few.h5'
+show 'embed --weights runs/digits --video data/few.h5 --out tokens.h5 --pca features.mp4'
 
 page convert <<'TEXT'
 Weights between our layout, the V-JEPA code's and Hugging Face's.
@@ -145,21 +152,22 @@ Video from a diffusion model: from a prompt, around frames that are given (these
 bit), longer films in windows.
 TEXT
 show 'sample --model runs/pixels --prompt "three left fast" --frames 12 --count 2 --out three.png'
-show 'sample --model runs/pixels --given data/digits12.h5 --given_frames 0:4 --frames 12 --count 2 --out forwards.gif'
+show 'sample --model runs/pixels --given data/digits12_test.h5 --given_frames 0:4 --frames 12 --count 2 --out forwards.gif'
 
 page decode <<'TEXT'
 A clip in, the future that a JEPA predicts of it out as video, beside the truth, what was shown, the
 encoder's own latents decoded and another clip's.
 TEXT
-show 'decode --model runs/decoder --video data/digits12.h5 --count 2 --sampler.steps 8 --out future.gif'
+show 'decode --model runs/decoder --video data/digits12_test.h5 --count 2 --sampler.steps 8 --out future.gif'
 
 page judge <<'TEXT'
 A small network, trained with labels on real frames, reads digits and places from what a diffusion
 model or a decoder draws, beside copying the last frame, a straight line, shuffled latents and the
 true frames. The judge is kept in `--judge_file`.
 TEXT
-show 'judge --model runs/decoder --train data/digits12.h5 --validation data/digits12.h5 --test data/digits12.h5 \
-  --judge_file judge.safetensors --judge.clips 500 --judge.steps 100 --clips 16 --futures 2 --sampler.steps 4'
+show 'judge --model runs/decoder --train data/digits12.h5 --validation data/digits12_validation.h5 \
+  --test data/digits12_test.h5 --judge_file judge.safetensors --judge.clips 500 --judge.held_out_clips 200 \
+  --judge.steps 60 --clips 16 --futures 2 --sampler.steps 4'
 
 page compare <<'TEXT'
 Trains JEPA and generative arms within the same floating-point budget and asks all of them the same

@@ -50,7 +50,7 @@ class EbJepa : public WorldModel {
   predictors::InverseDynamics inverse{nullptr};
 };
 
-/// Reads eb_jepa's own checkpoint (`model_state_dict`, keys with `_orig_mod.` too) or a plain state
+/// Reads eb_jepa's own checkpoint (`model_state_dict`, keys that begin with `_orig_mod` too) or a plain state
 /// dict of its model. All sizes but the frame's are in the weights.
 /// @param height, width of a frame [px]
 /// @throws CheckpointError naming the file and key

@@ -21,7 +21,7 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 README_LINES, README_COLUMNS = 200, 110
 # What commands may begin with beside our programs.
-OTHERS = {"cmake", "ls", "cat", "export", "GOMP_SPINCOUNT=10000"}
+OTHERS = {"cmake", "ls", "torchrun", "srun", "mpirun"}
 SCRIPTS = re.compile(r"^(\./dev|examples/\w+\.(py|sh)|docs/programs/generate\.sh)$")
 NO_HELP = {"train_your_own"}
 
@@ -112,9 +112,16 @@ def known_options(binary, cache={}):
 
 
 def check_command(words, programs, folder):
+    while len(words) > 1 and re.match(r"^[A-Z_]+=", words[0]):  # variables of the environment
+        words = words[1:]
+    for place, word in enumerate(words[1:], 1):  # a launcher, and what it starts
+        if words[0] in OTHERS and word.startswith("build/release/examples/"):
+            words = words[place:]
+            break
     name = words[0].rsplit("/", 1)[-1]
     for before, value in zip(words, words[1:]):
-        if before == "--config" and "FILE" not in value and not (ROOT / value).exists():
+        written = not re.match(r"^[A-Z_]+\.ini$", value)  # RECIPE.ini stands for any
+        if before == "--config" and written and not (ROOT / value).exists():
             yield f"--config {value}, which does not exist"
     if SCRIPTS.match(words[0]):
         if not (ROOT / words[0]).exists():
