@@ -171,6 +171,10 @@ void print_result(const LoopResult& result, const Verdict& verdict, const std::s
               static_cast<long long>(result.steps), result.train_seconds);
   std::printf("waited for data    %.1f %% of the time\n", 100 * result.loader_wait_share);
   std::printf("peak memory        %.0f MB\n", result.peak_rss_mb);
+  if (!result.left_out.empty()) {
+    std::printf("left out           %zu clips that could not be read:\n", result.left_out.size());
+    for (const auto& clip : result.left_out) std::printf("  %s\n", clip.c_str());
+  }
   if (!verdict.text.empty()) std::printf("%s\n", verdict.text.c_str());
   std::printf("run folder         %s\n", folder.c_str());
 }
@@ -259,6 +263,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
                      {"train_seconds", result.train_seconds},
                      {"loader_wait_share", result.loader_wait_share},
                      {"peak_rss_mb", result.peak_rss_mb},
+                     {"left_out", result.left_out},
                      {"verdict", task.verdict().text},
                      {"diagnostics", report_json(task.last())},
                      {"diagnostics_random_init", report_json(task.initial())}};

@@ -82,7 +82,8 @@ void continue_run(OptionValues& given, const std::string& default_run,
   if (now.at("optimisation.total_steps") == "0") fitted.insert("optimisation.total_steps");
   for (const auto& key : fitted) now[key] = before.at(key);
   std::set<std::string> free{"training.steps", "training.checkpoint_every", "training.keep_checkpoints",
-                             "fit_minutes", "loader.threads", "loader.prefetch", "clip.cache_mb"};
+                             "fit_minutes", "loader.threads", "loader.prefetch",
+                             "loader.max_errors", "clip.cache_mb"};
   // The same clips a step by another number of processes.
   if (const auto group = processes_from_environment()) {
     now["processes"] = std::to_string(group->count);

@@ -35,7 +35,14 @@ torch::Tensor label_column(const ClipSource& source, const std::string& name) {
   const auto column = source.column(name);
   if (column.scalar_type() == torch::kInt64 && column.dim() == 1) return column;
   if (column.is_floating_point() && column.dim() <= 2) {
-    return column.to(torch::kFloat32).view({column.size(0), -1});
+    const auto rows = column.to(torch::kFloat32).view({column.size(0), -1});
+    const auto broken = rows.isfinite().all(1).logical_not().nonzero();
+    if (broken.size(0) > 0) {
+      throw DataError(c10::str("column '", name, "': ", broken.size(0),
+                               " values are not finite, the first of clip ",
+                               broken[0][0].item<int64_t>()));
+    }
+    return rows;
   }
   throw DataError("column '" + name + "': expected classes int64 [E] or quantities float [E, K], "
                   "found " + c10::str(column.scalar_type(), " ", column.sizes()));

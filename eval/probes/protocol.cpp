@@ -110,6 +110,11 @@ Labels read_labels(const ProbeSources& sources, const std::string& name) {
       throw DataError("column '" + name + "': classes are numbered from 0, found " +
                       std::to_string(all.min().item<int64_t>()));
     }
+    constexpr int64_t kMostClasses = 1'000'000;
+    if (all.max().item<int64_t>() >= kMostClasses) {
+      throw DataError("column '" + name + "': classes are numbered from 0 on, found " +
+                      std::to_string(all.max().item<int64_t>()));
+    }
     labels.classes = all.max().item<int64_t>() + 1;
   }
   return labels;

@@ -102,12 +102,23 @@ class Session {
     totals_.train_seconds += metrics["seconds"];
     totals_.clips += static_cast<double>(batch.size());
 
+    note_left_out(metrics);
     const int64_t done = task_.steps_done();
     const bool last = done == options_.steps;
     const bool best = (done % options_.evaluate_every == 0 || last) && evaluate(metrics);
     if (log_) log_->step(done, metrics, texts);
     if (hooks_.on_step) hooks_.on_step(done, metrics);
     if (done % options_.checkpoint_every == 0 || last || best) save(best);
+  }
+
+  /// A line of the log for each clip that the loader left out since the last step.
+  void note_left_out(StepMetrics& metrics) {
+    const LoaderStats& stats = loader_.stats();
+    if (stats.errors == 0) return;
+    metrics["clips_left_out"] = static_cast<double>(stats.errors);
+    for (; left_out_ < stats.messages.size(); ++left_out_) {
+      if (log_) log_->summary("left_out", {}, {{"clip", stats.messages[left_out_]}});
+    }
   }
 
   /// Adds what held-out data say. True: no earlier step had so good a score.
@@ -181,6 +192,7 @@ class Session {
     numbers["clips"] = totals_.clips;
     numbers["loader_wait_share"] = totals_.loader_wait_share();
     numbers["peak_rss_mb"] = totals_.peak_rss_mb;
+    numbers["clips_left_out"] = static_cast<double>(loader_.stats().errors);
     Texts texts = task_.texts();
     texts["end"] = word(end);
     log_->summary("end", numbers, texts);
@@ -192,7 +204,8 @@ class Session {
             .train_seconds = totals_.train_seconds,
             .loader_wait_share = totals_.loader_wait_share(),
             .clips = totals_.clips,
-            .peak_rss_mb = totals_.peak_rss_mb};
+            .peak_rss_mb = totals_.peak_rss_mb,
+            .left_out = loader_.stats().messages};
   }
 
   TrainingTask& task_;
@@ -203,6 +216,7 @@ class Session {
   std::optional<FolderLock> lock_;
   std::optional<MetricsLog> log_;
   Totals totals_;
+  size_t left_out_ = 0;  ///< of the loader's messages, those that are in the log
   double best_score_ = -1e300;
   int64_t saved_step_ = -1;  ///< of the newest checkpoint; -1: there is none
 };

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace jepa {
 
@@ -92,6 +93,8 @@ struct LoopResult {
   double loader_wait_share = 0;  ///< of that time
   double clips = 0;              ///< trained on
   double peak_rss_mb = 0;        ///< largest of all sessions
+  /// Clips that this session left out since they could not be read, one line each: which and why.
+  std::vector<std::string> left_out = {};
 };
 
 /// Trains `task` until `options.steps`, from the run's latest checkpoint if it has one. A run that
