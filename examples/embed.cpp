@@ -46,7 +46,8 @@ std::vector<OptionSection> EmbedOptions::sections() {
              {.help = "encoder of files that hold both", .choices = {"target_encoder", "encoder"}});
          visit("clip", clip,
                {.help =
-                    "FILE.safetensors:NAME of clips; float is taken as it is, uint8 as x/127.5-1"});
+                    "FILE.safetensors:NAME of clips; float is taken as it is, bytes by the encoder's "
+                    "pixel statistics"});
          visit("clip-layout", layout,
                {.help = "axes: batch, channels, frames, height, width",
                 .choices = {"bcthw", "btchw"}});
@@ -137,9 +138,8 @@ torch::Tensor read_videos(const EmbedOptions& options, const WeightFile& file,
 }
 
 /// Tokens [B, N, D] on the CPU, `batch` clips at a time.
-torch::Tensor encode(encoders::LoadedEncoder& loaded, const torch::Tensor& clips,
-                     const PixelStatistics& pixels, int64_t batch, torch::Device device,
-                     torch::ScalarType precision) {
+torch::Tensor encode(encoders::LoadedEncoder& loaded, const torch::Tensor& clips, int64_t batch,
+                     torch::Device device, torch::ScalarType precision) {
   const torch::InferenceMode guard;
   const auto& vit = loaded.options.vit;
   std::vector<torch::Tensor> tokens;
@@ -147,7 +147,7 @@ torch::Tensor encode(encoders::LoadedEncoder& loaded, const torch::Tensor& clips
   for (int64_t first = 0; first < clips.size(0); first += batch) {
     torch::Tensor clip = clips.slice(0, first, first + batch).to(device);
     if (clip.scalar_type() == torch::kUInt8) {
-      clip = pixels.normalise(clip, device);
+      clip = loaded.options.pixels.normalise(clip, device);
     }
     clip = clip.to(torch::kFloat).contiguous();
     // A video encoder sees an image as a still of one tubelet; V-JEPA 2.1 has patches for images.
@@ -201,16 +201,10 @@ void run(examples::Program& program, EmbedOptions& options) {
   const double load_seconds = seconds_since(start);
   std::cout << loaded.summary << "\n";
 
-  PixelStatistics pixels;  // bytes in a tensor file: x / 127.5 - 1
-  if (!clips.defined()) {
-    clips = read_videos(options, file, loaded);
-    pixels = loaded.options.pixels;
-  }
-  // Exact unless asked otherwise: `auto` would round to bfloat16 where that is fast.
-  const bool exact = program.common.precision == "auto";
+  if (!clips.defined()) clips = read_videos(options, file, loaded);
   const auto encode_start = std::chrono::steady_clock::now();
-  const torch::Tensor tokens = encode(loaded, clips, pixels, options.batch, program.device,
-                                      exact ? torch::kFloat32 : program.precision);
+  const torch::Tensor tokens =
+      encode(loaded, clips, options.batch, program.device, program.precision);
   const double encode_seconds = seconds_since(encode_start);
   std::cout << "tokens " << tokens.sizes() << ", loaded in " << load_seconds << " s, encoded in "
             << encode_seconds << " s, peak memory " << peak_memory_mb() << " MB\n";
@@ -235,6 +229,7 @@ int main(int argc, char** argv) {
       {.name = "embed",
        .summary = "features of clips under a frozen encoder",
        .bfloat16 = true,
+       .exact = true,
        .sections = [&](const OptionValues&) { return options.sections(); },
        .run = [&](examples::Program& program) { run(program, options); }});
 }

@@ -4,6 +4,7 @@
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/data/recipe.hpp>
+#include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/version.hpp>
 
@@ -61,7 +62,9 @@ ClipStoreInfo describe_store(examples::Program& program, const MakeDataOptions& 
   const ClipOptions& clip = options.recipe.clip;
   std::string licence = options.licence.empty() ? options.recipe.licence() : options.licence;
   ClipStoreInfo info;
-  if (options.recipe.kind == "files") info.fps = clip.fps;
+  if (const auto* videos = dynamic_cast<const VideoSource*>(&source)) {
+    info.fps = videos->frames_a_second();
+  }
   if (const auto* store = dynamic_cast<const ClipStore*>(&source)) {
     const ClipStoreInfo& from = store->info();
     if (info.fps == 0) info.fps = from.fps / static_cast<double>(clip.frame_step);

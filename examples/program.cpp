@@ -64,6 +64,7 @@ bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Pr
   apply_options(program.sections, given);
   program.device = resolve_device(common.device);
   if (info.bfloat16) {
+    if (info.exact && common.precision == "auto") common.precision = "float32";
     const bool measured = common.precision == "auto";
     program.precision = resolve_precision(common.precision, program.device);
     // A run that is continued must not choose anew.

@@ -49,6 +49,7 @@ struct ProgramInfo {
   std::string name;
   std::string summary;    ///< first lines of --help
   bool bfloat16 = false;  ///< can compute in it; others take no --precision but float32
+  bool exact = false;     ///< `auto` means float32: what comes out is kept, not trained on
   bool many = false;      ///< can share its work among processes
   /// Completes what was given, before anything is checked (a run that is continued brings its own
   /// configuration). May be empty.

@@ -84,8 +84,8 @@ int64_t frame_step(double video_fps, const ClipOptions& options, const std::stri
   if (!(video_fps / options.fps < 1e9)) {
     throw DataError(name + ": " + std::to_string(video_fps) + " frames a second cannot be");
   }
-  // V-JEPA 2: a rate of 29.97 counts as 30.
-  const auto step = static_cast<int64_t>(std::floor(std::ceil(video_fps) / options.fps));
+  // V-JEPA 2: a rate of 29.97 counts as 30; so does the 30.02 that a coarse clock makes of it.
+  const auto step = static_cast<int64_t>(std::floor(std::ceil(video_fps - 0.05) / options.fps));
   if (step < 1) {
     throw DataError(name + ": " + std::to_string(video_fps) +
                     " frames a second, expected at least " + std::to_string(options.fps));

@@ -15,14 +15,31 @@ namespace fs = std::filesystem;
 
 using Extensions = std::set<std::string>;
 
+/// Adds the files below `folder` that end in one of `extensions`. Links to folders are entered, each
+/// folder once; hidden files, dead links and what may not be read are passed over.
+void add_files(const fs::path& folder, const Extensions& extensions, std::set<fs::path>& entered,
+               std::vector<fs::path>& found) {
+  std::error_code error;
+  const fs::path real = fs::canonical(folder, error);
+  if (error || !entered.insert(real).second) return;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(".")) continue;  // also the "._" files of other systems
+    std::error_code unknown;
+    if (entry->is_directory(unknown)) {
+      add_files(entry->path(), extensions, entered, found);
+    } else if (entry->is_regular_file(unknown) && extensions.contains(lower_extension(name))) {
+      found.push_back(entry->path());
+    }
+  }
+}
+
 /// The files below a folder that end in one of `extensions`.
 std::vector<MediaEntry> list_files(const std::string& folder, const Extensions& extensions) {
   std::vector<fs::path> found;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file() && extensions.contains(lower_extension(entry.path().string()))) {
-      found.push_back(entry.path());
-    }
-  }
+  std::set<fs::path> entered;
+  add_files(folder, extensions, entered, found);
   std::sort(found.begin(), found.end());
   std::map<std::string, int64_t> classes;
   for (const auto& path : found) {
@@ -49,24 +66,66 @@ std::string lower_extension(const std::string& path) {
   return extension;
 }
 
+namespace {
+
+/// A line of a list: a path, in quotes or not, then `::`, commas or blanks, and a whole number.
+bool parse_line(const std::string& line, std::string& path, int64_t& label) {
+  constexpr const char* kBetween = " \t,;";
+  std::string rest;
+  if (line.front() == '"') {
+    size_t at = 1;
+    for (; at < line.size(); ++at) {
+      if (line[at] != '"') {
+        path += line[at];
+      } else if (at + 1 < line.size() && line[at + 1] == '"') {
+        path += line[++at];  // a doubled quote is one
+      } else {
+        break;
+      }
+    }
+    if (at == line.size()) return false;
+    rest = line.substr(at + 1);
+    const size_t start = rest.find_first_not_of(" \t,;:");
+    rest = start == std::string::npos ? "" : rest.substr(start);
+  } else {
+    const size_t colons = line.rfind("::");
+    const size_t at = colons != std::string::npos ? colons : line.find_last_of(kBetween);
+    if (at == std::string::npos) return false;
+    rest = line.substr(at + (colons != std::string::npos ? 2 : 1));
+    path = line.substr(0, at);
+    path.erase(path.find_last_not_of(kBetween) + 1);
+  }
+  if (rest.size() > 1 && rest.front() == '"' && rest.back() == '"') {
+    rest = rest.substr(1, rest.size() - 2);
+  }
+  const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), label);
+  return !path.empty() && parsed.ec == std::errc() && parsed.ptr == rest.data() + rest.size();
+}
+
+}  // namespace
+
 std::vector<MediaEntry> read_video_list(const std::string& path) {
   std::ifstream file(path);
   if (!file) throw DataError(path + ": cannot be read");
   std::vector<MediaEntry> entries;
   std::string line;
   for (int64_t number = 1; std::getline(file, line); ++number) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.empty()) continue;
-    const std::string separator = line.find("::") != std::string::npos ? "::" : " ";
-    const size_t at = line.rfind(separator);
-    const std::string label = at == std::string::npos ? "" : line.substr(at + separator.size());
+    if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+    line.erase(line.find_last_not_of(" \t\r") + 1);
+    line.erase(0, line.find_first_not_of(" \t"));
+    if (line.empty() || line.front() == '#') continue;
     MediaEntry entry;
-    const auto parsed = std::from_chars(label.data(), label.data() + label.size(), entry.label);
-    if (label.empty() || parsed.ec != std::errc() || parsed.ptr != label.data() + label.size()) {
-      throw DataError(path + ": line " + std::to_string(number) +
-                      ": expected 'path label', found '" + line + "'");
+    std::string name;
+    const std::string where = path + ": line " + std::to_string(number) + ": ";
+    if (!parse_line(line, name, entry.label)) {
+      throw DataError(where + "expected 'path label', found '" + line + "'");
     }
-    const fs::path video(line.substr(0, at));
+    constexpr int64_t kMost = 1'000'000'000;
+    if (entry.label < 0 || entry.label >= kMost) {
+      throw DataError(where + "labels are numbered from 0 on, found " +
+                      std::to_string(entry.label));
+    }
+    const fs::path video(name);
     entry.path = (video.is_absolute() ? video : fs::path(path).parent_path() / video).string();
     entries.push_back(std::move(entry));
   }
@@ -76,7 +135,7 @@ std::vector<MediaEntry> read_video_list(const std::string& path) {
 
 std::vector<MediaEntry> list_videos(const std::string& folder) {
   return list_files(folder, {".mp4", ".avi", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".m4v",
-                             ".ogv", ".wmv", ".ts"});
+                             ".ogv", ".wmv", ".ts", ".m2ts", ".mts", ".3gp", ".flv", ".gif"});
 }
 
 std::vector<MediaEntry> find_videos(const std::string& path) {
@@ -96,7 +155,8 @@ std::vector<MediaEntry> find_videos(const std::string& path) {
 
 std::vector<MediaEntry> list_images(const std::string& folder) {
   return list_files(folder,
-                    {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff"});
+                    {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff", ".heic",
+                     ".avif"});
 }
 
 }  // namespace jepa

@@ -21,8 +21,13 @@ class VideoSource : public ClipSource {
   torch::Tensor column(const std::string& name) const override;
 
   const VideoLibrary& library() const { return library_; }
+  /// How many frames of its clips make a second of the first video that can be read; 0: unknown.
+  double frames_a_second() const;
 
  private:
+  void choose_by_time(const VideoInfo& info, std::vector<int64_t>& frames,
+                      const std::string& path) const;
+
   ClipOptions options_;
   std::vector<int64_t> labels_;
   VideoLibrary library_;

@@ -1,5 +1,6 @@
 // embed and convert from the command line: the published tokens, and what a user can do wrong.
 #include <jepa/io/safetensors.hpp>
+#include <jepa/model.hpp>
 
 #include "temporary_folder.hpp"
 
@@ -50,6 +51,22 @@ class Weights : public ::testing::Test {
 
   TemporaryFolder folder_;
 };
+
+TEST_F(Weights, BytesGoThroughTheEncodersStatistics) {
+  torch::manual_seed(1);
+  const auto bytes = torch::randint(0, 256, {1, 3, 8, 32, 32}, torch::kUInt8);
+  const auto floats = PixelStatistics::imagenet().normalise(bytes);
+  write_safetensors(file("clips.safetensors"), {{"bytes", bytes}, {"floats", floats}});
+  const auto tokens = [&](const std::string& name) {
+    const Outcome outcome = run("embed", "--weights " + kFixtures + "/vjepa2_checkpoint.pt --clip " +
+                                             file("clips.safetensors") + ":" + name + " --out " +
+                                             file("t.safetensors") + " --encoder.heads 3");
+    EXPECT_EQ(outcome.exit, 0) << outcome.errors;
+    return read_safetensors(file("t.safetensors")).tensors.at("tokens").clone();
+  };
+  const auto of_bytes = tokens("bytes");
+  EXPECT_LT((of_bytes - tokens("floats")).abs().max().item<double>(), 1e-5);
+}
 
 TEST_F(Weights, EmbedReproducesPublishedTokens) {
   expect_tokens(kFixtures + "/vjepa1_checkpoint.pth.tar", "vjepa1_checkpoint_expected",
