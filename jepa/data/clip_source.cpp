@@ -80,7 +80,13 @@ std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipO
   const int64_t first = share(options.from);
   const int64_t usable = share(options.to) - first;
   const int64_t step = step_for(video_fps, options, name);
-  const int64_t frames = options.frames > 0 ? options.frames : (usable + step - 1) / step;
+  const int64_t frames = options.frames > 0 ? options.frames : usable / step + (usable % step != 0);
+  // No video is so long; what follows must not overflow.
+  constexpr int64_t kLongest = int64_t{1} << 40;
+  if (frames > kLongest || step > kLongest / std::max<int64_t>(1, frames)) {
+    throw DataError(name + ": " + std::to_string(frames) + " frames in steps of " +
+                    std::to_string(step) + " are more than any video has");
+  }
   const int64_t span = (frames - 1) * step + 1;
   if (usable < 1 || (usable < span && !options.repeat_last)) {
     throw DataError(name + ": " + std::to_string(usable) + " frames to use, a clip needs " +

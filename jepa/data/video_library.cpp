@@ -2,6 +2,7 @@
 #include <jepa/errors.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace jepa {
 namespace {
@@ -13,15 +14,26 @@ uint8_t to_byte(int32_t fixed) {
   return static_cast<uint8_t>(std::clamp((fixed + (1 << 15)) >> 16, 0, 255));
 }
 
-/// Limited-range Y'CbCr to R'G'B', in 1/65536 (ITU-R BT.601 and BT.709).
+/// Limited-range Y'CbCr to R'G'B', in 1/65536.
 struct ColourMatrix {
   int32_t luma, red_cr, green_cb, green_cr, blue_cb;
 };
-constexpr ColourMatrix kBt601 = {76309, 104597, -25675, -53279, 132201};
-constexpr ColourMatrix kBt709 = {76309, 117489, -13975, -34925, 138438};
+constexpr int32_t kLuma = 76309;  // 65536 * 255 / 219
 
-void write_rgb(const VideoFrame& frame, const VideoInfo& info, const ColourMatrix& matrix,
-               const PixelRect& part, uint8_t* to) {
+ColourMatrix matrix_of(const LumaWeights& weights) {
+  const double unit = 65536.0 * 255 / 224;
+  const double green = 1 - weights.red - weights.blue;
+  const auto fixed = [unit](double value) {
+    return static_cast<int32_t>(std::lround(unit * value));
+  };
+  return {kLuma, fixed(2 * (1 - weights.red)),
+          fixed(-2 * weights.blue * (1 - weights.blue) / green),
+          fixed(-2 * weights.red * (1 - weights.red) / green), fixed(2 * (1 - weights.blue))};
+}
+
+void write_rgb(const VideoFrame& frame, const VideoInfo& info, const PixelRect& part,
+               uint8_t* to) {
+  const ColourMatrix matrix = matrix_of(frame.weights);
   const int64_t half_width = (info.width + 1) / 2;
   const uint8_t* luma = frame.planes.data();
   const uint8_t* cb = luma + info.height * info.width;
@@ -82,6 +94,12 @@ const VideoInfo& VideoLibrary::info(int64_t number) const {
   return reader(video).info();
 }
 
+std::vector<double> VideoLibrary::times(int64_t number) const {
+  Video& video = *videos_[static_cast<size_t>(number)];
+  const std::lock_guard lock(video.mutex);
+  return reader(video).times();
+}
+
 std::shared_ptr<const FrameBlock> VideoLibrary::cached(const Key& key) const {
   const std::lock_guard lock(cache_mutex_);
   const auto found = cache_.find(key);
@@ -140,13 +158,13 @@ void VideoLibrary::read(int64_t video, int64_t number, const PixelRect& part, ui
   const VideoReader& opened = *videos_[static_cast<size_t>(video)]->reader;  // stays once opened
   const VideoInfo& info = opened.info();
   if (channels_ == 3) {
-    write_rgb(decoded, info, opened.bt709() ? kBt709 : kBt601, part, to);
+    write_rgb(decoded, info, part, to);
     return;
   }
   for (int64_t y = part.top; y < part.top + part.height; ++y) {
     for (int64_t x = part.left; x < part.left + part.width; ++x) {
       const int32_t value = decoded.planes[static_cast<size_t>(y * info.width + x)] - 16;
-      *to++ = to_byte(kBt601.luma * value);
+      *to++ = to_byte(kLuma * value);
     }
   }
 }

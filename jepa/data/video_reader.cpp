@@ -1,25 +1,18 @@
+#include <jepa/data/video_decoder.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
 
 extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
-#include <libavutil/imgutils.h>
-#include <libavutil/log.h>
-#include <libswscale/swscale.h>
 }
 
 #include <algorithm>
-#include <filesystem>
+#include <array>
+#include <cmath>
 
 namespace jepa {
 namespace {
-
-std::string reason(int code) {
-  char text[AV_ERROR_MAX_STRING_SIZE] = {};
-  av_strerror(code, text, sizeof text);
-  return text;
-}
 
 /// Height and width of a frame once it is scaled; even, for 4:2:0.
 void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
@@ -34,155 +27,6 @@ void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
   width = scaled(width);
 }
 
-/// Converts and scales frames; keeps its tables from frame to frame.
-class Scaler {
- public:
-  Scaler() = default;
-  Scaler(const Scaler&) = delete;
-  Scaler& operator=(const Scaler&) = delete;
-  ~Scaler() { sws_freeContext(context_); }
-
-  void convert(const AVFrame& frame, AVPixelFormat format, int64_t height, int64_t width,
-               uint8_t* const planes[4], const int strides[4]) {
-    const int flags = SWS_AREA | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT;
-    context_ =
-        sws_getCachedContext(context_, frame.width, frame.height,
-                             static_cast<AVPixelFormat>(frame.format), static_cast<int>(width),
-                             static_cast<int>(height), format, flags, nullptr, nullptr, nullptr);
-    if (context_ == nullptr) throw DataError("its pixel format cannot be converted");
-    sws_scale(context_, frame.data, frame.linesize, 0, frame.height, planes, strides);
-  }
-
- private:
-  SwsContext* context_ = nullptr;
-};
-
-/// An open file with its best video stream and a decoder.
-class Decoder {
- public:
-  explicit Decoder(const std::string& path) : path_(path) {
-    av_log_set_level(AV_LOG_QUIET);  // the library never prints
-    try {
-      open();
-    } catch (...) {
-      close();
-      throw;
-    }
-  }
-  Decoder(const Decoder&) = delete;
-  Decoder& operator=(const Decoder&) = delete;
-  ~Decoder() { close(); }
-
-  AVStream& stream() const { return *format_->streams[stream_]; }
-  AVCodecContext& codec() const { return *codec_; }
-
-  /// The next packet of the stream, valid until the next call; null at the end of the file.
-  const AVPacket* packet() {
-    while (true) {
-      av_packet_unref(packet_);
-      read_error_ = av_read_frame(format_, packet_);
-      if (read_error_ < 0) return nullptr;
-      if (packet_->stream_index == stream_) return packet_;
-    }
-  }
-  /// Why packet() gave none.
-  int read_error() const { return read_error_; }
-
-  /// The next frame, valid until the next call; null at the end of the file. Packets that the
-  /// decoder refuses are told to `bad(time, reason)`.
-  template <class Bad>
-  const AVFrame* frame(const Bad& bad) {
-    while (true) {
-      av_frame_unref(frame_);
-      const int received = avcodec_receive_frame(codec_, frame_);
-      if (received >= 0) return frame_;
-      if (received == AVERROR_EOF) return nullptr;
-      if (received != AVERROR(EAGAIN)) bad(last_time_, reason(received));
-      if (draining_) {
-        if (received == AVERROR(EAGAIN)) return nullptr;
-        continue;
-      }
-      const AVPacket* next = packet();
-      draining_ = next == nullptr;
-      if (next != nullptr) last_time_ = time_of(*next);
-      const int sent = avcodec_send_packet(codec_, next);
-      if (sent < 0 && sent != AVERROR_EOF) bad(last_time_, reason(sent));
-    }
-  }
-
-  /// Goes to the key frame at `time`, or to the start of the file.
-  bool seek(int64_t time) {
-    avcodec_flush_buffers(codec_);
-    draining_ = false;
-    return av_seek_frame(format_, stream_, time, AVSEEK_FLAG_BACKWARD) >= 0;
-  }
-
-  /// How long the header says that the video is, in the stream's time base; 0: it does not say.
-  double promised_length() const {
-    if (stream().duration != AV_NOPTS_VALUE) return static_cast<double>(stream().duration);
-    // Some formats tell the length of the file only, which is its longest stream's.
-    if (format_->nb_streams != 1 || format_->duration == AV_NOPTS_VALUE ||
-        format_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) {
-      return 0.0;
-    }
-    return static_cast<double>(format_->duration) / AV_TIME_BASE / av_q2d(stream().time_base);
-  }
-
-  /// False for formats where a seek may end beside the frame that was asked for.
-  bool exact_seek() const { return (format_->iformat->flags & AVFMT_TS_DISCONT) == 0; }
-
-  static int64_t time_of(const AVPacket& packet) {
-    return packet.pts != AV_NOPTS_VALUE ? packet.pts : packet.dts;
-  }
-
- private:
-  void open() {
-    std::error_code error;
-    if (!std::filesystem::exists(path_, error)) throw DataError(path_ + ": no such file");
-    if (std::filesystem::file_size(path_, error) == 0) {
-      throw DataError(path_ + ": the file is empty");
-    }
-    int code = avformat_open_input(&format_, path_.c_str(), nullptr, nullptr);
-    if (code < 0) throw DataError(path_ + ": not a readable video (" + reason(code) + ")");
-    code = avformat_find_stream_info(format_, nullptr);
-    const AVCodec* decoder = nullptr;
-    if (code >= 0) {
-      code = stream_ = av_find_best_stream(format_, AVMEDIA_TYPE_VIDEO, -1, -1, &decoder, 0);
-    }
-    if (code < 0 || decoder == nullptr) {
-      throw DataError(path_ + ": no video in it that can be decoded (" + reason(code) + ")");
-    }
-    codec_ = avcodec_alloc_context3(decoder);
-    packet_ = av_packet_alloc();
-    frame_ = av_frame_alloc();
-    avcodec_parameters_to_context(codec_, stream().codecpar);
-    codec_->thread_count = 1;
-    codec_->pkt_timebase = stream().time_base;
-    codec_->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER;
-    code = avcodec_open2(codec_, decoder, nullptr);
-    if (code < 0 || codec_->width < 1 || codec_->height < 1) {
-      throw DataError(path_ + ": its video cannot be decoded (" + reason(code) + ")");
-    }
-  }
-
-  void close() {
-    av_frame_free(&frame_);
-    av_packet_free(&packet_);
-    avcodec_free_context(&codec_);
-    avformat_close_input(&format_);
-  }
-
-  std::string path_;
-  AVFormatContext* format_ = nullptr;
-  AVCodecContext* codec_ = nullptr;
-  AVPacket* packet_ = nullptr;
-  AVFrame* frame_ = nullptr;
-  int stream_ = -1;
-  int read_error_ = 0;
-  bool draining_ = false;
-  int64_t last_time_ = AV_NOPTS_VALUE;
-};
-
 }  // namespace
 
 class VideoReader::Impl {
@@ -193,15 +37,26 @@ class VideoReader::Impl {
     info_.height = decoder_->codec().height;
     info_.width = decoder_->codec().width;
     scaled_size(scale, info_.height, info_.width);
+    turn_ = decoder_->turn();
+    if (turn_.transpose) std::swap(info_.height, info_.width);
     if (stream.avg_frame_rate.den > 0) info_.fps = av_q2d(stream.avg_frame_rate);
-    bt709_ = decoder_->codec().colorspace == AVCOL_SPC_BT709;
     build_index();
     release();  // reading the packets has left it at the end
   }
 
   const VideoInfo& info() const { return info_; }
-  bool bt709() const { return bt709_; }
-  void release() { decoder_.reset(); }
+  std::vector<double> times() const {
+    std::vector<double> seconds;
+    if (info_.constant_rate || !timed_) return seconds;
+    for (const int64_t time : times_) {
+      seconds.push_back(static_cast<double>(time - times_.front()) * tick_);
+    }
+    return seconds;
+  }
+  void release() {
+    decoder_.reset();
+    scaler_.reset();  // its tables are most of what an open video keeps
+  }
 
   int64_t decode_start(int64_t first) const {
     int64_t key = 0;
@@ -214,8 +69,24 @@ class VideoReader::Impl {
   }
 
   std::vector<VideoFrame> decode(int64_t first, int64_t count) {
-    std::vector<VideoFrame> frames(static_cast<size_t>(count));
     go_to(first);
+    const int64_t start = entered_;
+    auto frames = decode_on(first, count);
+    const auto failed = [](const std::vector<VideoFrame>& some) {
+      return std::count_if(some.begin(), some.end(), [](const auto& f) { return !f.error.empty(); });
+    };
+    const auto before = failed(frames);
+    if (before == 0 || start == 0) return frames;
+    // A seek may land too late, and an open group of pictures builds on the group before it: what
+    // could not be decoded is tried once more from one key frame earlier.
+    enter(std::max<int64_t>(0, key_before(start)));
+    auto again = decode_on(first, count);
+    return failed(again) < before ? again : frames;
+  }
+
+ private:
+  std::vector<VideoFrame> decode_on(int64_t first, int64_t count) {
+    std::vector<VideoFrame> frames(static_cast<size_t>(count));
     const auto slot = [&](int64_t at) -> VideoFrame* {
       return at >= first && at < first + count ? &frames[static_cast<size_t>(at - first)] : nullptr;
     };
@@ -246,52 +117,86 @@ class VideoReader::Impl {
     return frames;
   }
 
- private:
   /// Frames in the order they are shown, from the times of their packets.
   void build_index() {
     int64_t bytes = 0;
     bool reordered = false;
+    bool cut = false;
     while (const AVPacket* packet = decoder_->packet()) {
       if ((packet->flags & AV_PKT_FLAG_DISCARD) != 0) continue;  // the file says: not to be shown
       times_.push_back(Decoder::time_of(*packet));
       if ((packet->flags & AV_PKT_FLAG_KEY) != 0) keys_.push_back(times_.back());
       bytes += packet->size;
       reordered = reordered || (packet->pts != AV_NOPTS_VALUE && packet->pts != packet->dts);
-      if ((packet->flags & AV_PKT_FLAG_CORRUPT) != 0) {
-        throw DataError(path_ + ": frame " + std::to_string(times_.size() - 1) +
-                        ": its data is cut off");
-      }
+      cut = (packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
+      if (cut) corrupt_.push_back(times_.back());
     }
-    if (decoder_->read_error() != AVERROR_EOF) {
-      throw DataError(path_ + ": ends early, after " + std::to_string(times_.size()) + " frames (" +
-                      reason(decoder_->read_error()) + ")");
+    const std::string counted = std::to_string(times_.size()) + " frames";
+    if (const std::string why = decoder_->read_error(); !why.empty()) {
+      throw DataError(path_ + ": ends early, after " + counted + " (" + why + ")");
+    }
+    // What a transport stream has lost on its way is an error of single frames.
+    if (cut && decoder_->exact_seek()) {
+      throw DataError(path_ + ": ends early: the last of " + counted + " is cut off");
+    }
+    if (const int64_t missing = decoder_->missing_bytes(); missing > 0) {
+      throw DataError(path_ + ": ends early, after about " + counted + ": " +
+                      std::to_string(missing) + " bytes are missing");
     }
     info_.frames = static_cast<int64_t>(times_.size());
     if (bytes == 0) throw DataError(path_ + ": holds no frames");
     std::sort(times_.begin(), times_.end());
     std::sort(keys_.begin(), keys_.end());
+    std::sort(corrupt_.begin(), corrupt_.end());
     // Without usable times frames are counted instead, always from the start of the file: where
     // there are none, and where frames are stored out of order but their times do not say so.
     timed_ = times_.front() != AV_NOPTS_VALUE &&
              std::adjacent_find(times_.begin(), times_.end()) == times_.end() &&
              (reordered || decoder_->codec().has_b_frames == 0);
     seekable_ = timed_ && decoder_->exact_seek();
-    if (times_.front() != AV_NOPTS_VALUE) check_end();
+    if (times_.front() == AV_NOPTS_VALUE || info_.frames < 2) return;
+    tick_ = av_q2d(decoder_->stream().time_base);
+    const auto length = static_cast<double>(times_.back() - times_.front());
+    const double step = length / static_cast<double>(info_.frames - 1);
+    if (step <= 0) return;
+    check_end(length, step);
+    find_rate(1.0 / (step * tick_));
   }
 
   /// Compares the last frame's time with the length that the file's header promises.
-  void check_end() {
-    const AVStream& stream = decoder_->stream();
-    if (info_.frames < 2) return;
-    const double length = static_cast<double>(times_.back() - times_.front());
-    const double step = length / static_cast<double>(info_.frames - 1);
-    if (step <= 0) return;
-    info_.fps = 1.0 / (step * av_q2d(stream.time_base));
-    const double promised = decoder_->promised_length();
-    const double missing = (promised - length - step) / step;
+  void check_end(double length, double step) const {
+    const double missing = (decoder_->promised_length() - length - step) / step;
     if (missing > 2.0) {
       throw DataError(path_ + ": ends early, after " + std::to_string(info_.frames) + " of about " +
                       std::to_string(info_.frames + static_cast<int64_t>(missing)) + " frames");
+    }
+  }
+
+  /// True where every frame's time is that of a constant rate, rounded to the file's ticks.
+  bool fits(double rate) const {
+    const double tick = std::max(tick_, 1e-5);
+    for (size_t i = 0; i < times_.size(); ++i) {
+      const double time = static_cast<double>(times_[i] - times_.front()) * tick_;
+      if (std::abs(time - static_cast<double>(i) / rate) > 1.01 * tick) return false;
+    }
+    return true;
+  }
+
+  /// The rate: a usual one where the times are its, rounded (WebM, Matroska and FLV write whole
+  /// milliseconds), else what the times amount to.
+  void find_rate(double measured) {
+    info_.fps = measured;
+    const double whole = std::max(1.0, std::round(measured));
+    const double ntsc = std::max(1.0, std::round(measured * 1.001)) / 1.001;
+    const AVRational told = decoder_->stream().avg_frame_rate;
+    const double header = told.den > 0 ? av_q2d(told) : 0.0;
+    const auto near = [header](double rate) { return std::abs(header - rate) < 1e-6 * rate; };
+    const std::array<double, 4> rates = {near(ntsc) ? ntsc : whole, ntsc, header, measured};
+    for (const double rate : rates) {
+      if (rate <= 0 || !fits(rate)) continue;
+      info_.fps = rate;
+      info_.constant_rate = true;
+      return;
     }
   }
 
@@ -305,9 +210,21 @@ class VideoReader::Impl {
   void go_to(int64_t first) {
     const int64_t start = decode_start(first);
     if (decoder_ && start == next_) return;
+    enter(start);
+  }
+
+  /// The last key frame before frame `start`; the first frame where there is none.
+  int64_t key_before(int64_t start) const {
+    const auto at =
+        std::lower_bound(keys_.begin(), keys_.end(), times_[static_cast<size_t>(start)]);
+    return at == keys_.begin() ? 0 : number_of(*std::prev(at), 0);
+  }
+
+  void enter(int64_t start) {
     restart();
     // Where the format cannot seek after all, decoding goes on from the first frame.
     if (start > 0 && decoder_->seek(times_[static_cast<size_t>(start)])) next_ = start;
+    entered_ = next_;
   }
 
   void restart() {
@@ -323,25 +240,24 @@ class VideoReader::Impl {
       broken_ = number;
       return "it is corrupt";
     }
+    if (timed_ && std::binary_search(corrupt_.begin(), corrupt_.end(),
+                                     times_[static_cast<size_t>(number)])) {
+      broken_ = number;
+      return "a part of it is lost";
+    }
     if (decoded.key_frame != 0) broken_ = -1;
     return broken_ < 0 ? ""
                        : "it builds on frame " + std::to_string(broken_) + ", which is corrupt";
   }
 
   void keep(const AVFrame& decoded, VideoFrame& frame) {
-    // Luma alone is the head of the same buffer: a conversion to grey would stretch its range.
-    const auto height = static_cast<int>(info_.height);
-    const auto width = static_cast<int>(info_.width);
-    const int bytes = av_image_get_buffer_size(AV_PIX_FMT_YUV420P, width, height, 1);
-    frame.planes.resize(static_cast<size_t>(bytes));
-    uint8_t* planes[4];
-    int strides[4];
-    av_image_fill_arrays(planes, strides, frame.planes.data(), AV_PIX_FMT_YUV420P, width, height,
-                         1);
+    const int64_t height = turn_.transpose ? info_.width : info_.height;
+    const int64_t width = turn_.transpose ? info_.height : info_.width;
     try {
-      scaler_.convert(decoded, AV_PIX_FMT_YUV420P, info_.height, info_.width, planes, strides);
+      // Luma alone is the head of the same planes: a conversion to grey would stretch its range.
+      frame.planes = scaler_.convert(decoded, AV_PIX_FMT_YUV420P, height, width, turn_);
+      frame.weights = luma_weights(decoded);
     } catch (const DataError& error) {
-      frame.planes.clear();
       frame.error = error.what();
       return;
     }
@@ -355,11 +271,14 @@ class VideoReader::Impl {
   bool luma_only_;
   std::unique_ptr<Decoder> decoder_;
   VideoInfo info_;
-  bool bt709_ = false;
+  Turn turn_;
+  double tick_ = 0.0;           // seconds
   bool timed_ = true;           // frames can be told by their times
   bool seekable_ = true;        // and the file can be entered at key frames
   std::vector<int64_t> times_;  // of each frame, in the order shown
   std::vector<int64_t> keys_;   // of those that can be decoded by themselves
+  std::vector<int64_t> corrupt_;  // of those that the container knows to be damaged
+  int64_t entered_ = 0;         // the frame where decoding last started
   int64_t next_ = 0;            // number of the frame that the decoder gives next
   int64_t broken_ = -1;         // the last frame that was found corrupt since the last key frame
   Scaler scaler_;
@@ -369,7 +288,7 @@ VideoReader::VideoReader(const std::string& path, const FrameScale& scale, bool 
     : impl_(std::make_unique<Impl>(path, scale, luma_only)) {}
 VideoReader::~VideoReader() = default;
 const VideoInfo& VideoReader::info() const { return impl_->info(); }
-bool VideoReader::bt709() const { return impl_->bt709(); }
+std::vector<double> VideoReader::times() const { return impl_->times(); }
 std::vector<VideoFrame> VideoReader::decode(int64_t first, int64_t count) {
   return impl_->decode(first, count);
 }
@@ -388,17 +307,16 @@ std::vector<uint8_t> read_image(const std::string& path, const FrameScale& scale
   height = frame->height;
   width = frame->width;
   scaled_size(scale, height, width);
-  std::vector<uint8_t> pixels(static_cast<size_t>(height * width * channels));
-  uint8_t* planes[4] = {pixels.data()};
-  const int strides[4] = {static_cast<int>(width * channels)};
+  const Turn turn = decoder.turn().none() ? frame_turn(*frame) : decoder.turn();
   Scaler scaler;
   try {
-    scaler.convert(*frame, channels == 1 ? AV_PIX_FMT_GRAY8 : AV_PIX_FMT_RGB24, height, width,
-                   planes, strides);
+    auto pixels = scaler.convert(*frame, channels == 1 ? AV_PIX_FMT_GRAY8 : AV_PIX_FMT_RGB24,
+                                 height, width, turn);
+    if (turn.transpose) std::swap(height, width);
+    return pixels;
   } catch (const DataError& failure) {
     throw DataError(path + ": " + failure.what());
   }
-  return pixels;
 }
 
 }  // namespace jepa

@@ -1,6 +1,8 @@
 // One video or image file through FFmpeg: which frames it has, and any of them decoded.
 #pragma once
 
+#include <jepa/data/video_decoder.hpp>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +16,7 @@ struct VideoInfo {
   int64_t height = 0;  ///< as decoded frames are handed out (scaled where that was asked)
   int64_t width = 0;
   double fps = 0.0;  ///< 0: unknown
+  bool constant_rate = false;  ///< every frame's time is that of `fps`, rounded
 };
 
 /// How frames are scaled once they are decoded, by averages over areas.
@@ -22,11 +25,13 @@ struct FrameScale {
   int64_t divide = 1;      ///< then to 1 / divide
 };
 
-/// A decoded frame: planar Y'CbCr, 4:2:0, limited range; or why there is none.
+/// A decoded frame, turned as it is shown: planar Y'CbCr, 4:2:0, limited range; or why there is
+/// none.
 struct VideoFrame {
   std::vector<uint8_t>
       planes;         ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
-  std::string error;  ///< not empty: the frame could not be decoded
+  LumaWeights weights;  ///< how its colours are coded
+  std::string error;    ///< not empty: the frame could not be decoded
 };
 
 /// Decodes one file. Not safe for threads; each file has one decoder, with one thread.
@@ -39,8 +44,9 @@ class VideoReader {
   ~VideoReader();
 
   const VideoInfo& info() const;
-  /// True: colours by ITU-R BT.709; false: BT.601.
-  bool bt709() const;
+  /// Each frame's time from the first one's, in seconds; empty where the rate is constant or
+  /// the file tells no times.
+  std::vector<double> times() const;
 
   /// The frame where decoding starts so that frame `first` can be reached: where the last call
   /// ended when that is nearer than the last key frame, else that key frame (the first frame of

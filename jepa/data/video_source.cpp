@@ -3,6 +3,9 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
+#include <cmath>
+
 namespace jepa {
 namespace {
 
@@ -11,6 +14,31 @@ std::vector<std::string> paths_of(const std::vector<MediaEntry>& videos) {
   std::vector<std::string> paths;
   for (const auto& video : videos) paths.push_back(video.path);
   return paths;
+}
+
+/// choose_frames for a video whose rate varies: by it on an even grid of the wanted rate, then the
+/// frame nearest to each time of the grid.
+std::vector<int64_t> choose_by_times(const std::vector<double>& times, const VideoInfo& info,
+                                     const ClipOptions& options, int64_t part, Random& random,
+                                     const std::string& name) {
+  if (info.fps < options.fps) {
+    throw DataError(name + ": " + std::to_string(info.fps) +
+                    " frames a second, expected at least " + std::to_string(options.fps));
+  }
+  ClipOptions grid = options;
+  grid.fps = 0.0;
+  grid.frame_step = 1;
+  const double length = times.back() + 1.0 / info.fps;
+  const auto points = std::max<int64_t>(1, std::llround(length * options.fps));
+  auto chosen = choose_frames(points, options.fps, grid, part, random, name);
+  for (int64_t& point : chosen) {
+    const double time = static_cast<double>(point) / options.fps;
+    auto at = std::lower_bound(times.begin(), times.end(), time);
+    if (at == times.end()) --at;
+    if (at != times.begin() && time - *std::prev(at) <= *at - time) --at;
+    point = at - times.begin();
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -27,8 +55,12 @@ int64_t VideoSource::size() const { return library_.size() * options_.clips_per_
 RawClip VideoSource::read(int64_t index, Random& random, const CropChooser& crop) const {
   const int64_t video = index / options_.clips_per_video;
   const VideoInfo& info = library_.info(video);
-  const auto frames = choose_frames(info.frames, info.fps, options_,
-                                    index % options_.clips_per_video, random, library_.path(video));
+  const int64_t in_video = index % options_.clips_per_video;
+  const std::string& name = library_.path(video);
+  const auto times = options_.fps > 0 ? library_.times(video) : std::vector<double>{};
+  const auto frames =
+      times.empty() ? choose_frames(info.frames, info.fps, options_, in_video, random, name)
+                    : choose_by_times(times, info, options_, in_video, random, name);
   const PixelRect part =
       crop ? crop(info.height, info.width, random) : PixelRect{0, 0, info.height, info.width};
   RawClip clip{
