@@ -245,6 +245,15 @@ class VideoReader::Impl {
       broken_ = number;
       return "a part of it is lost";
     }
+    // Streams may change their size and are scaled then, but not their shape.
+    const AVCodecParameters& told = *decoder_->stream().codecpar;
+    const double shape = static_cast<double>(decoded.width) * told.height /
+                         (static_cast<double>(decoded.height) * told.width);
+    if (shape < 0.9 || shape > 1.1) {
+      broken_ = number;
+      return "it is " + std::to_string(decoded.width) + " x " + std::to_string(decoded.height) +
+             " px, its video " + std::to_string(told.width) + " x " + std::to_string(told.height);
+    }
     if (decoded.key_frame != 0) broken_ = -1;
     return broken_ < 0 ? ""
                        : "it builds on frame " + std::to_string(broken_) + ", which is corrupt";
