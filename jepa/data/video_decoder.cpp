@@ -5,10 +5,10 @@ extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <libavutil/log.h>
-#include <libavutil/opt.h>
 }
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -213,7 +213,17 @@ void Decoder::open_container() {
   // The format is told by the content alone: names could be taken for patterns.
   const AVInputFormat* input = nullptr;
   code = av_probe_input_buffer2(io_, &input, "", nullptr, 0, 0);
-  if (code < 0) throw DataError(path_ + ": not a readable video or picture (" + reason(code) + ")");
+  if (input == nullptr) {  // pictures that are told by their ending alone
+    std::string ending = fs::path(path_).extension().string();
+    for (char& letter : ending) {
+      letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    }
+    if (!ending.empty()) input = av_find_input_format((ending.substr(1) + "_pipe").c_str());
+    avio_seek(io_, 0, SEEK_SET);
+  }
+  if (input == nullptr) {
+    throw DataError(path_ + ": not a readable video or picture (" + reason(code) + ")");
+  }
   if (!known_format(input->name)) {
     throw DataError(path_ + ": format '" + input->name +
                     "' is not opened: playlists and the like name other files");

@@ -47,7 +47,9 @@ class VideoReader::Impl {
   const VideoInfo& info() const { return info_; }
   std::vector<double> times() const {
     std::vector<double> seconds;
-    if (info_.constant_rate || !timed_) return seconds;
+    // Times that repeat are no names of frames, yet say when they are shown; those of joined
+    // transport streams start anew, which sorting has mixed up.
+    if (info_.constant_rate || tick_ <= 0 || (!timed_ && !exact_)) return seconds;
     for (const int64_t time : times_) {
       seconds.push_back(static_cast<double>(time - times_.front()) * tick_);
     }
@@ -73,7 +75,8 @@ class VideoReader::Impl {
     const int64_t start = entered_;
     auto frames = decode_on(first, count);
     const auto failed = [](const std::vector<VideoFrame>& some) {
-      return std::count_if(some.begin(), some.end(), [](const auto& f) { return !f.error.empty(); });
+      return std::count_if(some.begin(), some.end(),
+                           [](const VideoFrame& frame) { return !frame.error.empty(); });
     };
     const auto before = failed(frames);
     if (before == 0 || start == 0) return frames;
@@ -153,7 +156,8 @@ class VideoReader::Impl {
     timed_ = times_.front() != AV_NOPTS_VALUE &&
              std::adjacent_find(times_.begin(), times_.end()) == times_.end() &&
              (reordered || decoder_->codec().has_b_frames == 0);
-    seekable_ = timed_ && decoder_->exact_seek();
+    exact_ = decoder_->exact_seek();
+    seekable_ = timed_ && exact_;
     if (times_.front() == AV_NOPTS_VALUE || info_.frames < 2) return;
     tick_ = av_q2d(decoder_->stream().time_base);
     const auto length = static_cast<double>(times_.back() - times_.front());
@@ -281,15 +285,16 @@ class VideoReader::Impl {
   std::unique_ptr<Decoder> decoder_;
   VideoInfo info_;
   Turn turn_;
-  double tick_ = 0.0;           // seconds
-  bool timed_ = true;           // frames can be told by their times
-  bool seekable_ = true;        // and the file can be entered at key frames
-  std::vector<int64_t> times_;  // of each frame, in the order shown
-  std::vector<int64_t> keys_;   // of those that can be decoded by themselves
+  double tick_ = 0.0;             // seconds
+  bool timed_ = true;             // frames can be told by their times
+  bool exact_ = true;             // the format's times are the file's, from end to end
+  bool seekable_ = true;          // the file can be entered at key frames
+  std::vector<int64_t> times_;    // of each frame, in the order shown
+  std::vector<int64_t> keys_;     // of those that can be decoded by themselves
   std::vector<int64_t> corrupt_;  // of those that the container knows to be damaged
-  int64_t entered_ = 0;         // the frame where decoding last started
-  int64_t next_ = 0;            // number of the frame that the decoder gives next
-  int64_t broken_ = -1;         // the last frame that was found corrupt since the last key frame
+  int64_t entered_ = 0;           // the frame where decoding last started
+  int64_t next_ = 0;              // number of the frame that the decoder gives next
+  int64_t broken_ = -1;           // the last frame found corrupt since the last key frame
   Scaler scaler_;
 };
 

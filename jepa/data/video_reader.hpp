@@ -15,7 +15,7 @@ struct VideoInfo {
   int64_t frames = 0;
   int64_t height = 0;  ///< as decoded frames are handed out (scaled where that was asked)
   int64_t width = 0;
-  double fps = 0.0;  ///< 0: unknown
+  double fps = 0.0;            ///< 0: unknown
   bool constant_rate = false;  ///< every frame's time is that of `fps`, rounded
 };
 

@@ -36,7 +36,7 @@ std::vector<int64_t> choose_by_times(const std::vector<double>& times, const Vid
     auto at = std::lower_bound(times.begin(), times.end(), time);
     if (at == times.end()) --at;
     if (at != times.begin() && time - *std::prev(at) <= *at - time) --at;
-    point = at - times.begin();
+    point = std::lower_bound(times.begin(), at, *at) - times.begin();  // the first of equal times
   }
   return chosen;
 }

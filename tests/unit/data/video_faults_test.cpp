@@ -127,6 +127,11 @@ TEST(VideoFaults, VaryingRatesAreSampledByTime) {
   }
 }
 
+TEST(VideoFaults, FromZeroToTheEndOfAVaryingVideoOneFrameEveryFifthOfASecond) {
+  const RawClip sampled = read_clip(fixture("vfr_n200.mp4"), {.fps = 5});
+  EXPECT_NEAR(static_cast<double>(sampled.frames), 5 * 152064 / 12800.0, 1.5);
+}
+
 TEST(VideoFaults, ALongLastFrameIsNoEarlyEnd) { EXPECT_EQ(failure(fixture("held.webm")), ""); }
 
 TEST(VideoFaults, TheEndOfAnOpenGroupIsReachedCold) {
