@@ -134,6 +134,16 @@ TEST(VideoFaults, FromZeroToTheEndOfAVaryingVideoOneFrameEveryFifthOfASecond) {
 
 TEST(VideoFaults, ALongLastFrameIsNoEarlyEnd) { EXPECT_EQ(failure(fixture("held.webm")), ""); }
 
+TEST(VideoFaults, WhatIsCutIsStillAnError) {
+  const TemporaryFolder folder;
+  for (const std::string name : {"r30_98.webm", "r30_98.flv", "held.webm", "base.mp4"}) {
+    const std::string cut = folder.file(name);
+    fs::copy_file(fixture(name), cut);
+    fs::resize_file(cut, fs::file_size(cut) * 7 / 10);
+    EXPECT_NE(failure(cut).find(name), std::string::npos) << name;
+  }
+}
+
 TEST(VideoFaults, TheEndOfAnOpenGroupIsReachedCold) {
   const RawClip cold = read_clip(fixture("cut2.mp4"), {.frames = 2, .from = 0.9411});
   const RawClip all = read_clip(fixture("cut2.mp4"));
