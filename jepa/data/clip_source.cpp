@@ -112,6 +112,11 @@ std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipO
   const int64_t first = share(options.from);
   const int64_t usable = share(options.to) - first;
   const int64_t step = frame_step(video_fps, options, name);
+  constexpr int64_t kLongest = int64_t{1} << 40;
+  if (step > kLongest && !options.repeat_last) {
+    throw DataError(name + ": steps of " + std::to_string(step) +
+                    " frames are longer than any video");
+  }
   int64_t frames = options.frames;
   if (frames <= 0) {
     // The whole: as many frames as start a step within it, with all of its actions where asked.

@@ -14,32 +14,33 @@ uint8_t to_byte(int32_t fixed) {
   return static_cast<uint8_t>(std::clamp((fixed + (1 << 15)) >> 16, 0, 255));
 }
 
-/// Y'CbCr to R'G'B', in 1/65536 (ITU-R BT.601, equations of all such systems).
+/// Limited-range Y'CbCr to R'G'B', in 1/65536.
 struct ColourMatrix {
-  int32_t black, luma, red_cr, green_cb, green_cr, blue_cb;
-
-  explicit ColourMatrix(const FrameColours& colours) {
-    const double kr = colours.red, kb = colours.blue, kg = 1 - kr - kb;
-    const double chroma = colours.full_range ? 65536.0 : 65536.0 * 255 / 224;
-    const auto fixed = [](double x) { return static_cast<int32_t>(std::lround(x)); };
-    black = colours.full_range ? 0 : 16;
-    luma = fixed(colours.full_range ? 65536.0 : 65536.0 * 255 / 219);
-    red_cr = fixed(chroma * 2 * (1 - kr));
-    blue_cb = fixed(chroma * 2 * (1 - kb));
-    green_cb = fixed(-chroma * 2 * kb * (1 - kb) / kg);
-    green_cr = fixed(-chroma * 2 * kr * (1 - kr) / kg);
-  }
+  int32_t luma, red_cr, green_cb, green_cr, blue_cb;
 };
+constexpr int32_t kLuma = 76309;  // 65536 * 255 / 219
 
-void write_rgb(const VideoFrame& frame, const VideoInfo& info, const PixelRect& part, uint8_t* to) {
-  const ColourMatrix matrix(frame.colours);
+ColourMatrix matrix_of(const LumaWeights& weights) {
+  const double unit = 65536.0 * 255 / 224;
+  const double green = 1 - weights.red - weights.blue;
+  const auto fixed = [unit](double value) {
+    return static_cast<int32_t>(std::lround(unit * value));
+  };
+  return {kLuma, fixed(2 * (1 - weights.red)),
+          fixed(-2 * weights.blue * (1 - weights.blue) / green),
+          fixed(-2 * weights.red * (1 - weights.red) / green), fixed(2 * (1 - weights.blue))};
+}
+
+void write_rgb(const VideoFrame& frame, const VideoInfo& info, const PixelRect& part,
+               uint8_t* to) {
+  const ColourMatrix matrix = matrix_of(frame.weights);
   const int64_t half_width = (info.width + 1) / 2;
   const uint8_t* luma = frame.planes.data();
   const uint8_t* cb = luma + info.height * info.width;
   const uint8_t* cr = cb + (info.height + 1) / 2 * half_width;
   for (int64_t y = part.top; y < part.top + part.height; ++y) {
     for (int64_t x = part.left; x < part.left + part.width; ++x, to += 3) {
-      const int32_t bright = matrix.luma * (luma[y * info.width + x] - matrix.black);
+      const int32_t bright = matrix.luma * (luma[y * info.width + x] - 16);
       const int32_t blue = cb[y / 2 * half_width + x / 2] - 128;
       const int32_t red = cr[y / 2 * half_width + x / 2] - 128;
       to[0] = to_byte(bright + matrix.red_cr * red);
@@ -91,6 +92,12 @@ const VideoInfo& VideoLibrary::info(int64_t number) const {
   Video& video = *videos_[static_cast<size_t>(number)];
   const std::lock_guard lock(video.mutex);
   return reader(video).info();
+}
+
+std::vector<double> VideoLibrary::times(int64_t number) const {
+  Video& video = *videos_[static_cast<size_t>(number)];
+  const std::lock_guard lock(video.mutex);
+  return reader(video).times();
 }
 
 std::shared_ptr<const FrameBlock> VideoLibrary::cached(const Key& key) const {
@@ -154,11 +161,10 @@ void VideoLibrary::read(int64_t video, int64_t number, const PixelRect& part, ui
     write_rgb(decoded, info, part, to);
     return;
   }
-  const ColourMatrix matrix(decoded.colours);
   for (int64_t y = part.top; y < part.top + part.height; ++y) {
     for (int64_t x = part.left; x < part.left + part.width; ++x) {
-      const int32_t value = decoded.planes[static_cast<size_t>(y * info.width + x)] - matrix.black;
-      *to++ = to_byte(matrix.luma * value);
+      const int32_t value = decoded.planes[static_cast<size_t>(y * info.width + x)] - 16;
+      *to++ = to_byte(kLuma * value);
     }
   }
 }

@@ -40,6 +40,9 @@ class VideoLibrary {
   /// @throws DataError naming the file that cannot be opened
   const VideoInfo& info(int64_t video) const;
 
+  /// VideoReader::times of a video.
+  std::vector<double> times(int64_t video) const;
+
   /// Writes a part of a frame as [height, width, channels], RGB or luma stretched to 0 to 255.
   /// @throws DataError naming the file and the frame that cannot be decoded
   void read(int64_t video, int64_t frame, const PixelRect& part, uint8_t* to) const;

@@ -1,6 +1,8 @@
 // One video or image file through FFmpeg: which frames it has, and any of them decoded.
 #pragma once
 
+#include <jepa/data/video_decoder.hpp>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -13,9 +15,8 @@ struct VideoInfo {
   int64_t frames = 0;
   int64_t height = 0;  ///< as decoded frames are handed out (scaled where that was asked)
   int64_t width = 0;
-  double fps = 0.0;  ///< 0: unknown; of a variable rate the mean
-  /// Where the rate varies: when each frame is shown, seconds from the first one; else empty.
-  std::vector<double> times = {};
+  double fps = 0.0;            ///< 0: unknown
+  bool constant_rate = false;  ///< every frame's time is that of `fps`, rounded
 };
 
 /// How frames are scaled once they are decoded, by averages over areas.
@@ -24,20 +25,13 @@ struct FrameScale {
   int64_t divide = 1;      ///< then to 1 / divide
 };
 
-/// How Y'CbCr becomes R'G'B'.
-struct FrameColours {
-  double red = 0.299;       ///< share of red in luma (ITU-R BT.601, BT.709, BT.2020, ...)
-  double blue = 0.114;      ///< share of blue
-  bool full_range = false;  ///< 0 to 255; else luma 16 to 235, chroma 16 to 240
-  bool operator==(const FrameColours&) const = default;
-};
-
-/// A decoded frame: planar Y'CbCr, 4:2:0, turned as the file says; or why there is none.
+/// A decoded frame, turned as it is shown: planar Y'CbCr, 4:2:0, limited range; or why there is
+/// none.
 struct VideoFrame {
   std::vector<uint8_t>
       planes;         ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
-  FrameColours colours = {};
-  std::string error;  ///< not empty: the frame could not be decoded
+  LumaWeights weights;  ///< how its colours are coded
+  std::string error;    ///< not empty: the frame could not be decoded
 };
 
 /// Decodes one file. Not safe for threads; each file has one decoder, with one thread.
@@ -50,6 +44,10 @@ class VideoReader {
   ~VideoReader();
 
   const VideoInfo& info() const;
+  /// Each frame's time from the first one's, in seconds; empty where the rate is constant or
+  /// the file tells no times.
+  std::vector<double> times() const;
+
   /// The frame where decoding starts so that frame `first` can be reached: where the last call
   /// ended when that is nearer than the last key frame, else that key frame (the first frame of
   /// files whose times are not good enough to seek by).
@@ -66,7 +64,7 @@ class VideoReader {
   std::unique_ptr<Impl> impl_;
 };
 
-/// A picture file as [H, W, channels], turned as its EXIF orientation says.
+/// A picture file as [H, W, channels].
 /// @throws DataError naming the file
 std::vector<uint8_t> read_image(const std::string& path, const FrameScale& scale, int64_t channels,
                                 int64_t& height, int64_t& width);

@@ -16,6 +16,31 @@ std::vector<std::string> paths_of(const std::vector<MediaEntry>& videos) {
   return paths;
 }
 
+/// choose_frames for a video whose rate varies: by it on an even grid of the wanted rate, then the
+/// frame nearest to each time of the grid.
+std::vector<int64_t> choose_by_times(const std::vector<double>& times, const VideoInfo& info,
+                                     const ClipOptions& options, int64_t part, Random& random,
+                                     const std::string& name) {
+  if (info.fps < options.fps) {
+    throw DataError(name + ": " + std::to_string(info.fps) +
+                    " frames a second, expected at least " + std::to_string(options.fps));
+  }
+  ClipOptions grid = options;
+  grid.fps = 0.0;
+  grid.frame_step = 1;
+  const double length = times.back() + 1.0 / info.fps;
+  const auto points = std::max<int64_t>(1, std::llround(length * options.fps));
+  auto chosen = choose_frames(points, options.fps, grid, part, random, name);
+  for (int64_t& point : chosen) {
+    const double time = static_cast<double>(point) / options.fps;
+    auto at = std::lower_bound(times.begin(), times.end(), time);
+    if (at == times.end()) --at;
+    if (at != times.begin() && time - *std::prev(at) <= *at - time) --at;
+    point = std::lower_bound(times.begin(), at, *at) - times.begin();  // the first of equal times
+  }
+  return chosen;
+}
+
 }  // namespace
 
 VideoSource::VideoSource(const std::vector<MediaEntry>& videos, const ClipOptions& options)
@@ -30,9 +55,12 @@ int64_t VideoSource::size() const { return library_.size() * options_.clips_per_
 RawClip VideoSource::read(int64_t index, Random& random, const CropChooser& crop) const {
   const int64_t video = index / options_.clips_per_video;
   const VideoInfo& info = library_.info(video);
-  auto frames = choose_frames(info.frames, info.fps, options_, index % options_.clips_per_video,
-                              random, library_.path(video));
-  if (options_.fps > 0 && !info.times.empty()) choose_by_time(info, frames, library_.path(video));
+  const int64_t in_video = index % options_.clips_per_video;
+  const std::string& name = library_.path(video);
+  const auto times = options_.fps > 0 ? library_.times(video) : std::vector<double>{};
+  const auto frames =
+      times.empty() ? choose_frames(info.frames, info.fps, options_, in_video, random, name)
+                    : choose_by_times(times, info, options_, in_video, random, name);
   const PixelRect part =
       crop ? crop(info.height, info.width, random) : PixelRect{0, 0, info.height, info.width};
   RawClip clip{
@@ -49,7 +77,7 @@ double VideoSource::frames_a_second() const {
   for (int64_t video = 0; video < library_.size(); ++video) {
     try {
       const VideoInfo& info = library_.info(video);
-      if (options_.fps > 0 && !info.times.empty()) return options_.fps;
+      if (options_.fps > 0 && !library_.times(video).empty()) return options_.fps;
       return info.fps /
              static_cast<double>(frame_step(info.fps, options_, library_.path(video)));
     } catch (const DataError&) {
@@ -57,29 +85,6 @@ double VideoSource::frames_a_second() const {
     }
   }
   return 0;
-}
-
-/// Frames of a variable rate `fps` apart in time, from the first of `frames` on or, where the end is
-/// near, from as much earlier as is needed.
-void VideoSource::choose_by_time(const VideoInfo& info, std::vector<int64_t>& frames,
-                                 const std::string& path) const {
-  const auto& times = info.times;
-  const double span = static_cast<double>(frames.size() - 1) / options_.fps;
-  const double begin = times[static_cast<size_t>(
-      std::llround(options_.from * static_cast<double>(info.frames - 1)))];
-  double start = times[static_cast<size_t>(frames.front())];
-  if (start + span > times.back() + 0.5 / options_.fps) start = std::max(begin, times.back() - span);
-  if (start + span > times.back() + 0.5 / options_.fps && !options_.repeat_last) {
-    throw DataError(path + ": " + std::to_string(times.back() - begin) +
-                    " seconds to use, a clip needs " + std::to_string(span));
-  }
-  for (size_t i = 0; i < frames.size(); ++i) {
-    const double wanted = start + static_cast<double>(i) / options_.fps;
-    const auto after = std::lower_bound(times.begin(), times.end(), wanted);
-    auto nearest = after == times.end() ? std::prev(after) : after;
-    if (nearest != times.begin() && wanted - *std::prev(nearest) < *nearest - wanted) --nearest;
-    frames[i] = nearest - times.begin();
-  }
 }
 
 torch::Tensor VideoSource::column(const std::string& name) const {

@@ -25,9 +25,6 @@ class VideoSource : public ClipSource {
   double frames_a_second() const;
 
  private:
-  void choose_by_time(const VideoInfo& info, std::vector<int64_t>& frames,
-                      const std::string& path) const;
-
   ClipOptions options_;
   std::vector<int64_t> labels_;
   VideoLibrary library_;

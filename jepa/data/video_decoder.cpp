@@ -1,0 +1,272 @@
+#include <jepa/data/video_decoder.hpp>
+#include <jepa/errors.hpp>
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/log.h>
+}
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string_view>
+
+namespace jepa {
+namespace {
+
+std::string reason(int code) {
+  if (code >= 0) return "it holds none";
+  char text[AV_ERROR_MAX_STRING_SIZE] = {};
+  av_strerror(code, text, sizeof text);
+  return text;
+}
+
+/// Containers and pictures that hold their own frames. Playlists, patterns, devices and network
+/// descriptions, which open what they name, are none of these.
+bool known_format(std::string_view names) {
+  static const std::set<std::string_view> known = {
+      "mov",  "mp4",  "matroska", "webm", "avi",  "flv",  "mpegts",    "mpeg",          "mpegvideo",
+      "gif",  "ogg",  "asf",      "rm",   "nut",  "ivf",  "h264",      "hevc",          "av1",
+      "obu",  "m4v",  "mjpeg",    "mxf",  "apng", "dv",   "live_flv",  "yuv4mpegpipe",  "h263",
+      "h261", "vc1",  "dirac",    "avs",  "swf",  "wtv",  "mjpeg_2000", "mpjpeg",       "webp"};
+  while (!names.empty()) {
+    const size_t comma = std::min(names.find(','), names.size());
+    const std::string_view name = names.substr(0, comma);
+    if (known.contains(name) || name.ends_with("_pipe")) return true;
+    names.remove_prefix(std::min(comma + 1, names.size()));
+  }
+  return false;
+}
+
+int refuse_to_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) {
+  return AVERROR(EPERM);
+}
+
+Turn turn_of(const int32_t* matrix) {
+  Turn turn;
+  turn.transpose = std::abs(static_cast<int64_t>(matrix[1])) + std::abs(int64_t{matrix[3]}) >
+                   std::abs(static_cast<int64_t>(matrix[0])) + std::abs(int64_t{matrix[4]});
+  turn.mirror_x = (turn.transpose ? matrix[3] : matrix[0]) < 0;
+  turn.mirror_y = (turn.transpose ? matrix[1] : matrix[4]) < 0;
+  return turn;
+}
+
+/// The length that a Matroska file's segment claims for the whole file; 0: it does not say.
+int64_t matroska_size(const std::string& head) {
+  size_t at = 0;
+  const auto number = [&](bool keep_marker) -> int64_t {
+    if (at >= head.size()) return -1;
+    const auto first = static_cast<uint8_t>(head[at]);
+    int length = 1;
+    while (length <= 8 && (first & (0x80 >> (length - 1))) == 0) ++length;
+    if (length > 8 || at + static_cast<size_t>(length) > head.size()) return -1;
+    int64_t value = keep_marker ? first : first & (0xff >> length);
+    bool unknown = (first | (0xff << (8 - length) & 0xff)) == 0xff;
+    for (int i = 1; i < length; ++i) {
+      const auto byte = static_cast<uint8_t>(head[at + static_cast<size_t>(i)]);
+      unknown = unknown && byte == 0xff;
+      value = static_cast<int64_t>((static_cast<uint64_t>(value) << 8) | byte);
+    }
+    at += static_cast<size_t>(length);
+    return unknown && !keep_marker ? -1 : value;
+  };
+  for (int element = 0; element < 4; ++element) {
+    const int64_t id = number(true);
+    const int64_t size = number(false);
+    if (id < 0 || size < 0 || size > (int64_t{1} << 50)) return 0;
+    if (id == 0x18538067) return static_cast<int64_t>(at) + size;
+    at += static_cast<size_t>(size);
+  }
+  return 0;
+}
+
+/// The length that an FLV file's header claims for the whole file; 0: it does not say.
+int64_t flv_size(const std::string& head) {
+  static constexpr std::string_view kKey{"\0\x08" "filesize" "\0", 11};
+  const size_t found = head.find(kKey);
+  if (found == std::string::npos || found + kKey.size() + 8 > head.size()) return 0;
+  uint64_t bits = 0;
+  for (size_t i = 0; i < 8; ++i) {
+    bits = bits << 8 | static_cast<uint8_t>(head[found + kKey.size() + i]);
+  }
+  double size = 0;
+  std::memcpy(&size, &bits, sizeof size);
+  return size > 0 && size < 1e15 ? static_cast<int64_t>(size) : 0;
+}
+
+}  // namespace
+
+Turn frame_turn(const AVFrame& frame) {
+  const AVFrameSideData* data = av_frame_get_side_data(&frame, AV_FRAME_DATA_DISPLAYMATRIX);
+  if (data == nullptr || data->size < 9 * sizeof(int32_t)) return {};
+  return turn_of(reinterpret_cast<const int32_t*>(data->data));
+}
+
+Decoder::Decoder(const std::string& path) : path_(path), last_time_(AV_NOPTS_VALUE) {
+  av_log_set_level(AV_LOG_QUIET);  // the library never prints
+  try {
+    open();
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+const AVStream& Decoder::stream() const { return *format_->streams[stream_]; }
+
+const AVPacket* Decoder::packet() {
+  while (true) {
+    av_packet_unref(packet_);
+    read_error_ = av_read_frame(format_, packet_);
+    if (read_error_ < 0) return nullptr;
+    if (packet_->stream_index == stream_) return packet_;
+  }
+}
+
+std::string Decoder::read_error() const {
+  return read_error_ == AVERROR_EOF ? "" : reason(read_error_);
+}
+
+const AVFrame* Decoder::frame(const Bad& bad) {
+  while (true) {
+    av_frame_unref(frame_);
+    const int received = avcodec_receive_frame(codec_, frame_);
+    if (received >= 0) return frame_;
+    if (received == AVERROR_EOF) return nullptr;
+    if (received != AVERROR(EAGAIN)) bad(last_time_, reason(received));
+    if (draining_) {
+      if (received == AVERROR(EAGAIN)) return nullptr;
+      continue;
+    }
+    const AVPacket* next = packet();
+    draining_ = next == nullptr;
+    if (next != nullptr) last_time_ = time_of(*next);
+    const int sent = avcodec_send_packet(codec_, next);
+    if (sent < 0 && sent != AVERROR_EOF) bad(last_time_, reason(sent));
+  }
+}
+
+bool Decoder::seek(int64_t time) {
+  avcodec_flush_buffers(codec_);
+  draining_ = false;
+  return av_seek_frame(format_, stream_, time, AVSEEK_FLAG_BACKWARD) >= 0;
+}
+
+Turn Decoder::turn() const {
+  size_t size = 0;
+  const uint8_t* data = av_stream_get_side_data(&stream(), AV_PKT_DATA_DISPLAYMATRIX, &size);
+  if (data == nullptr || size < 9 * sizeof(int32_t)) return {};
+  return turn_of(reinterpret_cast<const int32_t*>(data));
+}
+
+bool Decoder::is_format(const char* name) const {
+  return ("," + std::string(format_->iformat->name) + ",").find("," + std::string(name) + ",") !=
+         std::string::npos;
+}
+
+int64_t Decoder::missing_bytes() const {
+  int64_t promised = 0;
+  if (is_format("mov")) {
+    auto* stream = format_->streams[stream_];
+    const int entries = avformat_index_get_entries_count(stream);
+    for (int i = 0; i < entries; ++i) {
+      const AVIndexEntry* entry = avformat_index_get_entry(stream, i);
+      promised = std::max(promised, entry->pos + entry->size);
+    }
+  } else if (is_format("matroska") || is_format("flv")) {
+    std::string head(4096, '\0');
+    std::ifstream in(path_, std::ios::binary);
+    in.read(head.data(), static_cast<std::streamsize>(head.size()));
+    head.resize(static_cast<size_t>(in.gcount()));
+    promised = is_format("flv") ? flv_size(head) : matroska_size(head);
+  }
+  return std::max<int64_t>(0, promised - file_size_);
+}
+
+double Decoder::promised_length() const {
+  if (!is_format("avi") && !is_format("asf")) return 0.0;
+  return stream().duration != AV_NOPTS_VALUE ? static_cast<double>(stream().duration) : 0.0;
+}
+
+bool Decoder::exact_seek() const { return (format_->iformat->flags & AVFMT_TS_DISCONT) == 0; }
+
+int64_t Decoder::time_of(const AVPacket& packet) {
+  return packet.pts != AV_NOPTS_VALUE ? packet.pts : packet.dts;
+}
+
+void Decoder::open_container() {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::exists(path_, error)) throw DataError(path_ + ": no such file");
+  if (!fs::is_regular_file(path_, error)) throw DataError(path_ + ": not a regular file");
+  file_size_ = static_cast<int64_t>(fs::file_size(path_, error));
+  if (file_size_ == 0) throw DataError(path_ + ": the file is empty");
+  AVDictionary* only_files = nullptr;
+  av_dict_set(&only_files, "protocol_whitelist", "file", 0);
+  int code = avio_open2(&io_, ("file:" + path_).c_str(), AVIO_FLAG_READ, nullptr, &only_files);
+  av_dict_free(&only_files);
+  if (code < 0) throw DataError(path_ + ": cannot be opened (" + reason(code) + ")");
+  // The format is told by the content alone: names could be taken for patterns.
+  const AVInputFormat* input = nullptr;
+  code = av_probe_input_buffer2(io_, &input, "", nullptr, 0, 0);
+  if (input == nullptr) {  // pictures that are told by their ending alone
+    std::string ending = fs::path(path_).extension().string();
+    for (char& letter : ending) {
+      letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    }
+    if (!ending.empty()) input = av_find_input_format((ending.substr(1) + "_pipe").c_str());
+    avio_seek(io_, 0, SEEK_SET);
+  }
+  if (input == nullptr) {
+    throw DataError(path_ + ": not a readable video or picture (" + reason(code) + ")");
+  }
+  if (!known_format(input->name)) {
+    throw DataError(path_ + ": format '" + input->name +
+                    "' is not opened: playlists and the like name other files");
+  }
+  format_ = avformat_alloc_context();
+  format_->pb = io_;
+  format_->flags |= AVFMT_FLAG_CUSTOM_IO;
+  format_->io_open = refuse_to_open;
+  code = avformat_open_input(&format_, "", input, nullptr);
+  if (code < 0) throw DataError(path_ + ": not a readable video or picture (" + reason(code) + ")");
+}
+
+void Decoder::open() {
+  open_container();
+  int code = avformat_find_stream_info(format_, nullptr);
+  const AVCodec* decoder = nullptr;
+  if (code >= 0) {
+    code = stream_ = av_find_best_stream(format_, AVMEDIA_TYPE_VIDEO, -1, -1, &decoder, 0);
+  }
+  if (code < 0 || decoder == nullptr) {
+    throw DataError(path_ + ": nothing in it that can be decoded (" + reason(code) + ")");
+  }
+  codec_ = avcodec_alloc_context3(decoder);
+  packet_ = av_packet_alloc();
+  frame_ = av_frame_alloc();
+  avcodec_parameters_to_context(codec_, stream().codecpar);
+  codec_->thread_count = 1;
+  codec_->pkt_timebase = stream().time_base;
+  codec_->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER;
+  codec_->max_pixels = int64_t{1} << 27;  // a damaged header must not ask for all memory
+  code = avcodec_open2(codec_, decoder, nullptr);
+  if (code < 0) throw DataError(path_ + ": it cannot be decoded (" + reason(code) + ")");
+  if (codec_->width < 1 || codec_->height < 1) {
+    throw DataError(path_ + ": it cannot be decoded (its size is unknown)");
+  }
+}
+
+void Decoder::close() {
+  av_frame_free(&frame_);
+  av_packet_free(&packet_);
+  avcodec_free_context(&codec_);
+  avformat_close_input(&format_);
+  avio_closep(&io_);
+}
+
+}  // namespace jepa

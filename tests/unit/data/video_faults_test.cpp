@@ -1,0 +1,184 @@
+// Files as people have them that were once read wrongly, refused though whole, or crashed.
+#include <jepa/data/media_list.hpp>
+#include <jepa/data/video_source.hpp>
+#include <jepa/errors.hpp>
+
+#include "temporary_folder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+namespace jepa {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string fixture(const std::string& name) {
+  return std::string(JEPA_TEST_FIXTURES) + "/data/" + name;
+}
+
+RawClip read_clip(const std::string& file, ClipOptions options = {}) {
+  options.random_window = false;
+  const VideoSource source({{.path = file}}, options);
+  Random random(0);
+  return source.read(0, random);
+}
+
+std::string failure(const std::string& file, const ClipOptions& options = {}) {
+  try {
+    read_clip(file, options);
+  } catch (const DataError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+void expect_pixel(const RawClip& clip, double x, double y, int red, int green, int blue) {
+  const auto column = static_cast<int64_t>(x * static_cast<double>(clip.width));
+  const auto row = static_cast<int64_t>(y * static_cast<double>(clip.height));
+  const uint8_t* pixel = clip.pixels.data() + (row * clip.width + column) * 3;
+  EXPECT_NEAR(pixel[0], red, 4) << "red at " << x;
+  EXPECT_NEAR(pixel[1], green, 4) << "green at " << x;
+  EXPECT_NEAR(pixel[2], blue, 4) << "blue at " << x;
+}
+
+TEST(VideoFaults, FullRangeKeepsItsLevels) {
+  const RawClip clip = read_clip(fixture("c_vp9_601_pc.webm"));
+  expect_pixel(clip, 0.125, 0.5, 10, 10, 10);
+  expect_pixel(clip, 0.375, 0.5, 128, 128, 128);
+  expect_pixel(clip, 0.625, 0.5, 245, 245, 245);
+  expect_pixel(clip, 0.875, 0.5, 200, 60, 30);
+}
+
+TEST(VideoFaults, Bt2020HasItsOwnMatrix) {
+  expect_pixel(read_clip(fixture("c_h264_2020_tv.mp4")), 0.875, 0.5, 200, 60, 30);
+}
+
+TEST(VideoFaults, PlanesNarrowerThanAVectorAreRead) {
+  const RawClip clip = read_clip(fixture("odd_3x5_yuv444p.mkv"));
+  EXPECT_EQ(clip.width, 3);
+  EXPECT_EQ(clip.height, 5);
+}
+
+TEST(VideoFaults, AnotherSizeAmidTheVideoIsAnError) {
+  EXPECT_NE(failure(fixture("crash_41.flv")).find("crash_41.flv: frame "), std::string::npos);
+}
+
+TEST(VideoFaults, ADisplayMatrixTurnsTheFrames) {
+  const RawClip upright = read_clip(fixture("base.mp4"), {.frames = 1});
+  const RawClip turned = read_clip(fixture("rot90.mp4"), {.frames = 1});
+  ASSERT_EQ(turned.width, upright.height);
+  ASSERT_EQ(turned.height, upright.width);
+  EXPECT_NE(turned.pixels, upright.pixels);
+}
+
+TEST(VideoFaults, EveryTurnAndMirrorOfAPlane) {
+  const std::vector<uint8_t> plane = {1, 2, 3, 4, 5, 6};  // 2 rows of 3
+  const auto turned = [&](const Turn& turn) {
+    std::vector<uint8_t> to(plane.size());
+    turn_plane(plane.data(), 3, 2, 3, 1, turn, to.data());
+    return to;
+  };
+  using Pixels = std::vector<uint8_t>;
+  EXPECT_EQ(turned({}), plane);
+  EXPECT_EQ(turned({.mirror_x = true}), (Pixels{3, 2, 1, 6, 5, 4}));
+  EXPECT_EQ(turned({.mirror_x = true, .mirror_y = true}), (Pixels{6, 5, 4, 3, 2, 1}));
+  EXPECT_EQ(turned({.transpose = true}), (Pixels{1, 4, 2, 5, 3, 6}));
+  EXPECT_EQ(turned({.transpose = true, .mirror_x = true}), (Pixels{4, 1, 5, 2, 6, 3}));
+  EXPECT_EQ(turned({.transpose = true, .mirror_y = true}), (Pixels{3, 6, 2, 5, 1, 4}));
+}
+
+TEST(VideoFaults, WholeMillisecondsStillMakeThirtyFramesASecond) {
+  for (const char* name : {"r30_98.webm", "r30_98.flv"}) {
+    VideoReader reader(fixture(name), {}, false);
+    EXPECT_DOUBLE_EQ(reader.info().fps, 30.0) << name;
+    EXPECT_EQ(reader.info().frames, 98) << name;
+  }
+  const RawClip two = read_clip(fixture("r30_98.webm"), {.frames = 2, .fps = 1});
+  const RawClip stepped = read_clip(fixture("r30_98.webm"), {.frames = 2, .frame_step = 30});
+  EXPECT_EQ(two.pixels, stepped.pixels);
+}
+
+TEST(VideoFaults, VaryingRatesAreSampledByTime) {
+  VideoReader reader(fixture("vfr_n200.mp4"), {}, true);
+  const auto times = reader.times();
+  ASSERT_EQ(times.size(), static_cast<size_t>(reader.info().frames));
+  const RawClip sampled = read_clip(fixture("vfr_n200.mp4"), {.fps = 5});
+  const RawClip all = read_clip(fixture("vfr_n200.mp4"));
+  int64_t at = 0;
+  for (int64_t t = 0; t < sampled.frames; ++t) {
+    // The frame shown nearest to t / 5 seconds.
+    const double wanted = 0.2 * static_cast<double>(t);
+    int64_t nearest = at;
+    for (size_t i = 0; i < times.size(); ++i) {
+      if (std::abs(times[i] - wanted) < std::abs(times[static_cast<size_t>(nearest)] - wanted)) {
+        nearest = static_cast<int64_t>(i);
+      }
+    }
+    at = nearest;
+    EXPECT_TRUE(std::equal(sampled.pixels.begin() + t * sampled.frame_bytes(),
+                           sampled.pixels.begin() + (t + 1) * sampled.frame_bytes(),
+                           all.pixels.begin() + nearest * all.frame_bytes()))
+        << t;
+  }
+}
+
+TEST(VideoFaults, FromZeroToTheEndOfAVaryingVideoOneFrameEveryFifthOfASecond) {
+  const RawClip sampled = read_clip(fixture("vfr_n200.mp4"), {.fps = 5});
+  EXPECT_NEAR(static_cast<double>(sampled.frames), 5 * 152064 / 12800.0, 1.5);
+}
+
+TEST(VideoFaults, ALongLastFrameIsNoEarlyEnd) { EXPECT_EQ(failure(fixture("held.webm")), ""); }
+
+TEST(VideoFaults, WhatIsCutIsStillAnError) {
+  const TemporaryFolder folder;
+  for (const std::string name : {"r30_98.webm", "r30_98.flv", "held.webm", "base.mp4"}) {
+    const std::string cut = folder.file(name);
+    fs::copy_file(fixture(name), cut);
+    fs::resize_file(cut, fs::file_size(cut) * 7 / 10);
+    EXPECT_NE(failure(cut).find(name), std::string::npos) << name;
+  }
+}
+
+TEST(VideoFaults, TheEndOfAnOpenGroupIsReachedCold) {
+  const RawClip cold = read_clip(fixture("cut2.mp4"), {.frames = 2, .from = 0.9411});
+  const RawClip all = read_clip(fixture("cut2.mp4"));
+  EXPECT_TRUE(std::equal(cold.pixels.begin(), cold.pixels.end(),
+                         all.pixels.end() - static_cast<int64_t>(cold.pixels.size())));
+}
+
+TEST(VideoFaults, NamesAreNeitherPatternsNorProtocols) {
+  const TemporaryFolder folder;
+  for (const char* name : {"a%03d.mp4", "10:30.mp4", "my%20dog.mp4", "concat:a.mp4", "x*?.mp4"}) {
+    fs::copy_file(fixture("base.mp4"), folder.file(name));
+    EXPECT_EQ(failure(folder.file(name), {.frames = 1}), "") << name;
+  }
+}
+
+TEST(VideoFaults, PlaylistsOpenNothing) {
+  const TemporaryFolder folder;
+  fs::copy_file(fixture("base.mp4"), folder.file("base.mp4"));
+  const std::string texts[] = {
+      "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nbase.mp4\n#EXT-X-ENDLIST\n",
+      "ffconcat version 1.0\nfile base.mp4\n",
+      "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"};
+  for (const auto& text : texts) {
+    std::ofstream(folder.file("list.mp4")) << text;
+    EXPECT_NE(failure(folder.file("list.mp4")).find("list.mp4: "), std::string::npos) << text;
+  }
+}
+
+TEST(VideoFaults, FrameStepsBeyondAnyVideoAreErrors) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const int64_t frames : {0, 2, 16}) {
+    const std::string text = failure(fixture("base.mp4"), {.frames = frames, .frame_step = kMost});
+    EXPECT_NE(text.find("base.mp4"), std::string::npos) << frames;
+  }
+}
+
+}  // namespace
+}  // namespace jepa
