@@ -21,6 +21,20 @@ using Json = nlohmann::ordered_json;
 
 std::string checkpoints_folder(const std::string& run) { return run + "/checkpoints"; }
 
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw CheckpointError(path + ": cannot be opened");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::string read_name(const std::string& path) {
+  std::string name = read_text(path);
+  while (!name.empty() && (name.back() == '\n' || name.back() == ' ')) name.pop_back();
+  return name;
+}
+
 std::string damage(const std::string& folder);
 
 /// Names of the folders of steps, oldest first.
@@ -51,20 +65,6 @@ std::string advice_to_continue(const std::string& folder, const std::string& bro
 std::string step_name(int64_t step) {
   char name[32];
   std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
-  return name;
-}
-
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw CheckpointError(path + ": cannot be opened");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-std::string read_name(const std::string& path) {
-  std::string name = read_text(path);
-  while (!name.empty() && (name.back() == '\n' || name.back() == ' ')) name.pop_back();
   return name;
 }
 
