@@ -127,7 +127,7 @@ TEST(Layouts, WeightsThatAreNotFiniteAreRefusedUnlessAskedFor) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
                           -std::numeric_limits<float>::infinity()}) {
     TensorMap tensors = read_safetensors(kFixtures + "/hf_vjepa2/model.safetensors").tensors;
-    auto& one = tensors.at("encoder.layer.1.norm1.bias");
+    auto& one = tensors.at("vjepa2.encoder.layer.1.norm1.bias");
     one = one.clone();
     one[3] = bad;
     write_safetensors(folder.file("model.safetensors"), tensors);

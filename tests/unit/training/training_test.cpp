@@ -488,7 +488,7 @@ TEST(MetricsLog, CsvHasEveryRowAndColumnHoweverOftenItIsWritten) {
   log.write_csv();
   log.step(4, {{"loss", 0.75}});
   log.write_csv();
-  EXPECT_EQ(read_bytes(temporary.path() + "/metrics.csv"),
+  EXPECT_EQ(read_bytes(temporary.file("metrics.csv")),
             "step,loss,probe\n1,1.5,\n2,1.25,\n3,1.0,0.5\n4,0.75,\n");
 }
 
