@@ -28,6 +28,7 @@ struct EmbedOptions {
   std::string weights, clip, video, out, pca;
   std::string layout = "bcthw";
   int64_t batch = 4;
+  bool exact = true;  // no precision was asked for
   encoders::LoadOptions load;
   // How clips are cut from `video`; 0: as the encoder was trained.
   int64_t frames = 0, size = 0, frame_step = 0, clips = 0;
@@ -181,16 +182,25 @@ class TokenWriter {
   }
 
   void add(const torch::Tensor& tokens) {
-    if (shape_.empty()) shape_ = tokens.sizes().vec();
-    else shape_[0] += tokens.size(0);
-    if (rows_) rows_->append(tokens);
-    else if (!path_.empty()) kept_.push_back(tokens);
+    if (shape_.empty()) {
+      shape_ = tokens.sizes().vec();
+    } else {
+      shape_[0] += tokens.size(0);
+    }
+    if (rows_) {
+      rows_->append(tokens);
+    } else if (!path_.empty()) {
+      kept_.push_back(tokens);
+    }
   }
 
   /// [B, N, D] of all.
   std::vector<int64_t> finish() {
-    if (rows_) rows_->finish();
-    else if (!path_.empty()) write_safetensors(path_, {{"tokens", torch::cat(kept_)}}, about_);
+    if (rows_) {
+      rows_->finish();
+    } else if (!path_.empty()) {
+      write_safetensors(path_, {{"tokens", torch::cat(kept_)}}, about_);
+    }
     return shape_;
   }
 
@@ -249,9 +259,9 @@ void run(examples::Program& program, EmbedOptions& options) {
     std::cout << encoders::describe_clips(clip) << "\n";
     clips = std::make_unique<Clips>(options, clip, loaded.options.vit.height);
   }
-  // Exact unless asked otherwise: `auto` would round to bfloat16 where that is fast.
-  const auto precision =
-      program.common.precision == "auto" ? torch::kFloat32 : program.precision;
+  // Exact unless asked otherwise: `auto` would round to bfloat16 where that is fast. What the
+  // program was given, since the front end has put what it measured in place of `auto`.
+  const auto precision = options.exact ? torch::kFloat32 : program.precision;
   const auto encode_start = std::chrono::steady_clock::now();
   TokenWriter writer(options.out, loaded.summary);
   std::vector<torch::Tensor> shown, shown_tokens;  // the film is of all clips together
@@ -292,6 +302,11 @@ int main(int argc, char** argv) {
       {.name = "embed",
        .summary = "features of clips under a frozen encoder",
        .bfloat16 = true,
-       .sections = [&](const OptionValues&) { return options.sections(); },
+       .sections =
+           [&](const OptionValues& given) {
+             const auto precision = given.find("precision");
+             options.exact = precision == given.end() || precision->second == "auto";
+             return options.sections();
+           },
        .run = [&](examples::Program& program) { run(program, options); }});
 }
