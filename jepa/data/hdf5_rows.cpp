@@ -55,7 +55,8 @@ void Hdf5RowWriter::append(const torch::Tensor& rows) {
   if (!dataset_.valid()) create(values);
   if (values.sizes().slice(1) != at::IntArrayRef(shape_).slice(1)) {
     throw DataError(c10::str(path_, ": rows of '", name_, "' have shape ",
-                             at::IntArrayRef(shape_).slice(1), ", found ", values.sizes().slice(1)));
+                             at::IntArrayRef(shape_).slice(1), ", found ",
+                             values.sizes().slice(1)));
   }
   std::vector<hsize_t> start(shape_.size(), 0);
   start[0] = static_cast<hsize_t>(shape_[0]);

@@ -94,7 +94,8 @@ TorchFile read_torch_file(const std::string& path) {
   ByteBudget budget(path, bytes.size() + 768 * 1024);
   const std::vector<ZipEntry> entries = read_zip_index(bytes, path, budget);
   for (const ZipEntry& entry : entries) {
-    if (entry.name.find("/code/") != std::string_view::npos || entry.name.ends_with("/constants.pkl")) {
+    if (entry.name.find("/code/") != std::string_view::npos ||
+        entry.name.ends_with("/constants.pkl")) {
       throw CheckpointError(path +
                             ": a TorchScript archive (torch.jit.save), which holds code; save "
                             "torch.jit.load(FILE).state_dict() with torch.save instead");

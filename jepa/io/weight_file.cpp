@@ -114,7 +114,8 @@ WeightFile WeightFile::open(const std::string& path) {
   }
   if (file.modules_.empty()) {
     const std::string keys = some_keys(file.unknown_);
-    throw CheckpointError(file.path_ + ": holds no encoder, predictor or probe that is known here; " +
+    throw CheckpointError(file.path_ +
+                          ": holds no encoder, predictor or probe that is known here; " +
                           (keys.empty() ? "it has no tensors" : "its keys are " + keys + " ..."));
   }
   return file;
