@@ -2,6 +2,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/nn/positions.hpp>
+#include <jepa/printable.hpp>
 
 #include <ATen/ATen.h>
 #include <c10/util/StringUtil.h>
@@ -94,6 +95,7 @@ void LoadOptions::describe(OptionVisitor& visit) {
   visit("family", family,
         {.help = "of published weights; auto: as the file shows", .choices = families});
   visit("heads", heads, {.help = "attention heads; 0: from the file or its width", .min = 0});
+  visit("allow_non_finite", allow_non_finite, {.help = "take weights with NaN or infinity"});
 }
 
 std::optional<ModelFamily> family_of(const WeightFile& file, const std::string& module,
@@ -142,8 +144,9 @@ LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices) {
   loaded.family = family_of(file, loaded.module, choices);
   loaded.options = encoder_options(file, loaded.module, loaded.family, choices);
   loaded.encoder = make_encoder(loaded.options);
-  load_into(*loaded.encoder, family_weights(file, loaded.module, loaded.family), file.path(),
-            Fill::adopt);
+  const TensorMap weights = family_weights(file, loaded.module, loaded.family);
+  if (!choices.allow_non_finite) require_finite(weights, file.path());
+  load_into(*loaded.encoder, weights, file.path(), Fill::adopt);
   loaded.encoder->eval();
   if (auto* vit = dynamic_cast<VisionTransformerImpl*>(loaded.encoder.get())) {
     vit->set_all_levels(false);
@@ -159,6 +162,70 @@ LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices) {
                             vit.patch, vit.frames == 1 ? "" : c10::str(", tubelet ", vit.tubelet),
                             ", ", vit.positions, " positions");
   return loaded;
+}
+
+void require_same_encoder(const WeightFile& file, const std::string& module,
+                          std::optional<ModelFamily> family, const EncoderOptions& own) {
+  const auto values = [](EncoderOptions options) {
+    options.vit = resolve(options.vit, options.preset);
+    return dump_options({{"encoder", "", [&](OptionVisitor& visit) { options.describe(visit); }}});
+  };
+  // Heads that neither the file nor its width tells are the reader's own choice.
+  const bool told = !file.options().empty() || file.notes().contains("num_attention_heads") ||
+                    published_heads(describe_encoder(file, module).dim) > 0;
+  LoadOptions choices;
+  if (!told) choices.heads = own.vit.heads;
+  const EncoderOptions stored = encoder_options(file, module, family, choices);
+  const OptionValues theirs = values(stored), ours = values(own);
+  std::vector<std::string> free = {"preset",        "frames",  "height", "width",        "drop_path",
+                                   "depth_rescale", "xavier",  "checkpointing"};
+  // Their effect is in the shapes of the weights, which are compared as they are loaded.
+  if (family) free.insert(free.end(), {"mlp_ratio", "wide_swiglu"});
+  if (stored.vit.frames == 1 && own.vit.frames == 1) free.push_back("tubelet");
+  if (stored.vit.positions == "rope") free.push_back("uniform_power");
+  if (stored.vit.positions == "sincos") {
+    free.insert(free.end(), {"rope_layout", "rope_reference"});
+  }
+  for (const auto& [key, value] : theirs) {
+    const std::string name = key.substr(key.find('.') + 1);
+    if (std::find(free.begin(), free.end(), name) != free.end()) continue;
+    const auto found = ours.find(key);
+    if (found == ours.end() || found->second == value) continue;
+    throw ConfigError(file.path() + ": its " + key + " is " + printable(value) + ", not " +
+                      found->second + "; give --" + key + " " + printable(value));
+  }
+}
+
+void resize_table(TensorMap& weights, const std::string& key, const TokenGrid& from,
+                  const TokenGrid& to) {
+  const auto table = weights.find(key);
+  if (table == weights.end() || from == to) return;
+  if (table->second.dim() != 3 || table->second.size(1) != from.size()) return;
+  table->second = nn::resize_positions(table->second.to(at::kFloat), from, to);
+}
+
+ClipOptions trained_clips(const WeightFile& file, const LoadedEncoder& loaded) {
+  const auto& vit = loaded.options.vit;
+  ClipOptions clip{.frames = vit.frames, .random_window = false, .channels = vit.channels};
+  if (loaded.family == ModelFamily::vjepa) {
+    clip.frame_step = 4;
+  } else if (loaded.family && vit.frames > 1) {
+    clip.fps = 4;
+  }
+  OptionValues values;
+  for (const char* key : {"clip.frame_step", "clip.fps", "clip.short_side"}) {
+    const auto found = file.options().find(key);
+    if (found != file.options().end()) values.insert(*found);
+  }
+  apply_options({{"clip", "", [&](OptionVisitor& visit) { clip.describe(visit); }}}, values);
+  return clip;
+}
+
+std::string describe_clips(const ClipOptions& clip) {
+  const std::string length = clip.frames == 0 ? "whole episodes" : c10::str(clip.frames, " frames");
+  return "clips of " + length +
+         (clip.fps > 0 ? c10::str(" at ", clip.fps, " a second")
+                       : c10::str(", every ", clip.frame_step, ". frame"));
 }
 
 }  // namespace jepa::encoders

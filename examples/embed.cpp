@@ -4,11 +4,12 @@
 #include <eval/report/features_pca.hpp>
 #include <eval/report/video_writer.hpp>
 #include <examples/program.hpp>
-#include <jepa/data/hdf5_file.hpp>
+#include <jepa/data/hdf5_rows.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/printable.hpp>
 
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 
 namespace {
 
@@ -46,8 +48,8 @@ std::vector<OptionSection> EmbedOptions::sections() {
              {.help = "encoder of files that hold both", .choices = {"target_encoder", "encoder"}});
          visit("clip", clip,
                {.help =
-                    "FILE.safetensors:NAME of clips; float is taken as it is, bytes by the encoder's "
-                    "pixel statistics"});
+                    "FILE.safetensors:NAME of clips; float is taken as it is, uint8 through the "
+                    "encoder's pixel statistics"});
          visit("clip-layout", layout,
                {.help = "axes: batch, channels, frames, height, width",
                 .choices = {"bcthw", "btchw"}});
@@ -92,24 +94,14 @@ torch::Tensor read_clip_tensor(const std::string& argument, const std::string& l
   return layout == "btchw" ? clip.transpose(1, 2) : clip;
 }
 
-/// Clips of the videos, uint8 [B, C, T, H, W], cut as the encoder was trained.
-torch::Tensor read_videos(const EmbedOptions& options, const WeightFile& file,
-                          const encoders::LoadedEncoder& loaded) {
-  const auto& vit = loaded.options.vit;
-  ClipOptions clip{.frames = options.frames > 0 ? options.frames : vit.frames,
-                   .frame_step = std::max<int64_t>(options.frame_step, 1),
-                   .fps = options.fps,
-                   .random_window = false,
-                   .channels = vit.channels};
-  if (options.fps == 0 && options.frame_step == 0) {
-    if (loaded.family == ModelFamily::vjepa) {
-      clip.frame_step = 4;
-    } else if (loaded.family && vit.frames > 1) {
-      clip.fps = 4;
-    } else if (const auto step = file.options().find("clip.frame_step");
-               step != file.options().end()) {
-      clip.frame_step = std::stoll(step->second);
-    }
+/// How the videos are cut: as the encoder was trained, but for what the options say.
+ClipOptions choose_clips(const EmbedOptions& options, const WeightFile& file,
+                         const encoders::LoadedEncoder& loaded) {
+  ClipOptions clip = encoders::trained_clips(file, loaded);
+  if (options.frames > 0) clip.frames = options.frames;
+  if (options.fps > 0 || options.frame_step > 0) {
+    clip.fps = options.fps;
+    clip.frame_step = std::max<int64_t>(options.frame_step, 1);
   }
   clip.clips_per_video = std::max<int64_t>(options.clips, 1);
   const bool one_video = std::filesystem::is_regular_file(options.video) &&
@@ -123,44 +115,101 @@ torch::Tensor read_videos(const EmbedOptions& options, const WeightFile& file,
                                            (step * static_cast<double>(clip.frames)));
     clip.clips_per_video = std::max<int64_t>(fits, 1);
   }
-  LoaderOptions batches;
-  batches.batch = 16;
-  batches.threads = 0;
-  batches.shuffle = false;
-  batches.augment.crop = "centre";
-  batches.augment.size = options.size > 0 ? options.size : vit.height;
-  ClipLoader loader(open_clip_source(options.video, clip), batches, 0);
-  std::vector<torch::Tensor> clips;
-  for (ClipBatch batch = loader.next(); batch.size() > 0; batch = loader.next()) {
-    clips.push_back(batch.clips);
-  }
-  return torch::cat(clips);
+  return clip;
 }
 
-/// Tokens [B, N, D] on the CPU, `batch` clips at a time.
-torch::Tensor encode(encoders::LoadedEncoder& loaded, const torch::Tensor& clips, int64_t batch,
-                     torch::Device device, torch::ScalarType precision) {
+/// Clips, a few at a time: [b, C, T, H, W], uint8 or float.
+class Clips {
+ public:
+  /// Those of a tensor file, which stays mapped.
+  Clips(torch::Tensor tensor, int64_t batch) : tensor_(std::move(tensor)), batch_(batch) {}
+
+  Clips(const EmbedOptions& options, const ClipOptions& clip, int64_t side)
+      : batch_(options.batch) {
+    LoaderOptions batches;
+    batches.batch = options.batch;
+    batches.threads = 0;
+    batches.shuffle = false;
+    batches.augment.crop = "centre";
+    batches.augment.size = options.size > 0 ? options.size : side;
+    auto source = open_clip_source(options.video, clip);
+    count_ = source->size();
+    loader_ = std::make_unique<ClipLoader>(std::move(source), batches, 0);
+  }
+
+  int64_t count() const { return tensor_.defined() ? tensor_.size(0) : count_; }
+
+  /// Undefined after the last one.
+  torch::Tensor next() {
+    if (loader_) return loader_->next().clips;
+    if (at_ >= tensor_.size(0)) return {};
+    const int64_t first = at_;
+    at_ = std::min(at_ + batch_, tensor_.size(0));
+    return tensor_.slice(0, first, at_);
+  }
+
+ private:
+  torch::Tensor tensor_;
+  std::unique_ptr<ClipLoader> loader_;
+  int64_t batch_ = 1, at_ = 0, count_ = 0;
+};
+
+/// Tokens [b, N, D] on the CPU.
+torch::Tensor encode(encoders::LoadedEncoder& loaded, torch::Tensor clip, torch::Device device,
+                     torch::ScalarType precision) {
   const torch::InferenceMode guard;
   const auto& vit = loaded.options.vit;
-  std::vector<torch::Tensor> tokens;
-  examples::ProgressBar progress("encode");
-  for (int64_t first = 0; first < clips.size(0); first += batch) {
-    torch::Tensor clip = clips.slice(0, first, first + batch).to(device);
-    if (clip.scalar_type() == torch::kUInt8) {
-      clip = loaded.options.pixels.normalise(clip, device);
-    }
-    clip = clip.to(torch::kFloat).contiguous();
-    // A video encoder sees an image as a still of one tubelet; V-JEPA 2.1 has patches for images.
-    if (clip.size(2) == 1 && vit.frames > 1 && !vit.image_embedding) {
-      clip = clip.repeat({1, 1, vit.tubelet, 1, 1});
-    }
-    const AutocastScope autocast(device, precision);
-    tokens.push_back(loaded.encoder->forward(clip).to(torch::kFloat).cpu());
-    progress.update(std::min(first + batch, clips.size(0)), clips.size(0), "clips");
+  clip = clip.to(device);
+  if (clip.scalar_type() == torch::kUInt8) clip = loaded.options.pixels.normalise(clip, device);
+  clip = clip.to(torch::kFloat).contiguous();
+  // A video encoder sees an image as a still of one tubelet; V-JEPA 2.1 has patches for images.
+  if (clip.size(2) == 1 && vit.frames > 1 && !vit.image_embedding) {
+    clip = clip.repeat({1, 1, vit.tubelet, 1, 1});
   }
-  progress.finish();
-  return torch::cat(tokens);
+  const AutocastScope autocast(device, precision);
+  return loaded.encoder->forward(clip).to(torch::kFloat).cpu();
 }
+
+/// Where tokens go as they come: rows of an HDF5 dataset, a safetensors file at the end, or nowhere.
+class TokenWriter {
+ public:
+  TokenWriter(std::string path, const std::string& weights) : path_(std::move(path)) {
+    about_ = {{"weights", weights}};
+    if (path_.ends_with(".h5") || path_.ends_with(".hdf5")) {
+      rows_ = std::make_unique<Hdf5RowWriter>(path_, "tokens", about_);
+    }
+  }
+
+  void add(const torch::Tensor& tokens) {
+    if (shape_.empty()) {
+      shape_ = tokens.sizes().vec();
+    } else {
+      shape_[0] += tokens.size(0);
+    }
+    if (rows_) {
+      rows_->append(tokens);
+    } else if (!path_.empty()) {
+      kept_.push_back(tokens);
+    }
+  }
+
+  /// [B, N, D] of all.
+  std::vector<int64_t> finish() {
+    if (rows_) {
+      rows_->finish();
+    } else if (!path_.empty()) {
+      write_safetensors(path_, {{"tokens", torch::cat(kept_)}}, about_);
+    }
+    return shape_;
+  }
+
+ private:
+  std::string path_;
+  std::map<std::string, std::string> about_;
+  std::unique_ptr<Hdf5RowWriter> rows_;
+  std::vector<torch::Tensor> kept_;
+  std::vector<int64_t> shape_;
+};
 
 /// Frames beside their features, clip after clip.
 void write_pca(const std::string& path, const torch::Tensor& clips, const torch::Tensor& tokens,
@@ -192,30 +241,50 @@ void run(examples::Program& program, EmbedOptions& options) {
   if (options.clip.empty() == options.video.empty()) {
     throw ConfigError("one of --clip and --video is needed");
   }
-  torch::Tensor clips;
-  if (!options.clip.empty()) clips = read_clip_tensor(options.clip, options.layout);
+  torch::Tensor tensor;
+  if (!options.clip.empty()) tensor = read_clip_tensor(options.clip, options.layout);
   const auto start = std::chrono::steady_clock::now();
   const WeightFile file = WeightFile::open(options.weights);
   auto loaded = encoders::load_encoder(file, options.load);
   loaded.encoder->to(program.device);
   const double load_seconds = seconds_since(start);
-  std::cout << loaded.summary << "\n";
+  std::cout << printable(loaded.summary) << "\n";
 
-  if (!clips.defined()) clips = read_videos(options, file, loaded);
-  const auto encode_start = std::chrono::steady_clock::now();
-  const torch::Tensor tokens =
-      encode(loaded, clips, options.batch, program.device, program.precision);
-  const double encode_seconds = seconds_since(encode_start);
-  std::cout << "tokens " << tokens.sizes() << ", loaded in " << load_seconds << " s, encoded in "
-            << encode_seconds << " s, peak memory " << peak_memory_mb() << " MB\n";
-  if (options.out.ends_with(".h5") || options.out.ends_with(".hdf5")) {
-    write_hdf5(options.out, {{"tokens", tokens}}, {{"weights", loaded.summary}});
-  } else if (!options.out.empty()) {
-    write_safetensors(options.out, {{"tokens", tokens}}, {{"weights", loaded.summary}});
+  std::unique_ptr<Clips> clips;
+  if (tensor.defined()) {
+    clips = std::make_unique<Clips>(tensor, options.batch);
+  } else {
+    const ClipOptions clip = choose_clips(options, file, loaded);
+    std::cout << encoders::describe_clips(clip) << "\n";
+    clips = std::make_unique<Clips>(options, clip, loaded.options.vit.height);
   }
-  if (!options.pca.empty()) write_pca(options.pca, clips, tokens, loaded);
+  const auto encode_start = std::chrono::steady_clock::now();
+  TokenWriter writer(options.out, loaded.summary);
+  std::vector<torch::Tensor> shown, shown_tokens;  // the film is of all clips together
+  examples::ProgressBar progress("encode");
+  int64_t done = 0;
+  for (torch::Tensor clip = clips->next(); clip.defined(); clip = clips->next()) {
+    const torch::Tensor tokens = encode(loaded, clip, program.device, program.precision);
+    writer.add(tokens);
+    if (!options.pca.empty()) {
+      shown.push_back(clip);
+      shown_tokens.push_back(tokens);
+    }
+    done += clip.size(0);
+    progress.update(done, clips->count(), "clips");
+  }
+  progress.finish();
+  if (done == 0) throw DataError("no clips to encode");
+  const std::vector<int64_t> shape = writer.finish();
+  const double encode_seconds = seconds_since(encode_start);
+  std::cout << "tokens " << at::IntArrayRef(shape) << ", loaded in " << load_seconds
+            << " s, encoded in " << encode_seconds << " s, peak memory " << peak_memory_mb()
+            << " MB\n";
+  if (!options.pca.empty()) {
+    write_pca(options.pca, torch::cat(shown), torch::cat(shown_tokens), loaded);
+  }
   program.results = {{"weights", loaded.summary},        {"module", loaded.module},
-                     {"shape", tokens.sizes().vec()},    {"load_seconds", load_seconds},
+                     {"shape", shape},    {"load_seconds", load_seconds},
                      {"encode_seconds", encode_seconds}, {"peak_rss_mb", peak_memory_mb()}};
   if (loaded.family) program.results["family"] = to_string(*loaded.family);
 }

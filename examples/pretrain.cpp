@@ -10,6 +10,7 @@
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/cost.hpp>
 #include <jepa/training/pretraining.hpp>
+#include <predictors/published.hpp>
 
 #include <torch/types.h>
 
@@ -107,17 +108,38 @@ std::string description_of(examples::Program& program) {
   return text;
 }
 
+/// The weights of one module, finite, with the fixed position table on the grid of this run.
+TensorMap weights_to_start_from(const WeightFile& file, const std::string& module,
+                                std::optional<ModelFamily> family, const TokenGrid& from,
+                                const TokenGrid& to) {
+  TensorMap weights = family_weights(file, module, family);
+  require_finite(weights, file.path());
+  encoders::resize_table(weights, module == "predictor" ? "predictor_pos_embed" : "pos_embed", from,
+                         to);
+  return weights;
+}
+
 /// Weights, and the optimiser's moments where they are there, of what `path` holds; the schedules
 /// start anew (V-JEPA 2's cooldown).
-void start_from(const std::string& path, Trainer& trainer) {
+/// @throws ConfigError where the weights are of another model than the options say
+void start_from(const std::string& path, const eval::training::Recipe& recipe, Trainer& trainer) {
   const WeightFile file = WeightFile::open(path);
   const std::string online = file.has("encoder") ? "encoder" : "target_encoder";
   const std::string target = file.has("target_encoder") ? "target_encoder" : "encoder";
   const auto family = encoders::family_of(file, online, {});
-  load_into(*trainer.encoder(), family_weights(file, online, family), file.path());
-  load_into(*trainer.target_encoder(), family_weights(file, target, family), file.path());
+  encoders::require_same_encoder(file, online, family, recipe.encoder);
+  const auto& vit = recipe.encoder.vit;
+  const TokenGrid to = vit.grid();
+  const TokenGrid from =
+      encoders::encoder_options(file, online, family, {.heads = vit.heads}).vit.grid();
+  const auto weights = [&](const std::string& module) {
+    return weights_to_start_from(file, module, family, from, to);
+  };
+  load_into(*trainer.encoder(), weights(online), file.path());
+  load_into(*trainer.target_encoder(), weights(target), file.path());
   if (file.has("predictor")) {
-    load_into(*trainer.predictor(), family_weights(file, "predictor", family), file.path());
+    predictors::require_same_predictor(file, family, recipe.predictor, vit.heads);
+    load_into(*trainer.predictor(), weights("predictor"), file.path());
   }
   for (const auto& term : trainer.objective()) {
     if (!term->module()) continue;
@@ -206,7 +228,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   Trainer trainer = make_trainer(options, program);
   check_clips(trainer.objective(),
               options.input.loader.batch / options.recipe.optimisation.accumulate);
-  if (fresh && !options.init.empty()) start_from(options.init, trainer);
+  if (fresh && !options.init.empty()) start_from(options.init, options.recipe, trainer);
   const auto& vit = options.recipe.encoder.vit;
   const TrainingCost cost = estimate_cost(
       trainer.encoder(), trainer.predictor(), samplers,

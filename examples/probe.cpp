@@ -3,6 +3,7 @@
 #include <eval/probes/protocol.hpp>
 #include <examples/program.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/printable.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -79,6 +80,26 @@ void take_clips_from_run(const WeightFile& weights, const OptionValues& given, C
     if (found != weights.options().end() && !given.contains(key)) values.insert(*found);
   }
   apply_options({{"clip", "", [&](OptionVisitor& visit) { clip.describe(visit); }}}, values);
+}
+
+/// Clips of published weights are cut as `embed` cuts them, except where `given` says otherwise.
+void take_published_clips(const WeightFile& weights, const encoders::LoadedEncoder& loaded,
+                          const OptionValues& given, Options& options) {
+  if (!weights.options().empty() && !loaded.family) return;
+  const ClipOptions trained = encoders::trained_clips(weights, loaded);
+  ClipOptions& clip = options.clip;
+  const auto free = [&](const char* key) { return !given.contains(key); };
+  if (free("clip.frames")) clip.frames = trained.frames;
+  if (free("clip.channels")) clip.channels = trained.channels;
+  if (free("clip.fps") && free("clip.frame_step")) {
+    clip.fps = trained.fps;
+    clip.frame_step = trained.frame_step;
+  }
+  auto& augment = options.probe.loader.augment;
+  if (free("augment.crop") && free("augment.size")) {
+    augment.crop = "centre";
+    augment.size = loaded.options.vit.height;
+  }
 }
 
 eval::probes::ProbeSources open_sources(const Options& options) {
@@ -187,7 +208,6 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   if (options.weights.empty()) throw ConfigError("option weights: name a run or a weight file");
   const auto weights = WeightFile::open(options.weights);
   take_clips_from_run(weights, given, options.clip);
-  const auto sources = open_sources(options);
   auto& probe = options.probe;
   probe.seed = probe.attentive.seed = program.common.seed;
   probe.features.device = program.device;
@@ -198,7 +218,10 @@ void run(examples::Program& program, Options& options, const OptionValues& given
                        : probed != weights.options().end() ? probed->second
                                                            : "target_encoder";
   auto loaded = encoders::load_encoder(weights, options.load);
-  std::printf("%s\n", loaded.summary.c_str());
+  std::printf("%s\n", printable(loaded.summary).c_str());
+  take_published_clips(weights, loaded, given, options);
+  std::printf("%s\n", encoders::describe_clips(options.clip).c_str());
+  const auto sources = open_sources(options);
   probe.features.pixels = loaded.options.pixels;
   loaded.encoder->to(program.device);
   const Untrained untrained(weights, loaded, options.load, program.device);

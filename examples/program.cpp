@@ -4,6 +4,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/memory.hpp>
+#include <jepa/printable.hpp>
 #include <jepa/training/process_group.hpp>
 #include <jepa/version.hpp>
 
@@ -119,10 +120,10 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
   try {
     if (!read_options(argc, argv, info, program)) return 0;
   } catch (const ConfigError& error) {
-    std::cerr << "error: " << error.what() << "\nTry '" << info.name << " --help'.\n";
+    std::cerr << "error: " << printable(error.what()) << "\nTry '" << info.name << " --help'.\n";
     return 2;
   } catch (const std::exception& error) {  // what a run that is continued brought along
-    std::cerr << "error: " << error.what() << "\n";
+    std::cerr << "error: " << printable(error.what()) << "\n";
     return 1;
   }
   try {
@@ -154,12 +155,12 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
     }
     return 0;
   } catch (const ConfigError& error) {
-    std::cerr << "error: " << error.what() << "\nTry '" << info.name << " --help'.\n";
+    std::cerr << "error: " << printable(error.what()) << "\nTry '" << info.name << " --help'.\n";
     return 2;
   } catch (const c10::Error& error) {
     std::cerr << "error: " << error.what_without_backtrace() << "\n";
   } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << "\n";
+    std::cerr << "error: " << printable(error.what()) << "\n";
   }
   return 1;
 }

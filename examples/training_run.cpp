@@ -65,6 +65,7 @@ void continue_run(OptionValues& given, const std::string& default_run,
   const std::string folder = run == given.end() ? default_run : run->second;
   const std::string checkpoint = find_checkpoint(folder);
   if (checkpoint.empty()) return;
+  require_whole(checkpoint);
   const OptionValues stored = read_ini(checkpoint + "/config.ini");
   // Both sides as the options themselves write them: 5e-4 is 0.0005.
   CommonOptions common;

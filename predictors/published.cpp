@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
+#include <jepa/printable.hpp>
 #include <predictors/published.hpp>
 
 #include <algorithm>
@@ -59,7 +60,9 @@ LoadedPredictor load_predictor(const WeightFile& file, std::optional<ModelFamily
                          .masks = std::max<int64_t>(found.mask_tokens, 1),
                          .grid = grid};
   loaded.predictor = make_predictor(loaded.options, shape);
-  load_into(*loaded.predictor, family_weights(file, "predictor", family), file.path(), Fill::adopt);
+  const TensorMap weights = family_weights(file, "predictor", family);
+  require_finite(weights, file.path());
+  load_into(*loaded.predictor, weights, file.path(), Fill::adopt);
   loaded.predictor->eval();
   return loaded;
 }
@@ -79,10 +82,37 @@ ActionConditionedPredictor load_action_conditioned(const WeightFile& file, int64
   options.state_width = found.state_width;
   options.extrinsics_width = found.extrinsics_width;
   ActionConditionedPredictor predictor(options, found.encoder_width);
-  load_into(*predictor, family_weights(file, "predictor", ModelFamily::vjepa2_ac), file.path(),
-            Fill::adopt);
+  const TensorMap weights = family_weights(file, "predictor", ModelFamily::vjepa2_ac);
+  require_finite(weights, file.path());
+  load_into(*predictor, weights, file.path(), Fill::adopt);
   predictor->eval();
   return predictor;
+}
+
+void require_same_predictor(const WeightFile& file, std::optional<ModelFamily> family,
+                            const PredictorOptions& own, int64_t encoder_heads) {
+  const auto values = [&](PredictorOptions options) {
+    if (options.masked.heads == 0) options.masked.heads = encoder_heads;
+    return dump_options({{"predictor", "", [&](OptionVisitor& visit) { options.describe(visit); }}});
+  };
+  const bool run = !file.options().empty();
+  // Heads that neither the file nor its family tells are the reader's own choice.
+  const bool told = run || file.notes().contains("pred_num_attention_heads") ||
+                    published_heads(describe_predictor(file, *family, 0).encoder_width) > 0;
+  const int64_t heads = told ? 0 : own.masked.heads > 0 ? own.masked.heads : encoder_heads;
+  const OptionValues theirs = values(predictor_options(file, family, heads, encoder_heads));
+  const OptionValues ours = values(own);
+  for (const auto& [key, value] : theirs) {
+    const std::string name = key.substr(key.find('.') + 1);
+    // Their effect is in the shapes of the weights, or ends with the initialisation.
+    const bool free = name == "mask_tokens" || name == "depth_rescale" || name == "xavier" ||
+                      name == "checkpointing" || name == "mlp_ratio";
+    const bool published = name == "heads" || name == "positions" || name == "rope_layout";
+    const auto found = ours.find(key);
+    if (free || !(run || published) || found == ours.end() || found->second == value) continue;
+    throw ConfigError(file.path() + ": its " + key + " is " + printable(value) + ", not " +
+                      found->second + "; give --" + key + " " + printable(value));
+  }
 }
 
 }  // namespace jepa::predictors

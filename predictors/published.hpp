@@ -35,4 +35,10 @@ LoadedPredictor load_predictor(const WeightFile& file, std::optional<ModelFamily
 /// @throws CheckpointError naming what is missing
 ActionConditionedPredictor load_action_conditioned(const WeightFile& file, int64_t heads = 0);
 
+/// Compares what the file says of its predictor with `own`: all that decides what it computes for a
+/// run's; heads and positions for published ones.
+/// @throws ConfigError naming the option and both values
+void require_same_predictor(const WeightFile& file, std::optional<ModelFamily> family,
+                            const PredictorOptions& own, int64_t encoder_heads);
+
 }  // namespace jepa::predictors

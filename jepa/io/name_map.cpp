@@ -94,9 +94,20 @@ Parsed parse(const NameRules& rules, const std::string& key, std::string PrefixR
 }  // namespace
 
 std::string strip_wrappers(std::string key) {
+  // Compilation, FSDP and checkpointing wrap single blocks too.
+  for (const std::string inner :
+       {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module."}) {
+    for (size_t at = key.find(inner); at != std::string::npos; at = key.find(inner, at)) {
+      if (at == 0 || key[at - 1] == '.' || key[at - 1] == '/') {
+        key.erase(at, inner.size());
+      } else {
+        at += inner.size();
+      }
+    }
+  }
   for (bool again = true; again;) {
     again = false;
-    for (const std::string prefix : {"module.", "backbone."}) {
+    for (const std::string prefix : {"module.", "backbone.", "model."}) {
       if (!key.starts_with(prefix)) continue;
       key.erase(0, prefix.size());
       again = true;

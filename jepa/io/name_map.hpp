@@ -8,7 +8,9 @@
 
 namespace jepa {
 
-/// `key` without the prefixes of PyTorch's training wrappers, `module.` and `backbone.`.
+/// `key` without what PyTorch's wrappers add: `module.`, `backbone.` and `model.` in front;
+/// `_orig_mod.`, `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.` and `_forward_module.` at
+/// any depth.
 std::string strip_wrappers(std::string key);
 
 /// Weights of one module ("encoder", "predictor" or "probe") from the names of Hugging Face's

@@ -10,7 +10,17 @@ namespace jepa {
 namespace {
 
 // The callables and classes a weight file may name. Storage classes stand for their element type.
-enum class Global : uint32_t { kOrderedDict, kTensor, kTensorV2, kParameter, kSize, kStorage };
+enum class Global : uint32_t {
+  kOrderedDict,
+  kDict,    // dicts with arguments of their own, which are passed over
+  kRecord,  // makes something without tensors: called in name only, the result stays empty
+  kValue,   // such a thing itself
+  kTensor,
+  kTensorV2,
+  kParameter,
+  kSize,
+  kStorage
+};
 
 struct GlobalName {
   std::string_view module, name;
@@ -19,6 +29,45 @@ struct GlobalName {
 };
 constexpr GlobalName kGlobals[] = {
     {"collections", "OrderedDict", Global::kOrderedDict},
+    {"collections", "defaultdict", Global::kDict},
+    {"pytorch_lightning.utilities.parsing", "AttributeDict", Global::kDict},
+    {"lightning.pytorch.utilities.parsing", "AttributeDict", Global::kDict},
+    {"lightning_fabric.utilities.data", "AttributeDict", Global::kDict},
+    {"lightning.fabric.utilities.data", "AttributeDict", Global::kDict},
+    {"argparse", "Namespace", Global::kRecord},
+    {"types", "SimpleNamespace", Global::kRecord},
+    {"numpy", "dtype", Global::kRecord},
+    {"numpy", "ndarray", Global::kRecord},
+    {"numpy.core.multiarray", "scalar", Global::kRecord},
+    {"numpy._core.multiarray", "scalar", Global::kRecord},
+    {"numpy.core.multiarray", "_reconstruct", Global::kRecord},
+    {"numpy._core.multiarray", "_reconstruct", Global::kRecord},
+    {"_codecs", "encode", Global::kRecord},
+    {"pathlib", "Path", Global::kRecord},
+    {"pathlib", "PosixPath", Global::kRecord},
+    {"pathlib", "WindowsPath", Global::kRecord},
+    {"pathlib", "PurePosixPath", Global::kRecord},
+    {"pathlib._local", "PosixPath", Global::kRecord},
+    {"datetime", "datetime", Global::kRecord},
+    {"datetime", "timedelta", Global::kRecord},
+    {"torch", "device", Global::kRecord},
+    {"__builtin__", "set", Global::kRecord},
+    {"builtins", "set", Global::kRecord},
+    {"__builtin__", "slice", Global::kRecord},
+    {"builtins", "slice", Global::kRecord},
+    {"__builtin__", "list", Global::kValue},
+    {"builtins", "list", Global::kValue},
+    {"__builtin__", "dict", Global::kValue},
+    {"builtins", "dict", Global::kValue},
+    {"__builtin__", "int", Global::kValue},
+    {"builtins", "int", Global::kValue},
+    {"__builtin__", "float", Global::kValue},
+    {"builtins", "float", Global::kValue},
+    {"torch", "float32", Global::kValue},
+    {"torch", "float64", Global::kValue},
+    {"torch", "float16", Global::kValue},
+    {"torch", "bfloat16", Global::kValue},
+    {"torch", "int64", Global::kValue},
     {"torch._utils", "_rebuild_tensor", Global::kTensor},
     {"torch._utils", "_rebuild_tensor_v2", Global::kTensorV2},
     {"torch._utils", "_rebuild_parameter", Global::kParameter},
@@ -48,6 +97,7 @@ enum Operation : uint8_t {
   kStackGlobal = 0x93,
   kBinPersId = 'Q',
   kReduce = 'R',
+  kNewObject = 0x81,
   kBuild = 'b',
   kNone = 'N',
   kNewTrue = 0x88,
@@ -62,6 +112,8 @@ enum Operation : uint8_t {
   kBinUnicode8 = 0x8d,
   kShortBinString = 'U',
   kBinString = 'T',
+  kShortBinBytes = 'C',
+  kBinBytes = 'B',
   kMark = '(',
   kPop = '0',
   kPopMark = '1',
@@ -138,14 +190,12 @@ void PickleMachine::step(uint8_t opcode) {
       load_persistent();
       break;
     case kReduce:
+    case kNewObject:
       reduce();
       break;
-    case kBuild: {  // attributes of a dict, not needed
-      pop(PickleValue::kDict, "dict");
-      if (top().kind != PickleValue::kDict)
-        fail("the pickle sets attributes of something not a dict");
+    case kBuild:
+      build();
       break;
-    }
     default:
       fail(c10::str("the pickle uses operation ", static_cast<int>(opcode),
                     ", which weight files do not need"));
@@ -204,9 +254,11 @@ bool PickleMachine::step_scalar(uint8_t opcode) {
       push_string(read<uint64_t>());
       return true;
     case kShortBinString:
+    case kShortBinBytes:
       push_string(read<uint8_t>());
       return true;
     case kBinString:
+    case kBinBytes:
       push_string(read<uint32_t>());
       return true;
     default:
@@ -275,7 +327,8 @@ void PickleMachine::push_global(std::string_view module, std::string_view name) 
   for (uint32_t i = 0; i < std::size(kGlobals); ++i) {
     if (kGlobals[i].module != module || kGlobals[i].name != name) continue;
     PickleValue value;
-    value.kind = PickleValue::kGlobal;
+    const bool itself = kGlobals[i].global == Global::kValue;
+    value.kind = itself ? PickleValue::kRecord : PickleValue::kGlobal;
     value.index = i;
     push(value);
     return;
@@ -319,6 +372,16 @@ void PickleMachine::reduce() {
       if (!arguments.empty()) fail("an OrderedDict with arguments");
       push_container(PickleValue::kDict, 0);
       return;
+    case Global::kDict:
+      push_container(PickleValue::kDict, 0);
+      return;
+    case Global::kRecord:
+    case Global::kValue: {
+      PickleValue record;
+      record.kind = PickleValue::kRecord;
+      push(record);
+      return;
+    }
     case Global::kSize:
       if (arguments.size() != 1 || arguments[0].kind != PickleValue::kTuple)
         fail("a malformed torch.Size");
@@ -337,6 +400,16 @@ void PickleMachine::reduce() {
       break;
   }
   fail("the pickle calls a storage class");
+}
+
+// Attributes are not needed; what they would be set on must be something that can have them.
+void PickleMachine::build() {
+  const PickleValue state = pop();
+  const PickleValue::Kind kind = top().kind;
+  if (kind == PickleValue::kRecord) return;
+  if (kind != PickleValue::kDict || state.kind != PickleValue::kDict) {
+    fail("the pickle sets attributes of something not a dict");
+  }
 }
 
 std::vector<int64_t> PickleMachine::integers(const PickleValue& tuple) const {

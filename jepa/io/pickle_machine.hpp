@@ -32,7 +32,8 @@ struct PickleValue {
     kDict,
     kTensor,
     kStorage,
-    kGlobal
+    kGlobal,
+    kRecord  // something of a class that is passed over
   };
   Kind kind = kNone;
   uint32_t index = 0;  // place in a list; length of a string
@@ -182,6 +183,7 @@ class PickleMachine {
   void push_global(std::string_view module, std::string_view name);
   void load_persistent();
   void reduce();
+  void build();
   void rebuild_tensor(const std::vector<PickleValue>& arguments);
   std::vector<int64_t> integers(const PickleValue& tuple) const;
 

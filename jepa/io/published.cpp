@@ -2,9 +2,11 @@
 #include <jepa/io/name_map.hpp>
 #include <jepa/io/published.hpp>
 
+#include <ATen/ATen.h>
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace jepa {
 namespace {
@@ -196,6 +198,21 @@ TensorMap family_weights(const WeightFile& file, const std::string& module,
     weights.erase("predictor_pos_embed");
   }
   return weights;
+}
+
+void require_finite(const TensorMap& weights, const std::string& source) {
+  for (const auto& [key, tensor] : weights) {
+    if (!tensor.is_floating_point() || tensor.numel() == 0) continue;
+    // The extremes carry NaN and infinity, and take no memory of the tensor's size.
+    const auto narrow = tensor.element_size() < 2 ? tensor.to(at::kFloat) : tensor.detach();
+    const auto [low, high] = at::aminmax(narrow);
+    if (std::isfinite(low.to(at::kDouble).item<double>()) &&
+        std::isfinite(high.to(at::kDouble).item<double>())) {
+      continue;
+    }
+    throw CheckpointError(source + ": '" + key +
+                          "' holds NaN or infinity; --encoder.allow_non_finite takes it as it is");
+  }
 }
 
 }  // namespace jepa

@@ -70,6 +70,9 @@ PublishedPredictor describe_predictor(const WeightFile& file, ModelFamily family
 TensorMap family_weights(const WeightFile& file, const std::string& module,
                          std::optional<ModelFamily> family);
 
+/// @throws CheckpointError naming the first tensor that holds NaN or infinity
+void require_finite(const TensorMap& weights, const std::string& source);
+
 /// Published heads of an encoder of this width; 0: not in the table.
 int64_t published_heads(int64_t dim);
 

@@ -1,6 +1,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/io/byte_budget.hpp>
+#include <jepa/io/foreign_file.hpp>
 #include <jepa/io/json_walk.hpp>
 #include <jepa/io/mapped_file.hpp>
 #include <jepa/io/safetensors.hpp>
@@ -170,6 +171,8 @@ void check_entry(const std::string& file, const std::string& key, const Entry& e
 SafetensorsFile read_single(const std::string& path) {
   const std::shared_ptr<MappedFile> file = MappedFile::open(path);
   const std::string_view bytes = file->bytes();
+  const std::string foreign = foreign_file(bytes);
+  if (!foreign.empty()) throw CheckpointError(path + ": " + foreign);
   if (bytes.size() < 8) throw CheckpointError(path + ": too short for a safetensors file");
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), 8);

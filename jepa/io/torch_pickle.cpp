@@ -38,6 +38,8 @@ class Flattener {
         budget_.charge(path.size() + 96);
         if (!result.tensors.emplace(path, machine_.tensor(value)).second) fail_twice(path);
         return;
+      case PickleValue::kRecord:
+        return;
       default:
         if (depth > 1) return;
         budget_.charge(path.size() + value.index + 160);
@@ -91,6 +93,14 @@ TorchFile read_torch_file(const std::string& path) {
   // Copies of odd storages take at most the file's size, everything else this much.
   ByteBudget budget(path, bytes.size() + 768 * 1024);
   const std::vector<ZipEntry> entries = read_zip_index(bytes, path, budget);
+  for (const ZipEntry& entry : entries) {
+    if (entry.name.find("/code/") != std::string_view::npos ||
+        entry.name.ends_with("/constants.pkl")) {
+      throw CheckpointError(path +
+                            ": a TorchScript archive (torch.jit.save), which holds code; save "
+                            "torch.jit.load(FILE).state_dict() with torch.save instead");
+    }
+  }
   const ZipEntry* pickle = nullptr;
   for (const ZipEntry& entry : entries) {
     if (!entry.name.ends_with("/data.pkl")) continue;
@@ -105,6 +115,8 @@ TorchFile read_torch_file(const std::string& path) {
   }
   PickleMachine machine(file, entries, *pickle, budget);
   const PickleValue root = machine.run();
+  if (root.kind == PickleValue::kTensor)
+    throw CheckpointError(path + ": a single tensor, not a state dict");
   if (root.kind != PickleValue::kDict)
     throw CheckpointError(path + ": the outermost value is not a dict");
   Flattener flattener(machine, budget);

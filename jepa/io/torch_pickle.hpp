@@ -19,9 +19,10 @@ struct TorchFile {
 
 /// Reads a file written by `torch.save` (zip format, PyTorch 1.6 and newer).
 ///
-/// Understands tensors, parameters, dicts, lists, tuples, numbers and strings, and nothing else: a
-/// pickle can name any Python function to be called on loading, so a name that is not on the short
-/// list of tensor rebuilders is an error, and nothing is ever executed. Storages are memory-mapped
+/// Understands tensors, parameters, dicts, lists, tuples, numbers and strings. What else checkpoints
+/// often carry (NumPy scalars, argparse.Namespace, paths, devices: a short list) is passed over as a
+/// record without content. A pickle can name any Python function to be called on loading, so every
+/// other name is an error, and nothing is ever executed. Storages are memory-mapped
 /// (those at an odd address are copied); sizes, strides and offsets are checked against them.
 /// Memory beyond the mapping stays under twice the file's size plus 1 MiB.
 /// @throws CheckpointError naming the file and what is wrong, with the name of the global

@@ -1,9 +1,11 @@
 #include <jepa/errors.hpp>
+#include <jepa/io/foreign_file.hpp>
 #include <jepa/io/json_walk.hpp>
 #include <jepa/io/mapped_file.hpp>
 #include <jepa/io/name_map.hpp>
 #include <jepa/io/torch_pickle.hpp>
 #include <jepa/io/weight_file.hpp>
+#include <jepa/printable.hpp>
 
 #include <c10/util/StringUtil.h>
 
@@ -47,10 +49,44 @@ std::map<std::string, std::string> read_config_json(const std::string& path) {
   return std::move(visitor.values);
 }
 
+// A key without the dicts that training scripts save a state dict in.
+std::string strip_dicts(std::string key) {
+  for (bool again = true; again;) {
+    again = false;
+    for (const std::string dict : {"model/", "state_dict/", "model_state_dict/", "module/"}) {
+      if (!key.starts_with(dict)) continue;
+      key.erase(0, dict.size());
+      again = true;
+    }
+  }
+  return key;
+}
+
+// A module's name at the start of a key: "encoder/x" of the published files' dicts, "encoder.x" of
+// one state dict over all modules (Lightning's). {"", key}: there is none.
+std::pair<std::string, std::string> split_module(const std::string& key) {
+  const size_t slash = key.find('/');
+  if (slash != std::string::npos) return {key.substr(0, slash), key.substr(slash + 1)};
+  const std::string name = strip_wrappers(key);
+  for (const std::string module : {"encoder", "target_encoder", "ema_encoder", "predictor"}) {
+    if (name.starts_with(module + ".")) return {module, name.substr(module.size() + 1)};
+  }
+  return {"", name};
+}
+
+// Some of the keys that are there, for a message.
+std::string some_keys(const std::vector<std::string>& keys) {
+  std::string text;
+  for (size_t i = 0; i < std::min<size_t>(keys.size(), 4); ++i) {
+    text += (i > 0 ? ", '" : "'") + printable(keys[i].substr(0, 80)) + "'";
+  }
+  return text;
+}
+
 // Which module a bare state dict is, by what only that module has; "": none.
 std::string module_of_state_dict(const TensorMap& tensors) {
   for (const auto& [key, tensor] : tensors) {
-    const std::string name = strip_wrappers(key);
+    const std::string name = strip_wrappers(strip_dicts(key));
     if (name.starts_with("patch_embed.")) return "encoder";
     if (name.starts_with("predictor_")) return "predictor";
     if (name.starts_with("pooler.")) return "probe";
@@ -77,28 +113,42 @@ WeightFile WeightFile::open(const std::string& path) {
     file.open_file(path);
   }
   if (file.modules_.empty()) {
-    throw CheckpointError(file.path_ + ": holds no encoder, predictor or probe that is known here");
+    const std::string keys = some_keys(file.unknown_);
+    throw CheckpointError(file.path_ +
+                          ": holds no encoder, predictor or probe that is known here; " +
+                          (keys.empty() ? "it has no tensors" : "its keys are " + keys + " ..."));
   }
   return file;
 }
 
 void WeightFile::open_folder(const std::string& folder) {
-  for (const char* name : {"/model.safetensors", "/model.safetensors.index.json"}) {
+  for (const char* name :
+       {"/model.safetensors", "/model.safetensors.index.json", "/pytorch_model.bin"}) {
     if (fs::exists(folder + name)) {
       open_file(folder + name);
       path_ = folder;
       return;
     }
   }
+  if (fs::exists(folder + "/pytorch_model.bin.index.json")) {
+    throw CheckpointError(folder + ": pytorch_model.bin in several files is not read here; save it "
+                                   "as safetensors (save_pretrained does)");
+  }
   const std::string latest = folder + "/checkpoints/latest";
   if (fs::exists(latest)) {
-    open_checkpoint(folder + "/checkpoints/" + read_first_line(latest));
+    const std::string name = read_first_line(latest);
+    if (name.empty() || !fs::is_directory(folder + "/checkpoints/" + name)) {
+      throw CheckpointError(latest + (name.empty() ? " is empty" : " names '" + printable(name) +
+                                                                       "', which is not there") +
+                            "; name a folder beside it, step-NNNNNNNN");
+    }
+    open_checkpoint(folder + "/checkpoints/" + name);
   } else if (fs::exists(folder + "/encoder.safetensors") ||
              fs::exists(folder + "/target_encoder.safetensors")) {
     open_checkpoint(folder);
   } else {
-    throw CheckpointError(folder +
-                          ": no model.safetensors, checkpoints/latest or encoder.safetensors");
+    throw CheckpointError(folder + ": no model.safetensors, pytorch_model.bin, checkpoints/latest or "
+                                   "encoder.safetensors");
   }
 }
 
@@ -124,26 +174,31 @@ void WeightFile::read_options(const std::string& ini) {
 
 void WeightFile::open_file(const std::string& path) {
   path_ = path;
-  char start[2] = {};
-  std::ifstream(path, std::ios::binary).read(start, 2);
-  if (std::string_view(start, 2) == "PK" || std::string_view(start, 2) == "\x80\x02") {
+  char bytes[64] = {};
+  std::ifstream stream(path, std::ios::binary);
+  stream.read(bytes, sizeof bytes);
+  const std::string_view start(bytes, static_cast<size_t>(stream.gcount()));
+  const std::string foreign = foreign_file(start);
+  if (!foreign.empty()) throw CheckpointError(path + ": " + foreign);
+  const fs::path folder = fs::path(path).parent_path();
+  TensorMap tensors;
+  if (start.starts_with("PK") || start.starts_with("\x80\x02")) {
     TorchFile file = read_torch_file(path);
     notes_ = std::move(file.scalars);
-    sort_out(std::move(file.tensors), "");
-    return;
-  }
-  SafetensorsFile file = read_safetensors(path);
-  notes_ = std::move(file.metadata);
-  take_mappings(file);
-  hugging_face_ = is_hugging_face(file.tensors);
-  const fs::path folder = fs::path(path).parent_path();
-  if (hugging_face_) {
-    if (fs::exists(folder / "config.json")) notes_ = read_config_json(folder / "config.json");
+    tensors = std::move(file.tensors);
   } else {
-    read_options(folder / "config.ini");
+    SafetensorsFile file = read_safetensors(path);
+    notes_ = std::move(file.metadata);
+    take_mappings(file);
+    tensors = std::move(file.tensors);
+    if (!is_hugging_face(tensors)) read_options(folder / "config.ini");
+  }
+  hugging_face_ = is_hugging_face(tensors);
+  if (hugging_face_ && fs::exists(folder / "config.json")) {
+    notes_ = read_config_json(folder / "config.json");
   }
   const std::string stem = fs::path(path).stem().string();
-  sort_out(std::move(file.tensors), stem == "target_encoder" ? stem : "");
+  sort_out(std::move(tensors), stem == "target_encoder" ? stem : "");
 }
 
 void WeightFile::take_mappings(SafetensorsFile& file) {
@@ -163,19 +218,20 @@ void WeightFile::sort_out(TensorMap tensors, const std::string& only_module) {
         add("probe", name, tensor);
       continue;
     }
-    const size_t slash = key.find('/');
-    if (slash == std::string::npos) {
-      if (!bare.empty()) add(bare, key, tensor);
-      continue;
-    }
-    const std::string module = key.substr(0, slash), name = key.substr(slash + 1);
-    if (module == "encoder" || module == "target_encoder" || module == "predictor") {
-      add(module, name, tensor);
+    const auto [module, name] = split_module(strip_dicts(key));
+    if (module.empty()) {
+      if (!bare.empty()) add(bare, name, tensor);
+    } else if (module == "encoder" || module == "target_encoder" || module == "predictor") {
+      add(module, strip_dicts(name), tensor);
     } else if (module == "ema_encoder") {  // V-JEPA 2.1's distilled models
-      add("target_encoder", name, tensor);
+      add("target_encoder", strip_dicts(name), tensor);
     } else if (module == "classifiers" && name.starts_with("0/")) {
       add("probe", name.substr(2), tensor);
     }
+  }
+  if (!modules_.empty()) return;
+  for (const auto& [key, tensor] : tensors) {
+    if (unknown_.size() < 4) unknown_.push_back(key);
   }
 }
 

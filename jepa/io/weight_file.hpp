@@ -17,9 +17,12 @@ namespace jepa {
 /// Understood are
 ///  - a run folder (its latest checkpoint), a checkpoint folder, a `.safetensors` file from one;
 ///  - PyTorch checkpoints (`.pt`, `.pth.tar`) with modules under `encoder`, `target_encoder` (or
-///    `ema_encoder`), `predictor`, `classifiers`, or a bare state dict;
+///    `ema_encoder`), `predictor`, `classifiers`, or a bare state dict; also inside `model`,
+///    `state_dict`, `module` (Lightning's, one state dict over all modules: `encoder.norm.weight`);
 ///  - the same layout as safetensors, keys `encoder/module.backbone.norm.weight`;
-///  - a Hugging Face folder (config.json and model.safetensors, sharded or not) or its file.
+///  - a Hugging Face folder (config.json and model.safetensors, sharded or not, or
+///    pytorch_model.bin) or its file.
+/// Names that PyTorch's wrappers add are removed, see strip_wrappers().
 class WeightFile {
  public:
   /// @throws CheckpointError naming the path: missing, damaged, none of the above
@@ -60,6 +63,7 @@ class WeightFile {
   std::map<std::string, TensorMap> modules_;
   std::map<std::string, std::string> notes_;
   OptionValues options_;
+  std::vector<std::string> unknown_;  // some keys, where no module was found
   std::vector<std::shared_ptr<MappedFile>> mappings_;
 };
 

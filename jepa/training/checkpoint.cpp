@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/printable.hpp>
 #include <jepa/training/checkpoint.hpp>
 
 #include <nlohmann/json.hpp>
@@ -20,12 +21,6 @@ using Json = nlohmann::ordered_json;
 
 std::string checkpoints_folder(const std::string& run) { return run + "/checkpoints"; }
 
-std::string step_name(int64_t step) {
-  char name[32];
-  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
-  return name;
-}
-
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw CheckpointError(path + ": cannot be opened");
@@ -40,12 +35,72 @@ std::string read_name(const std::string& path) {
   return name;
 }
 
+std::string damage(const std::string& folder);
+
+/// Names of the folders of steps, oldest first.
+std::vector<std::string> step_names(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("step-")) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// How to go on from the newest whole checkpoint other than `broken`.
+std::string advice_to_continue(const std::string& folder, const std::string& broken) {
+  std::vector<std::string> names = step_names(folder);
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    if (*name == broken || !damage(folder + "/" + *name).empty()) continue;
+    const std::string best = folder + "/best";  // where it is newer, a run goes on from it
+    const bool newer = fs::exists(best) && read_name(best) > *name;
+    return "; " + *name + " is whole: to go on from it, echo " + *name + " > " + folder +
+           "/latest" + (newer ? " && rm " + best : "");
+  }
+  return "; no other checkpoint there is whole: start a new run";
+}
+
+std::string step_name(int64_t step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
+  return name;
+}
+
+/// Why the checkpoint in `folder` is not whole; empty: it is.
+std::string damage(const std::string& folder) {
+  try {
+    read_checkpoint_state(folder);
+    const Json json = Json::parse(read_text(folder + "/state.json"));
+    const size_t bytes = read_text(folder + "/config.ini").size();
+    const size_t whole = json.value("config_bytes", size_t{1});
+    if (bytes < whole) {
+      return folder + "/config.ini: cut short, " + std::to_string(bytes) + " of " +
+             std::to_string(whole) + " bytes";
+    }
+    bool any = false;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      if (entry.path().extension() != ".safetensors") continue;
+      read_safetensors(entry.path().string());
+      any = true;
+    }
+    return any ? "" : folder + ": no weights";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
 /// The folder that the text file `name` names; empty: there is no such file.
 std::string named_checkpoint(const std::string& folder, const std::string& name) {
-  if (!fs::exists(folder + "/" + name)) return "";
-  const std::string found = folder + "/" + read_name(folder + "/" + name);
-  if (!fs::is_directory(found)) {
-    throw CheckpointError(folder + "/" + name + " names " + found + ", which is not there");
+  const std::string path = folder + "/" + name;
+  if (!fs::exists(path)) return "";
+  const std::string step = read_name(path);
+  const std::string found = folder + "/" + step;
+  if (step.empty() || !fs::is_directory(found)) {
+    const std::string what =
+        step.empty() ? " is empty" : " names " + printable(found) + ", which is not there";
+    throw CheckpointError(path + what + advice_to_continue(folder, ""));
   }
   return found;
 }
@@ -58,12 +113,7 @@ void remove_partial(const std::string& folder) {
 }
 
 void remove_old(const std::string& folder, int64_t keep) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step-")) names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
+  const std::vector<std::string> names = step_names(folder);
   const auto named = [&](const char* file) {
     return fs::exists(folder + "/" + file) ? read_name(folder + "/" + file) : std::string();
   };
@@ -93,6 +143,7 @@ void save_checkpoint(const std::string& run_folder, const std::map<std::string, 
     Json json{{"step", state.step}};
     json["numbers"] = state.numbers;
     json["texts"] = state.texts;
+    json["config_bytes"] = config_ini.size();
     write_file_atomic(partial + "/state.json", json.dump(2) + "\n");
     write_file_atomic(partial + "/config.ini", config_ini);
     sync_directory(partial);
@@ -117,6 +168,14 @@ std::string find_checkpoint(const std::string& run_folder, const std::string& na
   std::string found = named_checkpoint(folder, name);
   if (name == "latest") found = std::max(found, named_checkpoint(folder, "best"));
   return found;
+}
+
+void require_whole(const std::string& checkpoint_folder) {
+  const std::string why = damage(checkpoint_folder);
+  if (why.empty()) return;
+  const fs::path path(checkpoint_folder);
+  throw CheckpointError(why + advice_to_continue(path.parent_path().string(),
+                                                 path.filename().string()));
 }
 
 CheckpointState read_checkpoint_state(const std::string& checkpoint_folder) {

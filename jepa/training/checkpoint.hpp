@@ -29,8 +29,13 @@ void save_checkpoint(const std::string& run_folder, const std::map<std::string, 
 /// Folder of a run's newest whole checkpoint ("latest"), or of its best one ("best"); empty: there
 /// is none. Where a kill came between the two names, the best is newer than what `latest` names:
 /// it then is the newest, and no run that goes on from here has to write it again.
-/// @throws CheckpointError where the text file names a folder that is not there.
+/// @throws CheckpointError where the text file is empty or names a folder that is not there, with
+/// the newest whole one.
 std::string find_checkpoint(const std::string& run_folder, const std::string& name = "latest");
+
+/// @throws CheckpointError where a file of the checkpoint is missing, cut or damaged; names it, the
+/// newest other checkpoint that is whole, and how to go on from that one
+void require_whole(const std::string& checkpoint_folder);
 
 /// Reads state.json of a checkpoint.
 /// @throws CheckpointError naming the file.

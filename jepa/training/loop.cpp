@@ -97,7 +97,7 @@ class Session {
     const bool watched =
         task_.steps_done() % options_.watch_every == 0 || task_.steps_done() + 1 == options_.steps;
     Texts texts;
-    StepMetrics metrics = task_.step(batch, watched, texts);
+    StepMetrics metrics = take_step(batch, watched, texts);
     metrics["seconds"] = now_seconds() - start;
     totals_.train_seconds += metrics["seconds"];
     totals_.clips += static_cast<double>(batch.size());
@@ -118,6 +118,18 @@ class Session {
     metrics["clips_left_out"] = static_cast<double>(stats.errors);
     for (; left_out_ < stats.messages.size(); ++left_out_) {
       if (log_) log_->summary("left_out", {}, {{"clip", stats.messages[left_out_]}});
+    }
+  }
+
+  /// A step; where it fails for NaN, what is on disk is named, not what is in memory.
+  StepMetrics take_step(const ClipBatch& batch, bool watched, Texts& texts) {
+    try {
+      return task_.step(batch, watched, texts);
+    } catch (const NonFiniteError& error) {
+      const std::string newest = find_checkpoint(run_.folder);
+      throw NonFiniteError(std::string(error.what()) + "; " +
+                           (newest.empty() ? "no checkpoint was written"
+                                           : "the newest checkpoint is " + newest));
     }
   }
 
@@ -157,6 +169,7 @@ class Session {
   }
 
   void resume(const std::string& checkpoint) {
+    require_whole(checkpoint);
     const CheckpointState state = read_checkpoint_state(checkpoint);
     task_.restore(state.step, checkpoint);
     task_.restore_numbers(state.numbers);
@@ -226,8 +239,8 @@ class Session {
 void check_finite(const StepMetrics& metrics, int64_t steps_done) {
   const auto check = [&](const std::string& name, double value) {
     if (std::isfinite(value)) return;
-    throw Error(c10::str("step ", steps_done + 1, ": ", name, " is ", value,
-                         "; training stopped with the weights of step ", steps_done));
+    throw NonFiniteError(c10::str("step ", steps_done + 1, ": ", name, " is ", value,
+                                  "; the step was not taken"));
   };
   check("loss", metrics.at("loss"));
   for (const auto& [name, value] : metrics) check(name, value);

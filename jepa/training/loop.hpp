@@ -3,6 +3,7 @@
 #pragma once
 
 #include <jepa/data/loader.hpp>
+#include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
 #include <jepa/metrics.hpp>
 #include <jepa/options.hpp>
@@ -16,8 +17,14 @@
 
 namespace jepa {
 
+/// A metric of a step is NaN or infinite.
+class NonFiniteError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// What every task asks before it moves its weights. `steps_done` is without this step.
-/// @throws Error naming a metric that is not finite, the loss before others
+/// @throws NonFiniteError naming a metric that is not finite, the loss before others
 void check_finite(const StepMetrics& metrics, int64_t steps_done);
 
 /// What a training loop trains.

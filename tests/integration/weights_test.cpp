@@ -1,11 +1,14 @@
 // embed and convert from the command line: the published tokens, and what a user can do wrong.
+#include <jepa/data/hdf5_file.hpp>
 #include <jepa/io/safetensors.hpp>
 #include <jepa/model.hpp>
 
 #include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <array>
 #include <cstdio>
@@ -116,6 +119,44 @@ TEST_F(Weights, FeaturesAsHdf5AndAsAFilm) {
             (std::vector<int64_t>{2, 256, 48}));
 }
 
+// Bytes pass through the encoder's own statistics (ImageNet's for published weights).
+TEST_F(Weights, BytesAreNormalisedAsTheEncoderWantsThem) {
+  const auto bytes = torch::arange(3 * 4 * 32 * 32).remainder(251).to(torch::kUInt8).view(
+      {1, 3, 4, 32, 32});
+  const auto per_channel = [](std::vector<float> values) {
+    return torch::tensor(values).view({1, 3, 1, 1, 1});
+  };
+  const auto floats = (bytes.to(torch::kFloat) - per_channel({123.675F, 116.28F, 103.53F})) /
+                      per_channel({58.395F, 57.12F, 57.375F});
+  write_safetensors(file("clips.safetensors"), {{"bytes", bytes}, {"floats", floats}});
+  const auto tokens = [&](const std::string& name) {
+    const Outcome outcome = run("embed", "--weights " + kFixtures + "/hf_vjepa2 --clip " +
+                                             file("clips.safetensors") + ":" + name + " --out " +
+                                             file(name + ".safetensors"));
+    EXPECT_EQ(outcome.exit, 0) << outcome.errors;
+    return read_safetensors(file(name + ".safetensors")).tensors.at("tokens");
+  };
+  EXPECT_LT((tokens("bytes") - tokens("floats")).abs().max().item<double>(), 1e-4);
+}
+
+// Clips and tokens are not held: ten times as many take no more memory.
+TEST_F(Weights, MemoryOfEmbedDoesNotGrowWithTheClips) {
+  const auto peak = [&](int64_t clips) {
+    write_safetensors(file("clips.safetensors"),
+                      {{"x", torch::zeros({clips, 3, 4, 32, 32}, torch::kUInt8)}});
+    const std::string out = file("t.h5"), json = file("r.json");
+    const Outcome outcome = run("embed", "--weights " + kFixtures + "/hf_vjepa2 --clip " +
+                                             file("clips.safetensors") + ":x --out " + out +
+                                             " --json " + json);
+    EXPECT_EQ(outcome.exit, 0) << outcome.errors;
+    EXPECT_EQ(Hdf5File::open(out).shape("tokens"), (std::vector<int64_t>{clips, 128, 48}));
+    std::ifstream stream(json);
+    return nlohmann::json::parse(stream).at("peak_rss_mb").get<double>();
+  };
+  // 3,000 clips are 37 MB of bytes and 74 MB of tokens; the mapped bytes count as memory in use.
+  EXPECT_LT(peak(3000), peak(300) + 50);
+}
+
 TEST_F(Weights, MistakesAreNamed) {
   const std::string clip =
       " --clip " + kFixtures + "/vjepa2_checkpoint_expected.safetensors:in/clip";
@@ -141,6 +182,9 @@ TEST_F(Weights, MistakesAreNamed) {
   expect("embed", "--weights " + file("bad.pt") + clip, 1, "bad.pt: damaged zip archive");
   expect("embed", "--weights " + kFixtures + "/ijepa_masks.safetensors" + clip, 1,
          "ijepa_masks.safetensors: holds no encoder");
+  std::ofstream(file("pointer.safetensors")) << "version https://git-lfs.github.com/spec/v1\n"
+                                                "oid sha256:0\nsize 9\n";
+  expect("embed", "--weights " + file("pointer.safetensors") + clip, 1, "a Git LFS pointer");
   expect("embed", model + " --video " + file("bad.pt") + " --encoder.heads 3", 1, "bad.pt");
   expect("embed", model + clip + " --encoder.heads 3 --out " + file("no/such/folder.safetensors"),
          1, "no/such/folder.safetensors");

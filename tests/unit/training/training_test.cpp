@@ -417,6 +417,38 @@ TEST(Checkpoint, BrokenOnesAreNamed) {
   EXPECT_THROW(find_checkpoint(folder), CheckpointError);
 }
 
+// After damage to the newest checkpoint the older one that is whole is named.
+TEST(Checkpoint, DamageNamesTheWholeOne) {
+  const TemporaryFolder temporary;
+  const std::string folder = temporary.path().string();
+  const auto save = [&](int64_t step) {
+    save_checkpoint(folder, {{"encoder", {{"w", torch::ones({64})}}}},
+                    {.step = step, .numbers = {}, .texts = {}}, "[encoder]\nx = 1\n", 5, false);
+  };
+  const std::string names = folder + "/checkpoints/";
+  const auto error = [&] {
+    return message_of<CheckpointError>([&] { require_whole(find_checkpoint(folder)); });
+  };
+  const auto says = [&](const std::string& part) {
+    const std::string text = error();
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+    EXPECT_NE(text.find("step-00000002 is whole: to go on from it, echo step-00000002 > " + names +
+                        "latest"),
+              std::string::npos)
+        << text;
+  };
+  save(2);
+  save(4);
+  EXPECT_EQ(error(), "");
+  fs::resize_file(names + "step-00000004/config.ini", 9);
+  says("config.ini: cut short, 9 of 16 bytes");
+  save(4);
+  fs::resize_file(names + "step-00000004/encoder.safetensors", 100);
+  says("encoder.safetensors");
+  fs::resize_file(names + "latest", 0);
+  says("latest is empty");
+}
+
 TEST(Checkpoint, OldOnesGoAndTheBestStays) {
   const TemporaryFolder temporary;
   const std::string folder = temporary.path();
