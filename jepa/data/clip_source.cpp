@@ -115,7 +115,7 @@ std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipO
   constexpr int64_t kLongest = int64_t{1} << 40;
   if (step > kLongest && !options.repeat_last) {
     throw DataError(name + ": steps of " + std::to_string(step) +
-                    " frames are longer than any video");
+                    " frames: a clip needs more than any video has");
   }
   int64_t frames = options.frames;
   if (frames <= 0) {

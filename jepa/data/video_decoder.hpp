@@ -84,6 +84,7 @@ class Decoder {
 
   const AVStream& stream() const;
   const AVCodecContext& codec() const { return *codec_; }
+  AVCodecContext& codec() { return *codec_; }
 
   /// The next packet of the stream, valid until the next call; null at the end of the file.
   const AVPacket* packet();

@@ -10,6 +10,8 @@ extern "C" {
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 
 namespace jepa {
 namespace {
@@ -309,9 +311,56 @@ std::vector<VideoFrame> VideoReader::decode(int64_t first, int64_t count) {
 int64_t VideoReader::decode_start(int64_t first) const { return impl_->decode_start(first); }
 void VideoReader::release() { impl_->release(); }
 
+namespace {
+
+/// Whether these are the bytes of a JPEG without its end marker: decoders fill what is missing with
+/// grey or green and say nothing. What other software appends after the marker does not matter.
+bool is_cut_jpeg(const std::string& bytes) {
+  if (!bytes.starts_with("\xFF\xD8\xFF")) return false;
+  const size_t scan = bytes.rfind("\xFF\xDA");  // the last scan's pixels come after it
+  const size_t end = bytes.rfind("\xFF\xD9");
+  return scan == std::string::npos || end == std::string::npos || end < scan;
+}
+
+/// Whether these are the bytes of a TIFF whose first picture is a JPEG: the decoder makes it black.
+bool is_jpeg_in_tiff(const std::string& bytes) {
+  const bool little = bytes.starts_with(std::string("II*\0", 4));
+  if (!little && !bytes.starts_with(std::string("MM\0*", 4))) return false;
+  const auto number = [&](size_t at, size_t length) -> size_t {
+    size_t value = 0;
+    for (size_t i = 0; i < length && at + i < bytes.size(); ++i) {
+      const auto byte = static_cast<unsigned char>(bytes[at + (little ? length - 1 - i : i)]);
+      value = value * 256 + byte;
+    }
+    return value;
+  };
+  const size_t directory = number(4, 4);
+  constexpr size_t kCompression = 259;
+  for (size_t i = 0; i < number(directory, 2); ++i) {
+    const size_t entry = directory + 2 + 12 * i;
+    if (entry + 12 > bytes.size()) return false;
+    if (number(entry, 2) != kCompression) continue;
+    const size_t kind = number(entry + 8, 2);
+    return kind == 6 || kind == 7;
+  }
+  return false;
+}
+
+/// @throws DataError for a picture that decoders get wrong without a word
+void check_picture(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (is_cut_jpeg(bytes)) throw DataError(path + ": the picture is cut off");
+  if (is_jpeg_in_tiff(bytes)) throw DataError(path + ": a JPEG inside a TIFF cannot be read");
+}
+
+}  // namespace
+
 std::vector<uint8_t> read_image(const std::string& path, const FrameScale& scale, int64_t channels,
                                 int64_t& height, int64_t& width) {
+  check_picture(path);
   Decoder decoder(path);
+  decoder.codec().err_recognition |= AV_EF_EXPLODE;  // where a decoder could also guess
   std::string error = "it holds no picture";
   const AVFrame* frame = decoder.frame([&](int64_t, const std::string& why) { error = why; });
   if (frame == nullptr) throw DataError(path + ": " + error);
