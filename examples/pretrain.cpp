@@ -294,7 +294,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
 /// Sections of the options that `values` size, and what `--fit_minutes` changes among them.
 examples::ContinuedOptions continued(PretrainOptions& options, const OptionValues& values) {
   options.recipe.masks.resize(static_cast<size_t>(examples::count_numbered(values, "mask")));
-  examples::ContinuedOptions all{.sections = options.sections()};
+  examples::ContinuedOptions all{.sections = options.sections(), .fitted = {}, .many = true};
   for (const auto& [name, steps] : proportional_steps(options)) all.fitted.insert(name);
   return all;
 }

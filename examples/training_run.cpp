@@ -69,11 +69,14 @@ void continue_run(OptionValues& given, const std::string& default_run,
   const OptionValues stored = read_ini(checkpoint + "/config.ini");
   // Both sides as the options themselves write them: 5e-4 is 0.0005.
   CommonOptions common;
-  auto [sections, fitted] = options_of(stored);
+  ContinuedOptions options = options_of(stored);
+  auto& sections = options.sections;
+  auto& fitted = options.fitted;
+  const bool many = options.many;
   sections.push_back({"", "", [&](OptionVisitor& visit) {
                         common.describe(
                             visit,
-                            {.name = {}, .summary = {}, .bfloat16 = true, .many = true});
+                            {.name = {}, .summary = {}, .bfloat16 = true, .many = many});
                       }});
   apply_options(sections, stored);
   const OptionValues before = dump_options(sections);
@@ -86,13 +89,13 @@ void continue_run(OptionValues& given, const std::string& default_run,
                              "fit_minutes", "loader.threads", "loader.prefetch",
                              "loader.max_errors", "clip.cache_mb"};
   // The same clips a step by another number of processes.
-  if (const auto group = processes_from_environment()) {
+  if (const auto group = processes_from_environment(); group && many) {
     now["processes"] = std::to_string(group->count);
   }
   const auto clips_a_step = [](const OptionValues& values) {
     return std::stoll(values.at("loader.batch")) * std::stoll(values.at("processes"));
   };
-  if (clips_a_step(before) == clips_a_step(now)) free.insert("loader.batch");
+  if (many && clips_a_step(before) == clips_a_step(now)) free.insert("loader.batch");
   require_unchanged(folder, before, now, free);
   given = std::move(now);
 }

@@ -35,6 +35,7 @@ struct TrainingInput {
 struct ContinuedOptions {
   std::vector<OptionSection> sections;
   std::set<std::string> fitted = {};  ///< keys that `--fit_minutes` has changed in the run
+  bool many = false;  ///< the program can share its work among processes
 };
 
 /// A run that goes on is what it was: `now` may change options that tell how long or where it runs,

@@ -6,6 +6,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <limits>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -159,9 +160,13 @@ class ClipStore::Impl {
     }
     for (size_t e = 0; e < lengths_.size(); ++e) {
       if (lengths_[e] < 0 || offsets_[e] < 0 || offsets_[e] > info_.frames - lengths_[e]) {
+        int64_t end = 0;
+        if (__builtin_add_overflow(offsets_[e], lengths_[e], &end)) {
+          end = std::numeric_limits<int64_t>::max();
+        }
         throw DataError(file_.path() + ": episode " + std::to_string(e) + ": frames " +
-                        std::to_string(offsets_[e]) + " on, " + std::to_string(lengths_[e]) +
-                        " of them, of " + std::to_string(info_.frames) + " in 'pixels'");
+                        std::to_string(offsets_[e]) + " to " + std::to_string(end) + " of " +
+                        std::to_string(info_.frames) + " in 'pixels'");
       }
     }
   }

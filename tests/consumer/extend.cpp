@@ -97,17 +97,14 @@ class NormTerm : public ObjectiveTerm {
   }
 };
 
-/// A bright bar that stands at one of eight columns.
-class Bars : public ClipSource {
+/// Frames of one of eight greys.
+class Greys : public ClipSource {
  public:
   int64_t size() const override { return 64; }
   using ClipSource::read;
   RawClip read(int64_t index, Random&, const CropChooser&) const override {
     RawClip clip{.frames = 4, .height = 16, .width = 16, .channels = 1, .pixels = {}};
-    clip.pixels.assign(4 * 16 * 16, 0);
-    for (size_t i = 0; i < clip.pixels.size(); ++i) {
-      if (static_cast<int64_t>(i % 16) / 2 == index % 8) clip.pixels[i] = 255;
-    }
+    clip.pixels.assign(4 * 16 * 16, static_cast<uint8_t>(index % 8 * 36));
     return clip;
   }
 };
@@ -139,7 +136,7 @@ int main() {
   auto recipe = eval::training::read_recipe("mine.ini").fitted({1, 1, 4, 16, 16});
   recipe.extra = {std::make_shared<NormTerm>()};
   Trainer trainer = recipe.make_trainer(0, torch::kCPU, torch::kFloat32);
-  const auto source = std::make_shared<Bars>();
+  const auto source = std::make_shared<Greys>();
   ClipLoader loader(source, {.batch = 16}, 0);
   const MaskSamplers samplers = recipe.samplers();
   double first = 0, last = 0;
@@ -157,6 +154,6 @@ int main() {
       {.pool = "mean", .pixels = recipe.encoder.pixels});
   const auto labels = torch::arange(64).remainder(8);
   const double read = nearest_mean(features, labels);
-  std::printf("norm term %.3f to %.3f, read %.2f of the bars\n", first, last, read);
+  std::printf("norm term %.3f to %.3f, read %.2f of the greys\n", first, last, read);
   return last < first && read > 0.9 ? 0 : 1;
 }

@@ -2,6 +2,7 @@
 // an error, and nothing but the file itself is opened.
 #include <jepa/data/clip_source.hpp>
 #include <jepa/data/media_list.hpp>
+#include <jepa/data/video_reader.hpp>
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
 
@@ -155,6 +156,27 @@ TEST(MediaFiles, RatesAreTrue) {
   EXPECT_NEAR(rate({}), 25, 1e-6);
   EXPECT_NEAR(rate({.fps = 20}), 25, 1e-6);  // every frame: there are none between
   EXPECT_NEAR(rate({.frame_step = 5}), 5, 1e-6);
+}
+
+TEST(MediaFiles, ExifTurnsAPicture) {
+  int64_t height = 0, width = 0, flat_height = 0, flat_width = 0;
+  const auto turned = read_image(fixture("exif_rot6.jpg"), {}, 3, height, width);
+  std::string bytes = read_bytes(fixture("exif_rot6.jpg"));
+  const size_t tag = bytes.find(std::string("Exif\0\0", 6));
+  ASSERT_NE(tag, std::string::npos);
+  bytes[tag] = 'e';  // no longer EXIF
+  const TemporaryFolder folder;
+  write_bytes(folder.file("flat.jpg"), bytes);
+  const auto flat = read_image(folder.file("flat.jpg"), {}, 3, flat_height, flat_width);
+  ASSERT_EQ(height, flat_width);
+  ASSERT_EQ(width, flat_height);
+  // Orientation 6: the picture's first column, read upwards, is the top row of what is shown.
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x) {
+      EXPECT_EQ(turned[static_cast<size_t>((y * width + x) * 3)],
+                flat[static_cast<size_t>(((flat_height - 1 - x) * flat_width + y) * 3)]);
+    }
+  }
 }
 
 TEST(MediaFiles, PicturesAreTurnedWholeOrAnError) {
