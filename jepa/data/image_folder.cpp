@@ -5,11 +5,19 @@
 
 #include <torch/types.h>
 
+#include <filesystem>
+
 namespace jepa {
 
 ImageFolder::ImageFolder(const std::string& folder, const ClipOptions& options)
     : options_(options) {
   if (options_.channels == 2) throw ConfigError("channels: expected 1 or 3, found 2");
+  std::error_code error;
+  if (std::filesystem::is_regular_file(folder, error)) {
+    paths_ = {folder};
+    labels_ = {0};
+    return;
+  }
   for (auto& entry : list_images(folder)) {
     paths_.push_back(std::move(entry.path));
     labels_.push_back(entry.label);

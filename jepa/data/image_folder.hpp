@@ -10,6 +10,7 @@ namespace jepa {
 class ImageFolder : public ClipSource {
  public:
   /// Uses `short_side` and `channels` of the options.
+  /// @param folder or a single picture
   /// @throws DataError where there is no picture
   ImageFolder(const std::string& folder, const ClipOptions& options);
 

@@ -153,10 +153,22 @@ std::vector<MediaEntry> find_videos(const std::string& path) {
   return {{path, 0}};
 }
 
+namespace {
+
+const Extensions& picture_extensions() {
+  static const Extensions extensions{".png",  ".jpg", ".jpeg", ".bmp",  ".pgm", ".ppm",
+                                     ".webp", ".tif", ".tiff", ".heic", ".avif"};
+  return extensions;
+}
+
+}  // namespace
+
+bool is_picture(const std::string& path) {
+  return picture_extensions().contains(lower_extension(path));
+}
+
 std::vector<MediaEntry> list_images(const std::string& folder) {
-  return list_files(folder,
-                    {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff", ".heic",
-                     ".avif"});
+  return list_files(folder, picture_extensions());
 }
 
 }  // namespace jepa

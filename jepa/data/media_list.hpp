@@ -13,8 +13,9 @@ struct MediaEntry {
   int64_t label = 0;
 };
 
-/// Reads a list of videos: a `path label` a line, as V-JEPA takes them (or `path::label`, for paths
-/// with spaces). Relative paths start at the list's folder.
+/// Reads a list of videos: a `path label` a line, as V-JEPA takes them, or `path::label`; between
+/// the two may be blanks, tabs or commas, and paths may be in double quotes. Empty lines and those
+/// that start with # are passed over. Relative paths start at the list's folder.
 /// @throws DataError naming the list and the line
 std::vector<MediaEntry> read_video_list(const std::string& path);
 
@@ -25,6 +26,9 @@ std::vector<MediaEntry> list_videos(const std::string& folder);
 /// The videos of a folder, a `path label` list (`.txt`, `.csv`), or one file by itself.
 /// @throws DataError where the path is missing or a folder has none
 std::vector<MediaEntry> find_videos(const std::string& path);
+
+/// Whether a file's name ends as a picture's.
+bool is_picture(const std::string& path);
 
 /// The same as list_videos() for pictures.
 std::vector<MediaEntry> list_images(const std::string& folder);

@@ -19,7 +19,9 @@ std::shared_ptr<ClipSource> open_clip_source(const std::string& path, const Clip
                     ")");
   }
   std::error_code error;
-  if (std::filesystem::is_directory(path, error) && list_videos(path).empty()) {
+  const bool folder = std::filesystem::is_directory(path, error);
+  const bool picture = std::filesystem::is_regular_file(path, error) && is_picture(path);
+  if (picture || (folder && list_videos(path).empty())) {
     return std::make_shared<ImageFolder>(path, options);
   }
   return std::make_shared<VideoSource>(find_videos(path), options);

@@ -191,6 +191,9 @@ TEST(MediaFiles, PicturesAreTurnedWholeOrAnError) {
   EXPECT_GT(turned.height, turned.width);
   EXPECT_NE(failure(only("truncated.jpg")), "");
   EXPECT_EQ(failure(only("my%20dog.jpg")), "");
+  EXPECT_GT(read(fixture("exif_rot6.jpg")).height, read(fixture("exif_rot6.jpg")).width);
+  EXPECT_NE(failure(fixture("truncated.jpg")), "");
+  EXPECT_NE(failure(fixture("jpg.tif")), "");
   fs::copy(fixture("my%20dog.jpg"), folder.file("of my%20dog.jpg") + "/a%03d.jpg");
   fs::copy(fixture("my%20dog.jpg"), folder.file("of my%20dog.jpg") + "/10:30.jpg");
   fs::copy(fixture("my%20dog.jpg"), folder.file("of my%20dog.jpg") + "/http:b.jpg");
