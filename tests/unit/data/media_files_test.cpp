@@ -239,6 +239,13 @@ TEST(MediaLists, AreReadInEverySpelling) {
   EXPECT_THROW(read_video_list(folder.file("part.txt")), DataError);
 }
 
+TEST(MediaFolders, OneGifDoesNotHideThePictures) {
+  const TemporaryFolder folder;
+  fs::copy(fixture("exif_rot6.jpg"), folder.file("a.jpg"));
+  std::ofstream(folder.file("b.gif")) << "GIF89a";
+  EXPECT_EQ(failure(fs::path(folder.file("a.jpg")).parent_path().string()), "");
+}
+
 TEST(MediaFolders, PassOverWhatIsNoFileAndEnterLinkedClasses) {
   const TemporaryFolder folder;
   const std::string root = folder.file("root");
