@@ -21,7 +21,6 @@ class MetricSums {
   /// All sums, by one read from the device.
   StepMetrics read() const;
   void clear() { sums_.clear(); }
-  bool empty() const { return sums_.empty(); }
   /// The sums in the order of their names, float64 [n].
   torch::Tensor stacked() const;
   /// Takes back what `stacked` gave.

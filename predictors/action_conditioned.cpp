@@ -1,10 +1,14 @@
 #include <jepa/errors.hpp>
+#include <jepa/nn/shared_tables.hpp>
 #include <jepa/objectives/latent_regression.hpp>
 #include <predictors/action_conditioned.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
+
+#include <string>
+#include <tuple>
 
 namespace jepa::predictors {
 namespace {
@@ -57,16 +61,20 @@ ActionConditionedPredictorImpl::ActionConditionedPredictorImpl(ActionConditioned
   proj_ = register_module("predictor_proj", nn::Linear(o.dim, encoder_width));
 }
 
-void ActionConditionedPredictorImpl::prepare(const TokenGrid& grid, torch::Device device) {
-  if (prepared_ == grid && mask_.device() == device) return;
-  const torch::NoGradGuard no_grad;
+std::shared_ptr<const ActionConditionedPredictorImpl::Tables>
+ActionConditionedPredictorImpl::tables(const TokenGrid& grid, torch::Device device) const {
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, std::string>;
+  // Few: masks for all trainable lengths would take gigabytes.
+  static nn::SharedTables<Key, Tables> shared(/*most=*/8);
   const int64_t extra = conditions_per_step();
-  const int64_t per_step = extra + grid.frame_size();
-  const auto step = torch::arange(grid.t, torch::kInt64).repeat_interleave(per_step);
-  mask_ = step.unsqueeze(1).ge(step.unsqueeze(0)).to(device);
-
-  rotary_ = rotary(grid, device);
-  prepared_ = grid;
+  return shared.get({grid.t, grid.h, grid.w, extra, options_.dim / options_.heads,
+                     options_.rope_side, device.str()},
+                    [&] {
+                      const auto step = torch::arange(grid.t, torch::kInt64)
+                                            .repeat_interleave(extra + grid.frame_size());
+                      return Tables{step.unsqueeze(1).ge(step.unsqueeze(0)).to(device),
+                                    rotary(grid, device)};
+                    });
 }
 
 nn::RotaryTable ActionConditionedPredictorImpl::rotary(const TokenGrid& grid,
@@ -113,11 +121,11 @@ torch::Tensor ActionConditionedPredictorImpl::sequence(const torch::Tensor& toke
 torch::Tensor ActionConditionedPredictorImpl::forward(const torch::Tensor& tokens,
                                                       const Conditions& conditions,
                                                       const TokenGrid& grid) {
-  prepare(grid, tokens.device());
+  const auto tables = this->tables(grid, tokens.device());
   const int64_t extra = conditions_per_step();
   auto x = sequence(tokens, conditions, grid);
   for (auto& block : blocks_) {
-    x = nn::run_block(block, x, rotary_, mask_, {}, options_.checkpointing);
+    x = nn::run_block(block, x, tables->rotary, tables->mask, {}, options_.checkpointing);
   }
   x = x.unflatten(1, {grid.t, extra + grid.frame_size()}).narrow(2, extra, grid.frame_size());
   return proj_->forward(norm_->forward(x)).flatten(1, 2);

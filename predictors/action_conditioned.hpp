@@ -5,6 +5,7 @@
 #include <jepa/nn/block.hpp>
 #include <jepa/options.hpp>
 
+#include <memory>
 #include <vector>
 
 namespace jepa::predictors {
@@ -79,7 +80,12 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
 
  private:
   int64_t conditions_per_step() const { return options_.use_extrinsics ? 3 : 2; }
-  void prepare(const TokenGrid& grid, torch::Device device);
+  /// What attention needs of a grid: which tokens see which, and where they stand.
+  struct Tables {
+    torch::Tensor mask;  ///< bool [S, S]: a step sees itself and earlier ones
+    nn::RotaryTable rotary;
+  };
+  std::shared_ptr<const Tables> tables(const TokenGrid& grid, torch::Device device) const;
   /// Conditions and tokens, step by step: [B, T * (extra + h*w), dim].
   torch::Tensor sequence(const torch::Tensor& tokens, const Conditions& conditions,
                          const TokenGrid& grid);
@@ -95,10 +101,6 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
   std::vector<nn::Block> blocks_;
   nn::LayerNorm norm_{nullptr};
   nn::Linear proj_{nullptr};
-  // Of the last grid, built when first needed: a mask for all trainable lengths would take gigabytes.
-  TokenGrid prepared_{0, 0, 0};
-  torch::Tensor mask_;  // bool [S, S]
-  nn::RotaryTable rotary_;
 };
 TORCH_MODULE(ActionConditionedPredictor);
 

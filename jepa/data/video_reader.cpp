@@ -349,6 +349,8 @@ bool is_jpeg_in_tiff(const std::string& bytes) {
 /// @throws DataError for a picture that decoders get wrong without a word
 void check_picture(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
+  const int first = file.peek();
+  if (first != 0xFF && first != 'I' && first != 'M') return;  // neither JPEG nor TIFF
   const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   if (is_cut_jpeg(bytes)) throw DataError(path + ": the picture is cut off");
   if (is_jpeg_in_tiff(bytes)) throw DataError(path + ": a JPEG inside a TIFF cannot be read");

@@ -10,11 +10,13 @@
 
 namespace jepa::nn {
 
-/// Tables by key. What is handed out never changes, so models and threads share it. At most
-/// `kMost` are kept; who holds one that was dropped still has it.
+/// Tables by key. What is handed out never changes, so models and threads share it. At most `most`
+/// are kept; who holds one that was dropped still has it.
 template <class Key, class Table>
 class SharedTables {
  public:
+  explicit SharedTables(size_t most = 64) : most_(most) {}
+
   /// The table of `key`; `make` builds it where there is none yet.
   template <class Make>
   std::shared_ptr<const Table> get(const Key& key, Make make) {
@@ -24,12 +26,12 @@ class SharedTables {
     // Ordinary tensors, also where the first to ask runs under InferenceMode.
     const c10::InferenceMode ordinary(false);
     const torch::NoGradGuard no_grad;
-    if (tables_.size() >= kMost) tables_.clear();
+    if (tables_.size() >= most_) tables_.clear();
     return tables_[key] = std::make_shared<const Table>(make());
   }
 
  private:
-  static constexpr size_t kMost = 64;
+  size_t most_;
   std::mutex mutex_;
   std::map<Key, std::shared_ptr<const Table>> tables_;
 };

@@ -108,8 +108,9 @@ torch::Tensor AgreementTerm::loss(const StepContext& step, MetricSums& metrics) 
 
 torch::Tensor RegulariserTerm::loss(const StepContext& step, MetricSums& metrics) {
   // Under SIGReg the slices differ by mask and step, never by what else was drawn.
-  const RegulariserTerms terms = regularise(step.whole(step.visible), step.whole(step.mask.context), step.grid,
-                                            options_, step.generator("regulariser"));
+  const RegulariserTerms terms =
+      regularise(step.whole(step.visible), step.whole(step.mask.context), step.grid, options_,
+                 step.generator("regulariser"));
   metrics.add("loss_regulariser", terms.loss);
   return terms.loss;
 }

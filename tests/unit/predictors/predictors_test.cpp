@@ -140,6 +140,26 @@ TEST(ActionConditioned, LooksAtThePastOnly) {
   EXPECT_FALSE(torch::allclose(after.narrow(1, 12, 6), moved.narrow(1, 12, 6)));
 }
 
+TEST(ActionConditioned, InferenceOnAnotherGridLeavesTrainingAlone) {
+  ActionConditionedPredictor predictor(
+      ActionConditionedOptions{.dim = 24, .depth = 1, .heads = 2}, 16);
+  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  const auto run = [&](const TokenGrid& grid) {
+    const auto& o = predictor->options();
+    return predictor->forward(torch::ones({1, grid.size(), 16}),
+                              {torch::ones({1, grid.t, o.action_width}),
+                               torch::ones({1, grid.t, o.state_width}), {}},
+                              grid);
+  };
+  {
+    const torch::InferenceMode inference;
+    run({2, 3, 5});
+    run({3, 2, 2});
+  }
+  EXPECT_NO_THROW(run({2, 3, 5}).sum().backward());
+  EXPECT_NO_THROW(run({3, 2, 2}).sum().backward());
+}
+
 TEST(ActionConditioned, FirstStepOfARolloutIsTeacherForced) {
   ActionConditionedPredictor predictor(
       ActionConditionedOptions{.dim = 24, .depth = 2, .heads = 2}, 16);
