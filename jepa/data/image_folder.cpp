@@ -18,7 +18,9 @@ ImageFolder::ImageFolder(const std::string& folder, const ClipOptions& options)
     labels_ = {0};
     return;
   }
-  for (auto& entry : list_images(folder)) {
+  auto pictures = list_images(folder);
+  class_names_ = jepa::class_names(pictures);
+  for (auto& entry : pictures) {
     paths_.push_back(std::move(entry.path));
     labels_.push_back(entry.label);
   }

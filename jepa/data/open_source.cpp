@@ -10,6 +10,18 @@
 
 namespace jepa {
 
+namespace {
+
+/// Whether a folder is one of pictures: it holds no videos, or only GIFs beside pictures.
+bool holds_pictures(const std::string& folder) {
+  for (const auto& entry : list_videos(folder)) {
+    if (lower_extension(entry.path) != ".gif") return false;
+  }
+  return list_videos(folder).empty() || !list_images(folder).empty();
+}
+
+}  // namespace
+
 std::shared_ptr<ClipSource> open_clip_source(const std::string& path, const ClipOptions& options) {
   const std::string extension = lower_extension(path);
   if (extension == ".h5" || extension == ".hdf5") return std::make_shared<ClipStore>(path, options);
@@ -21,7 +33,7 @@ std::shared_ptr<ClipSource> open_clip_source(const std::string& path, const Clip
   std::error_code error;
   const bool folder = std::filesystem::is_directory(path, error);
   const bool picture = std::filesystem::is_regular_file(path, error) && is_picture(path);
-  if (picture || (folder && list_videos(path).empty())) {
+  if (picture || (folder && holds_pictures(path))) {
     return std::make_shared<ImageFolder>(path, options);
   }
   return std::make_shared<VideoSource>(find_videos(path), options);
