@@ -11,7 +11,7 @@ namespace jepa {
 struct MediaEntry {
   std::string path;
   int64_t label = 0;
-  std::string class_name;  ///< the folder that the label numbers; empty: not known
+  std::string class_name = {};  ///< the folder that the label numbers; empty: not known
 };
 
 /// Reads a list of videos: a `path label` a line, as V-JEPA takes them, or `path::label`; between
