@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 using Extensions = std::set<std::string>;
 
-/// Adds the files below `folder` that end in one of `extensions`. Links to folders are entered, each
-/// folder once; hidden files, dead links and what may not be read are passed over.
+/// Adds the files below `folder` that end in one of `extensions`. Links to folders are entered,
+/// each folder once; hidden files, dead links and what may not be read are passed over.
 void add_files(const fs::path& folder, const Extensions& extensions, std::set<fs::path>& entered,
                std::vector<fs::path>& found) {
   std::error_code error;
