@@ -2,10 +2,12 @@
 // images.
 #include <examples/program.hpp>
 #include <jepa/data/clip_store.hpp>
+#include <jepa/data/label_names.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/data/recipe.hpp>
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/printable.hpp>
 #include <jepa/version.hpp>
 
 #include <torch/types.h>
@@ -76,6 +78,9 @@ ClipStoreInfo describe_store(examples::Program& program, const MakeDataOptions& 
                      {"recipe", dump_ini(program.sections)},
                      {"seed", std::to_string(program.common.seed)},
                      {"licence", licence.empty() ? "unknown" : licence}};
+  // HDF5 takes attributes of up to 64 KB.
+  const std::string names = join_names(label_names(source));
+  if (!names.empty() && names.size() < 60000) info.attributes["label_names"] = names;
   return info;
 }
 
@@ -115,6 +120,13 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   if (stats.errors > 0) std::cout << ", " << stats.errors << " left out";
   for (const auto& [name, values] : columns) std::cout << ", " << name << " " << values.sizes();
   std::cout << "\n";
+  const auto names = label_names(*source);
+  if (!names.empty()) std::cout << "label:";
+  for (size_t i = 0; i < names.size(); ++i) {
+    std::cout << (i > 0 ? ", " : " ") << i << " " << printable(names[i]);
+  }
+  if (!names.empty()) std::cout << "\n";
+  program.results["label_names"] = names;
   program.results["out"] = options.out;
   program.results["clips"] = written.size();
   program.results["errors"] = stats.errors;

@@ -2,6 +2,7 @@
 #include <encoders/published.hpp>
 #include <eval/probes/protocol.hpp>
 #include <examples/program.hpp>
+#include <jepa/data/label_names.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/printable.hpp>
 #include <jepa/random.hpp>
@@ -109,8 +110,12 @@ eval::probes::ProbeSources open_sources(const Options& options) {
     if (path.empty()) throw ConfigError(std::string("option ") + name + ": name labelled clips");
     return open_clip_source(path, options.clip);
   };
-  return {open("train", options.train), open("validation", options.validation),
-          open("test", options.test)};
+  eval::probes::ProbeSources sources{open("train", options.train),
+                                     open("validation", options.validation),
+                                     open("test", options.test)};
+  require_same_labels(*sources.train, options.train, *sources.validation, options.validation);
+  require_same_labels(*sources.train, options.train, *sources.test, options.test);
+  return sources;
 }
 
 /// Folder of the checkpoint of step 0 of the run that `weights` are from; empty: it is not there.

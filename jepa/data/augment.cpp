@@ -49,7 +49,64 @@ std::vector<Tap> bilinear_taps(int64_t in, int64_t out) {
   return taps;
 }
 
+/// The input pixels that make an output pixel of an antialiased resize, and their weights, which
+/// add up to 1: a triangle as wide as two output pixels.
+struct Average {
+  int64_t first;
+  std::vector<float> weights;
+};
+
+std::vector<Average> averages(int64_t in, int64_t out) {
+  const double scale = static_cast<double>(in) / static_cast<double>(out);
+  const double reach = std::max(1.0, scale);
+  std::vector<Average> all;
+  for (int64_t i = 0; i < out; ++i) {
+    const double centre = (static_cast<double>(i) + 0.5) * scale;
+    const auto first = std::max<int64_t>(0, static_cast<int64_t>(centre - reach + 0.5));
+    const auto end = std::min<int64_t>(in, static_cast<int64_t>(centre + reach + 0.5));
+    std::vector<double> weights;
+    double sum = 0;
+    for (int64_t x = first; x < end; ++x) {
+      const double away = std::abs(static_cast<double>(x) + 0.5 - centre) / reach;
+      weights.push_back(std::max(0.0, 1.0 - away));
+      sum += weights.back();
+    }
+    Average average{first, {}};
+    for (const double weight : weights) average.weights.push_back(static_cast<float>(weight / sum));
+    all.push_back(std::move(average));
+  }
+  return all;
+}
+
+/// Resizes along the middle of [outer, in, inner].
+std::vector<uint8_t> average_pass(const uint8_t* from, int64_t outer, int64_t in, int64_t inner,
+                                  int64_t out) {
+  const auto taps = averages(in, out);
+  std::vector<uint8_t> to(static_cast<size_t>(outer * out * inner));
+  std::vector<float> sums(static_cast<size_t>(inner));
+  uint8_t* next = to.data();
+  for (int64_t o = 0; o < outer; ++o) {
+    for (const Average& tap : taps) {
+      std::fill(sums.begin(), sums.end(), 0.5F);
+      const uint8_t* row = from + (o * in + tap.first) * inner;
+      for (const float weight : tap.weights) {
+        for (float& sum : sums) sum += weight * static_cast<float>(*row++);
+      }
+      for (const float sum : sums) *next++ = static_cast<uint8_t>(std::min(sum, 255.0F));
+    }
+  }
+  return to;
+}
+
 }  // namespace
+
+RawClip resize_antialiased(const RawClip& clip, int64_t height, int64_t width) {
+  const auto narrow = average_pass(clip.pixels.data(), clip.frames * clip.height, clip.width,
+                                   clip.channels, width);
+  return {clip.frames, height, width, clip.channels,
+          average_pass(narrow.data(), clip.frames, clip.height, width * clip.channels, height),
+          clip.signals};
+}
 
 void AugmentOptions::describe(OptionVisitor& visit) {
   visit("crop", crop,
@@ -70,6 +127,10 @@ void AugmentOptions::describe(OptionVisitor& visit) {
         {.help = "random_resized: largest width / height", .min = 0.01, .max = 100});
   visit("centre_share", centre_share,
         {.help = "centre: share of the short side seen", .min = 0.01, .max = 1});
+  visit("antialias", antialias,
+        {.help = "average over what an output pixel covers where clips are made smaller; images: "
+                 "clips of one frame",
+         .choices = {"images", "always", "never"}});
   visit("flip", flip, {.help = "chance of mirroring a clip left to right", .min = 0, .max = 1});
 }
 
@@ -111,7 +172,16 @@ int64_t Augmentation::out_width(const RawClip& clip) const {
   return options_.size > 0 ? options_.size : clip.width;
 }
 
+bool Augmentation::antialiased(const RawClip& clip) const {
+  if (out_height(clip) >= clip.height && out_width(clip) >= clip.width) return false;
+  return options_.antialias == "always" || (options_.antialias == "images" && clip.frames == 1);
+}
+
 void Augmentation::write(const RawClip& clip, Random& random, uint8_t* out) const {
+  if (antialiased(clip)) {
+    write(resize_antialiased(clip, out_height(clip), out_width(clip)), random, out);
+    return;
+  }
   const int64_t height = out_height(clip);
   const int64_t width = out_width(clip);
   const bool mirror = random.uniform() < options_.flip;

@@ -18,10 +18,17 @@ struct AugmentOptions {
   double aspect_min = 0.75;     ///< random_resized: smallest width / height, drawn log-uniformly
   double aspect_max = 1.35;     ///< and largest
   double centre_share = 0.875;  ///< centre: 224 / 256, as V-JEPA evaluates
+  /// Where a clip is made smaller: `always`, `never`, or for `images` (clips of one frame), whose
+  /// published pipelines average over what an output pixel covers while those of video do not.
+  std::string antialias = "images";
   double flip = 0.0;            ///< chance that the clip is mirrored left to right
 
   void describe(OptionVisitor& visit);
 };
+
+/// Resizes frames with a triangle as wide as two output pixels, or two input pixels where a side
+/// grows: bilinear with antialiasing, columns before rows, each rounded to bytes.
+RawClip resize_antialiased(const RawClip& clip, int64_t height, int64_t width);
 
 /// Draws and applies the augmentation.
 class Augmentation {
@@ -34,8 +41,8 @@ class Augmentation {
   PixelRect choose(int64_t height, int64_t width, Random& random) const;
 
   /// Scales the part that was read to the size of the batch, with bilinear interpolation
-  /// (half-pixel centres: `align_corners` false, no antialiasing, values rounded to bytes), and
-  /// flips.
+  /// (half-pixel centres: `align_corners` false, values rounded to bytes), and flips. Where `antialias`
+  /// says so, resize_antialiased() makes it smaller.
   /// @param out [C, T, height(clip), width(clip)]
   void write(const RawClip& clip, Random& random, uint8_t* out) const;
 
@@ -43,7 +50,10 @@ class Augmentation {
   int64_t out_height(const RawClip& clip) const;
   int64_t out_width(const RawClip& clip) const;
 
+
  private:
+  bool antialiased(const RawClip& clip) const;
+
   AugmentOptions options_;
 };
 

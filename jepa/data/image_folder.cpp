@@ -1,3 +1,4 @@
+#include <jepa/data/augment.hpp>
 #include <jepa/data/image_folder.hpp>
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/video_reader.hpp>
@@ -5,6 +6,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace jepa {
@@ -18,7 +20,9 @@ ImageFolder::ImageFolder(const std::string& folder, const ClipOptions& options)
     labels_ = {0};
     return;
   }
-  for (auto& entry : list_images(folder)) {
+  auto pictures = list_images(folder);
+  class_names_ = jepa::class_names(pictures);
+  for (auto& entry : pictures) {
     paths_.push_back(std::move(entry.path));
     labels_.push_back(entry.label);
   }
@@ -27,8 +31,14 @@ ImageFolder::ImageFolder(const std::string& folder, const ClipOptions& options)
 
 RawClip ImageFolder::read(int64_t index, Random& random, const CropChooser& crop) const {
   RawClip clip{1, 0, 0, options_.channels, {}};
-  clip.pixels = read_image(paths_[static_cast<size_t>(index)], {.short_side = options_.short_side},
-                           clip.channels, clip.height, clip.width);
+  clip.pixels =
+      read_image(paths_[static_cast<size_t>(index)], {}, clip.channels, clip.height, clip.width);
+  // The long side is cut to whole pixels, as the published pipelines of pictures do.
+  const int64_t side = std::min(clip.height, clip.width);
+  if (options_.short_side > 0 && options_.short_side != side) {
+    clip = resize_antialiased(clip, clip.height * options_.short_side / side,
+                              clip.width * options_.short_side / side);
+  }
   if (!crop) return clip;
   return cut_frames(clip.pixels.data(), 1, clip.height, clip.width, clip.channels,
                     crop(clip.height, clip.width, random));

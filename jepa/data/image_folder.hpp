@@ -18,12 +18,15 @@ class ImageFolder : public ClipSource {
   using ClipSource::read;
   RawClip read(int64_t index, Random& random, const CropChooser& crop) const override;
   std::vector<std::string> columns() const override { return {"label"}; }
+  /// Names of the classes 0, 1, ...; empty: all pictures lie in one folder.
+  const std::vector<std::string>& class_names() const { return class_names_; }
   torch::Tensor column(const std::string& name) const override;
 
  private:
   ClipOptions options_;
   std::vector<std::string> paths_;
   std::vector<int64_t> labels_;
+  std::vector<std::string> class_names_;
 };
 
 }  // namespace jepa

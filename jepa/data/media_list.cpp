@@ -15,22 +15,28 @@ namespace fs = std::filesystem;
 
 using Extensions = std::set<std::string>;
 
-/// Adds the files below `folder` that end in one of `extensions`. Links to folders are entered, each
-/// folder once; hidden files, dead links and what may not be read are passed over.
+/// Adds the files below `folder` that end in one of `extensions`. Links to folders are entered,
+/// each folder once; hidden files, dead links and what may not be read are passed over.
 void add_files(const fs::path& folder, const Extensions& extensions, std::set<fs::path>& entered,
                std::vector<fs::path>& found) {
   std::error_code error;
   const fs::path real = fs::canonical(folder, error);
   if (error || !entered.insert(real).second) return;
+  std::vector<fs::path> inside;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
+    inside.push_back(entry->path());
+  }
+  // In the order of names: which of two links to one folder is entered must not be chance.
+  std::sort(inside.begin(), inside.end());
+  for (const auto& path : inside) {
+    const std::string name = path.filename().string();
     if (name.starts_with(".")) continue;  // also the "._" files of other systems
     std::error_code unknown;
-    if (entry->is_directory(unknown)) {
-      add_files(entry->path(), extensions, entered, found);
-    } else if (entry->is_regular_file(unknown) && extensions.contains(lower_extension(name))) {
-      found.push_back(entry->path());
+    if (fs::is_directory(path, unknown)) {
+      add_files(path, extensions, entered, found);
+    } else if (fs::is_regular_file(path, unknown) && extensions.contains(lower_extension(name))) {
+      found.push_back(path);
     }
   }
 }
@@ -51,13 +57,28 @@ std::vector<MediaEntry> list_files(const std::string& folder, const Extensions& 
   std::vector<MediaEntry> entries;
   for (const auto& path : found) {
     const fs::path inside = path.lexically_relative(folder);
-    entries.push_back(
-        {path.string(), inside.has_parent_path() ? classes[inside.begin()->string()] : 0});
+    if (inside.has_parent_path()) {
+      const std::string name = inside.begin()->string();
+      entries.push_back({path.string(), classes[name], name});
+    } else {
+      entries.push_back({path.string(), 0, ""});
+    }
   }
   return entries;
 }
 
 }  // namespace
+
+std::vector<std::string> class_names(const std::vector<MediaEntry>& entries) {
+  std::vector<std::string> names;
+  for (const auto& entry : entries) {
+    if (entry.class_name.empty()) return {};
+    const auto label = static_cast<size_t>(entry.label);
+    if (label >= names.size()) names.resize(label + 1);
+    names[label] = entry.class_name;
+  }
+  return names;
+}
 
 std::string lower_extension(const std::string& path) {
   std::string extension = fs::path(path).extension().string();
@@ -150,7 +171,7 @@ std::vector<MediaEntry> find_videos(const std::string& path) {
   }
   const std::string extension = lower_extension(path);
   if (extension == ".txt" || extension == ".csv") return read_video_list(path);
-  return {{path, 0}};
+  return {{path, 0, ""}};
 }
 
 namespace {

@@ -11,6 +11,7 @@ namespace jepa {
 struct MediaEntry {
   std::string path;
   int64_t label = 0;
+  std::string class_name = {};  ///< the folder that the label numbers; empty: not known
 };
 
 /// Reads a list of videos: a `path label` a line, as V-JEPA takes them, or `path::label`; between
@@ -32,6 +33,9 @@ bool is_picture(const std::string& path);
 
 /// The same as list_videos() for pictures.
 std::vector<MediaEntry> list_images(const std::string& folder);
+
+/// Names of the classes 0, 1, ...; empty where one is not known.
+std::vector<std::string> class_names(const std::vector<MediaEntry>& entries);
 
 /// `.mp4` of `a/B.MP4`.
 std::string lower_extension(const std::string& path);

@@ -48,6 +48,7 @@ VideoSource::VideoSource(const std::vector<MediaEntry>& videos, const ClipOption
       library_(paths_of(videos), FrameScale{.short_side = options.short_side}, options.channels,
                options.cache_mb) {
   for (const auto& video : videos) labels_.push_back(video.label);
+  class_names_ = jepa::class_names(videos);
 }
 
 int64_t VideoSource::size() const { return library_.size() * options_.clips_per_video; }

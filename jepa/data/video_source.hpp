@@ -20,6 +20,8 @@ class VideoSource : public ClipSource {
   std::vector<std::string> columns() const override { return {"label", "video"}; }
   torch::Tensor column(const std::string& name) const override;
 
+  /// Names of the classes 0, 1, ...; empty: not known.
+  const std::vector<std::string>& class_names() const { return class_names_; }
   const VideoLibrary& library() const { return library_; }
   /// How many frames of its clips make a second of the first video that can be read; 0: unknown.
   double frames_a_second() const;
@@ -27,6 +29,7 @@ class VideoSource : public ClipSource {
  private:
   ClipOptions options_;
   std::vector<int64_t> labels_;
+  std::vector<std::string> class_names_;
   VideoLibrary library_;
 };
 
