@@ -23,18 +23,6 @@ bool holds_pictures(const std::string& folder) {
 
 }  // namespace
 
-namespace {
-
-/// Whether a folder is one of pictures: it holds no videos, or only GIFs beside pictures.
-bool holds_pictures(const std::string& folder) {
-  for (const auto& entry : list_videos(folder)) {
-    if (lower_extension(entry.path) != ".gif") return false;
-  }
-  return list_videos(folder).empty() || !list_images(folder).empty();
-}
-
-}  // namespace
-
 std::shared_ptr<ClipSource> open_clip_source(const std::string& path, const ClipOptions& options) {
   const std::string extension = lower_extension(path);
   if (extension == ".h5" || extension == ".hdf5") return std::make_shared<ClipStore>(path, options);
