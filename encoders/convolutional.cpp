@@ -13,7 +13,7 @@ namespace {
 
 using nn::folder;
 
-constexpr double kEps = 1e-5;
+constexpr double kNormEps = 1e-5;
 
 int64_t half(int64_t side) { return (side + 1) / 2; }
 
@@ -81,7 +81,7 @@ ImpalaImpl::ImpalaImpl(ImpalaOptions options) : options_(std::move(options)) {
     width = half(width);
   }
   mlp_ = register_module("mlp", nn::Linear(channels * height * width, o.dim));
-  final_ln_ = register_module("final_ln", nn::LayerNorm(o.dim, kEps));
+  final_ln_ = register_module("final_ln", nn::LayerNorm(o.dim, kNormEps));
 }
 
 torch::Tensor ImpalaImpl::frames(const torch::Tensor& frames) {
@@ -160,8 +160,8 @@ ConvolutionalImpl::ConvolutionalImpl(ConvolutionalOptions options) : options_(st
     for (int64_t b = 0; b < o.blocks; ++b) {
       auto block = folder(*blocks, std::to_string(b));
       stage.blocks.push_back(
-          {block->register_module("norm1", nn::LayerNorm(o.stages[s], kEps)),
-           block->register_module("norm2", nn::LayerNorm(o.stages[s], kEps)),
+          {block->register_module("norm1", nn::LayerNorm(o.stages[s], kNormEps)),
+           block->register_module("norm2", nn::LayerNorm(o.stages[s], kNormEps)),
            block->register_module("conv1", Convolution(o.stages[s], o.stages[s])),
            block->register_module("conv2", Convolution(o.stages[s], o.stages[s]))});
     }
@@ -170,7 +170,7 @@ ConvolutionalImpl::ConvolutionalImpl(ConvolutionalOptions options) : options_(st
   }
   const int64_t places = o.tokens == "frame" ? side(o.height) * side(o.width) : 1;
   project_ = register_module("project", nn::Linear(channels * places, o.dim));
-  norm_ = register_module("norm", nn::LayerNorm(o.dim, kEps));
+  norm_ = register_module("norm", nn::LayerNorm(o.dim, kNormEps));
 }
 
 int64_t ConvolutionalImpl::side(int64_t pixels) const {
@@ -180,7 +180,7 @@ int64_t ConvolutionalImpl::side(int64_t pixels) const {
 
 torch::Tensor ConvolutionalImpl::group_norm(const torch::Tensor& x,
                                             const nn::LayerNorm& norm) const {
-  return at::group_norm(x, options_.groups, norm->weight, norm->bias, kEps);
+  return at::group_norm(x, options_.groups, norm->weight, norm->bias, kNormEps);
 }
 
 TokenGrid ConvolutionalImpl::grid(at::IntArrayRef sizes) const {

@@ -309,8 +309,17 @@ class Causal : public OptionSampler {
       const bool backward = drawn < options_.backward_share;
       std::iota(contexts[clip].begin(), contexts[clip].end(), backward ? hidden : 0);
       std::iota(targets[clip].begin(), targets[clip].end(), backward ? 0 : shown);
+      keep_some(contexts[clip], options_.shown_keep, positions);
+      keep_some(targets[clip], options_.hidden_keep, positions);
     }
     return to_mask(contexts, targets);
+  }
+
+ private:
+  static void keep_some(Ids& ids, double share, Draws& draws) {
+    if (share >= 1) return;
+    const int64_t kept = rounded(static_cast<double>(ids.size()) * share);
+    cut(ids, static_cast<size_t>(std::max<int64_t>(1, kept)), true, draws);
   }
 };
 
@@ -352,6 +361,14 @@ void MaskOptions::describe(OptionVisitor& visit) {
   visit("backward_share", backward_share,
         {.help = "causal: share of clips whose end is shown and whose start is predicted",
          .min = 0,
+         .max = 1});
+  visit("shown_keep", shown_keep,
+        {.help = "causal: share of the shown tokens that is kept, drawn at random",
+         .min = 0.01,
+         .max = 1});
+  visit("hidden_keep", hidden_keep,
+        {.help = "causal: share of the hidden tokens that is predicted, drawn at random",
+         .min = 0.01,
          .max = 1});
   visit("cut", cut,
         {.help = "to one length: a random subset (fair) or the first ids (published)",

@@ -34,6 +34,8 @@ struct MaskOptions {
   /// causal: share of clips whose end is shown, not their start; of the clips 2i and 2i + 1 of a
   /// batch one draws what the other does not, so that at 0.5 two views of a clip show opposite ends
   double backward_share = 0.0;
+  double shown_keep = 1.0;   ///< causal: share of the shown tokens that is kept, drawn at random
+  double hidden_keep = 1.0;  ///< causal: share of the hidden tokens that is predicted, likewise
   /// How masks of one batch get one length: "random" keeps a random subset of each; "prefix" keeps
   /// the first ids (published; always drops late tokens).
   std::string cut = "random";

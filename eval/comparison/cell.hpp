@@ -56,6 +56,9 @@ struct QuestionClips {
   std::shared_ptr<const ClipSource> test;
 };
 
+/// Of the clips that every cell and film is asked about: all cells of a noise see the same.
+inline constexpr uint64_t kQuestionSeed = 1;
+
 /// Generates the clips, or reads one's own, and holds them in memory.
 /// @throws ConfigError where a split is not named; DataError where splits differ in shape
 QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed);

@@ -10,7 +10,6 @@ namespace {
 
 constexpr int64_t kDraws = 8;  // of one latent, for their mean and deviation
 constexpr int64_t kShownDraws = 2;
-constexpr uint64_t kClipSeed = 1;  // as the cells'
 
 /// The context as it was shown, then `future` [B, C, T', H, W].
 torch::Tensor after_context(const torch::Tensor& clips, const torch::Tensor& future) {
@@ -25,7 +24,7 @@ std::vector<FilmRow> film_rows(const ComparisonOptions& options, int64_t count,
   const double tera = *std::max_element(options.budgets.begin(), options.budgets.end());
   QuestionOptions few = options.questions;
   few.probe_clips = few.validation_clips = 10;
-  const QuestionClips source = make_clips(few, noise, kClipSeed);
+  const QuestionClips source = make_clips(few, noise, kQuestionSeed);
   const auto clips = first_clips(source.test, count);
   const int64_t context = options.arm.context_frames;
   auto shown = clips.clone();

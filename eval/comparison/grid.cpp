@@ -20,8 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr uint64_t kClipSeed = 1;  // all cells of a noise see the same clips
-
 std::string short_text(double value) {
   std::ostringstream text;
   text << value;
@@ -110,7 +108,7 @@ struct Benchmark {
 Benchmark make_benchmark(const ComparisonOptions& options, double noise,
                          const ComparisonHooks& hooks) {
   Benchmark made;
-  made.clips = make_clips(options.questions, noise, kClipSeed);
+  made.clips = make_clips(options.questions, noise, kQuestionSeed);
   make_questions(made.clips, options.questions);  // tells of a wrong label before any training
   std::string missing;
   if (judge_can_read(*made.clips.test, options.judge.label, missing)) {

@@ -6,7 +6,7 @@
 namespace jepa::eval::comparison {
 namespace {
 
-constexpr double kWhite = 255.0;
+constexpr double kPeak = 255.0;
 constexpr int64_t kWindow = 11;  // of SSIM
 constexpr double kWindowDeviation = 1.5;
 
@@ -73,7 +73,7 @@ torch::Tensor extrapolate_frames(const torch::Tensor& context, const torch::Tens
     frames.push_back(
         at::grid_sampler_2d(last, grid, /*bilinear*/ 0, /*zeros*/ 0, /*align_corners=*/false));
   }
-  return torch::stack(frames, 2).round().clamp(0, kWhite).to(torch::kUInt8);
+  return torch::stack(frames, 2).round().clamp(0, kPeak).to(torch::kUInt8);
 }
 
 torch::Tensor position_error(const torch::Tensor& centres, const torch::Tensor& truth) {
@@ -88,12 +88,12 @@ torch::Tensor psnr(const torch::Tensor& frames, const torch::Tensor& truth) {
   constexpr double kRounding = 1.0 / 12.0;
   const auto [a, b] = comparable(frames, truth);
   const auto error = (a - b).square().mean({-4, -2, -1}).clamp_min(kRounding);
-  return 10 * (kWhite * kWhite / error).log10();
+  return 10 * (kPeak * kPeak / error).log10();
 }
 
 torch::Tensor ssim(const torch::Tensor& frames, const torch::Tensor& truth) {
-  constexpr double kLuminance = 0.01 * kWhite * 0.01 * kWhite;
-  constexpr double kContrast = 0.03 * kWhite * 0.03 * kWhite;
+  constexpr double kLuminance = 0.01 * kPeak * 0.01 * kPeak;
+  constexpr double kContrast = 0.03 * kPeak * 0.03 * kPeak;
   const auto [a, b] = comparable(frames, truth);
   const auto planes = [](const torch::Tensor& x) {
     return x.reshape({-1, 1, x.size(-2), x.size(-1)});

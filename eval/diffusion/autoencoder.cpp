@@ -14,16 +14,21 @@
 namespace jepa::eval::diffusion {
 namespace {
 
-constexpr double kHalfRange = 127.5;
 constexpr double kStatisticsMomentum = 0.05;
 constexpr double kEps = 1e-6;
 constexpr int64_t kValidationBatch = 32;
+
+constexpr double kHalfRange = 127.5;  // of a byte
+
+}  // namespace
 
 torch::Tensor to_unit_range(const torch::Tensor& clips, torch::Device device) {
   return clips.to(device).to(torch::kFloat32).div_(kHalfRange).sub_(1);
 }
 
-}  // namespace
+torch::Tensor from_unit_range(const torch::Tensor& pixels) {
+  return ((pixels + 1) * kHalfRange).round_().clamp_(0, 255).to(torch::kUInt8).cpu();
+}
 
 void AutoencoderOptions::describe(OptionVisitor& visit) {
   visit("width", width, {.help = "channels after the first halving; they double", .min = 4});

@@ -15,6 +15,11 @@
 
 namespace jepa::eval::diffusion {
 
+/// Clips of bytes, any sizes -> float in [-1, 1] on `device`, as the generative models see pixels.
+torch::Tensor to_unit_range(const torch::Tensor& clips, torch::Device device);
+/// And back: uint8, rounded and cut to what a byte holds, on the CPU.
+torch::Tensor from_unit_range(const torch::Tensor& pixels);
+
 /// Shape of the autoencoder: time halves once, sides halve `halvings` times.
 struct AutoencoderOptions {
   int64_t channels = 1;         ///< of the clips; no option, they say it themselves

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kTimeWidth = 256;    // of the sinusoidal embedding
 constexpr double kTimeScale = 1000.0;  // times 0 to 1 are embedded as 0 to 1000
 constexpr double kTableDeviation = 0.02;
-constexpr double kEps = 1e-6;
+constexpr double kModulatedEps = 1e-6;
 
 struct Preset {
   const char* name;
@@ -29,7 +29,7 @@ constexpr Preset kPresets[] = {{"dit_s", 384, 12, 6},
 
 /// Layer norm without scale and shift: the condition brings them.
 torch::Tensor plain_norm(const torch::Tensor& x) {
-  return at::layer_norm(x, {x.size(-1)}, {}, {}, kEps);
+  return at::layer_norm(x, {x.size(-1)}, {}, {}, kModulatedEps);
 }
 
 /// Tokens that follow one another, and the rows of a condition that tell them.

@@ -12,8 +12,6 @@
 namespace jepa::eval::diffusion {
 namespace {
 
-constexpr double kHalfRange = 127.5;
-
 at::Generator stream(uint64_t seed, const char* name, uint64_t index) {
   return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, index));
 }
@@ -139,7 +137,7 @@ std::vector<int64_t> GenerativeModel::data_sizes(at::IntArrayRef clip) const {
 }
 
 torch::Tensor GenerativeModel::encode(const torch::Tensor& clips) const {
-  const auto pixels = clips.to(device_).to(torch::kFloat32).div_(kHalfRange).sub_(1);
+  const auto pixels = to_unit_range(clips, device_);
   if (!autoencoder_) return pixels;
   const torch::NoGradGuard no_grad;
   return (*autoencoder_)->encode(pixels);
@@ -148,7 +146,7 @@ torch::Tensor GenerativeModel::encode(const torch::Tensor& clips) const {
 torch::Tensor GenerativeModel::decode(const torch::Tensor& x) const {
   const torch::NoGradGuard no_grad;
   const auto pixels = autoencoder_ ? (*autoencoder_)->decode(x) : x;
-  return ((pixels + 1) * kHalfRange).round_().clamp_(0, 255).to(torch::kUInt8).cpu();
+  return from_unit_range(pixels);
 }
 
 torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition& asked,

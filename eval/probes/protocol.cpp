@@ -29,7 +29,7 @@ struct Labels {
   int64_t classes = 0;
 };
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
+bool asked_for(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
@@ -38,9 +38,9 @@ struct Wanted {
   bool pooled = false, wide = false, tokens = false;
 
   explicit Wanted(const std::vector<std::string>& kinds)
-      : pooled(kinds.size() > (contains(kinds, "attentive") ? 1U : 0U)),
-        wide(contains(kinds, "knn")),
-        tokens(contains(kinds, "attentive")) {}
+      : pooled(kinds.size() > (asked_for(kinds, "attentive") ? 1U : 0U)),
+        wide(asked_for(kinds, "knn")),
+        tokens(asked_for(kinds, "attentive")) {}
 };
 
 SplitFeatures encoder_features(Encoder& encoder, const std::shared_ptr<const ClipSource>& source,
@@ -297,7 +297,7 @@ std::vector<ProbeResult> run_probes(Encoder& model, const std::vector<ControlEnc
                     .kinds = split_names(options.kind),
                     .names = split_names(options.labels)};
   for (const auto& kind : protocol.kinds) {
-    if (!contains({"linear", "ridge", "knn", "attentive"}, kind)) {
+    if (!asked_for({"linear", "ridge", "knn", "attentive"}, kind)) {
       throw ConfigError("kind: expected linear, ridge, knn or attentive, found '" + kind + "'");
     }
   }

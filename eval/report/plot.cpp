@@ -28,7 +28,7 @@ std::string colour(size_t index) {
 
 const std::string kInk = "var(--ink,#16202c)";
 const std::string kMuted = "var(--muted,#667085)";
-const std::string kLine = "var(--line,#dde1e7)";
+const std::string kLineColour = "var(--line,#dde1e7)";
 
 std::string coordinate(double value) {
   char text[32];
@@ -204,7 +204,7 @@ std::string draw_stack(const std::vector<Series>& series, const Axis& x, const A
 std::string draw_axes(const Axis& x, const Axis& y, const std::string& x_label) {
   std::string out;
   for (double tick : nice_ticks(y.low, y.high)) {
-    out += line_between(x.from, y(tick), x.to, y(tick), kLine);
+    out += line_between(x.from, y(tick), x.to, y(tick), kLineColour);
     out += text_at(x.from - 7, y(tick) + 4, tick_text(tick), "end", kMuted) + "\n";
   }
   for (double tick : nice_ticks(x.low, x.high)) {
@@ -294,7 +294,7 @@ std::string interval_plot(const IntervalPlot& plot) {
 
   std::string out = open_svg(bottom + 22, plot.title) + legend(entries);
   for (double tick : nice_ticks(range.low, range.high)) {
-    out += line_between(x(tick), kTop, x(tick), bottom, kLine);
+    out += line_between(x(tick), kTop, x(tick), bottom, kLineColour);
     out += text_at(x(tick), bottom + 15, tick_text(tick), "middle", kMuted) + "\n";
   }
   double top = kTop + kGap / 2;

@@ -10,7 +10,7 @@
 namespace jepa::eval::worlds {
 namespace {
 
-constexpr double kSide = Balls::kSize;
+constexpr double kBox = Balls::kSize;
 constexpr double kOccluderLeft = 26;
 constexpr double kShelfY = 40;
 constexpr int kTries = 1000;  // to place a ball before it is made smaller
@@ -19,7 +19,7 @@ const std::array<Colour, Balls::kMostBalls> kColours = {
     Colour{255, 80, 80}, {80, 160, 255}, {255, 220, 80}, {120, 230, 120}, {220, 120, 255},
     {240, 240, 240}};
 
-std::vector<std::string> state_names() {
+std::vector<std::string> disc_columns() {
   std::vector<std::string> names;
   for (int64_t b = 0; b < Balls::kMostBalls; ++b) {
     for (const char* part : {"x", "y", "vx", "vy", "radius"}) {
@@ -46,7 +46,7 @@ Balls::Balls(int64_t batch)
     : World({.name = "balls",
              .frame = {3, kSize, kSize},
              .action_width = 2,
-             .state = state_names(),
+             .state = disc_columns(),
              .factors = {{.name = "count",
                           .standard = 2,
                           .training = {1, 3},
@@ -90,7 +90,7 @@ Balls::Balls(int64_t batch)
 void Balls::start(int64_t i, const std::vector<double>& factors, Random& random) {
   Episode& e = episodes_[i];
   e = {};
-  e.box = {.width = kSide, .height = kSide, .gravity = factors[1], .restitution = factors[4]};
+  e.box = {.width = kBox, .height = kBox, .gravity = factors[1], .restitution = factors[4]};
   if (factors[5] > 0) e.box.shelves.push_back({0, factors[5], kShelfY});
   e.occluder = factors[6];
   for (int64_t b = 0; b < static_cast<int64_t>(factors[0]); ++b) {
@@ -101,8 +101,8 @@ void Balls::start(int64_t i, const std::vector<double>& factors, Random& random)
         disc.radius *= 0.8;
         tries = 0;
       }
-      disc.x = random.uniform(disc.radius, kSide - disc.radius);
-      disc.y = random.uniform(disc.radius, kSide - disc.radius);
+      disc.x = random.uniform(disc.radius, kBox - disc.radius);
+      disc.y = random.uniform(disc.radius, kBox - disc.radius);
       if (free_of_others(disc, e.discs, e.box)) break;
     }
     disc.mass = disc.radius * disc.radius;
@@ -132,7 +132,7 @@ void Balls::draw(int64_t i, uint8_t* frame) const {
     canvas.disc(e.discs[b].x, e.discs[b].y, e.discs[b].radius, kColours[b]);
   }
   if (e.occluder > 0) {
-    canvas.rectangle(kOccluderLeft, 0, kOccluderLeft + e.occluder, kSide, {96, 96, 96});
+    canvas.rectangle(kOccluderLeft, 0, kOccluderLeft + e.occluder, kBox, {96, 96, 96});
   }
 }
 

@@ -1,4 +1,6 @@
+#include <jepa/errors.hpp>
 #include <jepa/objectives/clip_agreement.hpp>
+#include <jepa/objectives/sigreg.hpp>
 #include <jepa/objectives/vicreg.hpp>
 
 #include <torch/nn/modules/batchnorm.h>
@@ -10,17 +12,56 @@
 namespace jepa {
 namespace {
 
-/// Rows 2i and 2i + 1 of [2n, D] apart: two of [n, D].
+/// Rows 2i and 2i + 1 of [2m, D] apart: two of [m, D].
 std::vector<torch::Tensor> pairs(const torch::Tensor& rows) {
   return rows.view({-1, 2, rows.size(1)}).unbind(1);
+}
+
+/// Mean squared error of the shifts between neighbours, read from the difference of their means.
+torch::Tensor shift_error(const torch::Tensor& tokens, const torch::Tensor& shifts,
+                          ClipProjector& projector) {
+  const auto means = pairs(tokens.mean(1)), moved = pairs(shifts);
+  return (projector->shift(means[1] - means[0]) - (moved[1] - moved[0])).square().mean();
+}
+
+AgreementTerms vicreg_agreement(const torch::Tensor& projected, const torch::Tensor& shift,
+                                const AgreementOptions& options) {
+  const auto views = pairs(projected);  // two of [n, W]
+  const torch::Tensor invariance = (views[0] - views[1]).square().mean();
+  const torch::Tensor variance = (variance_hinge(views[0]) + variance_hinge(views[1])) / 2;
+  const torch::Tensor covariance =
+      (covariance_penalty(views[0]) + covariance_penalty(views[1])) / 2;
+  return {.loss = options.invariance_weight * invariance + options.variance_weight * variance +
+                  options.covariance_weight * covariance + options.shift_weight * shift,
+          .invariance = invariance.detach(),
+          .variance = variance.detach(),
+          .covariance = covariance.detach(),
+          .shift = shift.detach()};
+}
+
+AgreementTerms sigreg_agreement(const torch::Tensor& projected, const torch::Tensor& shift,
+                                const AgreementOptions& options, at::Generator generator) {
+  const auto views = projected.view({-1, options.views, projected.size(1)});  // [n, V, W]
+  const torch::Tensor invariance = (views - views.mean(1, /*keepdim=*/true)).square().mean();
+  const torch::Tensor statistic =
+      sigreg(views.transpose(0, 1), options.slices, /*scale_by_n=*/true, std::move(generator));
+  return {.loss = options.invariance_weight * invariance + options.sigreg_weight * statistic +
+                  options.shift_weight * shift,
+          .invariance = invariance.detach(),
+          .shift = shift.detach(),
+          .sigreg = statistic.detach()};
 }
 
 }  // namespace
 
 void AgreementOptions::describe(OptionVisitor& visit) {
   visit("weight", weight,
-        {.help = "of the agreement (VICReg) between two shifted views of a clip; 0: one view",
+        {.help = "of the agreement between shifted views of a clip; 0: one view, as it is",
          .min = 0});
+  visit("kind", kind,
+        {.help = "what keeps clips apart whose views agree: vicreg (two views) or sigreg",
+         .choices = {"vicreg", "sigreg"}});
+  visit("views", views, {.help = "of each clip, an even number", .min = 2, .max = 64});
   visit("shift", shift,
         {.help = "largest shift of a view to each side", .unit = "px", .min = 1, .max = 4096});
   visit("rotation", rotation,
@@ -36,6 +77,9 @@ void AgreementOptions::describe(OptionVisitor& visit) {
         {.help = "of the hinge on each direction's deviation", .min = 0});
   visit("covariance_weight", covariance_weight,
         {.help = "of the squared covariances between directions", .min = 0});
+  visit("sigreg_weight", sigreg_weight,
+        {.help = "of SIGReg on the views, in place of variance and covariance", .min = 0});
+  visit("slices", slices, {.help = "random directions of SIGReg", .min = 1});
   visit("shift_weight", shift_weight,
         {.help = "of reading the shift between the views back (inverse dynamics)", .min = 0});
 }
@@ -88,18 +132,19 @@ ShiftedViews shifted_views(const torch::Tensor& clips, const AgreementOptions& o
                            at::Generator generator, int64_t first, int64_t all) {
   TORCH_CHECK(clips.dim() == 5, "shifted_views: expected clips [B, C, T, H, W], found ",
               clips.sizes());
-  const auto twice = clips.repeat_interleave(2, 0);
-  const int64_t rows = twice.size(0), drawn = all == 0 ? rows : 2 * all;
+  const int64_t views = options.views;
+  const auto repeated = clips.repeat_interleave(views, 0);
+  const int64_t rows = repeated.size(0), drawn = all == 0 ? rows : views * all;
   const auto own = [&](const torch::Tensor& of_all, int64_t axis) {
-    return of_all.narrow(axis, 2 * first, rows);
+    return of_all.narrow(axis, views * first, rows);
   };
   const auto moves = own(
       torch::randint(-options.shift, options.shift + 1, {drawn, 2}, generator, torch::kInt64), 0);
   const auto shifts =
       (moves.to(torch::kFloat32) / static_cast<double>(options.shift)).to(clips.device());
-  if (options.rotation == 0 && options.zoom == 1) return {move(twice, moves), shifts};
+  if (options.rotation == 0 && options.zoom == 1) return {move(repeated, moves), shifts};
   const auto turns = own(torch::rand({2, drawn}, generator) * 2 - 1, 1);
-  return {transform(twice, moves, turns[0] * (options.rotation * std::numbers::pi / 180),
+  return {transform(repeated, moves, turns[0] * (options.rotation * std::numbers::pi / 180),
                     at::exp(turns[1] * std::log(options.zoom))),
           shifts};
 }
@@ -131,28 +176,19 @@ void ClipProjectorImpl::initialise(at::Generator generator) {
 }
 
 AgreementTerms clip_agreement(const torch::Tensor& tokens, const torch::Tensor& shifts,
-                              ClipProjector& projector, const AgreementOptions& options) {
-  TORCH_CHECK(
-      tokens.dim() == 3 && tokens.size(0) >= 4 && tokens.size(0) % 2 == 0 &&
-          shifts.sizes() == at::IntArrayRef({tokens.size(0), 2}),
-      "clip_agreement: tokens [2n, K, D] of at least two clips and shifts [2n, 2] expected, "
-      "got ",
-      tokens.sizes(), " and ", shifts.sizes());
+                              ClipProjector& projector, const AgreementOptions& options,
+                              at::Generator generator) {
+  TORCH_CHECK(tokens.dim() == 3 && tokens.size(0) >= 2 * options.views &&
+                  tokens.size(0) % options.views == 0 &&
+                  shifts.sizes() == at::IntArrayRef({tokens.size(0), 2}),
+              "clip_agreement: tokens [Vn, K, D] of at least two clips, V = ", options.views,
+              ", and shifts [Vn, 2] expected, got ", tokens.sizes(), " and ", shifts.sizes());
   // What and where are read apart: both in the mean cost each other most of what they gain.
-  const auto views = pairs(projector->forward(tokens.amax(1)));  // two of [n, W]
-  const auto means = pairs(tokens.mean(1)), moved = pairs(shifts);
-  const torch::Tensor invariance = (views[0] - views[1]).square().mean();
-  const torch::Tensor variance = (variance_hinge(views[0]) + variance_hinge(views[1])) / 2;
-  const torch::Tensor covariance =
-      (covariance_penalty(views[0]) + covariance_penalty(views[1])) / 2;
-  const torch::Tensor shift =
-      (projector->shift(means[1] - means[0]) - (moved[1] - moved[0])).square().mean();
-  return {.loss = options.invariance_weight * invariance + options.variance_weight * variance +
-                  options.covariance_weight * covariance + options.shift_weight * shift,
-          .invariance = invariance.detach(),
-          .variance = variance.detach(),
-          .covariance = covariance.detach(),
-          .shift = shift.detach()};
+  const auto projected = projector->forward(tokens.amax(1));
+  const auto shift = shift_error(tokens, shifts, projector);
+  return options.kind == "sigreg"
+             ? sigreg_agreement(projected, shift, options, std::move(generator))
+             : vicreg_agreement(projected, shift, options);
 }
 
 }  // namespace jepa

@@ -83,6 +83,13 @@ double ContextTerm::weight(int64_t step) const {
 
 AgreementTerm::AgreementTerm(const AgreementOptions& options, int64_t dim, uint64_t seed)
     : options_(options), projector_(dim, options.width, options.hidden_layers) {
+  if (options.kind != "vicreg" && options.kind != "sigreg") {
+    throw ConfigError("agreement.kind: expected vicreg or sigreg, found '" + options.kind + "'");
+  }
+  if (options.views % 2 != 0 || (options.kind == "vicreg" && options.views != 2)) {
+    throw ConfigError("agreement.views: vicreg compares two views and sigreg an even number, found " +
+                      std::to_string(options.views));
+  }
   projector_->initialise(
       at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "projector", 0)));
 }
@@ -96,10 +103,15 @@ Views AgreementTerm::make_views(const torch::Tensor& clips, const RowShare& shar
 
 torch::Tensor AgreementTerm::loss(const StepContext& step, MetricSums& metrics) {
   const AgreementTerms terms =
-      clip_agreement(step.whole(step.visible), step.whole(step.view_changes), projector_, options_);
+      clip_agreement(step.whole(step.visible), step.whole(step.view_changes), projector_, options_,
+                     step.generator("agreement"));
   metrics.add("agreement_invariance", terms.invariance);
-  metrics.add("agreement_variance", terms.variance);
-  metrics.add("agreement_covariance", terms.covariance);
+  if (terms.sigreg.defined()) {
+    metrics.add("agreement_sigreg", terms.sigreg);
+  } else {
+    metrics.add("agreement_variance", terms.variance);
+    metrics.add("agreement_covariance", terms.covariance);
+  }
   metrics.add("agreement_shift", terms.shift);
   const torch::Tensor loss = options_.weight * terms.loss;
   metrics.add("loss_agreement", loss);

@@ -63,17 +63,18 @@ class ContextTerm : public ObjectiveTerm {
   LatentLoss kind_;
 };
 
-/// The agreement of two views of each clip (clip_agreement.hpp).
+/// The agreement of the views of each clip (clip_agreement.hpp).
 class AgreementTerm : public ObjectiveTerm {
  public:
   /// @param dim width of the encoder's tokens
   /// @param seed of the run; draws the projector's first weights
+  /// @throws ConfigError for an odd number of views, or VICReg of more than two
   AgreementTerm(const AgreementOptions& options, int64_t dim, uint64_t seed);
   std::string name() const override { return "agreement"; }
   torch::Tensor loss(const StepContext& step, MetricSums& metrics) override;
   std::shared_ptr<torch::nn::Module> module() const override { return projector_.ptr(); }
   std::string module_name() const override { return "projector"; }
-  int64_t views() const override { return 2; }
+  int64_t views() const override { return options_.views; }
   Views make_views(const torch::Tensor& clips, const RowShare& share,
                    at::Generator generator) const override;
   std::string compares_clips() const override { return "agreement.weight"; }

@@ -44,7 +44,8 @@ TEST(MaskSampler, EveryKindIsSound) {
   for (const auto& [options, grid] :
        {Kind{{}, {4, 8, 8}}, Kind{long_range, {8, 7, 9}}, Kind{images, {1, 14, 14}},
         Kind{limited, {4, 8, 8}}, Kind{{.kind = "tube", .ratio = 0.7}, {3, 5, 6}},
-        Kind{{.kind = "causal"}, {4, 3, 3}}}) {
+        Kind{{.kind = "causal"}, {4, 3, 3}},
+        Kind{{.kind = "causal", .shown_keep = 0.3, .hidden_keep = 0.5}, {4, 3, 3}}}) {
     for (const char* cut : {"random", "prefix"}) {
       auto changed = options;
       changed.cut = cut;
@@ -201,6 +202,22 @@ TEST(MaskSampler, CausalCanAlsoHideThePast) {
   EXPECT_TRUE(halves.context.view({-1, 2, 8})
                   .select(1, 0)
                   .equal(halves.target.view({-1, 2, 8}).select(1, 1)));
+}
+
+TEST(MaskSampler, CausalKeepsAShareOfEither) {
+  const TokenGrid grid{4, 5, 5};
+  auto positions = generator();
+  const auto mask = make_mask_sampler({.kind = "causal", .shown_keep = 0.4, .hidden_keep = 0.1})
+                        ->sample(300, grid, 0, positions);
+  ASSERT_EQ(mask.context.size(1), 20);
+  ASSERT_EQ(mask.target.size(1), 5);
+  EXPECT_LT(mask.context.max().item<int64_t>(), 50);
+  EXPECT_GE(mask.target.min().item<int64_t>(), 50);
+  // Every token is kept as often as any other.
+  const auto counts = torch::bincount(mask.context.flatten(), {}, 50);
+  EXPECT_GT(counts.min().item<int64_t>(), 80);
+  EXPECT_LT(counts.max().item<int64_t>(), 165);
+  EXPECT_TRUE((mask.context.diff(1, 1) > 0).all().item<bool>());
 }
 
 TEST(MaskSampler, ImpossibleMasksAreErrors) {

@@ -1,4 +1,4 @@
-// The agreement of two views: what it punishes, and what it leaves alone.
+// The agreement of views: what it punishes, and what it leaves alone.
 #include <jepa/objectives/clip_agreement.hpp>
 
 #include <gtest/gtest.h>
@@ -57,6 +57,52 @@ TEST(ClipAgreement, IsTheWeightedSumOfItsParts) {
               3 * terms.invariance.item<double>() + 5 * terms.variance.item<double>() +
                   7 * terms.covariance.item<double>() + 11 * terms.shift.item<double>(),
               1e-4);
+}
+
+TEST(ClipAgreement, OfManyViewsIsTheirDistanceToTheirMeanUnderSigreg) {
+  const AgreementOptions options{.kind = "sigreg",
+                                 .views = 4,
+                                 .invariance_weight = 3,
+                                 .sigreg_weight = 5,
+                                 .slices = 8,
+                                 .shift_weight = 7};
+  auto projector = make_projector();
+  const auto generator = [] { return at::make_generator<at::CPUGeneratorImpl>(2); };
+  torch::manual_seed(5);
+  const auto tokens = torch::randn({4 * kClips, kTokens, kDim});
+  const auto shifts = torch::rand({4 * kClips, 2});
+  const auto terms = clip_agreement(tokens, shifts, projector, options, generator());
+  const auto views = projector->forward(tokens.amax(1)).view({kClips, 4, kWidth});
+  EXPECT_NEAR(terms.invariance.item<double>(),
+              views.var(1, /*unbiased=*/false).mean().item<double>(), 1e-5);
+  EXPECT_NEAR(terms.loss.item<double>(),
+              3 * terms.invariance.item<double>() + 5 * terms.sigreg.item<double>() +
+                  7 * terms.shift.item<double>(),
+              1e-4);
+  // Neighbours: 0 and 1, 2 and 3.
+  const auto means = tokens.mean(1).view({-1, 2, kDim}), moved = shifts.view({-1, 2, 2});
+  EXPECT_NEAR(terms.shift.item<double>(),
+              (projector->shift(means.select(1, 1) - means.select(1, 0)) -
+               (moved.select(1, 1) - moved.select(1, 0)))
+                  .square()
+                  .mean()
+                  .item<double>(),
+              1e-5);
+  EXPECT_THROW(clip_agreement(tokens.narrow(0, 0, 6), shifts.narrow(0, 0, 6), projector, options,
+                              generator()),
+               c10::Error);
+}
+
+TEST(ClipAgreement, EachViewIsMovedByItself) {
+  const auto clips = torch::arange(2 * 36, torch::kUInt8).view({2, 1, 1, 6, 6});
+  const AgreementOptions options{.kind = "sigreg", .views = 4, .shift = 2};
+  const auto generator = [] { return at::make_generator<at::CPUGeneratorImpl>(2); };
+  const auto views = shifted_views(clips, options, generator());
+  ASSERT_EQ(views.clips.size(0), 8);
+  // What a process makes of its clips is what one makes of all.
+  const auto second = shifted_views(clips.narrow(0, 1, 1), options, generator(), 1, 2);
+  EXPECT_TRUE(second.clips.equal(views.clips.narrow(0, 4, 4)));
+  EXPECT_TRUE(second.shifts.equal(views.shifts.narrow(0, 4, 4)));
 }
 
 TEST(ClipAgreement, ShiftIsReadFromTheDifferenceOfTheViews) {
