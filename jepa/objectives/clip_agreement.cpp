@@ -31,12 +31,14 @@ AgreementTerms vicreg_agreement(const torch::Tensor& projected, const torch::Ten
   const torch::Tensor variance = (variance_hinge(views[0]) + variance_hinge(views[1])) / 2;
   const torch::Tensor covariance =
       (covariance_penalty(views[0]) + covariance_penalty(views[1])) / 2;
-  return {.loss = options.invariance_weight * invariance + options.variance_weight * variance +
-                  options.covariance_weight * covariance + options.shift_weight * shift,
-          .invariance = invariance.detach(),
-          .variance = variance.detach(),
-          .covariance = covariance.detach(),
-          .shift = shift.detach()};
+  AgreementTerms terms;
+  terms.loss = options.invariance_weight * invariance + options.variance_weight * variance +
+               options.covariance_weight * covariance + options.shift_weight * shift;
+  terms.invariance = invariance.detach();
+  terms.variance = variance.detach();
+  terms.covariance = covariance.detach();
+  terms.shift = shift.detach();
+  return terms;
 }
 
 AgreementTerms sigreg_agreement(const torch::Tensor& projected, const torch::Tensor& shift,
@@ -45,11 +47,13 @@ AgreementTerms sigreg_agreement(const torch::Tensor& projected, const torch::Ten
   const torch::Tensor invariance = (views - views.mean(1, /*keepdim=*/true)).square().mean();
   const torch::Tensor statistic =
       sigreg(views.transpose(0, 1), options.slices, /*scale_by_n=*/true, std::move(generator));
-  return {.loss = options.invariance_weight * invariance + options.sigreg_weight * statistic +
-                  options.shift_weight * shift,
-          .invariance = invariance.detach(),
-          .shift = shift.detach(),
-          .sigreg = statistic.detach()};
+  AgreementTerms terms;
+  terms.loss = options.invariance_weight * invariance + options.sigreg_weight * statistic +
+               options.shift_weight * shift;
+  terms.invariance = invariance.detach();
+  terms.sigreg = statistic.detach();
+  terms.shift = shift.detach();
+  return terms;
 }
 
 }  // namespace
