@@ -24,6 +24,7 @@ struct ClipStoreInfo {
   int64_t channels = 0;
   double fps = 0.0;                               ///< 0: unknown
   std::map<std::string, std::string> attributes;  ///< generator, seed, licence, version, ...
+  int64_t deflate = 0;  ///< writing: level at which pixels are compressed, 0 (not) to 9
 };
 
 /// Reads clips from a clip store. HDF5 itself is used under one lock for the whole process.
@@ -45,7 +46,9 @@ class ClipStore : public ClipSource {
   std::vector<std::string> columns() const override;
   /// Names of the columns of one value or row a frame.
   std::vector<std::string> signals() const;
-  /// Clips from the same episode share its value.
+  /// Clips from the same episode share its value. Of a column of one value or row a frame, that of
+  /// the clip's last frame, where `random_window` is off and a clip is always the same frames. Of a
+  /// column of rows, `NAME.K` is number K of each (`state.49`).
   torch::Tensor column(const std::string& name) const override;
 
   const ClipStoreInfo& info() const;
@@ -58,7 +61,7 @@ class ClipStore : public ClipSource {
 /// Writes a clip store: under a temporary name beside `path`, renamed when it is complete.
 class ClipStoreWriter {
  public:
-  /// @param info only fps and attributes are read; sizes come from the first clip
+  /// @param info only fps, attributes and deflate are read; sizes come from the first clip
   /// @throws DataError where the file cannot be made
   ClipStoreWriter(const std::string& path, const ClipStoreInfo& info);
   /// Removes the temporary file where finish() was not reached.
@@ -68,6 +71,9 @@ class ClipStoreWriter {
   /// @throws DataError where its frames or signals are of another size than the first one's, or on
   /// a full disk
   void append(const RawClip& clip);
+
+  /// Sets an attribute that is known only now.
+  void note(const std::string& attribute, const std::string& value);
 
   /// Writes the index and the columns (int64 [E], float32 [E] or [E, K]) and puts the file in
   /// place.
