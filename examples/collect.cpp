@@ -75,7 +75,9 @@ std::string join(const std::vector<std::string>& words) {
 
 ClipStoreInfo describe_store(examples::Program& program, const CollectOptions& options,
                              const worlds::World& world) {
-  ClipStoreInfo info{.fps = options.fps, .deflate = options.deflate};
+  ClipStoreInfo info;
+  info.fps = options.fps;
+  info.deflate = options.deflate;
   if (const auto* gym = dynamic_cast<const worlds::Gymnasium*>(&world); gym && info.fps == 0) {
     info.fps = gym->fps() / static_cast<double>(options.block);
   }

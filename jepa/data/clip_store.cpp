@@ -89,6 +89,28 @@ class ClipStore::Impl {
     return cut(episode, frames, {0, 0, info_.height, info_.width});
   }
 
+  std::vector<std::pair<int64_t, int64_t>> windows() const {
+    std::vector<std::pair<int64_t, int64_t>> all;
+    const int64_t span = clip_span(std::max<int64_t>(options_.frames, 1),
+                                   frame_step(info_.fps, options_, file_.path()), options_);
+    for (int64_t e = 0; e < info_.episodes; ++e) {
+      const int64_t last = lengths_[static_cast<size_t>(e)] - span;
+      for (int64_t start = 0; start <= last; ++start) all.emplace_back(e, start);
+    }
+    return all;
+  }
+
+  ColumnStatistics statistics(const std::string& name) const {
+    torch::Tensor rows = file_.read(name).to(torch::kFloat64);
+    rows = rows.dim() < 2 ? rows.view({-1, 1}) : rows.flatten(1);
+    rows = rows.index_select(0, rows.isnan().any(1).logical_not().nonzero().view({-1}));
+    if (rows.size(0) < 2) {
+      throw DataError(file_.path() + ": dataset '" + name + "': " + std::to_string(rows.size(0)) +
+                      " rows without a NaN, statistics need two");
+    }
+    return {rows.mean(0), rows.std(0, false), rows.std(0, true), rows.size(0)};
+  }
+
   /// Columns of one value or row an episode that hold numbers. What cannot be opened (types of a
   /// newer HDF5, missing filters) is none; asked for by name, it says why.
   std::vector<std::string> columns() const { return columns_of(info_.episodes, 2); }
@@ -287,6 +309,10 @@ RawClip ClipStore::read(int64_t index, Random& random, const CropChooser& crop) 
 std::string ClipStore::name(int64_t index) const { return impl_->name(index); }
 RawClip ClipStore::read_at(int64_t episode, int64_t start) const {
   return impl_->read_at(episode, start);
+}
+std::vector<std::pair<int64_t, int64_t>> ClipStore::windows() const { return impl_->windows(); }
+ColumnStatistics ClipStore::statistics(const std::string& column) const {
+  return impl_->statistics(column);
 }
 std::vector<std::string> ClipStore::columns() const { return impl_->columns(); }
 std::vector<std::string> ClipStore::signals() const { return impl_->signals(); }

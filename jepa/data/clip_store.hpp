@@ -27,6 +27,15 @@ struct ClipStoreInfo {
   int64_t deflate = 0;  ///< writing: level at which pixels are compressed, 0 (not) to 9
 };
 
+/// Mean and deviation of each number of a column's rows, float64 [K]; rows with a NaN (the action
+/// after an episode's last frame) are left out.
+struct ColumnStatistics {
+  torch::Tensor mean;
+  torch::Tensor deviation;         ///< of the population (n), as stable-worldmodel normalises
+  torch::Tensor sample_deviation;  ///< of a sample (n - 1), as LeWM does
+  int64_t rows = 0;
+};
+
 /// Reads clips from a clip store. HDF5 itself is used under one lock for the whole process.
 class ClipStore : public ClipSource {
  public:
@@ -43,6 +52,10 @@ class ClipStore : public ClipSource {
   /// frames and actions.
   /// @throws DataError where the episode does not hold it
   RawClip read_at(int64_t episode, int64_t start) const;
+  /// Every (episode, start) that read_at() takes, as stable-worldmodel numbers its clips.
+  std::vector<std::pair<int64_t, int64_t>> windows() const;
+  /// @throws DataError where there is no such column, or fewer than two rows without a NaN
+  ColumnStatistics statistics(const std::string& column) const;
   std::vector<std::string> columns() const override;
   /// Names of the columns of one value or row a frame.
   std::vector<std::string> signals() const;
