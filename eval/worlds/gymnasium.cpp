@@ -80,7 +80,7 @@ void GymnasiumOptions::describe(OptionVisitor& visit) {
                            .choices = {"auto", "observation", "render"}});
   visit("state", state, {.help = "auto (an Atari's RAM, else what is no image in observations), "
                                  "observation, ram, info.KEY or none"});
-  visit("timeout", timeout, {.help = "for each answer", .unit = "s", .min = 0.01});
+  visit("timeout", timeout, {.help = "for the answer of each environment", .unit = "s", .min = 0.01});
   visit("workers", workers, {.help = "processes that share the episodes", .min = 1});
 }
 
@@ -113,8 +113,10 @@ class Gymnasium::Servers {
                                     {"make", options.make},       {"frame_skip", options.frame_skip},
                                     {"max_steps", options.max_steps}, {"pixels", options.pixels},
                                     {"state", options.state}};
+      // Its environments are made, and stepped, one after another.
+      const double timeout = options.timeout * static_cast<double>(end - first);
       auto server = std::make_unique<GymnasiumServer>("gym:" + options.id, python, asked.dump(),
-                                                      options.timeout);
+                                                      timeout);
       auto said = nlohmann::json::parse(server->description());
       if (w == 0) description = said;
       if (said.at("frame") != description.at("frame") ||

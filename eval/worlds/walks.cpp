@@ -145,7 +145,7 @@ class WalkPolicy : public EpisodePolicy {
       lengths.mutable_data_ptr<float>()[k] = static_cast<float>(step_length(random));
     }
     const auto uniform = static_cast<float>(random.uniform());
-    const int64_t before = random.below(steps);
+    const int64_t before = 1 + random.below(steps);
     const auto plan = crossing_walk(g, point, uniform, turns, lengths, before,
                                     random.uniform() < 0.5);
     move(rooms, i, {plan.start[0], plan.start[1]});

@@ -189,7 +189,7 @@ TEST_F(GymnasiumTest, WhatGoesWrongIsOneLine) {
   expect_says(counter("fault=size"), "frames changed from (8, 12, 3) to (12, 16, 3) after 3 steps");
   expect_says(counter("fault=nan"), "observation 't' is NaN after 3 steps");
   expect_says(counter("fault=reward"), "reward is nan after 3 steps");
-  expect_says(counter("speed=3"), "unexpected arguments ['speed']");
+  expect_says(counter("speed=3"), "TypeError: unexpected arguments");
   expect_says(counter("speed"), "expected name=value, found 'speed'");
   expect_says(counter("actions=tuple"), "its actions are Tuple(...), which are not handled");
   expect_says({.id = "Stub/Other-v1"}, "Environment `Stub/Other-v1` doesn't exist.");
@@ -205,7 +205,7 @@ TEST_F(GymnasiumTest, AHangIsAnErrorInTime) {
   const auto start = std::chrono::steady_clock::now();
   const std::string text = failure(options);
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  EXPECT_NE(text.find("no answer within 3 s"), std::string::npos) << text;
+  EXPECT_NE(text.find("no answer within 6 s"), std::string::npos) << text;  // of two
   EXPECT_LT(taken.count(), 30);
 }
 
