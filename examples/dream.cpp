@@ -57,7 +57,7 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
     examples::require_unchanged(options.run, read_ini(config), dump_options(program.sections),
                                 {"play.film"});
   }
-  const auto game = dreaming::native_game(options.game);
+  const auto game = dreaming::make_game(options.game);
   const auto shown = game(1)->info();
   // Before anything is left behind: whether all of it can be had.
   dreaming::make_vision(options.vision, shown);

@@ -8,6 +8,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+
 namespace jepa::eval::dreaming {
 
 using predictors::MixtureDensityRnn;
@@ -110,15 +112,23 @@ ScoreCandidates score_in_game(const MakeGame& make, VisionImpl& vision, MixtureD
                               uint64_t seed) {
   return [&vision, &model, make, shape, options, seed](const torch::Tensor& candidates,
                                                        int64_t generation, Searched& cost) {
-    const int64_t count = candidates.size(0) * options.episodes;
-    const auto game = make(count);
-    LinearControllers controllers(shape, candidates, options.episodes);
-    Agent agent(vision, model, controllers, game->info());
-    const Scores scores = play(*game, agent, seed, generation * count, {}, options.limit);
-    cost.decisions += scores.decisions;
-    cost.frames += scores.frames;
-    return scores.scores.view({candidates.size(0), options.episodes}).mean(1) /
-           static_cast<double>(game->info().repeat);
+    const GameInfo info = make(1)->info();
+    const int64_t at_once = std::max<int64_t>(1, info.side_by_side / options.episodes);
+    const int64_t all = candidates.size(0) * options.episodes;
+    std::vector<torch::Tensor> scores;
+    int64_t first = generation * all;
+    for (const auto& some : candidates.split(at_once)) {
+      const auto game = make(some.size(0) * options.episodes);
+      LinearControllers controllers(shape, some, options.episodes);
+      Agent agent(vision, model, controllers, info);
+      const Scores played = play(*game, agent, seed, first, {}, options.limit);
+      first += game->batch();
+      cost.decisions += played.decisions;
+      cost.frames += played.frames;
+      scores.push_back(played.scores);
+    }
+    return torch::cat(scores).view({candidates.size(0), options.episodes}).mean(1) /
+           static_cast<double>(info.repeat);
   };
 }
 

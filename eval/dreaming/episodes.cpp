@@ -86,6 +86,7 @@ Episodes join(const std::vector<Episodes>& parts) {
 
 Episodes collect_episodes(const MakeGame& make, Policy& policy, uint64_t seed, int64_t count,
                           Scores& scores, int64_t batch) {
+  if (batch == 0) batch = make(1)->info().side_by_side;
   Episodes result;
   result.offsets = {0};
   std::vector<torch::Tensor> frames, actions, values;
@@ -119,7 +120,7 @@ Episodes collect_episodes(const MakeGame& make, Policy& policy, uint64_t seed, i
   return result;
 }
 
-void write_episodes(const std::string& path, const Episodes& episodes,
+void write_episodes(const std::string& path, const Episodes& episodes, const GameInfo& info,
                     const std::map<std::string, std::string>& attributes) {
   ClipStoreWriter writer(path, {.attributes = attributes});
   for (int64_t e = 0; e < episodes.size(); ++e) {
@@ -136,7 +137,7 @@ void write_episodes(const std::string& path, const Episodes& episodes,
       const float* data = flat.const_data_ptr<float>();
       clip.signals[name] = {flat.numel() / clip.frames, {data, data + flat.numel()}};
     };
-    keep("action", episodes.actions.slice(0, from, to));
+    keep("action", sent_actions(info, episodes.actions.slice(0, from, to)));
     keep("reward", episodes.rewards.slice(0, from, to));
     auto terminated = torch::zeros({to - from});
     if (episodes.dead[e] != 0) terminated[to - from - 2] = 1;
@@ -172,9 +173,9 @@ Episodes read_episodes(const std::string& path, const GameInfo& info, int64_t mo
                          .permute({0, 3, 1, 2})
                          .contiguous()
                          .clone());
-    auto action = signal_tensor(clip.signals.at("action"), clip.frames).nan_to_num(0);
-    action[clip.frames - 1].zero_();
-    actions.push_back(game_actions(info, action));
+    const auto sent = signal_tensor(clip.signals.at("action"), clip.frames);
+    const auto taken = received_actions(info, sent.narrow(0, 0, clip.frames - 1).nan_to_num(0), path);
+    actions.push_back(torch::cat({taken, torch::zeros({1, info.action_width})}));
     rewards.push_back(rewarded
                           ? signal_tensor(clip.signals.at("reward"), clip.frames).select(1, 0)
                           : torch::full({clip.frames}, static_cast<double>(info.repeat)));

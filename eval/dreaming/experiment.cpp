@@ -56,7 +56,8 @@ void PlayOptions::describe(OptionVisitor& visit) {
 }
 
 std::vector<OptionSection> ExperimentOptions::sections() {
-  return {{"", "",
+  std::vector<OptionSection> sections = {
+          {"", "",
            [this](OptionVisitor& visit) {
              visit("run", run, {.help = "folder of the run; one that exists goes on"});
              visit("data", data,
@@ -64,7 +65,6 @@ std::vector<OptionSection> ExperimentOptions::sections() {
              visit("temperatures", temperatures,
                    {.help = "of the table, one controller each", .min = 1e-3});
            }},
-          {"world", "the game", [this](OptionVisitor& visit) { game.describe(visit); }},
           {"play", "collecting and scoring", [this](OptionVisitor& visit) { play.describe(visit); }},
           {"vision", "V, frames to latents",
            [this](OptionVisitor& visit) { vision.describe(visit); }},
@@ -73,6 +73,8 @@ std::vector<OptionSection> ExperimentOptions::sections() {
            [this](OptionVisitor& visit) { controller.describe(visit); }},
           {"actor_critic", "with controller.kind actor_critic",
            [this](OptionVisitor& visit) { actor_critic.describe(visit); }}};
+  for (auto& section : game.sections()) sections.push_back(std::move(section));
+  return sections;
 }
 
 Experiment::Experiment(ExperimentOptions options, MakeGame make, ExperimentHooks hooks)
@@ -186,7 +188,7 @@ void Experiment::collect(int64_t round) {
         collect_episodes(make_, *policy, seed_of(stage), options_.play.collected, scores);
     count(record, scores);
     record.scores["collected"] = score_interval(scores.scores);
-    write_episodes(stages_.file(stage + ".h5"), some,
+    write_episodes(stages_.file(stage + ".h5"), some, info_,
                    {{"world", info_.name},
                     {"policy", round == 1 ? "held random" : "learned in the dream"},
                     {"repeat", c10::str(info_.repeat)},
@@ -359,12 +361,15 @@ void Experiment::play_untrained() {
     auto generator = at::make_generator<at::CPUGeneratorImpl>(seed_of("untrained"));
     const auto weights =
         options_.controller.step * at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
-    LinearControllers controllers(shape(), weights, each);
-    Agent agent(*vision_, model_, controllers, info_);
-    const auto game = make_(kDraws * each);
-    const Scores scores = dreaming::play(*game, agent, seed_of("play"));
-    count(record, scores);
-    record.scores["untrained"] = score_interval(scores.scores);
+    std::vector<torch::Tensor> scores;
+    for (int64_t draw = 0; draw < kDraws; ++draw) {
+      LinearControllers controllers(shape(), weights.narrow(0, draw, 1), each);
+      Agent agent(*vision_, model_, controllers, info_);
+      const Scores some = play_episodes(make_, agent, seed_of("untrained", draw), each);
+      count(record, some);
+      scores.push_back(some.scores);
+    }
+    record.scores["untrained"] = score_interval(torch::cat(scores));
     record.numbers["draws"] = kDraws;
   });
 }

@@ -1,7 +1,7 @@
 // Worlds that end, as the dreaming agent plays them: many episodes side by side, from pixels.
 #pragma once
 
-#include <eval/worlds/world.hpp>
+#include <eval/worlds/gymnasium.hpp>
 #include <jepa/options.hpp>
 
 #include <torch/types.h>
@@ -21,6 +21,9 @@ struct GameInfo {
   /// Only whether an action is above 1/3, below -1/3 or between counts (Ha and Schmidhuber's rule
   /// for Take Cover): actions are then made -1, 0 and 1 before anything sees them.
   bool three_way = false;
+  /// Of a three-way game with discrete actions: the choices that -1, 0 and 1 stand for; else empty.
+  std::vector<int64_t> choices = {};
+  int64_t side_by_side = 256;  ///< episodes that one batch should have at most
   int64_t frame_limit = 0;     ///< frames an episode lasts at most
   int64_t repeat = 1;          ///< frames that each action is held
   int64_t limit() const { return (frame_limit + repeat - 1) / repeat; }  ///< in decisions
@@ -51,21 +54,36 @@ class Game {
 /// Makes a game of so many episodes side by side.
 using MakeGame = std::function<std::unique_ptr<Game>(int64_t batch)>;
 
+/// Gymnasium's options with frames of 64 x 64 and Take Cover's cap of 2,100 steps.
+worlds::GymnasiumOptions small_frames();
+
 /// Which world is played, and how.
 struct GameOptions {
   std::string world = "dodge";
   int64_t repeat = 4;
   /// Factors of the world held at one value, as "speed=1.2,rate=0.03"; others keep their standard.
   std::string factors = {};
+  std::vector<int64_t> choices = {};  ///< as in GameInfo
+  int64_t side_by_side = 0;           ///< likewise; 0: 256, of Gymnasium's 16
+  /// Of Gymnasium's, whose frame skip is `repeat`.
+  worlds::GymnasiumOptions gym = small_frames();
 
-  void describe(OptionVisitor& visit);
+  std::vector<OptionSection> sections();
 };
 
 /// Actions as a game takes them: -1, 0, 1 where it is three-way, else cut to [-1, 1].
 torch::Tensor game_actions(const GameInfo& info, const torch::Tensor& actions);
 
-/// A native world as a game. @throws ConfigError for a world that is unknown or never ends, or an
-/// unknown factor
-MakeGame native_game(const GameOptions& options);
+/// Actions as the world is sent them, and back.
+torch::Tensor sent_actions(const GameInfo& info, const torch::Tensor& actions);
+/// @throws DataError for a choice that the game does not have, naming `path`
+torch::Tensor received_actions(const GameInfo& info, const torch::Tensor& sent,
+                               const std::string& path);
+
+/// A world as a game: native, or Gymnasium's (`gym:ID`), whose processes are kept from one game to
+/// the next of as many episodes (so only one of them is played at a time).
+/// @throws ConfigError for a world that is unknown or has no end to stay clear of, an unknown
+/// factor, or choices that do not fit
+MakeGame make_game(const GameOptions& options);
 
 }  // namespace jepa::eval::dreaming

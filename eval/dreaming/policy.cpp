@@ -103,6 +103,7 @@ Scores play(Game& game, Policy& policy, uint64_t seed, int64_t first,
 
 Scores play_episodes(const MakeGame& make, Policy& policy, uint64_t seed, int64_t count,
                      int64_t batch) {
+  if (batch == 0) batch = make(1)->info().side_by_side;
   Scores all;
   std::vector<torch::Tensor> scores;
   for (int64_t first = 0; first < count; first += batch) {

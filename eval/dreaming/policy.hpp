@@ -54,9 +54,9 @@ struct Scores {
 Scores play(Game& game, Policy& policy, uint64_t seed, int64_t first = 0,
             const std::function<void(const Played&)>& seen = {}, int64_t limit = 0);
 
-/// `count` episodes of `seed` in batches of at most `batch`.
+/// `count` episodes of `seed` in batches of at most `batch`; 0: the game's `side_by_side`.
 Scores play_episodes(const MakeGame& make, Policy& policy, uint64_t seed, int64_t count,
-                     int64_t batch = 256);
+                     int64_t batch = 0);
 
 /// The mean of some scores with its 95 % interval (Student's t).
 struct ScoreInterval {

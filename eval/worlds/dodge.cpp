@@ -89,7 +89,9 @@ World::Outcome Dodge::advance(int64_t i, const double* action, Random& random) {
     e.balls.push_back({from, kBirthY, dx * scale, dy * scale});
   }
   ++e.steps;
-  return {.reward = e.dead ? 0.0 : 1.0, .done = e.dead || e.steps >= kLimit};
+  return {.reward = e.dead ? 0.0 : 1.0,
+          .done = e.dead || e.steps >= kLimit,
+          .truncated = !e.dead};
 }
 
 void Dodge::draw(int64_t i, uint8_t* frame) const {

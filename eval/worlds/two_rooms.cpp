@@ -187,7 +187,8 @@ World::Outcome TwoRooms::advance(int64_t i, const double* action, Random& random
         return Point{x, random.normal()};
       });
   ++episode.steps;
-  return {.reward = succeeds(i) ? 1.0 : 0.0, .done = episode.steps >= kStepLimit};
+  const bool last = episode.steps >= kStepLimit;
+  return {.reward = succeeds(i) ? 1.0 : 0.0, .done = last, .truncated = last};
 }
 
 void TwoRooms::draw(int64_t i, uint8_t* frame) const {

@@ -63,6 +63,7 @@ void World::reset(uint64_t seed, const FactorRanges& ranges, int64_t first) {
   random_.clear();
   factors_.clear();
   done_.assign(batch_, 0);
+  truncated_.assign(batch_, 0);
   for (int64_t i = 0; i < batch_; ++i) {
     random_.emplace_back(seed, info_.name, static_cast<uint64_t>(first + i));
     std::vector<double> values;
@@ -79,6 +80,7 @@ void World::reset(uint64_t seed, const FactorRanges& ranges, int64_t first) {
     start(i, values, random_[i]);
     factors_.push_back(std::move(values));
   }
+  all_started();
   steps_ = 0;
   started_ = true;
 }
@@ -104,15 +106,27 @@ Transition World::step(const torch::Tensor& actions) {
                                    : c10::str("one of 0 to ", info_.action_choices - 1)));
     }
   }
-  Transition result{torch::zeros({batch_}), torch::zeros({batch_}, torch::kBool)};
+  Transition result{torch::zeros({batch_}), torch::zeros({batch_}, torch::kBool),
+                    torch::zeros({batch_}, torch::kBool)};
+  const std::vector<Outcome> outcomes = advance_all(row);
   for (int64_t i = 0; i < batch_; ++i) {
-    const Outcome outcome = advance(i, row + i * info_.action_width, random_[i]);
+    const Outcome& outcome = outcomes[i];
+    if (!done_[i]) truncated_[i] = outcome.done && outcome.truncated;
     done_[i] = done_[i] || outcome.done;
     result.reward.mutable_data_ptr<float>()[i] = static_cast<float>(outcome.reward);
     result.done.mutable_data_ptr<bool>()[i] = done_[i] != 0;
+    result.truncated.mutable_data_ptr<bool>()[i] = truncated_[i] != 0;
   }
   ++steps_;
   return result;
+}
+
+std::vector<World::Outcome> World::advance_all(const double* actions) {
+  std::vector<Outcome> outcomes;
+  for (int64_t i = 0; i < batch_; ++i) {
+    outcomes.push_back(advance(i, actions + i * info_.action_width, random_[i]));
+  }
+  return outcomes;
 }
 
 template <class Draw>

@@ -41,6 +41,7 @@ using FactorRanges = std::map<std::string, FactorRange>;
 struct Transition {
   torch::Tensor reward;  ///< float [B]
   torch::Tensor done;    ///< bool [B]; it ended, now or before
+  torch::Tensor truncated = {};  ///< bool [B]; what ended it was a limit of steps alone
 };
 
 /// What kind of world it is; nothing here changes between episodes.
@@ -54,6 +55,8 @@ struct WorldInfo {
   int64_t step_limit = 0;                 ///< steps an episode lasts in the world's own rule
   bool has_goal = false;
   std::string success_rule = {};          ///< in words
+  std::vector<double> action_low = {};    ///< bounds of continuous actions; empty: none are stated
+  std::vector<double> action_high = {};
 };
 
 /// `batch` episodes of one world, side by side. Episode i after `reset(seed)` is a function of
@@ -90,10 +93,17 @@ class World {
   struct Outcome {
     double reward = 0;
     bool done = false;
+    bool truncated = false;  ///< done for its length alone
   };
   /// @param factors one value for each of `info().factors`
   virtual void start(int64_t episode, const std::vector<double>& factors, Random& random) = 0;
   virtual Outcome advance(int64_t episode, const double* action, Random& random) = 0;
+  /// Called when all episodes have been started.
+  virtual void all_started() {}
+  /// Every episode's step; one by one, unless a world does better.
+  /// @param actions [B, action_width], checked
+  virtual std::vector<Outcome> advance_all(const double* actions);
+  bool ended(int64_t episode) const { return done_[episode] != 0; }
   virtual void draw(int64_t episode, uint8_t* frame) const = 0;
   virtual void write_state(int64_t episode, double* state) const = 0;
   virtual void draw_goal(int64_t episode, uint8_t* frame) const;
@@ -112,6 +122,7 @@ class World {
   std::vector<Random> random_;
   std::vector<std::vector<double>> factors_;
   std::vector<char> done_;
+  std::vector<char> truncated_;
 };
 
 /// Every factor within its training values.

@@ -89,20 +89,51 @@ class ClipStore::Impl {
     return cut(episode, frames, {0, 0, info_.height, info_.width});
   }
 
+  std::vector<std::pair<int64_t, int64_t>> windows() const {
+    std::vector<std::pair<int64_t, int64_t>> all;
+    const int64_t span = clip_span(std::max<int64_t>(options_.frames, 1),
+                                   frame_step(info_.fps, options_, file_.path()), options_);
+    for (int64_t e = 0; e < info_.episodes; ++e) {
+      const int64_t last = lengths_[static_cast<size_t>(e)] - span;
+      for (int64_t start = 0; start <= last; ++start) all.emplace_back(e, start);
+    }
+    return all;
+  }
+
+  ColumnStatistics statistics(const std::string& name) const {
+    torch::Tensor rows = file_.read(name).to(torch::kFloat64);
+    rows = rows.dim() < 2 ? rows.view({-1, 1}) : rows.flatten(1);
+    rows = rows.index_select(0, rows.isnan().any(1).logical_not().nonzero().view({-1}));
+    if (rows.size(0) < 2) {
+      throw DataError(file_.path() + ": dataset '" + name + "': " + std::to_string(rows.size(0)) +
+                      " rows without a NaN, statistics need two");
+    }
+    return {rows.mean(0), rows.std(0, false), rows.std(0, true), rows.size(0)};
+  }
+
   /// Columns of one value or row an episode that hold numbers. What cannot be opened (types of a
   /// newer HDF5, missing filters) is none; asked for by name, it says why.
   std::vector<std::string> columns() const { return columns_of(info_.episodes, 2); }
   std::vector<std::string> signals() const { return columns_of(info_.frames, 32); }
 
   torch::Tensor column(const std::string& name) const {
+    // `NAME.K` is one number of each row, where no column has that name itself.
+    const size_t dot = name.rfind('.');
+    if (dot != std::string::npos && !file_.has(name) && file_.has(name.substr(0, dot))) {
+      return number_of(name.substr(0, dot), name.substr(dot + 1));
+    }
     const auto shape = file_.shape(name);
-    if (is_index(name) || shape.empty() || shape.size() > 2 || shape[0] != info_.episodes) {
+    const bool per_frame = !shape.empty() && shape[0] == info_.frames &&
+                           shape[0] != info_.episodes;
+    if (is_index(name) || shape.empty() || shape.size() > 2 ||
+        (!per_frame && shape[0] != info_.episodes)) {
       throw DataError(file_.path() + ": dataset '" + name + "': expected a value or row for each " +
-                      "of " + std::to_string(info_.episodes) + " episodes, found " +
-                      shape_text(shape));
+                      "of " + std::to_string(info_.episodes) + " episodes or " +
+                      std::to_string(info_.frames) + " frames, found " + shape_text(shape));
     }
     torch::Tensor values = file_.read(name);
     values = values.to(values.is_floating_point() ? torch::kFloat32 : torch::kInt64);
+    if (per_frame) return values.index_select(0, torch::tensor(last_frames(name)));
     return values.index_select(0, torch::tensor(kept_))
         .repeat_interleave(options_.clips_per_video, 0);
   }
@@ -116,6 +147,37 @@ class ClipStore::Impl {
 
   int64_t episode_of(int64_t index) const {
     return kept_[static_cast<size_t>(index / options_.clips_per_video)];
+  }
+
+  torch::Tensor number_of(const std::string& base, const std::string& number) const {
+    const torch::Tensor rows = column(base);
+    const int64_t width = rows.dim() == 2 ? rows.size(1) : 0;
+    const bool digits = !number.empty() && number.size() < 8 &&
+                        std::all_of(number.begin(), number.end(),
+                                    [](char c) { return c >= '0' && c <= '9'; });
+    if (!digits || std::stoll(number) >= width) {
+      throw DataError(file_.path() + ": dataset '" + base + "': no number '" + number +
+                      "' in rows of " + std::to_string(width));
+    }
+    return rows.select(1, std::stoll(number)).contiguous();
+  }
+
+  /// The last frame of each clip, counted over the whole store.
+  std::vector<int64_t> last_frames(const std::string& name) const {
+    if (options_.random_window) {
+      throw DataError(file_.path() + ": dataset '" + name + "' has a value for each frame: clips "
+                      "need fixed frames (random_window false)");
+    }
+    std::vector<int64_t> frames;
+    Random unused(0);
+    for (int64_t index = 0; index < size(); ++index) {
+      const int64_t episode = episode_of(index);
+      const auto chosen = choose_frames(lengths_[static_cast<size_t>(episode)], info_.fps, options_,
+                                        index % options_.clips_per_video, unused,
+                                        episode_name(episode));
+      frames.push_back(offsets_[static_cast<size_t>(episode)] + chosen.back());
+    }
+    return frames;
   }
 
   std::vector<std::string> columns_of(int64_t rows, size_t most_dimensions) const {
@@ -247,6 +309,10 @@ RawClip ClipStore::read(int64_t index, Random& random, const CropChooser& crop) 
 std::string ClipStore::name(int64_t index) const { return impl_->name(index); }
 RawClip ClipStore::read_at(int64_t episode, int64_t start) const {
   return impl_->read_at(episode, start);
+}
+std::vector<std::pair<int64_t, int64_t>> ClipStore::windows() const { return impl_->windows(); }
+ColumnStatistics ClipStore::statistics(const std::string& column) const {
+  return impl_->statistics(column);
 }
 std::vector<std::string> ClipStore::columns() const { return impl_->columns(); }
 std::vector<std::string> ClipStore::signals() const { return impl_->signals(); }

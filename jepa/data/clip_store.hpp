@@ -24,6 +24,16 @@ struct ClipStoreInfo {
   int64_t channels = 0;
   double fps = 0.0;                               ///< 0: unknown
   std::map<std::string, std::string> attributes;  ///< generator, seed, licence, version, ...
+  int64_t deflate = 0;  ///< writing: level at which pixels are compressed, 0 (not) to 9
+};
+
+/// Mean and deviation of each number of a column's rows, float64 [K]; rows with a NaN (the action
+/// after an episode's last frame) are left out.
+struct ColumnStatistics {
+  torch::Tensor mean;
+  torch::Tensor deviation;         ///< of the population (n), as stable-worldmodel normalises
+  torch::Tensor sample_deviation;  ///< of a sample (n - 1), as LeWM does
+  int64_t rows = 0;
 };
 
 /// Reads clips from a clip store. HDF5 itself is used under one lock for the whole process.
@@ -42,10 +52,16 @@ class ClipStore : public ClipSource {
   /// frames and actions.
   /// @throws DataError where the episode does not hold it
   RawClip read_at(int64_t episode, int64_t start) const;
+  /// Every (episode, start) that read_at() takes, as stable-worldmodel numbers its clips.
+  std::vector<std::pair<int64_t, int64_t>> windows() const;
+  /// @throws DataError where there is no such column, or fewer than two rows without a NaN
+  ColumnStatistics statistics(const std::string& column) const;
   std::vector<std::string> columns() const override;
   /// Names of the columns of one value or row a frame.
   std::vector<std::string> signals() const;
-  /// Clips from the same episode share its value.
+  /// Clips from the same episode share its value. Of a column of one value or row a frame, that of
+  /// the clip's last frame, where `random_window` is off and a clip is always the same frames. Of a
+  /// column of rows, `NAME.K` is number K of each (`state.49`).
   torch::Tensor column(const std::string& name) const override;
 
   const ClipStoreInfo& info() const;
@@ -58,7 +74,7 @@ class ClipStore : public ClipSource {
 /// Writes a clip store: under a temporary name beside `path`, renamed when it is complete.
 class ClipStoreWriter {
  public:
-  /// @param info only fps and attributes are read; sizes come from the first clip
+  /// @param info only fps, attributes and deflate are read; sizes come from the first clip
   /// @throws DataError where the file cannot be made
   ClipStoreWriter(const std::string& path, const ClipStoreInfo& info);
   /// Removes the temporary file where finish() was not reached.
@@ -68,6 +84,9 @@ class ClipStoreWriter {
   /// @throws DataError where its frames or signals are of another size than the first one's, or on
   /// a full disk
   void append(const RawClip& clip);
+
+  /// Sets an attribute that is known only now.
+  void note(const std::string& attribute, const std::string& value);
 
   /// Writes the index and the columns (int64 [E], float32 [E] or [E, K]) and puts the file in
   /// place.

@@ -69,6 +69,10 @@ class ClipStoreWriter::Impl {
     info_.frames += clip.frames;
   }
 
+  void note(const std::string& attribute, const std::string& value) {
+    info_.attributes[attribute] = value;
+  }
+
   void finish(const std::map<std::string, torch::Tensor>& columns) {
     const auto episodes = static_cast<int64_t>(lengths_.size());
     if (episodes == 0) throw DataError(path_ + ": no clips to write");
@@ -138,6 +142,7 @@ class ClipStoreWriter::Impl {
     const Hdf5Handle space(H5Screate_simple(4, now, most), H5Sclose);
     const Hdf5Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_chunk(layout.id(), 4, chunk);
+    if (info_.deflate > 0) H5Pset_deflate(layout.id(), static_cast<unsigned>(info_.deflate));
     pixels_ = Hdf5Handle(H5Dcreate2(file_->id(), "pixels", H5T_NATIVE_UINT8, space.id(),
                                     H5P_DEFAULT, layout.id(), H5P_DEFAULT),
                          H5Dclose);
@@ -157,6 +162,9 @@ ClipStoreWriter::ClipStoreWriter(const std::string& path, const ClipStoreInfo& i
     : impl_(std::make_unique<Impl>(path, info)) {}
 ClipStoreWriter::~ClipStoreWriter() = default;
 void ClipStoreWriter::append(const RawClip& clip) { impl_->append(clip); }
+void ClipStoreWriter::note(const std::string& attribute, const std::string& value) {
+  impl_->note(attribute, value);
+}
 void ClipStoreWriter::finish(const std::map<std::string, torch::Tensor>& columns) {
   impl_->finish(columns);
 }

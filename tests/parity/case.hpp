@@ -110,5 +110,6 @@ void ebjepa_planner(Case& test);
 void lewm_step(Case& test);
 void sigreg(Case& test);
 void ha_mdn(Case& test);
+void swm_dataset(Case& test);
 
 }  // namespace parity

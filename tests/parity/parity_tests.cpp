@@ -40,6 +40,7 @@ const std::map<std::string, void (*)(Case&)>& kinds() {
       {"lewm_step", parity::lewm_step},
       {"sigreg", parity::sigreg},
       {"ha_mdn", parity::ha_mdn},
+      {"swm_dataset", parity::swm_dataset},
   };
   return table;
 }

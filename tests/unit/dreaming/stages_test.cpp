@@ -27,13 +27,13 @@ TEST(DreamGame, ActionsAreThreeWays) {
                            torch::tensor({-1.0F, -1.0F, 0.0F, 0.0F, 0.0F, 1.0F, 1.0F})));
   EXPECT_TRUE(torch::equal(game_actions({}, torch::tensor({-2.0, 0.5})),
                            torch::tensor({-1.0, 0.5})));
-  EXPECT_THROW(native_game({.world = "push"})(1), ConfigError);  // it has no end
-  EXPECT_THROW(native_game({.world = "dodge", .factors = "speed"})(1), ConfigError);
+  EXPECT_THROW(make_game({.world = "push"})(1), ConfigError);  // it has no end
+  EXPECT_THROW(make_game({.world = "dodge", .factors = "speed"})(1), ConfigError);
 }
 
 // Held for four frames, a game is the world stepped four times.
 TEST(DreamGame, HeldActionsAreTheWorldsSteps) {
-  const auto game = native_game(dodge(4))(8);
+  const auto game = make_game(dodge(4))(8);
   worlds::Dodge world(8);
   game->reset(3, 0);
   world.reset(3);
@@ -60,7 +60,7 @@ TEST(DreamGame, HeldActionsAreTheWorldsSteps) {
 }
 
 TEST(DreamLedger, CountsEveryFrame) {
-  const auto make = native_game(dodge(1));
+  const auto make = make_game(dodge(1));
   const auto still = constant_action(make(1)->info(), 0);
   const Scores scores = play_episodes(make, *still, 5, 30, 8);
   EXPECT_EQ(scores.scores.size(0), 30);
@@ -143,7 +143,7 @@ class DreamRunTest : public testing::Test {
     hooks.say = [stop_before](const std::string& stage) {
       if (stage == stop_before) throw Error("stopped");
     };
-    Experiment experiment(options, native_game(options.game), hooks);
+    Experiment experiment(options, make_game(options.game), hooks);
     experiment.run();
     return experiment;
   }
@@ -198,8 +198,18 @@ TEST_F(DreamRunTest, ActorCriticAndPredictedLatents) {
   EXPECT_EQ(without_seconds(run(options)), without_seconds(experiment));
 }
 
+TEST(DreamGame, ChoicesThereAndBack) {
+  const GameInfo info{.name = "gym:X", .three_way = true, .choices = {2, 0, 1}};
+  const auto actions = torch::tensor({-1.0F, 0.0F, 1.0F});
+  const auto sent = sent_actions(info, actions);
+  EXPECT_TRUE(torch::equal(sent, torch::tensor({2, 0, 1}, torch::kInt64)));
+  EXPECT_TRUE(torch::equal(received_actions(info, sent.to(torch::kFloat32), "x.h5"), actions));
+  EXPECT_THROW(received_actions(info, torch::tensor({3.0F}), "x.h5"), DataError);
+  EXPECT_THROW(make_game({.world = "dodge", .choices = {2, 0, 1}})(1), ConfigError);
+}
+
 TEST_F(DreamRunTest, EpisodesInAStoreComeBack) {
-  const auto make = native_game(dodge(4));
+  const auto make = make_game(dodge(4));
   const auto info = make(1)->info();
   const auto policy = held_random(info, 3);
   Scores scores;
@@ -219,7 +229,7 @@ TEST_F(DreamRunTest, EpisodesInAStoreComeBack) {
     EXPECT_TRUE(torch::equal(some.frames[some.offsets[1] + t + 1], game->pixels(rows)[1]));
     EXPECT_EQ(next.done[1].item<bool>(), t + 1 == some.decisions(1));
   }
-  write_episodes(path("some.h5"), some, {});
+  write_episodes(path("some.h5"), some, info, {});
   const Episodes again = read_episodes(path("some.h5"), info);
   EXPECT_TRUE(torch::equal(again.frames, some.frames));
   EXPECT_TRUE(torch::equal(again.actions, some.actions));
