@@ -43,6 +43,19 @@ struct ActorCritic::Net : torch::nn::Module {
   }
 };
 
+void ActorCriticOptions::describe(OptionVisitor& visit) {
+  visit("hidden", hidden, {.help = "width of both networks", .min = 1, .max = 8192});
+  visit("horizon", horizon, {.help = "imagined decisions", .min = 1, .max = 1000});
+  visit("gamma", gamma, {.help = "discount a decision", .min = 0, .max = 1});
+  visit("lambda", lambda, {.help = "of the returns", .min = 0, .max = 1});
+  visit("entropy", entropy, {.help = "weight of the actor's entropy", .min = 0});
+  visit("lr", lr, {.help = "of both, Adam", .min = 0});
+  visit("slow_rate", slow_rate, {.help = "of the slow critic", .min = 0, .max = 1});
+  visit("range_rate", range_rate, {.help = "of the running range of returns", .min = 0, .max = 1});
+}
+
+std::shared_ptr<torch::nn::Module> ActorCritic::actor() const { return actor_; }
+
 ActorCritic::ActorCritic(ActorCriticOptions options, at::Generator generator) : options_(options) {
   const auto& o = options_;
   if (o.latent < 1 || o.actions < 1 || o.hidden < 1 || o.horizon < 1) {

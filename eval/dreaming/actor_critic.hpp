@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jepa/nn/layers.hpp>
+#include <jepa/options.hpp>
 
 #include <ATen/core/Generator.h>
 #include <torch/optim/adam.h>
@@ -36,6 +37,9 @@ struct ActorCriticOptions {
   double lr = 3e-4;
   double slow_rate = 0.02;  ///< of the slow critic, which the critic is also held to
   double range_rate = 0.01; ///< of the running 5 to 95 % range of returns that scales advantages
+
+  /// All but `latent` and `actions`, which the game and its model say.
+  void describe(OptionVisitor& visit);
 };
 
 /// What an improvement saw.
@@ -55,6 +59,7 @@ class ActorCritic {
   /// Actions int64 [B] of latents [B, D]: drawn, or the likeliest where there is no generator.
   torch::Tensor act(const torch::Tensor& latents, std::optional<at::Generator> generator = {});
   torch::Tensor value(const torch::Tensor& latents);  ///< [B]
+  std::shared_ptr<torch::nn::Module> actor() const;   ///< its weights, to be kept
   /// One update of both from rollouts that begin at `starts` [B, D].
   Improvement improve(const ImaginedStep& model, const torch::Tensor& starts,
                       at::Generator& generator);

@@ -1,4 +1,5 @@
 #include <eval/dreaming/dream.hpp>
+#include <eval/dreaming/game.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
@@ -15,49 +16,70 @@ using State = predictors::MixtureDensityRnnImpl::State;
 torch::Tensor LinearController::act(const torch::Tensor& weights, const torch::Tensor& latents,
                                     const State& state) const {
   TORCH_CHECK(weights.dim() == 2 && weights.size(1) == parameters(),
-              "LinearController: weights [P, ", parameters(), "] expected, got ", weights.sizes());
-  const int64_t count = weights.size(0);
-  const auto seen = torch::cat({latents, state.hidden.view({count, -1, hidden}),
-                                state.cell.view({count, -1, hidden})}, -1);
-  const auto matrix = weights.narrow(1, 0, outputs * inputs()).view({count, outputs, inputs()});
-  const auto bias = weights.narrow(1, outputs * inputs(), outputs).unsqueeze(1);
-  return at::tanh(at::baddbmm(bias, seen, matrix.transpose(1, 2)));
+              "LinearController: weights [R, ", parameters(), "] expected, got ", weights.sizes());
+  const auto seen = torch::cat({latents, state.hidden, state.cell}, -1).unsqueeze(-1);
+  const auto matrix =
+      weights.narrow(1, 0, outputs * inputs()).view({weights.size(0), outputs, inputs()});
+  const auto bias = weights.narrow(1, outputs * inputs(), outputs).unsqueeze(-1);
+  return at::tanh(at::baddbmm(bias, matrix, seen)).squeeze(-1);
+}
+
+torch::Tensor LinearControllers::act(const torch::Tensor& rows, const torch::Tensor& latents,
+                                     const State& state) {
+  const auto of = rows.div(episodes_, "floor");
+  return shape_.act(weights_.index_select(0, of), latents, state);
+}
+
+DreamLives dream_lives(
+    predictors::MixtureDensityRnn& model, Controller& controller, int64_t count,
+    const torch::Tensor& starts, const DreamOptions& options,
+    const std::function<void(const torch::Tensor&, const torch::Tensor&)>& seen) {
+  const torch::NoGradGuard no_grad;
+  const int64_t width = model->options().latent;
+  if (starts.dim() != 2 || starts.size(1) != width || starts.size(0) < 1 || count < 1 ||
+      options.episodes < 1 || options.limit < 1) {
+    throw ConfigError(c10::str("dream: ", count, " episodes of at most ", options.limit,
+                               " steps from starts ", starts.sizes(), " for a model of latent ",
+                               width));
+  }
+  const GameInfo actions_as{.three_way = options.three_way};
+  auto generator =
+      at::make_generator<at::CPUGeneratorImpl>(stream_seed(options.seed, "dream", 0));
+  auto rows = torch::arange(count, torch::kInt64);
+  auto latent =
+      starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
+  auto state = model->start(count);
+  DreamLives result{.lives = torch::zeros({count})};
+  for (int64_t step = 0; step < options.limit && rows.size(0) > 0; ++step) {
+    if (seen) seen(rows, latent);
+    const auto action = game_actions(actions_as, controller.act(rows, latent, state));
+    const auto next = model->imagine(latent, action, options.temperature, state, generator);
+    result.lives.index_add_(0, rows, torch::ones({rows.size(0)}));
+    result.steps += rows.size(0);
+    const auto alive = next.done.squeeze(1).logical_not().nonzero().squeeze(1);
+    latent = next.latent.squeeze(1).index_select(0, alive);
+    state = {state.hidden.index_select(0, alive), state.cell.index_select(0, alive)};
+    rows = rows.index_select(0, alive);
+  }
+  return result;
 }
 
 torch::Tensor dream_scores(predictors::MixtureDensityRnn& model, const LinearController& controller,
                            const torch::Tensor& weights, const torch::Tensor& starts,
                            const DreamOptions& options) {
-  const torch::NoGradGuard no_grad;
   const auto& shape = model->options();
   if (controller.latent != shape.latent || controller.hidden != shape.hidden ||
-      controller.outputs != shape.action_width || starts.dim() != 2 ||
-      starts.size(1) != shape.latent || options.episodes < 1 || options.limit < 1) {
+      controller.outputs != shape.action_width) {
     throw ConfigError(c10::str("dream: a controller of ", controller.latent, " + 2 x ",
-                               controller.hidden, " -> ", controller.outputs, " and starts ",
-                               starts.sizes(), " for a model of latent ", shape.latent, ", hidden ",
-                               shape.hidden, ", action ", shape.action_width));
+                               controller.hidden, " -> ", controller.outputs,
+                               " for a model of latent ", shape.latent, ", hidden ", shape.hidden,
+                               ", action ", shape.action_width));
   }
-  const int64_t count = weights.size(0), rows = count * options.episodes;
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(
-      stream_seed(options.seed, "dream", 0));
-  // Every controller dreams from the same starts.
-  const auto order = torch::arange(options.episodes, torch::kInt64).remainder(starts.size(0));
-  auto latent = starts.index_select(0, order).repeat({count, 1});
-  auto state = model->start(rows);
-  auto life = torch::zeros({rows});
-  auto alive = torch::ones({rows}, torch::kBool);
-  const auto float_weights = weights.to(torch::kFloat32);
-  for (int64_t step = 0; step < options.limit; ++step) {
-    const auto action =
-        controller.act(float_weights, latent.view({count, options.episodes, -1}), state)
-            .flatten(0, 1);
-    const auto next = model->imagine(latent, action, options.temperature, state, generator);
-    life += alive.to(torch::kFloat32);
-    latent = next.latent.squeeze(1);
-    alive = alive.logical_and(next.done.squeeze(1).logical_not());
-    if (!alive.any().item<bool>()) break;
-  }
-  return life.view({count, options.episodes}).mean(1);
+  LinearControllers controllers(controller, weights, options.episodes);
+  const int64_t count = weights.size(0);
+  return dream_lives(model, controllers, count * options.episodes, starts, options)
+      .lives.view({count, options.episodes})
+      .mean(1);
 }
 
 }  // namespace jepa::eval::dreaming

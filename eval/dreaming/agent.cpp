@@ -1,0 +1,176 @@
+#include <eval/dreaming/agent.hpp>
+#include <eval/dreaming/cma_es.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/random.hpp>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+
+namespace jepa::eval::dreaming {
+
+using predictors::MixtureDensityRnn;
+using State = predictors::MixtureDensityRnnImpl::State;
+
+namespace {
+
+/// Latent, hidden and cell of every decision that M has seen whole: [N, Z + 2 H].
+torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episodes) {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> seen;
+  for (int64_t e = 0; e < episodes.size(); ++e) {
+    const int64_t from = episodes.offsets[e], count = episodes.offsets[e + 1] - from - 1;
+    auto state = model->start(1);
+    for (int64_t t = 0; t < count; ++t) {
+      const auto latent = episodes.latents.narrow(0, from + t, 1);
+      seen.push_back(torch::cat({latent, state.hidden, state.cell}, 1));
+      model->forward(latent.unsqueeze(0), episodes.actions.narrow(0, from + t, 1).unsqueeze(0),
+                     state);
+    }
+  }
+  return torch::cat(seen);
+}
+
+}  // namespace
+
+void SearchOptions::describe(OptionVisitor& visit) {
+  visit("kind", kind,
+        {.help = "linear and searched by CMA-ES, or an actor-critic on imagined rollouts",
+         .choices = {"cma_es", "actor_critic"}});
+  visit("population", population, {.help = "candidates a generation", .min = 4});
+  visit("episodes", episodes, {.help = "of each candidate in each generation", .min = 1});
+  visit("generations", generations, {.help = "of each search", .min = 1});
+  visit("step", step, {.help = "first standard deviation of weights", .min = 1e-6});
+  visit("diagonal", diagonal, {.help = "learn only the diagonal of the covariance"});
+  visit("limit", limit,
+        {.help = "of an episode in training; 0: the game's own", .unit = "decisions", .min = 0});
+  visit("temperature", temperature, {.help = "of the dream", .min = 1e-3});
+  visit("updates", updates, {.help = "actor_critic: of actor and critic", .min = 1});
+  visit("batch", batch, {.help = "actor_critic: imagined rollouts an update", .min = 1});
+}
+
+void Agent::start(int64_t episodes, uint64_t) {
+  const auto zero = model_->start(episodes);
+  state_ = {zero.hidden.clone(), zero.cell.clone()};  // they may share memory, and are written to
+}
+
+torch::Tensor Agent::act(const torch::Tensor& pixels, const torch::Tensor& rows, int64_t) {
+  const torch::NoGradGuard no_grad;
+  const auto latents = vision_.encode(pixels);
+  State state{state_.hidden.index_select(0, rows), state_.cell.index_select(0, rows)};
+  const auto actions = game_actions(info_, controller_.act(rows, latents, state));
+  model_->forward(latents.unsqueeze(1), actions.unsqueeze(1), state);
+  state_.hidden.index_copy_(0, rows, state.hidden);
+  state_.cell.index_copy_(0, rows, state.cell);
+  return actions;
+}
+
+Searched search_controller(int64_t parameters, const SearchOptions& options, uint64_t seed,
+                           const ScoreCandidates& score, const TrainingProgress& progress) {
+  CmaEs search(std::vector<double>(parameters, 0.0), {.population = options.population,
+                                                      .step = options.step,
+                                                      .seed = seed,
+                                                      .diagonal = options.diagonal});
+  Searched result;
+  for (int64_t g = 0; g < options.generations; ++g) {
+    const auto scores = score(search.ask(), g, result).to(torch::kFloat64);
+    search.tell(-scores);
+    result.curve.push_back(scores.mean().item<double>());
+    if (progress) progress(g + 1, options.generations, result.curve.back());
+  }
+  result.weights = search.mean().to(torch::kFloat32);
+  return result;
+}
+
+ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController& shape,
+                               const torch::Tensor& starts, const SearchOptions& options,
+                               const GameInfo& info, uint64_t seed) {
+  return [&model, shape, starts, options, info, seed](const torch::Tensor& candidates,
+                                                      int64_t generation, Searched& cost) {
+    const auto index = static_cast<uint64_t>(generation);
+    Random random(seed, "starts", index);
+    auto rows = torch::zeros({options.episodes}, torch::kInt64);
+    for (int64_t i = 0; i < options.episodes; ++i) rows[i] = random.below(starts.size(0));
+    LinearControllers controllers(shape, candidates, options.episodes);
+    const auto dreamed = dream_lives(
+        model, controllers, candidates.size(0) * options.episodes, starts.index_select(0, rows),
+        {.episodes = options.episodes,
+         .limit = options.limit > 0 ? options.limit : info.limit(),
+         .temperature = options.temperature,
+         .seed = stream_seed(seed, "generation", index),
+         .three_way = info.three_way});
+    cost.decisions += dreamed.steps;
+    return dreamed.lives.view({candidates.size(0), options.episodes}).mean(1);
+  };
+}
+
+ScoreCandidates score_in_game(const MakeGame& make, VisionImpl& vision, MixtureDensityRnn& model,
+                              const LinearController& shape, const SearchOptions& options,
+                              uint64_t seed) {
+  return [&vision, &model, make, shape, options, seed](const torch::Tensor& candidates,
+                                                       int64_t generation, Searched& cost) {
+    const GameInfo info = make(1)->info();
+    const int64_t at_once = std::max<int64_t>(1, info.side_by_side / options.episodes);
+    const int64_t all = candidates.size(0) * options.episodes;
+    std::vector<torch::Tensor> scores;
+    int64_t first = generation * all;
+    for (const auto& some : candidates.split(at_once)) {
+      const auto game = make(some.size(0) * options.episodes);
+      LinearControllers controllers(shape, some, options.episodes);
+      Agent agent(vision, model, controllers, info);
+      const Scores played = play(*game, agent, seed, first, {}, options.limit);
+      first += game->batch();
+      cost.decisions += played.decisions;
+      cost.frames += played.frames;
+      scores.push_back(played.scores);
+    }
+    return torch::cat(scores).view({candidates.size(0), options.episodes}).mean(1) /
+           static_cast<double>(info.repeat);
+  };
+}
+
+torch::Tensor ActorController::act(const torch::Tensor&, const torch::Tensor& latents,
+                                   const State& state) {
+  const auto actions = agent_.act(torch::cat({latents, state.hidden, state.cell}, 1));
+  return (actions - 1).to(torch::kFloat32).unsqueeze(1);
+}
+
+ActorCritic make_actor_critic(ActorCriticOptions options, const GameInfo& info,
+                              const MixtureDensityRnn& model, uint64_t seed) {
+  if (!info.three_way || info.action_width != 1) {
+    throw ConfigError("option controller.kind: actor_critic plays games of three actions, which " +
+                      info.name + " is not");
+  }
+  options.latent = model->options().latent + 2 * model->options().hidden;
+  options.actions = 3;
+  return {options, at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "actor", 0))};
+}
+
+int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
+                           const LatentEpisodes& episodes, const ActorCriticOptions& options,
+                           const SearchOptions& search, uint64_t seed,
+                           const TrainingProgress& progress) {
+  const auto pool = remembered(model, episodes);
+  const int64_t width = model->options().latent, hidden = model->options().hidden;
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "imagined", 0));
+  const ImaginedStep imagine = [&](const torch::Tensor& seen, const torch::Tensor& actions) {
+    State state{seen.narrow(1, width, hidden), seen.narrow(1, width + hidden, hidden)};
+    const auto next = model->imagine(seen.narrow(1, 0, width),
+                                     (actions - 1).to(torch::kFloat32).unsqueeze(1),
+                                     search.temperature, state, generator);
+    const auto alive = next.done.squeeze(1).logical_not().to(torch::kFloat32);
+    return Imagined{torch::cat({next.latent.squeeze(1), state.hidden, state.cell}, 1), alive,
+                    alive};
+  };
+  for (int64_t update = 1; update <= search.updates; ++update) {
+    const auto rows = at::randint(pool.size(0), {search.batch}, generator, torch::kInt64);
+    const Improvement seen = agent.improve(imagine, pool.index_select(0, rows), generator);
+    if (progress) progress(update, search.updates, seen.mean_return);
+  }
+  return search.updates * search.batch * options.horizon;
+}
+
+}  // namespace jepa::eval::dreaming

@@ -1,0 +1,92 @@
+// M: trains the recurrent mixture-density model on latents, and asks how well it knows the end.
+#pragma once
+
+#include <eval/dreaming/vision.hpp>
+#include <predictors/mixture_density.hpp>
+
+namespace jepa::eval::dreaming {
+
+/// Shape and training of M.
+struct ModelOptions {
+  int64_t hidden = 256;
+  int64_t mixtures = 5;
+  int64_t steps = 2000;
+  int64_t batch = 64;
+  int64_t sequence = 48;      ///< decisions a training window at most
+  double lr = 1e-3;
+  double done_weight = 10;    ///< of the cross-entropy where an episode did end
+  double done_share = 1;      ///< weight of the termination loss beside the density
+  double held_out = 0.1;      ///< share of episodes that recall is measured on
+  int64_t recall_window = 3;  ///< decisions up to an end within which it counts as foreseen
+
+  void describe(OptionVisitor& visit);
+};
+
+/// Episodes as M sees them.
+struct LatentEpisodes {
+  torch::Tensor latents;         ///< float [N, Z], rows as in Episodes
+  torch::Tensor actions;         ///< float [N, A]
+  std::vector<int64_t> offsets;  ///< as in Episodes
+  std::vector<char> dead;
+
+  int64_t size() const { return static_cast<int64_t>(dead.size()); }
+  LatentEpisodes select(const std::vector<int64_t>& chosen) const;
+};
+/// Every n-th episode is kept out of training, n being 1 / `held_out`.
+struct LatentSplit {
+  LatentEpisodes training, held_out;
+};
+/// @throws DataError where there are fewer than two episodes
+LatentSplit split_episodes(const LatentEpisodes& episodes, double held_out);
+/// What each episode began with, [E, Z].
+torch::Tensor first_latents(const LatentEpisodes& episodes);
+LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes);
+
+/// Windows side by side, padded at the end.
+struct Windows {
+  torch::Tensor latents;  ///< float [B, L + 1, Z]
+  torch::Tensor actions;  ///< float [B, L, A]
+  torch::Tensor done;     ///< float [B, L], 1 where that decision ended the episode
+  torch::Tensor counted;  ///< float [B, L], 0 in the padding
+};
+/// @param starts (episode, first decision) of each window
+Windows cut_windows(const LatentEpisodes& episodes,
+                    const std::vector<std::pair<int64_t, int64_t>>& starts, int64_t length);
+
+predictors::MixtureDensityRnn make_model(const ModelOptions& options, int64_t latent,
+                                         int64_t action_width);
+
+/// What training came to, means over its last tenth.
+struct ModelLoss {
+  double density = 0;      ///< nats a latent dimension
+  double termination = 0;  ///< weighted cross-entropy
+};
+/// Trains on random windows, teacher-forced, the state zero at their start.
+ModelLoss train_model(predictors::MixtureDensityRnn& model, const ModelOptions& options,
+                      const LatentEpisodes& episodes, uint64_t seed,
+                      const TrainingProgress& progress = {});
+
+/// How well a termination head knows true deaths.
+struct Recall {
+  double recall = 0;        ///< share of true deaths with a predicted end in the window up to them
+  double false_alarms = 0;  ///< predicted ends among 1000 decisions outside these windows
+  int64_t deaths = 0;
+};
+/// From predicted ends of whole episodes. @param predicted bool, one tensor [n] an episode
+Recall recall_of(const std::vector<torch::Tensor>& predicted, const std::vector<char>& dead,
+                 int64_t window);
+/// Teacher-forced over whole episodes.
+Recall termination_recall(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes,
+                          int64_t window);
+
+/// The same where M imagines the window by itself, from true latents before and with the true
+/// actions: share of windows in which the dream ends.
+struct DreamedRecall {
+  double recall = 0;       ///< of windows that end in a true death
+  double false_share = 0;  ///< of windows just before, in which nobody died
+  int64_t deaths = 0;
+};
+DreamedRecall dreamed_recall(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes,
+                             int64_t window, double temperature, uint64_t seed);
+
+}  // namespace jepa::eval::dreaming
