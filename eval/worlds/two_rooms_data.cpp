@@ -79,13 +79,17 @@ void draw_two_rooms(const TwoRoomsGeometry& g, const RoomLayout& layout,
                     const std::array<Real, 2>& position, uint8_t* frame) {
   const int64_t size = g.size, half = g.wall_width / 2;
   const auto spread = static_cast<Real>(2 * g.dot_std * g.dot_std);
+  const auto reach = spread * static_cast<Real>(6);  // beyond it 255 exp(-6) is no whole grey
   const auto at = [&](int64_t channel, int64_t y, int64_t x) -> uint8_t& {
     return frame[(channel * size + y) * size + x];
   };
   for (int64_t y = 0; y < size; ++y) {
     for (int64_t x = 0; x < size; ++x) {
       const Real dx = static_cast<Real>(x) - position[0], dy = static_cast<Real>(y) - position[1];
-      at(0, y, x) = static_cast<uint8_t>(Real(255) * std::exp(-(dx * dx + dy * dy) / spread));
+      const Real square = dx * dx + dy * dy;
+      at(0, y, x) = square > reach
+                        ? uint8_t{0}
+                        : static_cast<uint8_t>(Real(255) * std::exp(-square / spread));
       const double from_wall = std::abs(static_cast<double>(x) - layout.wall);
       const double from_door = std::abs(static_cast<double>(y) - layout.door);
       const bool wall = from_wall <= static_cast<double>(half) &&
