@@ -21,6 +21,48 @@ at::Generator model_stream(uint64_t seed, const char* name) {
   return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, 0));
 }
 
+// Frames as the encoder takes them, from uint8 [B, C, T, H, W]: one look-up a pixel, written
+// channels last, which takes convolutions of few channels about half the time.
+template <class Real>
+torch::Tensor look_up(const torch::Tensor& clips, const std::vector<std::vector<Real>>& table) {
+  const auto x = clips.contiguous();
+  const int64_t batch = x.size(0), channels = x.size(1), frames = x.size(2);
+  const int64_t pixels = x.size(3) * x.size(4);
+  auto out = torch::empty({batch * frames, channels, x.size(3), x.size(4)},
+                          torch::TensorOptions()
+                              .dtype(c10::CppTypeToScalarType<Real>::value)
+                              .memory_format(at::MemoryFormat::ChannelsLast));
+  const uint8_t* in = x.const_data_ptr<uint8_t>();
+  Real* to = out.template mutable_data_ptr<Real>();
+  for (int64_t b = 0; b < batch; ++b) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const Real* values = table[static_cast<size_t>(c)].data();
+      for (int64_t t = 0; t < frames; ++t, in += pixels) {
+        Real* frame = to + (b * frames + t) * pixels * channels + c;
+        for (int64_t p = 0; p < pixels; ++p) frame[p * channels] = values[in[p]];
+      }
+    }
+  }
+  return out;
+}
+
+template <class Real>
+torch::Tensor normalised(const torch::Tensor& clips, const PixelStatistics& pixels) {
+  const auto greys = torch::arange(256, torch::kFloat32)
+                         .view({1, 1, 256, 1, 1})
+                         .expand({1, clips.size(1), 256, 1, 1});
+  const auto values = pixels.normalise(greys)
+                          .to(c10::CppTypeToScalarType<Real>::value)
+                          .view({clips.size(1), 256})
+                          .contiguous();
+  std::vector<std::vector<Real>> table;
+  for (int64_t c = 0; c < clips.size(1); ++c) {
+    const Real* row = values.template const_data_ptr<Real>() + 256 * c;
+    table.emplace_back(row, row + 256);
+  }
+  return look_up<Real>(clips, table);
+}
+
 predictors::ResidualMlp make_predictor(const ModelOptions& o, const PredictorShape& shape) {
   return predictors::ResidualMlp(
       predictors::ResidualMlpOptions{.dim = o.encoder.dim,
@@ -89,23 +131,25 @@ void DynamicsModel::initialise(uint64_t seed) {
 }
 
 torch::Tensor DynamicsModel::encode(const torch::Tensor& frames) {
-  const auto& o = options.encoder;
-  if (frames.dim() != 4 || frames.size(1) != o.channels || frames.size(2) != o.height ||
-      frames.size(3) != o.width) {
-    throw DataError(c10::str("the model takes frames of ", o.channels, " x ", o.height, " x ",
-                             o.width, " (channels, height, width), found ", frames.sizes()));
-  }
-  const auto device = encoder->parameters().front().device();
-  // Channels last: convolutions of few channels take about half the time so.
-  const auto last = frames.contiguous(at::MemoryFormat::ChannelsLast);
-  const auto x = options.pixels.normalise(last.unsqueeze(2), device).squeeze(2);
-  const AutocastScope autocast(device, precision);
-  return encoder->frames(x).to(torch::kFloat32);
+  TORCH_CHECK(frames.dim() == 4, "encode: [N, C, H, W] expected, got ", frames.sizes());
+  return encode_clips(frames.unsqueeze(2)).squeeze(1);
 }
 
 torch::Tensor DynamicsModel::encode_clips(const torch::Tensor& clips) {
-  TORCH_CHECK(clips.dim() == 5, "encode_clips: [B, C, T, H, W] expected, got ", clips.sizes());
-  return encode(clips.transpose(1, 2).flatten(0, 1)).unflatten(0, {clips.size(0), clips.size(2)});
+  const auto& o = options.encoder;
+  if (clips.dim() != 5 || clips.size(1) != o.channels || clips.size(3) != o.height ||
+      clips.size(4) != o.width || clips.scalar_type() != torch::kUInt8) {
+    throw DataError(c10::str("the model takes frames of ", o.channels, " x ", o.height, " x ",
+                             o.width, " (channels, height, width), found ", clips.sizes()));
+  }
+  const auto device = encoder->parameters().front().device();
+  const auto pixels = clips.to(torch::kCPU);
+  const auto x = precision == torch::kBFloat16 ? normalised<at::BFloat16>(pixels, options.pixels)
+                                               : normalised<float>(pixels, options.pixels);
+  const AutocastScope autocast(device, precision);
+  return encoder->frames(x.to(device))
+      .to(torch::kFloat32)
+      .view({clips.size(0), clips.size(2), o.dim});
 }
 
 torch::Tensor DynamicsModel::rollout(const torch::Tensor& past, const torch::Tensor&,

@@ -51,6 +51,7 @@ class DynamicsModel : public planning::WorldModel {
   int64_t action_width() const override { return options.action_width * options.block; }
 
   /// Latents of every frame. @param clips uint8 [B, C, T, H, W] @returns [B, T, D]
+  /// @throws DataError for frames of another size
   torch::Tensor encode_clips(const torch::Tensor& clips);
   /// A predictor of another shape, without weights, in place of the present one.
   void replace_predictor(const PredictorShape& shape);
