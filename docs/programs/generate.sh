@@ -202,6 +202,22 @@ show 'compare --config examples/configs/compare_digits.ini --run runs/compare --
   --judge.held_out_clips 100 --questions.train_clips 500 --questions.probe_clips 300 \
   --questions.validation_clips 100 --questions.test_clips 200 --questions.predicted_clips 8 --questions.futures 2'
 
+page train_dynamics <<'TEXT'
+Trains an action-conditioned world model: an encoder and a predictor together, then the predictor alone
+on the frozen encoder's latents. `--data two_rooms` makes its clips as it trains, and says what they
+touch; a clip store with a column `action` is read as it is. Every evaluation tells the skill over
+predicting no change (one block and k blocks ahead), what a linear probe reads, and the wall test: how
+often the model, pushed straight at a wall, thinks that it is beyond it.
+TEXT
+show 'train_dynamics --config examples/configs/two_rooms_quick.ini --run runs/rooms'
+
+page plan <<'TEXT'
+Plans in two rooms with a run of `train_dynamics`: success at the last of 200 steps, with Wilson
+intervals, beside controllers that need no model. Writes `summary.json`, `report.html` and films (the
+world, and where the plan leads). What the run was not trained for is refused.
+TEXT
+show 'plan --run runs/rooms --episodes 20 --unseen_episodes 10 --films 1 --cem.samples 32 --cem.iterations 2'
+
 finish
 commands() { awk '/^\$ / { on = 1 } on { print } !/\\$/ { on = 0 }' "$1"; }
 if [ $check = 1 ]; then

@@ -79,22 +79,34 @@ void draw_two_rooms(const TwoRoomsGeometry& g, const RoomLayout& layout,
                     const std::array<Real, 2>& position, uint8_t* frame) {
   const int64_t size = g.size, half = g.wall_width / 2;
   const auto spread = static_cast<Real>(2 * g.dot_std * g.dot_std);
+  const auto reach = spread * static_cast<Real>(6);  // beyond it 255 exp(-6) is no whole grey
   const auto at = [&](int64_t channel, int64_t y, int64_t x) -> uint8_t& {
     return frame[(channel * size + y) * size + x];
   };
+  std::fill(frame, frame + 2 * size * size, uint8_t{0});
   for (int64_t y = 0; y < size; ++y) {
+    const Real dy = static_cast<Real>(y) - position[1];
+    if (dy * dy > reach) continue;
     for (int64_t x = 0; x < size; ++x) {
-      const Real dx = static_cast<Real>(x) - position[0], dy = static_cast<Real>(y) - position[1];
-      at(0, y, x) = static_cast<uint8_t>(Real(255) * std::exp(-(dx * dx + dy * dy) / spread));
-      const double from_wall = std::abs(static_cast<double>(x) - layout.wall);
-      const double from_door = std::abs(static_cast<double>(y) - layout.door);
-      const bool wall = from_wall <= static_cast<double>(half) &&
-                        from_door > static_cast<double>(g.door_space);
-      const bool border = x == g.border - 1 || y == g.border - 1 || x == size - g.border ||
-                          y == size - g.border;
-      at(1, y, x) = wall || border ? 255 : 0;
+      const Real dx = static_cast<Real>(x) - position[0];
+      const Real square = dx * dx + dy * dy;
+      if (square > reach) continue;
+      at(0, y, x) = static_cast<uint8_t>(Real(255) * std::exp(-square / spread));
     }
   }
+  const auto draw_row = [&](int64_t y) { std::fill_n(&at(1, y, 0), size, uint8_t{255}); };
+  for (int64_t y = 0; y < size; ++y) {
+    at(1, y, g.border - 1) = at(1, y, size - g.border) = 255;
+    if (std::abs(static_cast<double>(y) - layout.door) <= static_cast<double>(g.door_space)) {
+      continue;
+    }
+    for (int64_t x = 0; x < size; ++x) {
+      const double from_wall = std::abs(static_cast<double>(x) - layout.wall);
+      if (from_wall <= static_cast<double>(half)) at(1, y, x) = 255;
+    }
+  }
+  draw_row(g.border - 1);
+  draw_row(size - g.border);
 }
 
 template void draw_two_rooms<float>(const TwoRoomsGeometry&, const RoomLayout&,

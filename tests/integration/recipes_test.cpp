@@ -64,7 +64,8 @@ TEST_F(Recipes, TakeTwoSteps) {
        fs::directory_iterator(std::string(JEPA_SOURCE_DIR) + "/examples/configs")) {
     const std::string file = entry.path().filename();
     if (!file.ends_with(".ini") || file.ends_with("_data.ini") || file.starts_with("compare") ||
-        file.starts_with("diffusion") || file.starts_with("scale")) {
+        file.starts_with("diffusion") || file.starts_with("scale") ||
+        file.find("two_rooms") != std::string::npos) {
       continue;
     }
     SCOPED_TRACE(file);

@@ -1,0 +1,211 @@
+// Controllers that plan: with the true simulator or with a model; and the one that need not.
+#include <eval/dynamics/episodes.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/random.hpp>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace jepa::eval::dynamics {
+namespace {
+
+using planning::RecedingHorizon;
+using worlds::Point;
+using worlds::RoomLayout;
+
+planning::Draws planner_draws(uint64_t seed) {
+  return planning::Draws::from(
+      at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "planner", 0)));
+}
+
+double apart(const Point& a, const Point& b) { return std::hypot(a[0] - b[0], a[1] - b[1]); }
+
+// The length of the way, through the door where the wall is between.
+double way(const RoomLayout& layout, const Point& from, const Point& to) {
+  const Point door{layout.wall, layout.door};
+  if ((from[0] < layout.wall) == (to[0] < layout.wall)) return apart(from, to);
+  return apart(from, door) + apart(door, to);
+}
+
+// What planning controllers share.
+class PlanningController : public Controller {
+ public:
+  PlanningController(std::shared_ptr<const planning::Planner> planner,
+                     const planning::RecedingHorizonOptions& horizon, uint64_t seed)
+      : horizon_(std::move(planner), horizon, /*action_width=*/2, planner_draws(seed)) {}
+
+  double seconds_per_decision() const override {
+    return decisions_ == 0 ? 0 : horizon_.planning_seconds() / static_cast<double>(decisions_);
+  }
+
+ protected:
+  torch::Tensor decide(const planning::CostFunction& costs, int64_t episodes, int64_t steps_left) {
+    if (horizon_.needs_plan()) decisions_ += episodes;
+    return horizon_.act(costs, steps_left);
+  }
+  RecedingHorizon horizon_;
+
+ private:
+  int64_t decisions_ = 0;  // of single episodes
+};
+
+class SimulatorPlanner : public PlanningController {
+ public:
+  SimulatorPlanner(std::shared_ptr<const planning::Planner> planner,
+                   const planning::RecedingHorizonOptions& horizon, bool through_door,
+                   std::string over_time, uint64_t seed)
+      : PlanningController(std::move(planner), horizon, seed),
+        block_(horizon.block),
+        through_door_(through_door),
+        over_time_(std::move(over_time)),
+        random_(seed, "simulator", 0) {
+    if (over_time_ != "sum" && over_time_ != "last" && over_time_ != "min") {
+      throw ConfigError("planning: the cost over time is sum, last or min, not '" + over_time_ +
+                        "'");
+    }
+  }
+
+  void begin(const worlds::World& world) override { horizon_.begin(world.batch()); }
+
+  torch::Tensor act(const worlds::World& world, int64_t steps_left) override {
+    const auto state = world.state(), goal = world.goal_state();
+    return decide([&](const torch::Tensor& candidates) { return costs(state, goal, candidates); },
+                  world.batch(), steps_left);
+  }
+
+ private:
+  torch::Tensor costs(const torch::Tensor& state, const torch::Tensor& goal,
+                      const torch::Tensor& candidates) {
+    const auto actions = candidates.contiguous();
+    const int64_t samples = actions.size(1), steps = actions.size(2) * block_;
+    auto result = torch::empty({actions.size(0), samples});
+    const float* step = actions.const_data_ptr<float>();
+    float* out = result.mutable_data_ptr<float>();
+    for (int64_t b = 0; b < actions.size(0); ++b) {
+      const double* s = state.const_data_ptr<double>() + 4 * b;
+      const double* g = goal.const_data_ptr<double>() + 4 * b;
+      for (int64_t i = 0; i < samples; ++i, step += 2 * steps) {
+        *out++ = static_cast<float>(cost({s[2], s[3]}, {s[0], s[1]}, {g[0], g[1]}, step, steps));
+      }
+    }
+    return result;
+  }
+
+  double cost(const RoomLayout& layout, Point at, const Point& goal, const float* actions,
+              int64_t steps) {
+    double sum = 0, lowest = INFINITY, now = 0;
+    for (int64_t t = 0; t < steps; ++t, actions += 2) {
+      at = worlds::push_back_step(geometry_, layout, at, {actions[0], actions[1]}, [this] {
+        const double x = random_.normal();
+        return Point{x, random_.normal()};
+      });
+      if ((t + 1) % block_ != 0) continue;
+      const double distance = apart(at, goal);
+      now = through_door_ ? way(layout, at, goal) : distance * distance;
+      sum += now;
+      lowest = std::min(lowest, now);
+    }
+    return over_time_ == "sum" ? sum : over_time_ == "min" ? lowest : now;
+  }
+
+  worlds::TwoRoomsGeometry geometry_;
+  int64_t block_;
+  bool through_door_;
+  std::string over_time_;
+  Random random_;
+};
+
+class ModelPlanner : public PlanningController {
+ public:
+  ModelPlanner(DynamicsModel& model, std::shared_ptr<const planning::Planner> planner,
+               const planning::RecedingHorizonOptions& horizon, planning::GoalCost cost,
+               uint64_t seed)
+      : PlanningController(std::move(planner), horizon, seed),
+        model_(model),
+        cost_(std::move(cost)) {
+    if (horizon.block != model.options.block) {
+      throw DataError("the controller holds actions for " + std::to_string(horizon.block) +
+                      " steps, the model predicts blocks of " +
+                      std::to_string(model.options.block));
+    }
+  }
+
+  void begin(const worlds::World& world) override {
+    const torch::NoGradGuard no_grad;
+    horizon_.begin(world.batch());
+    goal_ = model_.encode(world.goal_pixels());
+  }
+
+  torch::Tensor act(const worlds::World& world, int64_t steps_left) override {
+    const torch::NoGradGuard no_grad;
+    if (!horizon_.needs_plan()) return decide({}, world.batch(), steps_left);
+    present_ = model_.encode(world.pixels()).unsqueeze(1);
+    return decide(planning::goal_costs(model_, present_, {}, goal_, cost_), world.batch(),
+                  steps_left);
+  }
+
+  torch::Tensor imagined() override {
+    return model_.rollout(present_, {}, horizon_.expand(horizon_.last_plan().actions));
+  }
+
+ private:
+  DynamicsModel& model_;
+  planning::GoalCost cost_;
+  torch::Tensor goal_;     // [B, D]
+  torch::Tensor present_;  // at the last decision, [B, 1, D]
+};
+
+class InversePolicy : public Controller {
+ public:
+  InversePolicy(DynamicsModel& model, double longest) : model_(model), longest_(longest) {}
+
+  void begin(const worlds::World& world) override {
+    const torch::NoGradGuard no_grad;
+    goal_ = model_.encode(world.goal_pixels());
+    step_ = 0;
+  }
+  torch::Tensor act(const worlds::World& world, int64_t) override {
+    const torch::NoGradGuard no_grad;
+    if (step_++ % model_.options.block == 0) {
+      action_ = model_.inverse->forward(model_.encode(world.pixels()), goal_);
+      if (longest_ > 0) {
+        const auto length = action_.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-9);
+        action_ = action_ * (length.clamp_max(longest_) / length);
+      }
+    }
+    return action_;
+  }
+
+ private:
+  DynamicsModel& model_;
+  double longest_;
+  torch::Tensor goal_, action_;
+  int64_t step_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Controller> simulator_planner(std::shared_ptr<const planning::Planner> planner,
+                                              const planning::RecedingHorizonOptions& horizon,
+                                              bool through_door, const std::string& over_time,
+                                              uint64_t seed) {
+  return std::make_unique<SimulatorPlanner>(std::move(planner), horizon, through_door, over_time,
+                                            seed);
+}
+
+std::unique_ptr<Controller> model_planner(DynamicsModel& model,
+                                          std::shared_ptr<const planning::Planner> planner,
+                                          const planning::RecedingHorizonOptions& horizon,
+                                          const planning::GoalCost& cost, uint64_t seed) {
+  return std::make_unique<ModelPlanner>(model, std::move(planner), horizon, cost, seed);
+}
+
+std::unique_ptr<Controller> inverse_policy(DynamicsModel& model, double longest) {
+  return std::make_unique<InversePolicy>(model, longest);
+}
+
+}  // namespace jepa::eval::dynamics

@@ -1,0 +1,90 @@
+// Episodes of a world under a controller, and how often it gets where it should.
+#pragma once
+
+#include <eval/dynamics/diagnostics.hpp>
+#include <eval/planning/receding_horizon.hpp>
+#include <eval/worlds/two_rooms.hpp>
+
+#include <ATen/core/Generator.h>
+#include <torch/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace jepa::eval::dynamics {
+
+/// A share with its 95 % interval (Wilson 1927).
+struct Rate {
+  double rate = 0;
+  double low = 0;
+  double high = 0;
+};
+Rate wilson(int64_t successes, int64_t of);
+
+/// Chooses the actions of all episodes of a world, side by side.
+class Controller {
+ public:
+  virtual ~Controller() = default;
+  /// New episodes begin, in the state in which `world` is.
+  virtual void begin(const worlds::World& world) = 0;
+  /// @param steps_left this one counted @returns [B, action_width]
+  virtual torch::Tensor act(const worlds::World& world, int64_t steps_left) = 0;
+  /// Decisions of one episode, and seconds they took; 0: it decides nothing dear.
+  virtual double seconds_per_decision() const { return 0; }
+  /// What it thinks will happen from the last decision on, one latent a block [B, H, D];
+  /// undefined: it imagines nothing.
+  virtual torch::Tensor imagined() { return {}; }
+};
+
+/// How long and where.
+struct EpisodeOptions {
+  int64_t episodes = 200;
+  int64_t at_once = 50;   ///< stepped and planned for side by side
+  int64_t steps = 200;
+  uint64_t seed = 0;
+  worlds::FactorRanges ranges = {};
+};
+
+/// What came of the episodes.
+struct EpisodeResult {
+  int64_t episodes = 0;      ///< that counted
+  int64_t dropped = 0;       ///< since their start already succeeded
+  int64_t at_end = 0;        ///< successes at the last step: the published rule
+  int64_t ever = 0;          ///< successes at any step
+  double distance = 0;       ///< mean at the end [px]
+  double seconds = 0;        ///< of the controller and the world
+  double seconds_per_decision = 0;
+  Rate rate() const { return wilson(at_end, episodes); }
+};
+
+/// Seen at each step of a batch of episodes, before it is taken; for films.
+using EpisodeWatcher =
+    std::function<void(const worlds::World& world, int64_t step, Controller& controller)>;
+
+/// Runs a controller in two rooms.
+EpisodeResult run_episodes(Controller& controller, const EpisodeOptions& options,
+                           const EpisodeWatcher& watch = {});
+
+/// The published walk: a heading that turns, steps of about 1 px.
+std::unique_ptr<Controller> random_walk(uint64_t seed);
+/// Straight to the goal with the longest step, shorter where it is near.
+std::unique_ptr<Controller> straight_line(double longest);
+/// Plans with the true simulator. @param through_door the cost is the length of the way through the
+/// door, else the squared distance
+/// @param over_time sum, last or min, see planning::GoalCost
+std::unique_ptr<Controller> simulator_planner(std::shared_ptr<const planning::Planner> planner,
+                                              const planning::RecedingHorizonOptions& horizon,
+                                              bool through_door, const std::string& over_time,
+                                              uint64_t seed);
+/// Plans with a model. @param history frames it sees, 1
+std::unique_ptr<Controller> model_planner(DynamicsModel& model,
+                                          std::shared_ptr<const planning::Planner> planner,
+                                          const planning::RecedingHorizonOptions& horizon,
+                                          const planning::GoalCost& cost, uint64_t seed);
+/// No planner: what the inverse dynamics say leads from here to the goal, as long as `longest` where
+/// it is longer, held for a block.
+std::unique_ptr<Controller> inverse_policy(DynamicsModel& model, double longest);
+
+}  // namespace jepa::eval::dynamics

@@ -1,0 +1,233 @@
+#include <eval/dynamics/training.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/weights.hpp>
+#include <jepa/random.hpp>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <filesystem>
+
+namespace jepa::eval::dynamics {
+namespace {
+
+at::Generator training_stream(uint64_t seed, const char* name, int64_t index) {
+  return at::make_generator<at::CPUGeneratorImpl>(
+      stream_seed(seed, name, static_cast<uint64_t>(index)));
+}
+
+void fill_from(const std::string& folder, const std::string& name, torch::nn::Module& module) {
+  const std::string path = folder + "/" + name + ".safetensors";
+  load_into(module, read_safetensors(path).tensors, path);
+}
+
+// The files' names say which phase a checkpoint stands in.
+constexpr const char* kJoint = "joint_predictor";
+constexpr const char* kAlone = "predictor";
+
+bool has_second_predictor(const std::string& folder) {
+  return std::filesystem::exists(folder + "/" + kAlone + ".safetensors");
+}
+
+// Clips every module's gradients and takes a step.
+void apply_update(AdamW& optimizer, const OptimisationOptions& optimisation, int64_t done,
+                  MetricSums& sums, StepMetrics& metrics) {
+  const StepRates rates = rates_at(optimisation, done + 1);
+  const bool clip = done >= optimisation.clip_from_step;
+  for (const auto& name : optimizer.modules()) {
+    sums.add("grad_norm_" + name,
+             optimizer.clip_gradients(name, clip ? optimisation.clip_gradient : 0.0));
+  }
+  metrics = sums.read();
+  check_finite(metrics, done);
+  metrics["lr"] = rates.lr;
+  optimizer.step(rates);
+}
+
+}  // namespace
+
+void SecondPhaseOptions::describe(OptionVisitor& visit) {
+  visit("from_step", from_step,
+        {.help = "steps of the first phase; 0: there is no second", .unit = "steps", .min = 0});
+  predictor.describe(visit);
+  visit("updates", updates, {.help = "of the predictor for each batch encoded", .min = 1});
+  visit("batch", batch, {.help = "an update", .unit = "clips", .min = 1});
+  visit("buffer", buffer, {.help = "latents that are kept", .unit = "clips", .min = 1});
+}
+
+DynamicsTask::DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options,
+                           HeldOutClips held_out)
+    : model_(model), options_(std::move(options)), held_out_(std::move(held_out)) {
+  check(options_.optimisation);
+  check(options_.second_optimisation);
+  std::map<std::string, std::shared_ptr<torch::nn::Module>> modules = {
+      {"encoder", model_.encoder.ptr()}, {kJoint, model_.predictor.ptr()}};
+  if (options_.weights.inverse > 0) modules["inverse"] = model_.inverse.ptr();
+  first_ = std::make_unique<AdamW>(modules, options_.optimisation);
+}
+
+void DynamicsTask::add(const DynamicsLoss& loss, MetricSums& sums) const {
+  sums.add("loss", loss.total);
+  const std::pair<const char*, const torch::Tensor&> terms[] = {
+      {"rollout", loss.rollout},       {"one_step", loss.one_step},
+      {"variance", loss.variance},     {"covariance", loss.covariance},
+      {"similarity", loss.similarity}, {"inverse", loss.inverse},
+      {"sigreg", loss.sigreg}};
+  for (const auto& [name, term] : terms) {
+    if (term.defined()) sums.add(name, term);
+  }
+}
+
+StepMetrics DynamicsTask::step(const ClipBatch& batch, bool,
+                               std::map<std::string, std::string>&) {
+  const auto& second = options_.second;
+  if (second_ == nullptr && second.from_step > 0 && step_ >= second.from_step) {
+    begin_second_phase();
+  }
+  auto metrics = second_ == nullptr ? joint_step(batch) : predictor_step(batch);
+  ++step_;
+  return metrics;
+}
+
+StepMetrics DynamicsTask::joint_step(const ClipBatch& batch) {
+  const auto actions = actions_between(batch);
+  first_->zero_gradients();
+  const auto latents = model_.encode_clips(batch.clips);
+  const auto loss = joint_loss(model_, latents, actions.to(latents.device()), options_.weights,
+                               training_stream(options_.seed, "sigreg", step_));
+  loss.total.backward();
+  MetricSums sums;
+  add(loss, sums);
+  StepMetrics metrics;
+  apply_update(*first_, options_.optimisation, step_, sums, metrics);
+  return metrics;
+}
+
+void DynamicsTask::freeze_encoder() {
+  for (auto& parameter : model_.encoder->parameters()) parameter.set_requires_grad(false);
+  for (auto& parameter : model_.inverse->parameters()) parameter.set_requires_grad(false);
+}
+
+void DynamicsTask::begin_second_phase() {
+  first_.reset();
+  freeze_encoder();
+  const auto device = model_.encoder->parameters().front().device();
+  model_.replace_predictor(options_.second.predictor);
+  model_.predictor->initialise(training_stream(options_.seed, "second predictor", 0));
+  model_.predictor->to(device);
+  second_ = std::make_unique<AdamW>(
+      std::map<std::string, std::shared_ptr<torch::nn::Module>>{{kAlone, model_.predictor.ptr()}},
+      options_.second_optimisation);
+}
+
+// A ring: clip number w lies at w modulo the capacity.
+void DynamicsTask::remember(const torch::Tensor& latents, const torch::Tensor& actions) {
+  const int64_t capacity = options_.second.buffer;
+  if (!buffer_.latents.defined()) {
+    buffer_.latents = latents.new_zeros({capacity, latents.size(1), latents.size(2)});
+    buffer_.actions = actions.new_zeros({capacity, actions.size(1), actions.size(2)});
+  }
+  const auto places =
+      (torch::arange(latents.size(0)) + buffer_.written).remainder(capacity).to(latents.device());
+  buffer_.latents.index_copy_(0, places, latents);
+  buffer_.actions.index_copy_(0, places, actions);
+  buffer_.written += latents.size(0);
+}
+
+StepMetrics DynamicsTask::predictor_step(const ClipBatch& batch) {
+  const auto& o = options_.second;
+  {
+    const torch::NoGradGuard no_grad;
+    const auto latents = model_.encode_clips(batch.clips);
+    remember(latents, actions_between(batch).to(latents.device()));
+  }
+  const int64_t held = std::min(buffer_.written, o.buffer);
+  StepMetrics metrics;
+  for (int64_t u = 0; u < o.updates; ++u) {
+    const int64_t done = (step_ - o.from_step) * o.updates + u;
+    const auto rows = torch::randint(held, {o.batch}, training_stream(options_.seed, "rows", done))
+                          .to(buffer_.latents.device());
+    second_->zero_gradients();
+    const auto loss = prediction_loss(model_, buffer_.latents.index_select(0, rows),
+                                      buffer_.actions.index_select(0, rows), options_.weights);
+    loss.total.backward();
+    MetricSums sums;
+    add(loss, sums);
+    apply_update(*second_, options_.second_optimisation, done, sums, metrics);
+  }
+  return metrics;
+}
+
+StepMetrics DynamicsTask::evaluate() {
+  if (!held_out_.clips.defined()) return {};
+  StateProbe probe;
+  found_ = measure(model_, held_out_, options_.state_names, &probe);
+  if (options_.wall_cases > 0 && probe.read) {
+    found_.merge(named(wall_test(model_, probe, options_.wall_cases, options_.seed)));
+  }
+  return found_;
+}
+
+std::map<std::string, TensorMap> DynamicsTask::tensors() const {
+  std::map<std::string, TensorMap> files = {{"encoder", state_dict(*model_.encoder)},
+                                            {"inverse", state_dict(*model_.inverse)}};
+  files[second_ == nullptr ? kJoint : kAlone] = state_dict(*model_.predictor);
+  files["optimizer"] = second_ == nullptr ? first_->state() : second_->state();
+  if (buffer_.latents.defined()) {
+    files["buffer"] = {{"latents", buffer_.latents},
+                       {"actions", buffer_.actions},
+                       {"written", torch::tensor({buffer_.written}, torch::kInt64)}};
+  }
+  return files;
+}
+
+void DynamicsTask::restore(int64_t step, const std::string& folder) {
+  fill_from(folder, "encoder", *model_.encoder);
+  fill_from(folder, "inverse", *model_.inverse);
+  if (has_second_predictor(folder)) begin_second_phase();
+  fill_from(folder, second_ == nullptr ? kJoint : kAlone, *model_.predictor);
+  const auto moments = read_safetensors(folder + "/optimizer.safetensors").tensors;
+  (second_ == nullptr ? *first_ : *second_).load_state(moments);
+  const std::string path = folder + "/buffer.safetensors";
+  if (std::filesystem::exists(path)) {
+    const auto buffer = read_safetensors(path).tensors;
+    for (const char* key : {"latents", "actions", "written"}) {
+      if (!buffer.contains(key)) {
+        throw CheckpointError(path + ": key " + std::string(key) + " is missing");
+      }
+    }
+    const auto device = model_.encoder->parameters().front().device();
+    buffer_ = {buffer.at("latents").clone().to(device), buffer.at("actions").clone().to(device),
+               buffer.at("written").item<int64_t>()};
+  }
+  step_ = step;
+}
+
+std::map<std::string, double> DynamicsTask::numbers() const {
+  auto numbers = found_;
+  numbers["phase"] = second_ == nullptr ? 1 : 2;
+  return numbers;
+}
+
+void DynamicsTask::restore_numbers(const std::map<std::string, double>& numbers) {
+  for (const char* prefix : {"skill_", "r2_", "wall_", "error_", "within_clip"}) {
+    for (const auto& [name, value] : numbers) {
+      if (name.starts_with(prefix)) found_[name] = value;
+    }
+  }
+}
+
+DynamicsModel load_dynamics(const std::string& folder, const ModelOptions& options,
+                            const PredictorShape& first, const PredictorShape& second) {
+  const bool alone = has_second_predictor(folder);
+  DynamicsModel model(options, alone ? second : first);
+  fill_from(folder, "encoder", *model.encoder);
+  fill_from(folder, "inverse", *model.inverse);
+  fill_from(folder, alone ? kAlone : kJoint, *model.predictor);
+  return model;
+}
+
+}  // namespace jepa::eval::dynamics

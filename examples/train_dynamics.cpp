@@ -1,0 +1,219 @@
+// Trains an action-conditioned world model: on two rooms, made as it trains, or on a clip store
+// with actions. Two phases: encoder and predictor, then the predictor alone on frozen latents.
+#include <eval/dynamics/protocol.hpp>
+#include <eval/dynamics/training.hpp>
+#include <eval/dynamics/two_rooms_clips.hpp>
+#include <eval/worlds/registry.hpp>
+#include <examples/training_run.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
+#include <jepa/random.hpp>
+#include <jepa/training/cost.hpp>
+
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <filesystem>
+
+namespace {
+
+using namespace jepa;
+using namespace jepa::eval::dynamics;
+
+constexpr const char* kNative = "two_rooms";
+constexpr int64_t kCoverageClips = 4000;
+
+/// Everything that decides a run.
+struct TrainDynamicsOptions {
+  examples::TrainingInput input{.run = "runs/dynamics", .data = kNative};
+  std::string validation;
+  int64_t validation_clips = 512;
+  int64_t wall_cases = 512;
+  TwoRoomsClipOptions rooms;
+  RunShape shape;
+  DynamicsTrainingOptions training;
+  LoopOptions loop;
+
+  std::vector<OptionSection> sections();
+  bool native() const { return input.data == kNative; }
+};
+
+std::vector<OptionSection> TrainDynamicsOptions::sections() {
+  auto sections = input.sections([this](OptionVisitor& visit) {
+    visit("validation", validation,
+          {.help = "held-out clips; two rooms makes its own, where none are named"});
+    visit("validation_clips", validation_clips, {.help = "how many of them", .min = 8});
+    visit("wall_cases", wall_cases,
+          {.help = "two rooms: pushes at the wall an evaluation; 0: none", .min = 0});
+  });
+  sections.push_back({"two_rooms", "with --data two_rooms: what the dot does",
+                      [this](OptionVisitor& visit) { rooms.describe(visit); }});
+  for (auto& section : shape.sections()) sections.push_back(std::move(section));
+  const auto section = [&](const char* name, const char* help, auto& of) {
+    sections.push_back({name, help, [&of](OptionVisitor& visit) { of.describe(visit); }});
+  };
+  section("objective", "weights of the loss's terms", training.weights);
+  section("optimisation", "of the first phase", training.optimisation);
+  section("second_optimisation", "of the second, in updates", training.second_optimisation);
+  section("training", "", loop);
+  return sections;
+}
+
+std::shared_ptr<ClipSource> open_clips(TrainDynamicsOptions& options, const std::string& data) {
+  auto& clip = options.input.clip;
+  if (data == kNative) {
+    if (clip.frames == 0) clip.frames = 9;
+    TwoRoomsClipOptions rooms = options.rooms;
+    rooms.frames = clip.frames;
+    rooms.block = options.shape.model.block;
+    return std::make_shared<TwoRoomsClips>(rooms);
+  }
+  if (clip.signals.empty()) clip.signals = kActionSignal;
+  if (clip.frame_step == 1) clip.frame_step = options.shape.model.block;
+  if (clip.frame_step != options.shape.model.block) {
+    throw ConfigError("clip.frame_step is " + std::to_string(clip.frame_step) +
+                      ", a block of the model " + std::to_string(options.shape.model.block) +
+                      " steps");
+  }
+  return open_clip_source(data, clip);
+}
+
+/// Clips in the source's order or, of two rooms, of a stream of their own.
+ClipBatch some_clips(const std::shared_ptr<ClipSource>& source, const LoaderOptions& loader,
+                     int64_t count, uint64_t seed) {
+  LoaderOptions options = loader;
+  options.batch = std::min(count, source->size());
+  options.shuffle = false;
+  return ClipLoader(source, options, seed).next();
+}
+
+double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+/// Lengths of both schedules where they are left to the run.
+void complete_schedules(TrainDynamicsOptions& options) {
+  auto& training = options.training;
+  const int64_t steps = options.loop.steps;
+  const int64_t joint =
+      options.shape.second.from_step > 0 ? std::min(options.shape.second.from_step, steps) : steps;
+  if (training.optimisation.total_steps == 0) training.optimisation.total_steps = joint;
+  if (training.second_optimisation.total_steps == 0) {
+    training.second_optimisation.total_steps = (steps - joint) * options.shape.second.updates;
+  }
+}
+
+HeldOutClips validation_clips(TrainDynamicsOptions& options,
+                              const std::shared_ptr<ClipSource>& training, uint64_t seed) {
+  if (options.validation.empty() && !options.native()) return {};
+  const auto source =
+      options.validation.empty() ? training : open_clips(options, options.validation);
+  return held_out(some_clips(source, options.input.loader, options.validation_clips,
+                             stream_seed(seed, "validation", 0)));
+}
+
+void print_metrics(const StepMetrics& metrics) {
+  for (const auto& [name, value] : metrics) std::printf("%-18s %.4g\n", name.c_str(), value);
+}
+
+void run(examples::Program& program, TrainDynamicsOptions& options) {
+  const auto seed = static_cast<uint64_t>(program.common.seed);
+  const auto source = open_clips(options, options.input.data);
+  auto& shape = options.shape;
+  const ClipBatch some = some_clips(source, options.input.loader, 8, seed);
+  shape.model = shape.model.fitted(some.clips.sizes(), actions_between(some).size(2));
+  complete_schedules(options);
+  DynamicsModel model(shape.model, shape.predictor);
+  model.precision = program.precision;
+  model.initialise(seed);
+  model.encoder->to(program.device);
+  model.predictor->to(program.device);
+  model.inverse->to(program.device);
+
+  auto& training = options.training;
+  training.second = shape.second;
+  training.seed = seed;
+  std::map<std::string, double> numbers = {
+      {"parameters", static_cast<double>(count_parameters(*model.encoder) +
+                                         count_parameters(*model.predictor))},
+      {"steps", static_cast<double>(options.loop.steps)},
+      {"batch", static_cast<double>(options.input.loader.batch)}};
+  if (options.native()) {
+    training.wall_cases = options.wall_cases;
+    training.state_names = eval::worlds::make_world(kNative, 1)->info().state;
+    const auto coverage =
+        dynamic_cast<const TwoRoomsClips&>(*source).coverage(seed, kCoverageClips);
+    numbers["coverage_contact"] = coverage.contact;
+    numbers["coverage_crossings"] = coverage.crossings;
+    numbers["coverage_near_wall"] = coverage.near_wall;
+    std::printf("coverage           contact in %.3f of blocks, %.3f of clips cross, %.3f of frames "
+                "within 5 px of the wall\n",
+                coverage.contact, coverage.crossings, coverage.near_wall);
+  }
+  std::printf("parameters         %.3g\n", numbers["parameters"]);
+  std::fflush(stdout);
+
+  DynamicsTask task(model, training, validation_clips(options, source, seed));
+  auto texts = examples::provenance(program, options.input.data);
+  const RunDescription description{.folder = options.input.run,
+                                   .config_ini = dump_ini(program.sections),
+                                   .numbers = numbers,
+                                   .texts = texts};
+  std::filesystem::create_directories(options.input.run);
+  write_file_atomic(options.input.run + "/config.ini", description.config_ini);
+  examples::ProgressBar bar("training", examples::steps_done(options.input.run));
+  ClipLoader loader(source, options.input.loader, seed);
+  const double before = cpu_seconds();
+  const LoopResult result =
+      run_training(task, loader, options.loop, description,
+                   examples::progress_hooks(bar, options.loop.steps, options.input.loader.batch,
+                                            {"skill_", "r2_", "wall_", "error_", "within_clip"}));
+  bar.finish();
+  const double cpu = cpu_seconds() - before;
+  std::printf("%s after %lld steps, %.0f s of training (%.0f s of processor time), peak memory "
+              "%.0f MB\n",
+              result.end == RunEnd::finished ? "done" : "stopped",
+              static_cast<long long>(result.steps), result.train_seconds, cpu,
+              result.peak_rss_mb);
+  const auto measured = task.numbers();
+  print_metrics(measured);
+  std::printf("run folder         %s\n", options.input.run.c_str());
+  program.results = {{"run", options.input.run},
+                     {"steps", result.steps},
+                     {"clips", result.clips},
+                     {"frames", result.clips * static_cast<double>(options.input.clip.frames)},
+                     {"train_seconds", result.train_seconds},
+                     {"processor_seconds", cpu},
+                     {"peak_rss_mb", result.peak_rss_mb}};
+  for (const auto& [name, value] : numbers) program.results[name] = value;
+  for (const auto& [name, value] : measured) program.results[name] = value;
+  write_file_atomic(options.input.run + "/summary.json", program.results.dump(2) + "\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  TrainDynamicsOptions options;
+  return examples::program_main(
+      argc, argv,
+      {.name = "train_dynamics",
+       .summary = "trains an action-conditioned world model; a run folder that exists is continued",
+       .bfloat16 = true,
+       .complete =
+           [](OptionValues& given) {
+             TrainDynamicsOptions stored;
+             examples::continue_run(given, stored.input.run, [&](const OptionValues&) {
+               return examples::ContinuedOptions{stored.sections()};
+             });
+           },
+       .sections = [&](const OptionValues&) { return options.sections(); },
+       .run = [&](examples::Program& program) { run(program, options); }});
+}

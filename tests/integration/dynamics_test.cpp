@@ -1,0 +1,95 @@
+// train_dynamics and plan as a user runs them.
+#include "program_test.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace jepa {
+namespace {
+
+using Json = nlohmann::json;
+
+class DynamicsPrograms : public ProgramTest {
+ protected:
+  std::vector<std::string> quick(const std::string& folder) const {
+    return {"--config", std::string(JEPA_SOURCE_DIR) + "/examples/configs/two_rooms_quick.ini",
+            "--run",    path(folder),
+            "--precision", "float32", "--threads", "1"};
+  }
+  int train(const std::string& folder, const std::vector<std::string>& more = {}) const {
+    auto arguments = quick(folder);
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("train_dynamics", arguments);
+  }
+  std::string weights(const std::string& folder, const std::string& name) const {
+    return read_bytes(path(folder) + "/checkpoints/step-00000030/" + name + ".safetensors");
+  }
+};
+
+TEST_F(DynamicsPrograms, TrainThenPlan) {
+  ASSERT_EQ(train("run"), 0) << said();
+  const auto trained = Json::parse(read_bytes(path("run/summary.json")));
+  for (const char* name : {"skill_1", "skill_k", "r2_x", "r2_door", "within_clip", "wall_far",
+                           "wall_far_true", "wall_near", "wall_door", "coverage_contact",
+                           "coverage_crossings", "processor_seconds"}) {
+    EXPECT_TRUE(trained.contains(name)) << name;
+  }
+  EXPECT_EQ(trained.at("wall_far_true"), 0);
+  EXPECT_EQ(trained.at("phase"), 2);
+
+  ASSERT_EQ(run("plan", {"--run", path("run"), "--episodes", "3", "--unseen_episodes", "2",
+                         "--films", "1", "--probe_clips", "32", "--wall_cases", "16",
+                         "--cem.samples", "8", "--cem.elites", "4", "--cem.iterations", "1",
+                         "--precision", "float32", "--threads", "1", "--json", path("out.json")}),
+            0)
+      << said();
+  const auto planned = Json::parse(read_bytes(path("run/plan/summary.json")));
+  EXPECT_EQ(planned, Json::parse(read_bytes(path("out.json"))));
+  EXPECT_EQ(planned.at("episodes").get<int>() + planned.at("dropped").get<int>(), 3);
+  for (const char* name : {"random", "straight", "simulator", "simulator_path", "inverse",
+                           "untrained", "unseen_wall", "unseen_door"}) {
+    for (const char* key : {"success_rate", "low", "high", "episodes", "seconds_per_decision"}) {
+      EXPECT_TRUE(planned.at("controls").at(name).contains(key)) << name << " " << key;
+    }
+  }
+  EXPECT_EQ(planned.at("wall_far_true"), 0);
+  int films = 0;
+  for (const auto& file : files()) films += file.extension() == ".mp4";
+  EXPECT_EQ(films, 1);
+  const auto page = read_bytes(path("run/plan/report.html"));
+  EXPECT_NE(page.find("simulator_path"), std::string::npos);
+
+  refuses("plan", {"--run", path("run"), "--model.block", "4"}, 1, "model.block = 5, asked for 4");
+  refuses("plan", {"--run", path("run"), "--model.action_width", "3"}, 1, "model.action_width = 2");
+  refuses("plan", {"--run", path("run"), "--model.height", "64"}, 1, "model.height = 65");
+  refuses("plan", {"--run", path("run"), "--protocol.steps", "100"}, 1, "protocol.steps = 200");
+  refuses("plan", {"--run", path("run"), "--controls", "luck"}, 2, "'luck' is none of");
+  refuses("plan", {"--run", path("nothing")}, 1, "train_dynamics");
+}
+
+TEST_F(DynamicsPrograms, ARunGoesOnBitForBit) {
+  ASSERT_EQ(train("whole"), 0) << said();
+  // Cut in the first phase, at its end, and in the second.
+  for (const char* cut : {"12", "20", "25"}) {
+    const std::string folder = std::string("cut") + cut;
+    ASSERT_EQ(train(folder, {"--training.steps", cut, "--optimisation.total_steps", "20",
+                             "--second_optimisation.total_steps", "20"}),
+              0)
+        << said();
+    ASSERT_EQ(train(folder, {"--training.steps", "30"}), 0) << said();
+    for (const char* file : {"encoder", "predictor", "inverse", "optimizer", "buffer"}) {
+      EXPECT_EQ(weights("whole", file), weights(folder, file)) << cut << " " << file;
+    }
+  }
+}
+
+TEST_F(DynamicsPrograms, RefusesWhatItCannotTrainOn) {
+  auto arguments = quick("bad");
+  arguments.insert(arguments.end(), {"--model.strides", "4"});
+  refuses("train_dynamics", arguments, 2, "strides");
+  arguments = quick("bad");
+  arguments.insert(arguments.end(), {"--data", path("nothing.h5")});
+  refuses("train_dynamics", arguments, 1, "nothing.h5");
+}
+
+}  // namespace
+}  // namespace jepa
