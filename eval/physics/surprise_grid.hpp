@@ -24,8 +24,8 @@ struct SurpriseOptions {
   int64_t clip_frames = 10;     ///< of training clips and of windows
   int64_t train_films = 20000;
   double light_share = 0.25;    ///< of training films, in which a light comes on
-  int64_t validation_scenes = 8;  ///< of each rule
-  int64_t test_scenes = 24;
+  int64_t validation_scenes = 6;  ///< of each rule
+  int64_t test_scenes = 16;
   std::vector<int64_t> contexts = {4, 6};  ///< pasts that validation chooses from
   int64_t stride = 2;           ///< frames from window to window
   int64_t resamples = 2000;     ///< of the bootstrap over scenes
@@ -44,7 +44,7 @@ struct SurpriseCell {
   int64_t seed = 0;
   int64_t past = 0;                        ///< as validation chose it for the arm
   double threshold = 0;                    ///< as validation sets it, for the max over windows
-  std::vector<torch::Tensor> test = {};    ///< [scenes, 2, 3, 2] of each rule
+  std::vector<torch::Tensor> test = {};    ///< [scenes, 2, kinds, 2] of each rule; see scores.hpp
 };
 
 /// Arms in the order of tables: trained, then untrained, copy_last, pixel_difference.
@@ -66,13 +66,13 @@ torch::Tensor rule_surprises(const SurpriseModel& model, const SurpriseOptions& 
 std::vector<SurpriseCell> run_surprise(const SurpriseOptions& options,
                                        const comparison::ComparisonHooks& hooks);
 
-/// One arm's estimates of a metric: of each rule, and last of all together.
+/// One arm's estimates: of each rule, and last their mean.
 struct SurpriseRow {
   std::string arm;
   int64_t draws = 0;  ///< seeds, or untrained networks
   int64_t past = 0;
-  std::map<std::string, std::vector<probes::Estimate>> metrics;  ///< by metric_name()
-  std::vector<probes::Estimate> less_untrained;  ///< of relative accuracy; empty: it is untrained
+  std::map<std::string, std::vector<probes::Estimate>> metrics = {};  ///< by metric_name()
+  std::vector<probes::Estimate> less_untrained = {};  ///< of relative accuracy; else empty
 };
 
 std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
