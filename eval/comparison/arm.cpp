@@ -303,6 +303,14 @@ void predict_pixels(const Setup& setup, const std::string& run, Arm& arm) {
                               static_cast<double>(sizes[2] - context);
 }
 
+/// The recipe with pixels in place of latents.
+training::Recipe pixel_recipe(training::Recipe recipe) {
+  recipe.objective.targets = "pixels";
+  recipe.objective.loss = "l2";
+  recipe.objective.regulariser.kind = "none";
+  return recipe;
+}
+
 }  // namespace
 
 const std::vector<std::string>& arm_names() {
@@ -321,11 +329,7 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
   if (plan.arm == "jepa") {
     add_decoder(setup, train_masked(setup, options.jepa, arm), arm);
   } else if (plan.arm == "masked_pixels") {
-    training::Recipe recipe = options.jepa;
-    recipe.objective.targets = "pixels";
-    recipe.objective.loss = "l2";
-    recipe.objective.regulariser.kind = "none";
-    predict_pixels(setup, train_masked(setup, recipe, arm), arm);
+    predict_pixels(setup, train_masked(setup, pixel_recipe(options.jepa), arm), arm);
   } else if (plan.arm == "frozen_random") {
     training::Recipe recipe = options.jepa;
     recipe.objective.freeze_encoder = true;
@@ -339,6 +343,23 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
     throw ConfigError("arm " + plan.arm + " is not one of " + c10::Join(", ", arm_names()));
   }
   return arm;
+}
+
+std::string train_model(const ArmPlan& plan, const ArmOptions& options,
+                        const std::shared_ptr<const ClipSource>& clips,
+                        const std::function<LoopHooks(const std::string&, int64_t)>& hooks) {
+  const Setup setup{plan, options, clips, hooks};
+  Arm arm;
+  if (plan.arm == "jepa") return train_masked(setup, options.jepa, arm);
+  if (plan.arm == "masked_pixels") return train_masked(setup, pixel_recipe(options.jepa), arm);
+  if (plan.arm == "pixels") {
+    train_pixels(setup);
+  } else if (plan.arm == "latents") {
+    train_latents(setup);
+  } else {
+    throw ConfigError("arm " + plan.arm + " is not one of jepa, masked_pixels, pixels, latents");
+  }
+  return plan.folder + "/" + plan.arm;
 }
 
 }  // namespace jepa::eval::comparison

@@ -1,0 +1,190 @@
+#include <eval/physics/scores.hpp>
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace jepa::eval::physics {
+namespace {
+
+/// One film kind by one aggregate, [scenes, 2].
+torch::Tensor of(const torch::Tensor& surprises, FilmKind kind, Aggregate aggregate) {
+  return surprises.select(3, aggregate).select(2, kind);
+}
+
+/// 1 where `a` is above `b`, of equals a half.
+torch::Tensor above(const torch::Tensor& a, const torch::Tensor& b) {
+  return a.gt(b).to(torch::kFloat64) + 0.5 * a.eq(b).to(torch::kFloat64);
+}
+
+/// A mean over scenes on resamples, [R].
+torch::Tensor weighted(const torch::Tensor& scenes, const torch::Tensor& counts) {
+  return counts.matmul(scenes) / counts.sum(1);
+}
+
+torch::Tensor resampled(const torch::Tensor& rule, Metric metric, double threshold,
+                        const torch::Tensor& counts) {
+  switch (metric) {
+    case Metric::kRelative:
+      return weighted(relative_accuracy(rule, kBroken, kLawful, kMean), counts);
+    case Metric::kRelativeMax:
+      return weighted(relative_accuracy(rule, kBroken, kLawful, kMax), counts);
+    case Metric::kAuroc:
+      return resampled_auroc(rule, kMean, counts);
+    case Metric::kAurocMax:
+      return resampled_auroc(rule, kMax, counts);
+    case Metric::kAbsolute:
+      return weighted(0.5 * (fired(rule, kBroken, kMax, threshold) + 1 -
+                             fired(rule, kLawful, kMax, threshold)),
+                      counts);
+    case Metric::kFiredLawful:
+      return weighted(fired(rule, kLawful, kMax, threshold), counts);
+    case Metric::kFiredBroken:
+      return weighted(fired(rule, kBroken, kMax, threshold), counts);
+    case Metric::kFiredChanged:
+      return weighted(fired(rule, kChanged, kMax, threshold), counts);
+    case Metric::kChangedOverLawful:
+      return weighted(relative_accuracy(rule, kChanged, kLawful, kMean), counts);
+    case Metric::kBrokenOverChanged:
+      break;
+  }
+  return weighted(relative_accuracy(rule, kBroken, kChanged, kMean), counts);
+}
+
+double mean_value(const std::vector<RuleValues>& draws, size_t rule) {
+  double sum = 0;
+  for (const auto& draw : draws) sum += draw.values[rule] / static_cast<double>(draws.size());
+  return sum;
+}
+
+/// One draw's resample for each row.
+torch::Tensor chosen(const std::vector<RuleValues>& draws, size_t rule, uint64_t seed) {
+  std::vector<torch::Tensor> all;
+  for (const auto& draw : draws) all.push_back(draw.resamples[rule]);
+  const auto stacked = torch::stack(all);  // [draws, R]
+  const auto which = probes::resample_draws(stacked.size(0), stacked.size(1), seed);
+  return stacked.gather(0, which.unsqueeze(0)).squeeze(0);
+}
+
+}  // namespace
+
+torch::Tensor relative_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKind less,
+                                Aggregate aggregate) {
+  return above(of(surprises, more, aggregate), of(surprises, less, aggregate)).mean(1);
+}
+
+double auroc(const torch::Tensor& positive, const torch::Tensor& negative) {
+  return above(positive.unsqueeze(1), negative.unsqueeze(0)).mean().item<double>();
+}
+
+torch::Tensor resampled_auroc(const torch::Tensor& surprises, Aggregate aggregate,
+                              const torch::Tensor& counts) {
+  const auto broken = of(surprises, kBroken, aggregate), lawful = of(surprises, kLawful, aggregate);
+  const int64_t scenes = broken.size(0), pairs = broken.size(1);
+  // Wins of the films of one scene over those of another; a resample weighs both.
+  const auto wins = above(broken.reshape({-1, 1}), lawful.reshape({1, -1}))
+                        .view({scenes, pairs, scenes, pairs})
+                        .sum(at::IntArrayRef{1, 3});
+  const auto drawn = counts.sum(1) * static_cast<double>(pairs);
+  return (counts.matmul(wins) * counts).sum(1) / drawn.square();
+}
+
+double best_threshold(const std::vector<torch::Tensor>& rules, Aggregate aggregate) {
+  std::vector<std::pair<double, int>> films;  // surprise, +1 broken or -1 lawful
+  for (const auto& rule : rules) {
+    for (const auto kind : {kLawful, kBroken}) {
+      const auto values = of(rule, kind, aggregate).contiguous().to(torch::kFloat64);
+      for (int64_t i = 0; i < values.numel(); ++i) {
+        films.emplace_back(values.data_ptr<double>()[i], kind == kBroken ? 1 : -1);
+      }
+    }
+  }
+  std::sort(films.begin(), films.end());
+  // Told right at a threshold of film i's surprise: lawful ones before it, broken ones from it on.
+  int64_t right = 0;
+  for (const auto& film : films) right += film.second > 0;
+  int64_t best = right;
+  double threshold = films.empty() ? 0 : films.front().first;
+  for (size_t i = 0; i < films.size(); ++i) {
+    right -= films[i].second;
+    const bool last = i + 1 == films.size();
+    if (!last && films[i + 1].first == films[i].first) continue;
+    if (right <= best) continue;
+    best = right;
+    threshold = last ? films[i].first + 1 : 0.5 * (films[i].first + films[i + 1].first);
+  }
+  return threshold;
+}
+
+torch::Tensor fired(const torch::Tensor& surprises, FilmKind kind, Aggregate aggregate,
+                    double threshold) {
+  return of(surprises, kind, aggregate).ge(threshold).to(torch::kFloat64).mean(1);
+}
+
+const std::vector<Metric>& all_metrics() {
+  static const std::vector<Metric> all{
+      Metric::kRelative,     Metric::kRelativeMax,  Metric::kAuroc,
+      Metric::kAurocMax,     Metric::kAbsolute,     Metric::kFiredLawful,
+      Metric::kFiredBroken,  Metric::kFiredChanged, Metric::kChangedOverLawful,
+      Metric::kBrokenOverChanged};
+  return all;
+}
+
+std::string metric_name(Metric metric) {
+  switch (metric) {
+    case Metric::kRelative: return "relative";
+    case Metric::kRelativeMax: return "relative_max";
+    case Metric::kAuroc: return "auroc";
+    case Metric::kAurocMax: return "auroc_max";
+    case Metric::kAbsolute: return "absolute";
+    case Metric::kFiredLawful: return "fired_lawful";
+    case Metric::kFiredBroken: return "fired_broken";
+    case Metric::kFiredChanged: return "fired_changed";
+    case Metric::kChangedOverLawful: return "changed_over_lawful";
+    case Metric::kBrokenOverChanged: break;
+  }
+  return "broken_over_changed";
+}
+
+RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, double threshold,
+                   int64_t resamples, uint64_t seed) {
+  RuleValues made;
+  torch::Tensor sum;
+  double total = 0;
+  for (size_t i = 0; i < rules.size(); ++i) {
+    const auto rule = rules[i].to(torch::kFloat64);
+    const auto once = torch::ones({1, rule.size(0)}, torch::kFloat64);
+    made.values.push_back(resampled(rule, metric, threshold, once).item<double>());
+    const auto counts = probes::resample_units(rule.size(0), resamples, seed + i);
+    made.resamples.push_back(resampled(rule, metric, threshold, counts));
+    sum = i == 0 ? made.resamples.back() : sum + made.resamples.back();
+    total += made.values.back();
+  }
+  const auto count = static_cast<double>(rules.size());
+  made.values.push_back(total / count);
+  made.resamples.push_back(sum / count);
+  return made;
+}
+
+std::vector<probes::Estimate> pooled(const std::vector<RuleValues>& draws, uint64_t seed) {
+  std::vector<probes::Estimate> made;
+  for (size_t rule = 0; rule < draws.front().values.size(); ++rule) {
+    made.push_back(probes::with_interval(mean_value(draws, rule), chosen(draws, rule, seed)));
+  }
+  return made;
+}
+
+std::vector<probes::Estimate> pooled_difference(const std::vector<RuleValues>& draws,
+                                                const std::vector<RuleValues>& control,
+                                                uint64_t seed) {
+  std::vector<probes::Estimate> made;
+  for (size_t rule = 0; rule < draws.front().values.size(); ++rule) {
+    made.push_back(probes::with_interval(
+        mean_value(draws, rule) - mean_value(control, rule),
+        chosen(draws, rule, seed) - chosen(control, rule, seed + 1)));
+  }
+  return made;
+}
+
+}  // namespace jepa::eval::physics

@@ -1,0 +1,254 @@
+#include <eval/physics/surprise_grid.hpp>
+#include <eval/physics/surprise_models.hpp>
+#include <eval/probes/protocol.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
+#include <jepa/io/safetensors.hpp>
+
+#include <c10/util/StringUtil.h>
+#include <nlohmann/json.hpp>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+namespace jepa::eval::physics {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kWorldSeed = 1;       // all cells see the same films
+constexpr int64_t kUntrainedSeed = 1000;  // none of them is a trained one's start
+constexpr int64_t kValidatedDraws = 3;   // untrained networks that choose their past
+constexpr int64_t kScenesAtOnce = 8;
+
+/// Films of test scenes: untrained networks are many and are not asked about the matched changes.
+int64_t kinds_of(const std::string& arm) { return arm == "untrained" ? 2 : 3; }
+
+std::string cell_folder(const SurpriseOptions& options, const std::string& arm, int64_t seed) {
+  return options.run + "/cells/" + arm + "-s" + std::to_string(seed);
+}
+
+bool is_control(const std::string& arm) {
+  return arm == "untrained" || arm == "copy_last" || arm == "pixel_difference";
+}
+
+/// The seeds that an arm has.
+std::vector<int64_t> seeds_of(const SurpriseOptions& options, const std::string& arm) {
+  if (!is_control(arm)) return options.seeds;
+  std::vector<int64_t> seeds;
+  for (int64_t i = 0; i < (arm == "untrained" ? options.untrained : 1); ++i) seeds.push_back(i);
+  return seeds;
+}
+
+std::vector<int64_t> clip_sizes(const SurpriseOptions& options) {
+  return {1, 3, options.clip_frames, options.world.side, options.world.side};
+}
+
+SurpriseModel untrained_model(const SurpriseOptions& options, int64_t seed) {
+  const auto& arm = options.training.arm;
+  const auto recipe = arm.jepa.fitted(clip_sizes(options));
+  Trainer fresh = recipe.make_trainer(static_cast<uint64_t>(kUntrainedSeed + seed), arm.device,
+                                      torch::kFloat32);
+  MaskedModel model;
+  model.encoder = fresh.encoder();
+  model.target_encoder = fresh.target_encoder();
+  model.predictor = fresh.predictor();
+  model.pixels = recipe.encoder.pixels;
+  model.tubelet = recipe.encoder.vit.tubelet;
+  return masked_surprise(model, options.clip_frames, arm.device);
+}
+
+/// A cell whose model is made when it is first asked: scores that are on disk need none.
+class LazyCell {
+ public:
+  LazyCell(const SurpriseOptions& options, std::string arm, int64_t seed,
+           const comparison::ComparisonHooks& hooks)
+      : options_(options), arm_(std::move(arm)), seed_(seed), hooks_(hooks) {}
+
+  /// Surprises of a rule's scenes, kept in the cell's folder.
+  torch::Tensor surprises(const std::string& rule, const std::string& split, int64_t past,
+                          int64_t kinds) {
+    const std::string folder = cell_folder(options_, arm_, seed_);
+    const std::string path = c10::str(folder, "/", split, "-c", past, "-", rule, ".safetensors");
+    if (fs::exists(path)) return read_safetensors(path).tensors.at("surprise").clone();
+    if (!model_.tokens) model_ = cell_model(options_, arm_, seed_, hooks_);
+    const auto scored = rule_surprises(model_, options_, rule, split, past, kinds);
+    fs::create_directories(folder);
+    write_safetensors(path, {{"surprise", scored}});
+    return scored;
+  }
+  std::vector<torch::Tensor> all(const std::string& split, int64_t past, int64_t kinds) {
+    std::vector<torch::Tensor> rules;
+    for (const auto& rule : rule_names()) rules.push_back(surprises(rule, split, past, kinds));
+    return rules;
+  }
+
+ private:
+  const SurpriseOptions& options_;
+  std::string arm_;
+  int64_t seed_;
+  const comparison::ComparisonHooks& hooks_;
+  SurpriseModel model_;
+};
+
+double mean_relative(const std::vector<torch::Tensor>& rules) {
+  double sum = 0;
+  for (const auto& rule : rules) {
+    sum += relative_accuracy(rule, kBroken, kLawful, kMean).mean().item<double>();
+  }
+  return sum / static_cast<double>(rules.size());
+}
+
+/// The past at which an arm's seeds together do best on validation; of equals the longer one.
+int64_t choose_past(const SurpriseOptions& options, std::vector<LazyCell>& cells) {
+  const size_t asked = std::min<size_t>(cells.size(), std::max<size_t>(options.seeds.size(),
+                                                                       kValidatedDraws));
+  double best = -1;
+  int64_t chosen = 0;
+  for (const int64_t past : options.contexts) {
+    double sum = 0;
+    for (size_t i = 0; i < asked; ++i) sum += mean_relative(cells[i].all("validation", past, 2));
+    if (sum >= best) {
+      best = sum;
+      chosen = past;
+    }
+  }
+  return chosen;
+}
+
+std::vector<SurpriseCell> score_arm(const SurpriseOptions& options, const std::string& arm,
+                                    const comparison::ComparisonHooks& hooks) {
+  std::vector<LazyCell> cells;
+  const auto seeds = seeds_of(options, arm);
+  for (const int64_t seed : seeds) cells.emplace_back(options, arm, seed, hooks);
+  const int64_t past = choose_past(options, cells);
+  hooks.say(c10::str(arm, ": a past of ", past, " frames by validation"));
+  std::vector<SurpriseCell> made;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    SurpriseCell cell{.arm = arm, .seed = seeds[i], .past = past};
+    cell.threshold = best_threshold(cells[i].all("validation", past, 2), kMax);
+    cell.test = cells[i].all("test", past, kinds_of(arm));
+    hooks.say(c10::str(arm, ", seed ", cell.seed, ": scored"));
+    made.push_back(std::move(cell));
+  }
+  return made;
+}
+
+}  // namespace
+
+std::vector<OptionSection> SurpriseOptions::sections() {
+  std::vector<OptionSection> sections{
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("run", run, {.help = "folder; what is done in it is not done again"});
+         visit("arms", arms, {.help = "comma-separated: jepa, masked_pixels, pixels, latents"});
+         visit("seeds", seeds, {.help = "each a cell", .min = 0});
+         visit("tera", tera, {.help = "training of an arm and seed", .unit = "TFLOP", .min = 0});
+         visit("untrained", untrained,
+               {.help = "networks with the recipe's own initialisation, as a control", .min = 1});
+         visit("batch", training.arm.batch, {.help = "clips a step, of every arm", .min = 2});
+         visit("clip_frames", clip_frames, {.help = "of training clips and of windows", .min = 4});
+         visit("train_films", train_films, {.help = "lawful ones", .min = 1});
+         visit("light_share", light_share,
+               {.help = "of training films, in which a light comes on", .min = 0, .max = 1});
+         visit("validation_scenes", validation_scenes,
+               {.help = "of each rule; they choose the past and the threshold", .min = 1});
+         visit("test_scenes", test_scenes, {.help = "of each rule: four films, and two matched "
+                                                    "changes", .min = 1});
+         visit("contexts", contexts,
+               {.help = "frames of the past, from which validation chooses once for each arm",
+                .min = 1});
+         visit("stride", stride, {.help = "frames from window to window", .min = 1});
+         visit("resamples", resamples, {.help = "of the bootstrap over scenes", .min = 10});
+         visit("quick", quick, {.help = "as small as it can be: shows that everything runs"});
+       }},
+      {"world", "", [this](OptionVisitor& visit) { world.describe(visit); }}};
+  const std::set<std::string> others{"",      "clip",      "clips", "questions", "attentive",
+                                     "arm",   "tuning",    "judge", "sampler"};
+  for (auto& section : training.sections()) {
+    if (!others.contains(section.name)) sections.push_back(std::move(section));
+  }
+  return sections;
+}
+
+void SurpriseOptions::settle() {
+  if (!quick) return;
+  tera = 0.1;
+  untrained = 2;
+  seeds = {0};
+  contexts = {6};
+  stride = 4;
+  validation_scenes = test_scenes = 1;
+  resamples = 100;
+  training.arm.batch = 4;
+}
+
+std::vector<std::string> surprise_arms(const SurpriseOptions& options) {
+  auto arms = probes::split_names(options.arms);
+  for (const char* control : {"untrained", "copy_last", "pixel_difference"}) {
+    arms.emplace_back(control);
+  }
+  return arms;
+}
+
+SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm, int64_t seed,
+                         const comparison::ComparisonHooks& hooks) {
+  const auto& vit = options.training.arm.jepa.encoder.vit;
+  if (arm == "untrained") return untrained_model(options, seed);
+  if (arm == "copy_last") return copy_last_surprise(options.clip_frames, vit.tubelet, vit.patch);
+  if (arm == "pixel_difference") {
+    return pixel_difference_surprise(options.clip_frames, vit.tubelet, vit.patch);
+  }
+  const auto films = std::make_shared<LawfulFilms>(options.world, options.train_films,
+                                                   options.clip_frames, kWorldSeed,
+                                                   options.light_share);
+  const comparison::ArmPlan plan{arm, options.tera, seed, cell_folder(options, arm, seed)};
+  const auto run = comparison::train_model(plan, options.training.arm, films, hooks.training);
+  return load_surprise(run, options.clip_frames, options.training.arm.device);
+}
+
+torch::Tensor rule_surprises(const SurpriseModel& model, const SurpriseOptions& options,
+                             const std::string& rule, const std::string& split, int64_t past,
+                             int64_t kinds) {
+  const int64_t scenes =
+      split == "test" ? options.test_scenes : options.validation_scenes;
+  std::vector<torch::Tensor> parts;
+  for (int64_t start = 0; start < scenes; start += kScenesAtOnce) {
+    std::vector<torch::Tensor> films;
+    for (int64_t i = start; i < std::min(start + kScenesAtOnce, scenes); ++i) {
+      const Scene scene = make_scene(rule, options.world, kWorldSeed, split, i);
+      for (size_t pair = 0; pair < 2; ++pair) {
+        films.push_back(scene.lawful[pair].clip());
+        films.push_back(scene.broken[pair].clip());
+        if (kinds > 2) films.push_back(scene.changed[pair].clip());
+      }
+    }
+    const auto surprise =
+        surprise_of(model, torch::stack(films), {.past = past, .stride = options.stride});
+    parts.push_back(torch::stack({surprise.mean(), surprise.max()}, 1)
+                        .to(torch::kFloat64)
+                        .view({-1, 2, kinds, 2}));
+  }
+  return torch::cat(parts);
+}
+
+std::vector<SurpriseCell> run_surprise(const SurpriseOptions& options,
+                                       const comparison::ComparisonHooks& hooks) {
+  // Seed by seed, so that a run that is cut off has all arms.
+  for (const int64_t seed : options.seeds) {
+    for (const auto& arm : probes::split_names(options.arms)) {
+      hooks.say(c10::str("cell ", arm, ", seed ", seed));
+      cell_model(options, arm, seed, hooks);
+    }
+  }
+  std::vector<SurpriseCell> cells;
+  for (const auto& arm : surprise_arms(options)) {
+    for (auto& cell : score_arm(options, arm, hooks)) cells.push_back(std::move(cell));
+  }
+  return cells;
+}
+
+}  // namespace jepa::eval::physics

@@ -1,0 +1,92 @@
+// The surprise experiment: every arm and seed trained on lawful films, asked about pairs, cell by
+// cell, so that what was cut off goes on.
+#pragma once
+
+#include <eval/comparison/grid.hpp>
+#include <eval/physics/scores.hpp>
+#include <eval/physics/surprise.hpp>
+#include <eval/physics/violations.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace jepa::eval::physics {
+
+/// What is trained and asked.
+struct SurpriseOptions {
+  std::string run = "runs/surprise";
+  std::string arms = "jepa,masked_pixels,pixels,latents";  ///< comma-separated
+  std::vector<int64_t> seeds = {0, 1, 2};
+  double tera = 20;         ///< training budget of an arm and seed, TFLOP
+  int64_t untrained = 20;   ///< networks with the recipe's own initialisation
+  WorldOptions world;
+  int64_t clip_frames = 10;     ///< of training clips and of windows
+  int64_t train_films = 20000;
+  double light_share = 0.25;    ///< of training films, in which a light comes on
+  int64_t validation_scenes = 6;  ///< of each rule
+  int64_t test_scenes = 16;
+  std::vector<int64_t> contexts = {4, 6};  ///< pasts that validation chooses from
+  int64_t stride = 2;           ///< frames from window to window
+  int64_t resamples = 2000;     ///< of the bootstrap over scenes
+  bool quick = false;           ///< everything as small as it can be: a test of the program
+  /// Arms are built as in a comparison; of it only `arm` is used.
+  comparison::ComparisonOptions training;
+
+  std::vector<OptionSection> sections();
+  /// Where `quick` is asked for, the sizes that make it so.
+  void settle();
+};
+
+/// An arm and seed, and how much its films surprised it.
+struct SurpriseCell {
+  std::string arm;
+  int64_t seed = 0;
+  int64_t past = 0;                        ///< as validation chose it for the arm
+  double threshold = 0;                    ///< as validation sets it, for the max over windows
+  std::vector<torch::Tensor> test = {};    ///< [scenes, 2, kinds, 2] of each rule; see scores.hpp
+};
+
+/// Arms in the order of tables: trained, then untrained, copy_last, pixel_difference.
+std::vector<std::string> surprise_arms(const SurpriseOptions& options);
+
+/// The model of a cell: trained now, or as its run left it.
+/// @throws comparison::Stopped where the hooks asked to stop
+SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm, int64_t seed,
+                         const comparison::ComparisonHooks& hooks);
+
+/// Surprises of the scenes of one rule, double [scenes, 2, kinds, 2].
+/// @param kinds 2: lawful and broken; 3: the matched change too
+torch::Tensor rule_surprises(const SurpriseModel& model, const SurpriseOptions& options,
+                             const std::string& rule, const std::string& split, int64_t past,
+                             int64_t kinds);
+
+/// Trains, chooses pasts on validation and scores the test scenes. What a cell has left on disk is
+/// not done again: its training goes on from a checkpoint, its scores rule by rule.
+std::vector<SurpriseCell> run_surprise(const SurpriseOptions& options,
+                                       const comparison::ComparisonHooks& hooks);
+
+/// One arm's estimates: of each rule, and last their mean.
+struct SurpriseRow {
+  std::string arm;
+  int64_t draws = 0;  ///< seeds, or untrained networks
+  int64_t past = 0;
+  std::map<std::string, std::vector<probes::Estimate>> metrics = {};  ///< by metric_name()
+  std::vector<probes::Estimate> less_untrained = {};  ///< of relative accuracy; else empty
+};
+
+std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
+                                            const std::vector<SurpriseCell>& cells);
+std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow>& rows,
+                          double seconds);
+/// The tables as text, for a terminal.
+std::string surprise_table(const std::vector<SurpriseRow>& rows);
+/// The tables of the report.
+std::string surprise_section(const SurpriseOptions& options, const std::vector<SurpriseRow>& rows);
+
+/// Curves with t*, and heat maps of the first test scene of every rule, for the report; writes
+/// `surprise.mp4`, `surprise.png` and `curves.csv` into the run's folder.
+std::string surprise_media(const SurpriseOptions& options, const std::vector<SurpriseCell>& cells,
+                           const comparison::ComparisonHooks& hooks);
+
+}  // namespace jepa::eval::physics

@@ -1,0 +1,269 @@
+// Cells to rows, summary.json and tables.
+#include <eval/physics/surprise_grid.hpp>
+#include <eval/report/html.hpp>
+#include <jepa/version.hpp>
+
+#include <nlohmann/json.hpp>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace jepa::eval::physics {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using probes::Estimate;
+
+constexpr uint64_t kBootstrapSeed = 7;
+constexpr double kChance = 0.5;
+
+/// Whether a metric needs the matched changes.
+bool of_changes(Metric metric) {
+  return metric == Metric::kFiredChanged || metric == Metric::kChangedOverLawful ||
+         metric == Metric::kBrokenOverChanged;
+}
+
+std::vector<RuleValues> measured(const std::vector<const SurpriseCell*>& cells, Metric metric,
+                                 int64_t resamples) {
+  std::vector<RuleValues> draws;
+  for (const auto* cell : cells) {
+    if (of_changes(metric) && cell->test.front().size(2) < 3) return {};
+    draws.push_back(measure(cell->test, metric, cell->threshold, resamples, kBootstrapSeed));
+  }
+  return draws;
+}
+
+std::vector<const SurpriseCell*> cells_of(const std::vector<SurpriseCell>& cells,
+                                          const std::string& arm) {
+  std::vector<const SurpriseCell*> found;
+  for (const auto& cell : cells) {
+    if (cell.arm == arm) found.push_back(&cell);
+  }
+  return found;
+}
+
+Json to_json(const std::vector<Estimate>& estimates) {
+  Json json = Json::object();
+  for (size_t i = 0; i < estimates.size(); ++i) {
+    const auto& names = rule_names();
+    json[i < names.size() ? names[i] : "all"] = {{"value", estimates[i].value},
+                                                 {"low", estimates[i].low},
+                                                 {"high", estimates[i].high}};
+  }
+  return json;
+}
+
+std::string rule_title(size_t rule) {
+  return rule < rule_names().size() ? rule_names()[rule] : "all rules";
+}
+
+report::Cell estimate_cell(const Estimate& e, bool chance) {
+  report::Cell cell{.text = report::short_number(e.value, 2),
+                    .note = report::short_number(e.low, 2) + ", " + report::short_number(e.high, 2)};
+  if (chance && e.low > kChance) cell.tone = report::Tone::kGood;
+  if (chance && e.high < kChance) cell.tone = report::Tone::kBad;
+  return cell;
+}
+
+/// Rules by arms of one metric. @param chance one half is what guessing reaches
+std::string metric_table(const std::vector<SurpriseRow>& rows, Metric metric, bool chance) {
+  report::Table table{.head = {"rule"}};
+  std::vector<const std::vector<Estimate>*> columns;
+  for (const auto& row : rows) {
+    const auto found = row.metrics.find(metric_name(metric));
+    if (found == row.metrics.end()) continue;
+    table.head.push_back(row.arm);
+    columns.push_back(&found->second);
+  }
+  if (columns.empty()) return "";
+  for (size_t rule = 0; rule < columns.front()->size(); ++rule) {
+    std::vector<report::Cell> line;
+    line.push_back({.text = rule_title(rule)});
+    for (const auto* column : columns) line.push_back(estimate_cell((*column)[rule], chance));
+    table.rows.push_back(line);
+  }
+  table.notes_below = true;
+  return report::table(table);
+}
+
+std::string difference_tables(const std::vector<SurpriseRow>& rows) {
+  report::Table table{.head = {"rule"}};
+  for (const auto& row : rows) {
+    if (!row.less_untrained.empty()) table.head.push_back(row.arm);
+  }
+  for (size_t rule = 0; rule <= rule_names().size(); ++rule) {
+    std::vector<report::Cell> line;
+    line.push_back({.text = rule_title(rule)});
+    for (const auto& row : rows) {
+      if (row.less_untrained.empty()) continue;
+      const Estimate& e = row.less_untrained[rule];
+      auto cell = estimate_cell(e, false);
+      if (e.low > 0) cell.tone = report::Tone::kGood;
+      if (e.high < 0) cell.tone = report::Tone::kBad;
+      line.push_back(cell);
+    }
+    table.rows.push_back(line);
+  }
+  table.notes_below = true;
+  return report::table(table);
+}
+
+/// Rules on which an arm is above one half and above the untrained, both intervals clear.
+std::vector<std::string> clear_rules(const SurpriseRow& row) {
+  std::vector<std::string> clear;
+  const auto& relative = row.metrics.at(metric_name(Metric::kRelative));
+  for (size_t rule = 0; rule < rule_names().size(); ++rule) {
+    if (row.less_untrained.empty()) break;
+    if (relative[rule].low > kChance && row.less_untrained[rule].low > 0) {
+      clear.push_back(rule_names()[rule]);
+    }
+  }
+  return clear;
+}
+
+std::string clear_sentence(const SurpriseRow& row) {
+  const auto clear = clear_rules(row);
+  std::string text = row.arm + ": clear of chance and of untrained networks on " +
+                     std::to_string(clear.size()) + " of " + std::to_string(rule_names().size()) +
+                     " rules";
+  for (size_t i = 0; i < clear.size(); ++i) text += (i == 0 ? " (" : ", ") + clear[i];
+  return text + (clear.empty() ? "." : ").");
+}
+
+std::string interval_text(const Estimate& e) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.2f [%.2f, %.2f]", e.value, e.low, e.high);
+  return text;
+}
+
+}  // namespace
+
+std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
+                                            const std::vector<SurpriseCell>& cells) {
+  const auto untrained =
+      measured(cells_of(cells, "untrained"), Metric::kRelative, options.resamples);
+  std::vector<SurpriseRow> rows;
+  for (const auto& arm : surprise_arms(options)) {
+    const auto own = cells_of(cells, arm);
+    if (own.empty()) continue;
+    SurpriseRow row{.arm = arm, .draws = static_cast<int64_t>(own.size()), .past = own[0]->past};
+    for (const Metric metric : all_metrics()) {
+      const auto draws = measured(own, metric, options.resamples);
+      if (draws.empty()) continue;
+      row.metrics[metric_name(metric)] = pooled(draws, kBootstrapSeed);
+      if (metric == Metric::kRelative && arm != "untrained") {
+        row.less_untrained = pooled_difference(draws, untrained, kBootstrapSeed);
+      }
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow>& rows,
+                          double seconds) {
+  Json json{{"commit", commit()},
+            {"seconds", seconds},
+            {"options", dump_options(options.sections())},
+            {"rules", rule_names()}};
+  json["rows"] = Json::array();
+  for (const auto& row : rows) {
+    Json metrics = Json::object();
+    for (const auto& [name, values] : row.metrics) metrics[name] = to_json(values);
+    Json made{{"arm", row.arm}, {"draws", row.draws}, {"past", row.past}, {"metrics", metrics}};
+    if (!row.less_untrained.empty()) {
+      made["relative_less_untrained"] = to_json(row.less_untrained);
+      made["clear_rules"] = clear_rules(row);
+    }
+    json["rows"].push_back(made);
+  }
+  return json.dump(2) + "\n";
+}
+
+std::string surprise_table(const std::vector<SurpriseRow>& rows) {
+  std::string text = "relative accuracy: pairs whose film that breaks the rule surprises more\n";
+  for (const auto& row : rows) {
+    char head[128];
+    std::snprintf(head, sizeof head, "\n%s (%lld of it, a past of %lld frames)\n", row.arm.c_str(),
+                  static_cast<long long>(row.draws), static_cast<long long>(row.past));
+    text += head;
+    const auto& relative = row.metrics.at(metric_name(Metric::kRelative));
+    for (size_t rule = 0; rule < relative.size(); ++rule) {
+      std::string line = "  " + rule_title(rule);
+      line.resize(16, ' ');
+      text += line + interval_text(relative[rule]);
+      if (!row.less_untrained.empty()) {
+        text += "  less untrained " + interval_text(row.less_untrained[rule]);
+      }
+      text += "\n";
+    }
+    const auto all = [&](Metric metric) {
+      const auto found = row.metrics.find(metric_name(metric));
+      return found == row.metrics.end() ? std::string("-") : interval_text(found->second.back());
+    };
+    text += "  AUROC " + all(Metric::kAuroc) + ", absolute " + all(Metric::kAbsolute) +
+            "\n  matched change over lawful " + all(Metric::kChangedOverLawful) +
+            ", broken over matched change " + all(Metric::kBrokenOverChanged) + "\n";
+  }
+  text += "\n";
+  for (const auto& row : rows) {
+    if (!row.less_untrained.empty()) text += clear_sentence(row) + "\n";
+  }
+  return text;
+}
+
+std::string surprise_section(const SurpriseOptions& options, const std::vector<SurpriseRow>& rows) {
+  std::vector<std::string> sentences;
+  for (const auto& row : rows) {
+    if (!row.less_untrained.empty()) sentences.push_back(clear_sentence(row));
+  }
+  std::string markup = report::heading(2, "Surprise");
+  markup += report::callout("Which film surprises more", sentences, report::Tone::kPlain);
+  markup += report::paragraph(
+      "Two films are one, bit for bit, up to a frame; then one of them breaks a rule. A model "
+      "trained on lawful films alone sees windows of " +
+      std::to_string(options.clip_frames) +
+      " frames, is told the first of them and is surprised by the others. " +
+      std::to_string(options.test_scenes) +
+      " scenes of two pairs for each rule; each ending is lawful in one pair of a scene and breaks "
+      "the rule in the other, so no single frame gives the answer away. The length of the past is "
+      "chosen once for each arm, on other scenes.");
+  std::string pasts;
+  for (const auto& row : rows) {
+    pasts += (pasts.empty() ? "" : "; ") + row.arm + " " + std::to_string(row.draws) +
+             " drawn, past " + std::to_string(row.past);
+  }
+  markup += report::paragraph(pasts + ".", report::Tone::kMuted);
+  const auto add = [&](const std::string& title, const std::string& note, Metric metric,
+                       bool chance) {
+    const auto table = metric_table(rows, metric, chance);
+    if (table.empty()) return;
+    markup += report::heading(3, title) + report::paragraph(note, report::Tone::kMuted) + table;
+  };
+  add("Relative accuracy", "Pairs whose broken film surprises more, mean over windows; 95 % "
+      "intervals over scenes and seeds. Coloured: clear of one half.", Metric::kRelative, true);
+  markup += report::heading(3, "Relative accuracy less that of untrained networks") +
+            difference_tables(rows);
+  add("The matched change", "Pairs in which the lawful film with a light that comes on, in as many "
+      "pixels as the other two differ in, surprises more than without: one half is what "
+      "understanding should reach, 1 a detector of change.", Metric::kChangedOverLawful, false);
+  add("Broken against the matched change", "Pairs in which the broken film surprises more than "
+      "the matched change.", Metric::kBrokenOverChanged, true);
+  std::string more;
+  const auto detail = [&](const std::string& title, Metric metric, bool chance) {
+    const auto table = metric_table(rows, metric, chance);
+    if (!table.empty()) more += report::heading(4, title) + table;
+  };
+  detail("Relative accuracy, max over windows", Metric::kRelativeMax, true);
+  detail("AUROC, mean over windows", Metric::kAuroc, true);
+  detail("AUROC, max over windows", Metric::kAurocMax, true);
+  detail("Absolute accuracy: one threshold for all rules, from validation", Metric::kAbsolute,
+         true);
+  detail("Lawful films above it", Metric::kFiredLawful, false);
+  detail("Broken films above it", Metric::kFiredBroken, false);
+  detail("Matched changes above it", Metric::kFiredChanged, false);
+  return markup + report::details("Max over windows, AUROC, single films", more);
+}
+
+}  // namespace jepa::eval::physics

@@ -1,0 +1,89 @@
+// Accuracies and AUROC against closed forms.
+#include <eval/physics/scores.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cmath>
+
+namespace jepa::eval::physics {
+namespace {
+
+torch::Tensor values(std::vector<double> list) { return torch::tensor(list, torch::kFloat64); }
+
+/// Surprises [scenes, 2, 3, 2] of lawful, broken and changed films, the same in mean and max.
+torch::Tensor surprises(const torch::Tensor& lawful, const torch::Tensor& broken,
+                        const torch::Tensor& changed) {
+  const auto kinds = torch::stack({lawful, broken, changed}, 2);
+  return torch::stack({kinds, kinds}, 3);
+}
+
+torch::Tensor random_surprises(int64_t scenes, double shift) {
+  torch::manual_seed(3);
+  const auto draw = [&](double by) { return torch::randn({scenes, 2}, torch::kFloat64) + by; };
+  return surprises(draw(0), draw(shift), draw(0));
+}
+
+TEST(Scores, AurocOfClosedForms) {
+  EXPECT_EQ(auroc(values({2, 3}), values({0, 1})), 1);
+  EXPECT_EQ(auroc(values({0, 1}), values({2, 3})), 0);
+  EXPECT_EQ(auroc(values({1, 1, 1}), values({1, 1})), 0.5);
+  EXPECT_EQ(auroc(values({1, 3}), values({2})), 0.5);
+  EXPECT_EQ(auroc(values({2, 2, 5, 0}), values({2, 1})), (0.5 + 1 + 0.5 + 1 + 2 + 0) / 8);
+  // Normal densities a deviation apart: the normal distribution at 1 / sqrt(2).
+  const auto quantiles =
+      at::special_ndtri((torch::arange(2000, torch::kFloat64) + 0.5) / 2000);
+  EXPECT_NEAR(auroc(quantiles + 1, quantiles), 0.5 * std::erfc(-0.5), 1e-3);
+}
+
+TEST(Scores, ResampledAurocIsThatOfTheDrawnScenes) {
+  const auto rule = random_surprises(5, 0.5);
+  const auto of = [&](const std::vector<int64_t>& scenes) {
+    const auto drawn = rule.index_select(0, torch::tensor(scenes));
+    return auroc(drawn.select(3, 0).select(2, kBroken).flatten(),
+                 drawn.select(3, 0).select(2, kLawful).flatten());
+  };
+  const auto counts = torch::tensor({1., 1., 1., 1., 1., 2., 0., 1., 2., 0.}, torch::kFloat64);
+  const auto resampled = resampled_auroc(rule, kMean, counts.view({2, 5}));
+  EXPECT_NEAR(resampled[0].item<double>(), of({0, 1, 2, 3, 4}), 1e-12);
+  EXPECT_NEAR(resampled[1].item<double>(), of({0, 0, 2, 3, 3}), 1e-12);
+}
+
+TEST(Scores, RelativeAccuracyCountsEqualsHalf) {
+  const auto lawful = values({1, 1, 1, 1}).view({2, 2}), broken = values({2, 0, 1, 3}).view({2, 2});
+  const auto rule = surprises(lawful, broken, lawful);
+  const auto accuracy = relative_accuracy(rule, kBroken, kLawful, kMean);
+  EXPECT_EQ(accuracy[0].item<double>(), 0.5);
+  EXPECT_EQ(accuracy[1].item<double>(), 0.75);
+  EXPECT_TRUE(relative_accuracy(rule, kChanged, kLawful, kMax).eq(0.5).all().item<bool>());
+}
+
+TEST(Scores, TheThresholdTellsMostFilmsRight) {
+  const auto lawful = values({0, 1, 2, 5}).view({2, 2}), broken = values({3, 4, 6, 7}).view({2, 2});
+  const auto rule = surprises(lawful, broken, lawful);
+  const double threshold = best_threshold({rule}, kMax);
+  EXPECT_GT(threshold, 2);
+  EXPECT_LE(threshold, 3);
+  EXPECT_EQ(fired(rule, kBroken, kMax, threshold).mean().item<double>(), 1);
+  EXPECT_EQ(fired(rule, kLawful, kMax, threshold).mean().item<double>(), 0.25);
+  EXPECT_EQ(measure({rule}, Metric::kAbsolute, threshold, 10, 0).values[0], 0.875);
+}
+
+TEST(Scores, PooledOverDrawsAndScenes) {
+  const auto strong = random_surprises(40, 3), none = random_surprises(40, 0);
+  const auto arm = measure({strong, strong}, Metric::kRelative, 0, 500, 1);
+  const auto control = measure({none, none}, Metric::kRelative, 0, 500, 1);
+  ASSERT_EQ(arm.values.size(), 3u);
+  EXPECT_NEAR(arm.values[2], (arm.values[0] + arm.values[1]) / 2, 1e-12);
+  const auto difference = pooled_difference({arm, arm}, {control, control}, 1);
+  EXPECT_GT(difference[2].low, 0);
+  EXPECT_NEAR(difference[2].value, arm.values[2] - control.values[2], 1e-12);
+  const auto same = pooled_difference({arm}, {arm}, 1);
+  EXPECT_EQ(same[0].value, 0);
+  EXPECT_EQ(same[0].low, 0);
+  EXPECT_EQ(same[0].high, 0);
+}
+
+}  // namespace
+}  // namespace jepa::eval::physics

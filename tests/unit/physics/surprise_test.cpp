@@ -1,0 +1,163 @@
+// Surprise of models whose error is known.
+#include <eval/physics/heat_map.hpp>
+#include <eval/physics/surprise_models.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/nn/patch_embedding.hpp>
+#include <jepa/objectives/latent_regression.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cmath>
+
+namespace jepa::eval::physics {
+namespace {
+
+constexpr int64_t kPatch = 8, kTubelet = 2, kWindow = 8;
+constexpr int64_t kWidth = 3 * kTubelet * kPatch * kPatch;
+
+/// An encoder whose latents are the patches themselves.
+class PatchEncoder : public EncoderImpl {
+ public:
+  int64_t output_width() const override { return kWidth; }
+  int64_t depth() const override { return 1; }
+  TokenGrid grid(at::IntArrayRef s) const override {
+    return {s[2] / kTubelet, s[3] / kPatch, s[4] / kPatch};
+  }
+  torch::Tensor embed(const torch::Tensor& clip) override {
+    return nn::unfold_patches(clip, kTubelet, kPatch);
+  }
+  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid&,
+                       const torch::Tensor& ids) override {
+    return ids.defined() ? gather_tokens(tokens, ids) : tokens;
+  }
+  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
+                                    const std::vector<int64_t>&) override {
+    return {embed(clip)};
+  }
+  void initialise(at::Generator) override {}
+  double flops(int64_t) const override { return 0; }
+};
+
+/// Foretells that every place stays as it was last, which is right where nothing moves.
+class StillPredictor : public PredictorImpl {
+ public:
+  explicit StillPredictor(bool latents) : latents_(latents) {}
+  Prediction forward(const torch::Tensor& context, const Mask& mask, const TokenGrid& grid,
+                     int64_t) override {
+    const auto last = context.slice(1, context.size(1) - grid.frame_size());
+    const auto said = last.repeat({1, mask.target.size(1) / grid.frame_size(), 1});
+    return {latents_ ? normalise_targets(said) : said, {}};
+  }
+  void initialise(at::Generator) override {}
+  double flops(int64_t, int64_t) const override { return 0; }
+
+ private:
+  bool latents_;
+};
+
+SurpriseModel still_model(bool latents) {
+  MaskedModel model;
+  model.encoder = Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>()));
+  if (latents) model.target_encoder = Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>()));
+  model.predictor = Predictor(
+      std::shared_ptr<PredictorImpl>(std::make_shared<StillPredictor>(latents)));
+  model.tubelet = kTubelet;
+  model.patch = kPatch;
+  return masked_surprise(model, kWindow, torch::kCPU);
+}
+
+/// A film in which nothing moves, or of which one patch flips at frame 8.
+torch::Tensor film(bool flips) {
+  torch::manual_seed(1);
+  auto frames = torch::randint(256, {1, 3, 1, 16, 24}, torch::kUInt8).repeat({1, 1, 12, 1, 1});
+  if (flips) {
+    auto patch = frames.slice(2, 8).slice(3, 0, 8).slice(4, 8, 16);
+    patch.copy_(255 - patch);
+  }
+  return frames;
+}
+
+TEST(Surprise, APerfectPredictorHasNone) {
+  for (const bool latents : {true, false}) {
+    const auto model = still_model(latents);
+    const auto none = surprise_of(model, film(false), {.past = 4, .stride = 2});
+    EXPECT_EQ(none.windows.sizes(), (std::vector<int64_t>{1, 3}));
+    EXPECT_EQ(none.tokens.sizes(), (std::vector<int64_t>{1, 3, 2, 2, 3}));
+    EXPECT_EQ(none.windows.abs().max().item<float>(), 0);
+    const auto some = surprise_of(model, film(true), {.past = 4, .stride = 2, .batch = 2});
+    EXPECT_EQ(some.windows[0][0].item<float>(), 0);  // frames 0 to 7
+    EXPECT_GT(some.windows[0][1].item<float>(), 0);
+    // The surprise is where and when the patch flipped.
+    const auto map = some.frame_map(0, 12);
+    EXPECT_TRUE(map.slice(0, 0, 4).isnan().all().item<bool>());
+    EXPECT_EQ(map.slice(0, 4, 8).max().item<float>(), 0);
+    EXPECT_GT(map[8][0][1].item<float>(), 0);
+    EXPECT_EQ(map[8].sum().item<float>(), map[8][0][1].item<float>());
+  }
+}
+
+TEST(Surprise, ControlsSeeChangeAlone) {
+  for (const auto& model : {copy_last_surprise(kWindow, kTubelet, kPatch),
+                            pixel_difference_surprise(kWindow, kTubelet, kPatch)}) {
+    EXPECT_EQ(surprise_of(model, film(false), {}).windows.max().item<float>(), 0);
+    EXPECT_GT(surprise_of(model, film(true), {}).windows.max().item<float>(), 0);
+  }
+  // Of a patch that goes from black to white between two frames of a tubelet, half.
+  auto frames = torch::zeros({1, 3, 8, 8, 8}, torch::kUInt8);
+  frames.slice(2, 5).fill_(255);
+  const auto copied = copy_last_surprise(8, 2, 8).tokens(frames, 4).flatten();
+  EXPECT_FLOAT_EQ(copied[0].item<float>(), 0.5f);
+  EXPECT_FLOAT_EQ(copied[1].item<float>(), 1.0f);
+  const auto stepped = pixel_difference_surprise(8, 2, 8).tokens(frames, 4).flatten();
+  EXPECT_FLOAT_EQ(stepped[0].item<float>(), 0.5f);
+  EXPECT_FLOAT_EQ(stepped[1].item<float>(), 0.0f);
+}
+
+TEST(Surprise, DenoisingErrorOfANetworkThatSaysNothing) {
+  // Fresh, it says x = 0; white is x = 1.
+  diffusion::GenerativeOptions options;
+  options.transformer.dim = 32;
+  options.transformer.depth = 1;
+  options.transformer.heads = 2;
+  options.diffusion.compared = "x";
+  const auto model = std::make_shared<diffusion::GenerativeModel>(options, 3);
+  model->initialise(0);
+  const auto surprise = diffusion_surprise(model, kWindow, torch::kCPU);
+  auto frames = torch::full({2, 3, 8, 16, 16}, 255, torch::kUInt8);
+  const auto tokens = surprise.tokens(frames, 4);
+  EXPECT_EQ(tokens.sizes(), (std::vector<int64_t>{2, 2, 2, 2}));
+  EXPECT_TRUE(torch::allclose(tokens, torch::ones_like(tokens), 1e-5, 1e-5));
+  EXPECT_TRUE(surprise.tokens(frames, 4).equal(tokens));  // common random numbers
+  // In the velocity's units an error counts by 1 / (1 - t)^2.
+  options.diffusion.compared = "v";
+  const auto scaled = std::make_shared<diffusion::GenerativeModel>(options, 3);
+  scaled->initialise(0);
+  double mean = 0;
+  for (int i = 0; i < 10; ++i) mean += 0.1 / std::pow(1 - (i + 0.5) / 10, 2);
+  EXPECT_NEAR(diffusion_surprise(scaled, kWindow, torch::kCPU).tokens(frames, 4).mean()
+                  .item<double>(), mean, 1e-2 * mean);
+}
+
+TEST(Surprise, WrongWindowsAreNamed) {
+  const auto model = still_model(true);
+  EXPECT_THROW(surprise_of(model, film(false).slice(2, 0, 6), {}), DataError);
+  EXPECT_THROW(surprise_of(model, film(false), {.past = 3}), ConfigError);
+  EXPECT_THROW(surprise_of(model, film(false), {.past = 8}), ConfigError);
+}
+
+TEST(Surprise, HeatIsDrawnWhereItIs) {
+  const auto frames = torch::full({2, 8, 8, 3}, 100, torch::kUInt8);
+  auto surprise = torch::zeros({2, 2, 2});
+  surprise[0].fill_(std::nanf(""));
+  surprise[1][1][0] = 2;
+  const auto drawn = draw_heat(frames, surprise, 2);
+  EXPECT_TRUE(drawn[0].equal(frames[0]));
+  EXPECT_TRUE(drawn[1].slice(0, 0, 4).equal(frames[1].slice(0, 0, 4)));
+  EXPECT_GT(drawn[1][7][0][0].item<int64_t>(), 200);
+  EXPECT_LT(drawn[1][7][0][2].item<int64_t>(), 50);
+}
+
+}  // namespace
+}  // namespace jepa::eval::physics
