@@ -1,14 +1,13 @@
 #include <examples/local_processes.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/training/process_group.hpp>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <string>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -18,28 +17,13 @@ namespace {
 
 std::vector<pid_t> children;
 
-/// Of this machine; nobody else has it a moment later, most likely.
-int free_port() {
-  const int handle = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const bool found = handle >= 0 &&
-                     bind(handle, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                     getsockname(handle, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  if (handle >= 0) close(handle);
-  if (!found) throw Error("no free port on this machine");
-  return ntohs(address.sin_port);
-}
-
 void tell_all(int signal) {
   for (const pid_t child : children) {
     if (child > 0) kill(child, signal);
   }
 }
 
-[[noreturn]] void become(int64_t rank, int64_t count, int port, const char* const* argv) {
+[[noreturn]] void become(int64_t rank, int64_t count, int64_t port, const char* const* argv) {
   const auto set = [](const char* name, int64_t value) {
     setenv(name, std::to_string(value).c_str(), 1);
   };

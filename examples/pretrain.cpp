@@ -165,18 +165,23 @@ std::vector<std::pair<std::string, int64_t*>> proportional_steps(PretrainOptions
           {"objective.context_full_step", &objective.context_full_step}};
 }
 
+/// How many micro-batches the loader hands a step out in; whole batches come without shuffle.
+int64_t micro_batches_of(const PretrainOptions& options) {
+  return options.input.loader.shuffle ? options.recipe.optimisation.accumulate : 1;
+}
+
 /// Shortens a new run to `fit_minutes`; its schedules keep their proportion.
 void fit_to_time(PretrainOptions& options, const examples::Program& program,
                  const std::shared_ptr<ClipSource>& source, const MaskSamplers& samplers) {
   const uint64_t seed = static_cast<uint64_t>(program.common.seed);
   Trainer trainer = make_trainer(options, program);
   MaskedPrediction task(trainer, samplers, options.training);
-  ClipLoader loader(source, options.input.loader, seed);
+  ClipLoader loader(source, options.input.loader, seed, micro_batches_of(options));
   const int64_t fitting = examples::steps_that_fit(
       options.input.fit_minutes, options.training.steps, [&](int64_t /*step*/) {
-        const ClipBatch batch = loader.next();
         std::map<std::string, std::string> texts;
-        task.step(batch, /*watched=*/false, texts);
+        int64_t clips = 0;
+        take_step(task, loader, /*watched=*/false, texts, clips);
       });
   if (fitting == options.training.steps) return;
   const double share = static_cast<double>(fitting) / static_cast<double>(options.training.steps);
@@ -236,7 +241,8 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
       {.batch = options.input.loader.batch * trainer.views(),
        .accumulate = options.recipe.optimisation.accumulate,
        .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
-       .clip_bytes = vit.channels * vit.frames * vit.height * vit.width},
+       .clip_bytes = vit.channels * vit.frames * vit.height * vit.width,
+       .whole = micro_batches_of(options) == 1},
       {.dim = vit.dim, .depth = vit.depth, .checkpointing = vit.checkpointing},
       {.dim = options.recipe.predictor.masked.dim,
        .depth = options.recipe.predictor.masked.depth,
@@ -274,7 +280,8 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   };
   LoaderOptions together = options.input.loader;
   if (program.processes) together.batch *= program.processes->count();
-  ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed));
+  ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed),
+                    micro_batches_of(options));
   MaskedPrediction task(trainer, samplers, options.training, watching);
   const LoopResult result = run_training(task, loader, options.training.loop(), description, hooks);
   bar.finish();

@@ -64,15 +64,25 @@ bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Pr
   }
   apply_options(program.sections, given);
   program.device = resolve_device(common.device);
-  if (info.bfloat16) {
-    if (info.exact && common.precision == "auto") common.precision = "float32";
-    const bool measured = common.precision == "auto";
-    program.precision = resolve_precision(common.precision, program.device);
-    // A run that is continued must not choose anew.
-    common.precision = program.precision == torch::kBFloat16 ? "bfloat16" : "float32";
-    if (measured) std::cout << "precision          " << common.precision << ", as measured here\n";
-  }
   return true;
+}
+
+/// What `auto` means here. Of many processes the first one measures, for all: others may be slower,
+/// or busier just then.
+void choose_precision(const ProgramInfo& info, Program& program) {
+  if (!info.bfloat16) return;
+  auto& common = program.common;
+  if (info.exact && common.precision == "auto") common.precision = "float32";
+  const bool measured = common.precision == "auto";
+  const bool waits = measured && program.processes && program.processes->rank() > 0;
+  bool halved = !waits && resolve_precision(common.precision, program.device) == torch::kBFloat16;
+  if (measured && program.processes) {
+    halved = number_of_first(halved ? 1 : 0, *program.processes) == 1;
+  }
+  program.precision = halved ? torch::kBFloat16 : torch::kFloat32;
+  // A run that is continued must not choose anew.
+  common.precision = halved ? "bfloat16" : "float32";
+  if (measured) std::cout << "precision          " << common.precision << ", as measured here\n";
 }
 
 /// OpenMP's threads spin while they wait for work; beside another busy process that takes the core
@@ -148,6 +158,7 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
         if (group->rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;
       }
     }
+    choose_precision(info, program);
     info.run(program);
     const bool writes = !program.processes || program.processes->rank() == 0;
     if (writes && !program.common.json.empty()) {

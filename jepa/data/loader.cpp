@@ -1,4 +1,6 @@
 #include <jepa/data/loader.hpp>
+#include <jepa/data/pass_order.hpp>
+#include <jepa/data/plain_batch.hpp>
 #include <jepa/errors.hpp>
 
 #include <torch/types.h>
@@ -8,77 +10,13 @@
 #include <exception>
 #include <map>
 #include <mutex>
-#include <numeric>
 #include <set>
-#include <sstream>
 #include <thread>
 
 namespace jepa {
 namespace {
 
 constexpr size_t kMessages = 1000;
-
-/// A clip that could not be read.
-struct LostClip {
-  int64_t index = 0;
-  std::string message;
-};
-
-/// A clip in plain memory, as a thread makes it.
-struct PlainClip {
-  std::vector<uint8_t> pixels;      ///< [C, T, H, W]
-  int64_t index = 0;                ///< in its source
-  int64_t shape[4] = {0, 0, 0, 0};  ///< C, T, H, W
-  Signals signals;
-  std::vector<LostClip> lost;  ///< it and those tried in its place that could not be read
-  std::exception_ptr failure;
-};
-
-/// A batch in plain memory, put together from its clips.
-struct PlainBatch {
-  std::vector<uint8_t> clips;  ///< [B, C, T, H, W]
-  std::vector<int64_t> indices;
-  int64_t shape[4] = {0, 0, 0, 0};  ///< C, T, H, W
-  Signals signals;                  ///< [B, T, width]
-  std::vector<LostClip> lost;
-  std::exception_ptr failure;
-};
-
-/// The orders of the passes over a source.
-class PassOrder {
- public:
-  PassOrder(int64_t size, bool shuffle, uint64_t seed)
-      : size_(size), shuffle_(shuffle), seed_(seed) {}
-
-  /// The clip at `place` in the endless sequence of passes.
-  int64_t clip(int64_t place) {
-    if (!shuffle_) return place % size_;
-    const int64_t pass = place / size_;
-    return orders_of(pass)[static_cast<size_t>(place % size_)];
-  }
-
- private:
-  /// Keeps two passes: a batch may span the end of one and the start of the next.
-  const std::vector<int64_t>& orders_of(int64_t pass) {
-    auto found = orders_.find(pass);
-    if (found == orders_.end()) {
-      if (orders_.size() >= 2) orders_.clear();
-      std::vector<int64_t> order(static_cast<size_t>(size_));
-      std::iota(order.begin(), order.end(), 0);
-      Random random(seed_, "order", static_cast<uint64_t>(pass));
-      for (int64_t i = size_ - 1; i > 0; --i) {
-        std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.below(i + 1))]);
-      }
-      found = orders_.emplace(pass, std::move(order)).first;
-    }
-    return found->second;
-  }
-
-  int64_t size_;
-  bool shuffle_;
-  uint64_t seed_;
-  std::map<int64_t, std::vector<int64_t>> orders_;
-};
 
 }  // namespace
 
@@ -96,7 +34,7 @@ void LoaderOptions::describe(OptionVisitor& visit) {
 class ClipLoader::Impl {
  public:
   Impl(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed,
-       int64_t micro_batch)
+       int64_t parts)
       : source_(std::move(source)),
         options_(options),
         seed_(seed),
@@ -104,12 +42,11 @@ class ClipLoader::Impl {
         order_(source_->size(), options.shuffle, seed) {
     if (source_->size() < 1) throw DataError("the data has no clips");
     if (options_.batch < 1) throw ConfigError("batch: expected at least 1");
-    if (micro_batch < 0) throw ConfigError("micro_batch: expected at least 0");
+    if (parts < 1) throw ConfigError("micro-batches of a step: expected at least 1");
     if (options_.threads > 0 && options_.prefetch < 1) {
       throw ConfigError("prefetch: expected at least 1");
     }
-    micro_ = micro_batch == 0 ? options_.batch : std::min(micro_batch, options_.batch);
-    parts_ = (options_.batch + micro_ - 1) / micro_;
+    parts_ = std::min(parts, options_.batch);
     for (int64_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { work(); });
   }
 
@@ -129,7 +66,7 @@ class ClipLoader::Impl {
       if (part.size() > 0) parts.push_back(std::move(part));
       if (part_ % parts_ == 0 && !parts.empty()) break;
     }
-    return parts.empty() ? ClipBatch{} : whole(std::move(parts));
+    return parts.empty() ? ClipBatch{} : join_batches(std::move(parts), *source_);
   }
 
   ClipBatch next_micro_batch() {
@@ -156,6 +93,7 @@ class ClipLoader::Impl {
 
   int64_t steps_per_pass() const { return (source_->size() + options_.batch - 1) / options_.batch; }
   int64_t micro_batches() const { return parts_; }
+  const LoaderOptions& options() const { return options_; }
 
   const LoaderStats& stats() const { return stats_; }
 
@@ -167,15 +105,17 @@ class ClipLoader::Impl {
   };
 
   // Micro-batches ("parts") are numbered through: part p of step s is s * parts_ + p.
+  // Part p of a batch of B clips starts at its clip floor(p B / parts): sizes differ by one at most.
   int64_t first_place(int64_t part) const {
-    return part / parts_ * options_.batch + part % parts_ * micro_;
+    return part / parts_ * options_.batch + part % parts_ * options_.batch / parts_;
   }
   int64_t part_of(int64_t place) const {
-    return place / options_.batch * parts_ + place % options_.batch / micro_;
+    const int64_t row = place % options_.batch;
+    return place / options_.batch * parts_ + ((row + 1) * parts_ - 1) / options_.batch;
   }
   int64_t clips_in(int64_t part) const {
-    const int64_t count = std::min(micro_, options_.batch - part % parts_ * micro_);
-    return options_.shuffle ? count : std::min(count, source_->size() - first_place(part));
+    const int64_t end = first_place(part + 1);
+    return (options_.shuffle ? end : std::min(end, source_->size())) - first_place(part);
   }
   bool more() const { return options_.shuffle || first_place(part_) < source_->size(); }
 
@@ -190,7 +130,7 @@ class ClipLoader::Impl {
     if (plain.failure) std::rethrow_exception(plain.failure);
     stats_.batches += plain.indices.empty() ? 0 : 1;
     stats_.clips += static_cast<int64_t>(plain.indices.size());
-    return plain.indices.empty() ? ClipBatch{} : wrap(std::move(plain));
+    return plain.indices.empty() ? ClipBatch{} : wrap_batch(std::move(plain));
   }
 
   /// What a thread does until the loader goes: claim the next clip, prepare it, put it into its
@@ -217,7 +157,7 @@ class ClipLoader::Impl {
       std::vector<PlainClip> clips = std::move(making.clips);
       making_.erase(part);
       lock.unlock();
-      PlainBatch batch = join(std::move(clips));
+      PlainBatch batch = join_clips(std::move(clips), *source_, options_);
       lock.lock();
       if (generation != generation_) continue;
       ready_[part] = std::move(batch);
@@ -252,7 +192,7 @@ class ClipLoader::Impl {
   PlainBatch make(int64_t part) {
     std::vector<PlainClip> clips;
     for (int64_t i = 0; i < clips_in(part); ++i) clips.push_back(make_clip(first_place(part) + i));
-    return join(std::move(clips));
+    return join_clips(std::move(clips), *source_, options_);
   }
 
   /// The clip at a place of the endless sequence, or what stands in for it.
@@ -335,61 +275,6 @@ class ClipLoader::Impl {
     }
   }
 
-  /// The clips one behind the other, each released once it is copied. Those that could not be read
-  /// are left out where that is allowed; else the first of them is the batch's failure.
-  PlainBatch join(std::vector<PlainClip> clips) const {
-    PlainBatch batch;
-    try {
-      for (auto& made : clips) {
-        const PlainClip clip = std::move(made);
-        batch.lost.insert(batch.lost.end(), clip.lost.begin(), clip.lost.end());
-        if (clip.failure) {
-          // With shuffle each place has a clip: here none could be found for it.
-          if (clip.lost.empty() || options_.max_errors == 0 || options_.shuffle) {
-            std::rethrow_exception(clip.failure);
-          }
-          continue;
-        }
-        append(clip, clips.size(), batch);
-      }
-    } catch (...) {
-      batch.failure = std::current_exception();
-    }
-    return batch;
-  }
-
-  void append(const PlainClip& clip, size_t most, PlainBatch& batch) const {
-    const bool first = batch.indices.empty();
-    if (first) {
-      std::copy(clip.shape, clip.shape + 4, batch.shape);
-      batch.clips.reserve(clip.pixels.size() * most);
-      for (const auto& [name, signal] : clip.signals) batch.signals[name].width = signal.width;
-    } else if (!std::equal(clip.shape, clip.shape + 4, batch.shape)) {
-      throw DataError(source_->name(clip.index) + ": " + shape_text(clip.shape) +
-                      ", others of its batch " + shape_text(batch.shape) +
-                      "; a crop makes sizes equal");
-    }
-    bool same = clip.signals.size() == batch.signals.size();
-    for (const auto& [name, signal] : clip.signals) {
-      const auto found = batch.signals.find(name);
-      same = same && found != batch.signals.end() && found->second.width == signal.width;
-      if (!same) break;
-      auto& values = found->second.values;
-      values.insert(values.end(), signal.values.begin(), signal.values.end());
-    }
-    if (!same) {
-      throw DataError(source_->name(clip.index) + ": its signals differ from others of its batch");
-    }
-    batch.clips.insert(batch.clips.end(), clip.pixels.begin(), clip.pixels.end());
-    batch.indices.push_back(clip.index);
-  }
-
-  static std::string shape_text(const int64_t* shape) {
-    std::ostringstream text;
-    text << shape[1] << " frames of " << shape[2] << " x " << shape[3] << " x " << shape[0];
-    return text.str();
-  }
-
   /// Counts each clip once, however often it is met.
   void count_lost(const PlainBatch& batch) {
     for (const auto& lost : batch.lost) {
@@ -402,56 +287,11 @@ class ClipLoader::Impl {
     }
   }
 
-  /// Tensors over the batch's memory, which lives as long as they do.
-  static ClipBatch wrap(PlainBatch plain) {
-    auto owner = std::make_shared<PlainBatch>(std::move(plain));
-    const auto count = static_cast<int64_t>(owner->indices.size());
-    const auto& shape = owner->shape;
-    const auto keep = [owner](void*) {};
-    ClipBatch batch;
-    batch.clips = torch::from_blob(owner->clips.data(),
-                                   {count, shape[0], shape[1], shape[2], shape[3]}, keep,
-                                   torch::kUInt8);
-    batch.indices = torch::from_blob(owner->indices.data(), {count}, keep, torch::kInt64);
-    for (auto& [name, signal] : owner->signals) {
-      batch.signals[name] = torch::from_blob(signal.values.data(), {count, shape[1], signal.width},
-                                             keep, torch::kFloat32);
-    }
-    return batch;
-  }
-
-  /// Micro-batches as one batch.
-  ClipBatch whole(std::vector<ClipBatch> parts) const {
-    if (parts.size() == 1) return std::move(parts.front());
-    std::vector<torch::Tensor> clips, indices;
-    std::map<std::string, std::vector<torch::Tensor>> signals;
-    for (const auto& part : parts) {
-      bool same = part.clips.sizes().slice(1) == parts[0].clips.sizes().slice(1) &&
-                  part.signals.size() == parts[0].signals.size();
-      for (const auto& [name, values] : part.signals) {
-        const auto first = parts[0].signals.find(name);
-        same = same && first != parts[0].signals.end() &&
-               first->second.size(2) == values.size(2);
-        signals[name].push_back(values);
-      }
-      if (!same) {
-        throw DataError(source_->name(part.indices[0].item<int64_t>()) +
-                        ": its size or signals differ from others of its batch");
-      }
-      clips.push_back(part.clips);
-      indices.push_back(part.indices);
-    }
-    ClipBatch batch{torch::cat(clips), torch::cat(indices)};
-    for (const auto& [name, values] : signals) batch.signals[name] = torch::cat(values);
-    return batch;
-  }
-
   std::shared_ptr<const ClipSource> source_;
   LoaderOptions options_;
   uint64_t seed_;
   Augmentation augmentation_;
-  int64_t micro_ = 0;  // clips a micro-batch
-  int64_t parts_ = 0;  // micro-batches a step
+  int64_t parts_ = 1;  // micro-batches a step
   std::mutex order_mutex_;
   PassOrder order_;
   LoaderStats stats_;
@@ -478,12 +318,13 @@ ClipBatch ClipBatch::rows(int64_t start, int64_t count) const {
 }
 
 ClipLoader::ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options,
-                       uint64_t seed, int64_t micro_batch)
-    : impl_(std::make_unique<Impl>(std::move(source), options, seed, micro_batch)) {}
+                       uint64_t seed, int64_t micro_batches)
+    : impl_(std::make_unique<Impl>(std::move(source), options, seed, micro_batches)) {}
 ClipLoader::~ClipLoader() = default;
 ClipBatch ClipLoader::next() { return impl_->next(); }
 ClipBatch ClipLoader::next_micro_batch() { return impl_->next_micro_batch(); }
 int64_t ClipLoader::micro_batches() const { return impl_->micro_batches(); }
+const LoaderOptions& ClipLoader::options() const { return impl_->options(); }
 void ClipLoader::seek(int64_t step) { impl_->seek(step); }
 int64_t ClipLoader::steps_per_pass() const { return impl_->steps_per_pass(); }
 const LoaderStats& ClipLoader::stats() const { return impl_->stats(); }

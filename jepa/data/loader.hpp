@@ -29,7 +29,7 @@ struct ClipBatch {
 struct LoaderOptions {
   int64_t batch = 64;
   int64_t threads = 1;          ///< 0: clips are read by the caller of next()
-  int64_t prefetch = 3;         ///< batches prepared ahead; threads share a batch's clips
+  int64_t prefetch = 3;  ///< batches (or micro-batches) prepared ahead; threads share their clips
   bool shuffle = true;          ///< false: the source's order, once, with a smaller last batch
   int64_t max_errors = 0;       ///< different clips that may fail before it is an error
   AugmentOptions augment = {};  ///< described by itself, as a section of its own
@@ -57,15 +57,15 @@ struct LoaderStats {
 /// stats. With `shuffle` another clip takes the place of one that is left out, drawn from (seed,
 /// place) and not in the batch already, so that batches keep their size; without, they get smaller.
 ///
-/// With `micro_batch`, what is prepared and handed out are the micro-batches of each step: its
-/// batch, in order, in parts of so many clips (the last may be smaller). Then no whole batch is
-/// held, unless next() asks for one.
+/// With `micro_batches`, what is prepared and handed out are the micro-batches of each step: its
+/// batch, in order, in so many parts of nearly the same size. Then no whole batch is held, unless
+/// next() asks for one, and `prefetch` counts micro-batches.
 class ClipLoader {
  public:
-  /// @param micro_batch clips a micro-batch; 0: the whole batch
+  /// @param micro_batches of a step; at most as many as it has clips
   /// @throws DataError where the source is empty; ConfigError where options contradict each other
   ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed,
-             int64_t micro_batch = 0);
+             int64_t micro_batches = 1);
   ~ClipLoader();
   ClipLoader(const ClipLoader&) = delete;
   ClipLoader& operator=(const ClipLoader&) = delete;
@@ -80,6 +80,7 @@ class ClipLoader {
   /// may have fewer). Ends and errors are those of next().
   ClipBatch next_micro_batch();
   int64_t micro_batches() const;
+  const LoaderOptions& options() const;
 
   /// Makes `step` the next one (0: the first), for exact resume. Where it is already, what has been
   /// prepared stays.

@@ -17,7 +17,8 @@ MappedFile::MappedFile(std::string path, void* data, uint64_t size)
     : path_(std::move(path)), data_(data), size_(size) {}
 
 std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe is refused below and must not be waited for.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) {
     throw CheckpointError("cannot open " + path + ": " + std::strerror(errno));
   }

@@ -93,7 +93,7 @@ Parsed parse(const NameRules& rules, const std::string& key, std::string PrefixR
 
 }  // namespace
 
-std::string strip_wrappers(std::string key) {
+std::string strip_inner_wrappers(std::string key) {
   // Compilation, FSDP and checkpointing wrap single blocks too.
   for (const std::string inner :
        {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module."}) {
@@ -105,6 +105,11 @@ std::string strip_wrappers(std::string key) {
       }
     }
   }
+  return key;
+}
+
+std::string strip_wrappers(std::string key) {
+  key = strip_inner_wrappers(std::move(key));
   for (bool again = true; again;) {
     again = false;
     for (const std::string prefix : {"module.", "backbone.", "model."}) {

@@ -12,6 +12,8 @@ namespace jepa {
 /// `_orig_mod.`, `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.` and `_forward_module.` at
 /// any depth.
 std::string strip_wrappers(std::string key);
+/// Those at any depth alone.
+std::string strip_inner_wrappers(std::string key);
 
 /// Weights of one module ("encoder", "predictor" or "probe") from the names of Hugging Face's
 /// VJEPA2Model and VJEPA2ForVideoClassification, their module's prefix removed, to the published

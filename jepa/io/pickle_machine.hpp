@@ -53,7 +53,7 @@ struct PickleStorage {
   uint64_t items;
 };
 
-/// The pickle virtual machine, opcodes as protocols 2 to 4 write them for weight files.
+/// The pickle virtual machine, opcodes as protocols 2 to 5 write them for weight files.
 class PickleMachine {
  public:
   PickleMachine(std::shared_ptr<MappedFile> file, const std::vector<ZipEntry>& entries,
@@ -141,9 +141,24 @@ class PickleMachine {
     value.integer = number;
     push(value);
   }
+  void push_record() {
+    PickleValue value;
+    value.kind = PickleValue::kRecord;
+    push(value);
+  }
+  // An integer of `size` bytes, two's complement, the last byte carries the sign. Those over 64
+  // bits (seeds, states of generators) count nothing here.
+  void push_long(uint64_t size) {
+    const std::string_view bytes = take(size);
+    if (size > 8) return push_record();
+    uint64_t number = size > 0 && static_cast<int8_t>(bytes.back()) < 0 ? ~uint64_t{0} : 0;
+    std::memcpy(&number, bytes.data(), size);
+    push_integer(static_cast<int64_t>(number));
+  }
+  // A string over 64 KiB is no name or setting: a log, a patch, an image.
   void push_string(uint64_t size) {
     const std::string_view text = take(size);
-    if (size > 65535) fail("a string of more than 64 KiB");
+    if (size > 65535) return push_record();
     PickleValue value;
     value.kind = PickleValue::kString;
     value.index = static_cast<uint32_t>(size);
@@ -177,6 +192,7 @@ class PickleMachine {
     if (mark <= floor()) fail("the pickle takes a value from an empty stack");
     if (kind == PickleValue::kDict && count % 2 != 0) fail("a dict key without a value");
     const PickleValue target = stack_[mark - 1];
+    if (target.kind == PickleValue::kRecord) return stack_.resize(mark);
     if (target.kind != kind) fail("the pickle adds items to something that cannot hold them");
     append(containers_[target.index], count);
   }

@@ -1,8 +1,11 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/pickle_machine.hpp>
 #include <jepa/io/torch_pickle.hpp>
+#include <jepa/printable.hpp>
 
 #include <c10/util/StringUtil.h>
+
+#include <algorithm>
 
 namespace jepa {
 namespace {
@@ -22,7 +25,7 @@ class Flattener {
       case PickleValue::kDict: {
         const std::vector<PickleValue>& items = machine_.items(value);
         for (size_t i = 0; i < items.size(); i += 2) {
-          walk(items[i + 1], join(path, key_text(items[i])), depth + 1);
+          walk(items[i + 1], join(path, key_text(items[i], i / 2)), depth + 1);
         }
         return;
       }
@@ -51,10 +54,10 @@ class Flattener {
   static std::string join(const std::string& path, const std::string& key) {
     return path.empty() ? key : path + "/" + key;
   }
-  std::string key_text(const PickleValue& key) const {
+  // No weight has a tuple or None for a name; what stands there keeps the key's place.
+  static std::string key_text(const PickleValue& key, size_t place) {
     if (key.kind == PickleValue::kInt) return std::to_string(key.integer);
-    if (key.kind != PickleValue::kString || key.index > 1024)
-      machine_.fail("a dict key that is no name");
+    if (key.kind != PickleValue::kString || key.index > 1024) return c10::str("[", place, "]");
     return std::string(key.string());
   }
   std::string scalar_text(const PickleValue& value) const {
@@ -81,6 +84,32 @@ class Flattener {
   ByteBudget& budget_;
 };
 
+// Zip archives that are something else than torch.save's are told by what lies in them.
+void refuse_other_archives(const std::vector<ZipEntry>& entries, const std::string& path) {
+  const auto any = [&](const auto& is) { return std::any_of(entries.begin(), entries.end(), is); };
+  if (any([](const ZipEntry& entry) {
+        return entry.name.find("/code/") != std::string_view::npos ||
+               entry.name.ends_with("/constants.pkl");
+      })) {
+    throw CheckpointError(path +
+                          ": a TorchScript archive (torch.jit.save), which holds code; save "
+                          "torch.jit.load(FILE).state_dict() with torch.save instead");
+  }
+  if (any([](const ZipEntry& entry) { return entry.name.ends_with("/archive_format"); })) {
+    throw CheckpointError(path +
+                          ": an exported program (torch.export.save); save "
+                          "torch.export.load(FILE).state_dict with torch.save instead");
+  }
+  if (any([](const ZipEntry& entry) { return entry.name.ends_with("/data.pkl"); })) return;
+  if (any([](const ZipEntry& entry) { return entry.name.ends_with(".npy"); })) {
+    throw CheckpointError(path + ": an archive of NumPy arrays (.npz), not a weight file");
+  }
+  const std::string first = entries.empty() ? "" : std::string(entries[0].name.substr(0, 80));
+  throw CheckpointError(path + ": a zip archive without data.pkl, not written by torch.save (" +
+                        (first.empty() ? "it is empty" : "it holds '" + printable(first) + "'") +
+                        "); if the weights are packed in it, unpack it first");
+}
+
 }  // namespace
 
 TorchFile read_torch_file(const std::string& path) {
@@ -93,21 +122,18 @@ TorchFile read_torch_file(const std::string& path) {
   // Copies of odd storages take at most the file's size, everything else this much.
   ByteBudget budget(path, bytes.size() + 768 * 1024);
   const std::vector<ZipEntry> entries = read_zip_index(bytes, path, budget);
-  for (const ZipEntry& entry : entries) {
-    if (entry.name.find("/code/") != std::string_view::npos ||
-        entry.name.ends_with("/constants.pkl")) {
-      throw CheckpointError(path +
-                            ": a TorchScript archive (torch.jit.save), which holds code; save "
-                            "torch.jit.load(FILE).state_dict() with torch.save instead");
-    }
-  }
+  refuse_other_archives(entries, path);
   const ZipEntry* pickle = nullptr;
   for (const ZipEntry& entry : entries) {
+    if (entry.compressed) {
+      throw CheckpointError(path + ": '" + printable(entry.name.substr(0, 200)) +
+                            "' is compressed; torch.save compresses nothing: unpack the archive "
+                            "and pack it again without compression (zip -0)");
+    }
     if (!entry.name.ends_with("/data.pkl")) continue;
     if (pickle != nullptr) throw CheckpointError(path + ": more than one data.pkl in the archive");
     pickle = &entry;
   }
-  if (pickle == nullptr) throw CheckpointError(path + ": no data.pkl: not written by torch.save");
   const std::string prefix(pickle->name.substr(0, pickle->name.size() - 8));
   const ZipEntry* order = find_zip_entry(entries, prefix + "byteorder");
   if (order != nullptr && bytes.substr(order->offset, order->size) != "little") {

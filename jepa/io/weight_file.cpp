@@ -4,6 +4,7 @@
 #include <jepa/io/mapped_file.hpp>
 #include <jepa/io/name_map.hpp>
 #include <jepa/io/torch_pickle.hpp>
+#include <jepa/io/unwrap.hpp>
 #include <jepa/io/weight_file.hpp>
 #include <jepa/printable.hpp>
 
@@ -174,15 +175,17 @@ void WeightFile::read_options(const std::string& ini) {
 
 void WeightFile::open_file(const std::string& path) {
   path_ = path;
-  char bytes[64] = {};
-  std::ifstream stream(path, std::ios::binary);
-  stream.read(bytes, sizeof bytes);
-  const std::string_view start(bytes, static_cast<size_t>(stream.gcount()));
-  const std::string foreign = foreign_file(start);
-  if (!foreign.empty()) throw CheckpointError(path + ": " + foreign);
+  // Also says what cannot be opened or is no file.
+  const std::shared_ptr<MappedFile> mapped = MappedFile::open(path);
+  const std::string_view start = mapped->bytes().substr(0, 64);
+  if (!path.ends_with(".index.json")) {
+    const std::string foreign = foreign_file(start);
+    if (!foreign.empty()) throw CheckpointError(path + ": " + foreign);
+  }
   const fs::path folder = fs::path(path).parent_path();
   TensorMap tensors;
-  if (start.starts_with("PK") || start.starts_with("\x80\x02")) {
+  const bool pickled = start.starts_with("PK") || start.starts_with("\x80\x02");
+  if (pickled) {
     TorchFile file = read_torch_file(path);
     notes_ = std::move(file.scalars);
     tensors = std::move(file.tensors);
@@ -191,9 +194,10 @@ void WeightFile::open_file(const std::string& path) {
     notes_ = std::move(file.metadata);
     take_mappings(file);
     tensors = std::move(file.tensors);
-    if (!is_hugging_face(tensors)) read_options(folder / "config.ini");
   }
+  tensors = unwrap(std::move(tensors), path);
   hugging_face_ = is_hugging_face(tensors);
+  if (!pickled && !hugging_face_) read_options(folder / "config.ini");
   if (hugging_face_ && fs::exists(folder / "config.json")) {
     notes_ = read_config_json(folder / "config.json");
   }
@@ -227,6 +231,8 @@ void WeightFile::sort_out(TensorMap tensors, const std::string& only_module) {
       add("target_encoder", strip_dicts(name), tensor);
     } else if (module == "classifiers" && name.starts_with("0/")) {
       add("probe", name.substr(2), tensor);
+    } else if (module == "probe") {  // that unwrap() found
+      add(module, name, tensor);
     }
   }
   if (!modules_.empty()) return;

@@ -110,14 +110,17 @@ ZipEntry read_record(const Fields& fields, uint64_t& position) {
 
   const std::string shown(name.substr(0, 200));
   if ((flags & 1) != 0) fields.fail("'" + shown + "' is encrypted");
-  if (method != 0 || size != stored) fields.fail("'" + shown + "' is compressed");
+  if (method == 0 && size != stored) {
+    fields.fail("'" + shown + "' is not compressed and has two sizes");
+  }
   fields.text(header, 30);
   if (fields.at<uint32_t>(header) != kLocalHeader) fields.fail("'" + shown + "' has no header");
   const uint16_t local_name_size = fields.at<uint16_t>(header + 26);
   if (fields.text(header + 30, local_name_size) != name) {
     fields.fail("'" + shown + "' has another name in its own header");
   }
-  ZipEntry entry{name, header + 30 + local_name_size + fields.at<uint16_t>(header + 28), size};
+  ZipEntry entry{name, header + 30 + local_name_size + fields.at<uint16_t>(header + 28), stored,
+                 method != 0};
   fields.text(entry.offset, entry.size);
   return entry;
 }

@@ -68,13 +68,37 @@ std::string step_name(int64_t step) {
   return name;
 }
 
+/// What state.json says: the state, and how long config.ini is.
+struct StoredState {
+  CheckpointState state;
+  size_t config_bytes = 1;
+};
+
+StoredState read_state(const std::string& folder) {
+  const std::string path = folder + "/state.json";
+  try {
+    const Json json = Json::parse(read_text(path));
+    StoredState stored;
+    stored.state.step = json.at("step").get<int64_t>();
+    for (const auto& item : json.at("numbers").items()) {
+      // JSON has no other word for what is not finite.
+      stored.state.numbers[item.key()] = item.value().is_null()
+                                             ? std::numeric_limits<double>::quiet_NaN()
+                                             : item.value().get<double>();
+    }
+    stored.state.texts = json.at("texts").get<std::map<std::string, std::string>>();
+    stored.config_bytes = json.value("config_bytes", size_t{1});
+    return stored;
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError(path + ": " + error.what());
+  }
+}
+
 /// Why the checkpoint in `folder` is not whole; empty: it is.
 std::string damage(const std::string& folder) {
   try {
-    read_checkpoint_state(folder);
-    const Json json = Json::parse(read_text(folder + "/state.json"));
+    const size_t whole = read_state(folder).config_bytes;
     const size_t bytes = read_text(folder + "/config.ini").size();
-    const size_t whole = json.value("config_bytes", size_t{1});
     if (bytes < whole) {
       return folder + "/config.ini: cut short, " + std::to_string(bytes) + " of " +
              std::to_string(whole) + " bytes";
@@ -179,22 +203,7 @@ void require_whole(const std::string& checkpoint_folder) {
 }
 
 CheckpointState read_checkpoint_state(const std::string& checkpoint_folder) {
-  const std::string path = checkpoint_folder + "/state.json";
-  try {
-    const Json json = Json::parse(read_text(path));
-    CheckpointState state;
-    state.step = json.at("step").get<int64_t>();
-    for (const auto& item : json.at("numbers").items()) {
-      // JSON has no other word for what is not finite.
-      state.numbers[item.key()] = item.value().is_null()
-                                      ? std::numeric_limits<double>::quiet_NaN()
-                                      : item.value().get<double>();
-    }
-    state.texts = json.at("texts").get<std::map<std::string, std::string>>();
-    return state;
-  } catch (const nlohmann::json::exception& error) {
-    throw CheckpointError(path + ": " + error.what());
-  }
+  return read_state(checkpoint_folder).state;
 }
 
 }  // namespace jepa

@@ -88,19 +88,19 @@ class Session {
   void step() {
     const double start = now_seconds();
     const double wait = loader_.stats().wait_seconds;
-    const ClipBatch batch = loader_.next();
-    if (batch.size() == 0) {
+    const bool watched =
+        task_.steps_done() % options_.watch_every == 0 || task_.steps_done() + 1 == options_.steps;
+    Texts texts;
+    int64_t clips = 0;
+    StepMetrics metrics = guarded_step(watched, texts, clips);
+    if (clips == 0) {
       throw ConfigError("the data ended before step " + std::to_string(task_.steps_done() + 1) +
                         ": without loader.shuffle there is one pass over it");
     }
     totals_.loader_wait_seconds += loader_.stats().wait_seconds - wait;
-    const bool watched =
-        task_.steps_done() % options_.watch_every == 0 || task_.steps_done() + 1 == options_.steps;
-    Texts texts;
-    StepMetrics metrics = take_step(batch, watched, texts);
     metrics["seconds"] = now_seconds() - start;
     totals_.train_seconds += metrics["seconds"];
-    totals_.clips += static_cast<double>(batch.size());
+    totals_.clips += static_cast<double>(clips);
 
     note_left_out(metrics);
     const int64_t done = task_.steps_done();
@@ -122,9 +122,9 @@ class Session {
   }
 
   /// A step; where it fails for NaN, what is on disk is named, not what is in memory.
-  StepMetrics take_step(const ClipBatch& batch, bool watched, Texts& texts) {
+  StepMetrics guarded_step(bool watched, Texts& texts, int64_t& clips) {
     try {
-      return task_.step(batch, watched, texts);
+      return take_step(task_, loader_, watched, texts, clips);
     } catch (const NonFiniteError& error) {
       const std::string newest = find_checkpoint(run_.folder);
       throw NonFiniteError(std::string(error.what()) + "; " +
@@ -168,10 +168,20 @@ class Session {
     log_->write_csv();
   }
 
+  /// What cannot be read is looked at once more, for advice on how to go on.
+  CheckpointState restore(const std::string& checkpoint) {
+    try {
+      CheckpointState state = read_checkpoint_state(checkpoint);
+      task_.restore(state.step, checkpoint);
+      return state;
+    } catch (const CheckpointError&) {
+      require_whole(checkpoint);
+      throw;
+    }
+  }
+
   void resume(const std::string& checkpoint) {
-    require_whole(checkpoint);
-    const CheckpointState state = read_checkpoint_state(checkpoint);
-    task_.restore(state.step, checkpoint);
+    const CheckpointState state = restore(checkpoint);
     task_.restore_numbers(state.numbers);
     // Checkpoints of earlier versions have fewer.
     const auto take = [&](const std::string& name, double& member) {
@@ -235,6 +245,25 @@ class Session {
 };
 
 }  // namespace
+
+StepMetrics TrainingTask::step_of_parts(int64_t /*clips*/,
+                                        const std::function<ClipBatch()>& /*next*/,
+                                        bool /*watched*/, Texts& /*texts*/) {
+  TORCH_CHECK(false, "this task takes whole batches");
+}
+
+StepMetrics take_step(TrainingTask& task, ClipLoader& loader, bool watched, Texts& texts,
+                      int64_t& clips) {
+  // With shuffle every batch is full.
+  if (task.takes_parts() && loader.options().shuffle && loader.micro_batches() > 1) {
+    clips = loader.options().batch;
+    return task.step_of_parts(
+        clips, [&] { return loader.next_micro_batch(); }, watched, texts);
+  }
+  const ClipBatch batch = loader.next();
+  clips = batch.size();
+  return clips == 0 ? StepMetrics{} : task.step(batch, watched, texts);
+}
 
 void check_finite(const StepMetrics& metrics, int64_t steps_done) {
   const auto check = [&](const std::string& name, double value) {

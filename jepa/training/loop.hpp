@@ -40,6 +40,12 @@ class TrainingTask {
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched
   virtual StepMetrics step(const ClipBatch& batch, bool watched,
                            std::map<std::string, std::string>& texts) = 0;
+  /// Whether step_of_parts() is there, so that no whole batch need be held.
+  virtual bool takes_parts() const { return false; }
+  /// The same step as step()'s, bit for bit, of a batch of `clips` that `next` hands out in
+  /// micro-batches, divided as the task's own accumulation divides it.
+  virtual StepMetrics step_of_parts(int64_t clips, const std::function<ClipBatch()>& next,
+                                    bool watched, std::map<std::string, std::string>& texts);
   /// Named numbers of held-out data, every `evaluate_every` steps and after the last. "score" among
   /// them (larger is better) picks the best checkpoint and is not logged itself. Empty: nothing to
   /// evaluate.
@@ -104,8 +110,17 @@ struct LoopResult {
   std::vector<std::string> left_out = {};
 };
 
+/// One step of `task` on the loader's next batch, in micro-batches where both can.
+/// @param clips how many it was of; 0: the data ended, and no step was taken
+StepMetrics take_step(TrainingTask& task, ClipLoader& loader, bool watched,
+                      std::map<std::string, std::string>& texts, int64_t& clips);
+
 /// Trains `task` until `options.steps`, from the run's latest checkpoint if it has one. A run that
 /// is already finished is left as it is, its log too.
+///
+/// A task that takes micro-batches is given the loader's, so that no more than one is held beside
+/// those prepared ahead. (Without shuffle, whole batches: the last is of a size that is not known
+/// before it is read.)
 ///
 /// The batch of a step is a function of (seed, step); if the task's step is too, a run that was
 /// interrupted at any moment ends with the same weights as one that was not.

@@ -70,15 +70,15 @@ torch::Tensor online_tokens(Trainer& trainer, const torch::Tensor& clips) {
 namespace {
 
 /// Of a micro-batch that several processes share, the rows of this one.
-ClipBatch own_rows(const ClipBatch& batch, const MicroBatch& part, const Processes* processes) {
-  if (processes == nullptr) return batch.rows(part.start, part.count);
-  const int64_t count = part.count / processes->count();
-  if (count * processes->count() != part.count) {
-    throw ConfigError("a micro-batch of " + std::to_string(part.count) +
+ClipBatch own_rows(const ClipBatch& part, const Processes* processes) {
+  if (processes == nullptr) return part;
+  const int64_t count = part.size() / processes->count();
+  if (count * processes->count() != part.size()) {
+    throw ConfigError("a micro-batch of " + std::to_string(part.size()) +
                       " clips does not divide over " + std::to_string(processes->count()) +
                       " processes");
   }
-  return batch.rows(part.start + processes->rank() * count, count);
+  return part.rows(processes->rank() * count, count);
 }
 
 }  // namespace
@@ -89,15 +89,31 @@ MaskedPrediction::MaskedPrediction(Trainer& trainer, const MaskSamplers& sampler
 
 StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
                                    std::map<std::string, std::string>& texts) {
+  const auto parts = micro_batches(trainer_.options().optimisation, batch.size());
+  auto part = parts.begin();
+  const auto next = [&] {
+    const ClipBatch rows = batch.rows(part->start, part->count);
+    ++part;
+    return rows;
+  };
+  return step_of_parts(batch.size(), next, watched, texts);
+}
+
+StepMetrics MaskedPrediction::step_of_parts(int64_t clips_of_step,
+                                            const std::function<ClipBatch()>& next, bool watched,
+                                            std::map<std::string, std::string>& texts) {
   const auto& options = trainer_.options();
-  const TokenGrid grid = trainer_.encoder()->grid(batch.clips.sizes());
   StepTrace trace;
   torch::Tensor tokens;
   trainer_.discard();
   bool first = true;
-  for (const MicroBatch& part : micro_batches(options.optimisation, batch.size())) {
-    const ClipBatch clips = own_rows(batch, part, options.processes);
-    const bool diagnosed = watched && std::exchange(first, false) && clips.size() > 1 && grid.size() > 1;
+  for (const MicroBatch& part : micro_batches(options.optimisation, clips_of_step)) {
+    const ClipBatch all = next();
+    TORCH_CHECK(all.size() == part.count, "a micro-batch of ", all.size(), " clips, expected ",
+                part.count);
+    const ClipBatch clips = own_rows(all, options.processes);
+    const bool diagnosed = watched && std::exchange(first, false) && clips.size() > 1 &&
+                           trainer_.encoder()->grid(clips.clips.sizes()).size() > 1;
     // A target encoder that stands still says nothing of what is learned.
     const bool online = options_.probe_module == "encoder";
     if (diagnosed && online) tokens = online_tokens(trainer_, clips.clips);

@@ -54,6 +54,9 @@ class MaskedPrediction : public TrainingTask {
   int64_t steps_done() const override { return trainer_.steps_done(); }
   StepMetrics step(const ClipBatch& batch, bool watched,
                    std::map<std::string, std::string>& texts) override;
+  bool takes_parts() const override { return true; }
+  StepMetrics step_of_parts(int64_t clips, const std::function<ClipBatch()>& next, bool watched,
+                            std::map<std::string, std::string>& texts) override;
   StepMetrics evaluate() override;
   bool give_up() const override { return options_.stop_on_collapse && verdict_.collapsed; }
 

@@ -15,6 +15,9 @@
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -71,6 +74,20 @@ std::optional<ProcessGroupOptions> processes_from_environment() {
     return options;
   }
   return std::nullopt;
+}
+
+int64_t free_port() {
+  const int handle = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const bool found = handle >= 0 &&
+                     bind(handle, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                     getsockname(handle, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+  if (handle >= 0) close(handle);
+  if (!found) throw Error("no free port on this machine");
+  return ntohs(address.sin_port);
 }
 
 #ifdef JEPA_GLOO

@@ -30,6 +30,10 @@ std::optional<ProcessGroupOptions> processes_from_environment();
 /// Whether this build can join processes.
 bool has_process_groups();
 
+/// A port of this machine; nobody else has it a moment later, most likely.
+/// @throws Error where there is none
+int64_t free_port();
+
 /// Meets the others.
 /// @throws ConfigError where this build has no process groups; Error naming rank, address and port
 ///   where they cannot be met within the timeout

@@ -37,6 +37,11 @@ torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes) {
   return GatherRows::apply(rows, reinterpret_cast<int64_t>(&processes));
 }
 
+int64_t number_of_first(int64_t number, Processes& processes) {
+  if (processes.count() == 1) return number;
+  return processes.gather(torch::full({1}, number, torch::kInt64))[0].item<int64_t>();
+}
+
 void require_same(const std::string& text, const std::string& what, Processes& processes) {
   if (processes.count() == 1) return;
   const auto hash = static_cast<int64_t>(stream_seed(0, text, 0));

@@ -29,6 +29,9 @@ class Processes {
 /// `average` the weights have the gradient of that one loss.
 torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes);
 
+/// Rank 0's `number`, in all processes; the others' own are not looked at.
+int64_t number_of_first(int64_t number, Processes& processes);
+
 /// Checks that all processes have the same `text`, such as their options.
 /// @throws Error naming `what` and the first rank that differs
 void require_same(const std::string& text, const std::string& what, Processes& processes);

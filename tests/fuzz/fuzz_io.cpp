@@ -3,6 +3,7 @@
 // justifies. usage: fuzz_io [--seconds N | --mutations N] [--seed N] [--only N]
 #include "allocation_meter.hpp"
 #include "mutations.hpp"
+#include "work_files.hpp"
 
 #include <encoders/published.hpp>
 #include <jepa/errors.hpp>
@@ -15,14 +16,15 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <unistd.h>
 
 namespace {
 
 using namespace jepa;
+using fuzz::argument;
+using fuzz::read_file;
+using fuzz::write_file;
 
 /// A file to start from, and how to change it.
 struct Seed {
@@ -30,17 +32,6 @@ struct Seed {
   std::string content;
   std::function<std::string(std::string, Random&)> mutate;
 };
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw DataError("cannot open " + path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void write_file(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc)
-      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
 
 std::vector<Seed> make_seeds(const std::string& fixtures, const std::string& work) {
   const std::string model = read_file(fixtures + "/hf_vjepa2/model.safetensors");
@@ -99,14 +90,6 @@ void on_alarm(int) {
                                    static_cast<long long>(current_mutation));
   if (::write(STDOUT_FILENO, text, static_cast<size_t>(length)) < 0) ::_exit(2);
   ::_exit(1);
-}
-
-/// Arguments as `--name N`.
-int64_t argument(int argc, char** argv, const std::string& name, int64_t otherwise) {
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (argv[i] == name) return std::stoll(argv[i + 1]);
-  }
-  return otherwise;
 }
 
 }  // namespace

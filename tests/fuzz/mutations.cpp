@@ -251,6 +251,27 @@ void change_pickle(std::string& file, Random& random) {
   }
 }
 
+// Writes the checksums of a PNG's chunks anew.
+void repair_png(std::string& file) {
+  if (!file.starts_with("\x89PNG")) return;
+  const auto big_endian = [&](size_t at) {
+    uint32_t value = 0;
+    std::memcpy(&value, file.data() + at, 4);
+    return __builtin_bswap32(value);
+  };
+  for (size_t at = 8; at + 12 <= file.size();) {
+    const size_t length = big_endian(at);
+    if (length > file.size() - at - 12) return;
+    uint32_t crc = ~uint32_t{0};
+    for (size_t i = at + 4; i < at + 8 + length; ++i) {
+      crc ^= static_cast<uint8_t>(file[i]);
+      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (0xedb88320U & (0 - (crc & 1)));
+    }
+    put(file, at + 8 + length, __builtin_bswap32(~crc), 4);
+    at += 12 + length;
+  }
+}
+
 }  // namespace
 
 std::string mutate_safetensors(std::string file, Random& random) {
@@ -284,6 +305,35 @@ std::string mutate_torch(std::string file, Random& random) {
     if (kind == 7 || kind == 8) contradict_zip(file, random);
     if (kind >= 9) change_pickle(file, random);
   }
+  return file;
+}
+
+std::string mutate_media(std::string file, Random& random) {
+  for (int64_t changes = random.below(4); changes >= 0 && !file.empty(); --changes) {
+    // Most of what can be wrong stands at the start or, in MP4 and HDF5, at the end.
+    const size_t size = file.size();
+    const size_t part = std::min<size_t>(size, random.below(2) == 0 ? 256 : 4096);
+    const int64_t where = random.below(4);
+    const size_t from = where == 0 ? 0 : where == 1 ? size - part : where == 2 ? size / 2 : 0;
+    const size_t to = where == 3 ? size : std::min(size, from + part);
+    const int64_t kind = random.below(12);
+    if (kind == 0) file.resize(below(random, size));
+    if (kind == 1) rearrange(file, random);
+    if (kind == 2) {
+      const size_t start = from + below(random, to - from);
+      const size_t gap = below(random, std::min<size_t>(size - start, 600));
+      std::fill_n(file.begin() + static_cast<std::ptrdiff_t>(start), gap,
+                  random.below(2) == 0 ? '\0' : '\xff');
+    }
+    if (kind >= 3 && kind < 7) change_bytes(file, from, to, random);
+    if (kind >= 7) {
+      const size_t bytes = size_t{1} << random.below(4);
+      uint64_t number = edge_number(random, size);
+      if (random.below(2) == 0) number = __builtin_bswap64(number) >> (64 - 8 * bytes);
+      put(file, from + below(random, to - from), number, bytes);
+    }
+  }
+  if (random.below(4) != 0) repair_png(file);
   return file;
 }
 

@@ -48,6 +48,30 @@ TEST_F(ProcessesProgram, TwoEndAsOneDoes) {
   expect_same_weights("one", "two", "00000006");
 }
 
+// One of them on a processor without bfloat16: what is measured by rank 0 holds for both.
+TEST_F(ProcessesProgram, TheFirstChoosesThePrecision) {
+  const std::string port = std::to_string(free_port());
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < 2; ++rank) {
+    const pid_t child = fork();
+    if (child == 0) {
+      setenv("RANK", std::to_string(rank).c_str(), 1);
+      setenv("WORLD_SIZE", "2", 1);
+      setenv("MASTER_PORT", port.c_str(), 1);
+      if (rank == 1) setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1);
+      auto options = recipe("auto", "8", "1", "1");
+      options.insert(options.end(), {"--precision", "auto", "--timeout", "60"});
+      _exit(run("pretrain", options));
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0) << said();
+  }
+}
+
 TEST_F(ProcessesProgram, RefusesWhatDoesNotDivide) {
   auto options = recipe("odd", "9", "2", "2");
   options.insert(options.end(), {"--optimisation.accumulate", "4"});

@@ -62,6 +62,66 @@ TEST(Layouts, DictsAroundAStateDictAreOpened) {
   }
 }
 
+TEST(Layouts, ModelsAreFoundUnderAnyName) {
+  const std::string weight = tensor_of(storage_of("Float", "0", 6), 0, {6}, {1});
+  const auto open = [&](const std::vector<std::string>& keys) {
+    std::vector<std::pair<std::string, std::string>> items;
+    for (const std::string& key : keys) items.emplace_back(key, weight);
+    const TemporaryFolder folder;
+    write_bytes(folder.file("x.ckpt"),
+                checkpoint_of(dict_of(items), {{"0", std::string(24, '\0')}}));
+    return WeightFile::open(folder.file("x.ckpt"));
+  };
+  const std::string first = "patch_embed.proj.weight";
+  for (const std::string prefix :
+       {"net.module.backbone.", "lit.net._orig_mod.model.", "module.net.encoder.backbone."}) {
+    const WeightFile file = open({prefix + first, prefix + "blocks.0._fsdp_wrapped_module.a",
+                                  "other.head.weight"});
+    ASSERT_TRUE(file.has("encoder")) << prefix;
+    EXPECT_TRUE(file.stored("encoder").contains(first)) << prefix;
+    EXPECT_TRUE(file.stored("encoder").contains("blocks.0.a")) << prefix;
+    EXPECT_EQ(file.stored("encoder").size(), 2U) << prefix;
+  }
+  const WeightFile both = open({"a.target_encoder." + first, "a.encoder.module." + first,
+                                "a.p.predictor_embed.weight", "a.p.predictor_norm.bias"});
+  EXPECT_TRUE(both.stored("target_encoder").contains(first));
+  EXPECT_TRUE(both.stored("encoder").contains(first));
+  EXPECT_TRUE(both.stored("predictor").contains("predictor_norm.bias"));
+  const WeightFile face = open({"lit.vjepa2.encoder.embeddings.patch_embeddings.proj.weight",
+                                "lit.vjepa2.encoder.layer.0.norm1.bias", "lit.classifier.bias"});
+  EXPECT_TRUE(face.hugging_face());
+  EXPECT_TRUE(face.stored("encoder").contains("layer.0.norm1.bias"));
+  EXPECT_TRUE(face.stored("probe").contains("classifier.bias"));
+  // One under the usual names goes before a copy; two strangers are not chosen between.
+  EXPECT_EQ(open({"model." + first, "copies.ema." + first}).stored("encoder").size(), 1U);
+  EXPECT_SAYS(
+      message_of<CheckpointError>([&] { open({"teacher." + first, "student." + first}); }),
+      "more than one encoder, under 'student.' and 'teacher.'");
+  EXPECT_SAYS(message_of<CheckpointError>([&] { open({"resnet.conv1.weight"}); }), "its keys are");
+}
+
+// Made by torch.save with protocols 2 and 4: what training scripts keep beside the weights.
+TEST(Layouts, WhatStandsBesideTheWeightsIsInert) {
+  for (const std::string protocol : {"2", "4"}) {
+    const std::string path = kFixtures + "/weights/beside_weights_" + protocol + ".pt";
+    const TorchFile file = read_torch_file(path);
+    EXPECT_TRUE(file.tensors.contains("state_dict/encoder.patch_embed.proj.weight"));
+    EXPECT_TRUE(file.tensors.contains("by/[3]/x"));  // under the key 2.5
+    EXPECT_EQ(file.tensors.size(), 2U);
+    EXPECT_EQ(file.scalars.at("epoch"), "7");
+    for (const std::string key : {"seed", "counts", "tags", "version"}) {
+      EXPECT_FALSE(file.scalars.contains(key)) << key;
+    }
+    EXPECT_EQ(WeightFile::open(path).number("epoch", 0), 7);
+  }
+  const std::string log = "X" + bytes_of<uint32_t>(100'000) + std::string(100'000, 'x');
+  const std::string value =
+      dict_of({{"state_dict", tensor_dict("patch_embed.proj.weight")}, {"log", log}});
+  const TemporaryFolder folder;
+  write_bytes(folder.file("x.pt"), checkpoint_of(value, {{"0", std::string(24, '\0')}}));
+  EXPECT_TRUE(WeightFile::open(folder.file("x.pt")).has("encoder"));
+}
+
 TEST(Layouts, RecordsAreInert) {
   const std::string dtype = global_of("numpy", "dtype") +
                             tuple_of({string_of("f8"), "\x89", "\x88"}) + "R" +
@@ -117,6 +177,22 @@ TEST(Layouts, OtherFilesSayWhatTheyAre) {
   EXPECT_SAYS(open_error("<HTML><body>", "x.safetensors"), "web page");
   EXPECT_SAYS(open_error(zip_of({{"m/code/__torch__.py", "x"}, {"m/data.pkl", "\x80\x02}."}})),
               "TorchScript");
+  for (const std::string name : {"script", "trace"}) {  // written by PyTorch 2.13
+    const std::string path = kFixtures + "/weights/torch_" + name + ".pt";
+    EXPECT_SAYS(message_of<CheckpointError>([&] { WeightFile::open(path); }),
+                "a TorchScript archive (torch.jit.save)");
+  }
+  EXPECT_SAYS(open_error(zip_of({{"m/archive_format", "pt2"}, {"m/data/weights/0", "x"}})),
+              "torch.export");
+  EXPECT_SAYS(open_error(zip_of({{"x.npy", "x"}})), "NumPy arrays");
+  EXPECT_SAYS(open_error(zip_of({{"model/weights.pt", "x"}})), "it holds 'model/weights.pt'");
+  for (const std::string name : {"x.pt", "x.safetensors"}) {
+    EXPECT_SAYS(open_error("", name), "an empty file");
+    EXPECT_SAYS(open_error("{\n  \"hidden_size\": 1024\n}\n", name), "JSON text");
+    EXPECT_SAYS(open_error(R"({"__metadata__":{"format":"pt"}})", name), "JSON text");
+    EXPECT_SAYS(open_error("Entry not found", name), "it begins 'Entry not found'");
+    EXPECT_SAYS(open_error("a,b\n1,2\n", name), "it begins 'a,b'");
+  }
   const std::string error =
       open_error(checkpoint_of(tensor_dict("resnet.\x1b[31mconv1"), {{"0", std::string(24, 'x')}}));
   EXPECT_SAYS(error, "'resnet.\\x1b[31mconv1'");

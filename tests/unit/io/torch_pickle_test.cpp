@@ -141,7 +141,11 @@ TEST(TorchPickle, BrokenPicklesAreErrors) {
                                   "}q\x01(X\x01\x00\x00\x00xh\x01u",
                                   "ctorch\nSize\n)R",
                                   "2",
-                                  "}(NK\x01u",
+                                  "\x8f(K\x01",
+                                  "\x90",
+                                  "]\x91",
+                                  "(\x90",
+                                  "\x8b\xff\xff\xff\xff",
                                   "\x8d\xff\xff\xff\xff\xff\xff\xff\xff"}) {
     EXPECT_NE(read_error(checkpoint_of(value)), "") << value;
   }
@@ -177,7 +181,7 @@ TEST(TorchPickle, BrokenArchivesAreErrors) {
     EXPECT_NE(read_error(good.substr(0, cut)), "") << cut;
   EXPECT_SAYS(read_error(zip_of({{"a/data.pkl", "}."}, {"a/data.pkl", "}."}})), "twice");
   EXPECT_SAYS(read_error(zip_of({{"a/data.pkl", "}."}, {"b/data.pkl", "}."}})), "more than one");
-  EXPECT_SAYS(read_error(zip_of({{"a/data", "}."}})), "no data.pkl");
+  EXPECT_SAYS(read_error(zip_of({{"a/data", "}."}})), "without data.pkl");
   EXPECT_SAYS(read_error(zip_of({{"a/data.pkl", "}."}, {"a/byteorder", "big"}})), "big-endian");
   std::string compressed = good;
   const size_t record = compressed.find("PK\x01\x02");

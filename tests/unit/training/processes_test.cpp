@@ -15,8 +15,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,18 +22,6 @@ namespace jepa {
 namespace {
 
 constexpr int64_t kBatch = 8;
-
-int64_t free_port() {
-  const int handle = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  bind(handle, reinterpret_cast<sockaddr*>(&address), size);
-  getsockname(handle, reinterpret_cast<sockaddr*>(&address), &size);
-  close(handle);
-  return ntohs(address.sin_port);
-}
 
 /// Trains `recipe` for `steps` on its share of each batch; weights and losses.
 TensorMap train(eval::training::Recipe recipe, int64_t steps, Processes& processes) {
@@ -153,6 +139,21 @@ INSTANTIATE_TEST_SUITE_P(Recipes, TwoProcesses,
                          testing::Values("plain", "accumulate", "vicreg", "sigreg", "content",
                                          "agreement"),
                          [](const auto& info) { return info.param; });
+
+TEST(Processes, TheFirstOnesNumberIsEverybodys) {
+  class OfRank1 : public Processes {
+   public:
+    int64_t rank() const override { return 1; }
+    int64_t count() const override { return 2; }
+    torch::Tensor gather(const torch::Tensor& rows) override {
+      return torch::cat({torch::full({1}, 7, torch::kInt64), rows});
+    }
+  };
+  OfRank1 second;
+  EXPECT_EQ(number_of_first(3, second), 7);
+  Processes alone;
+  EXPECT_EQ(number_of_first(3, alone), 3);
+}
 
 TEST(ProcessesFromEnvironment, KnowTheLaunchers) {
   const auto set = [](const char* name, const char* value) { setenv(name, value, 1); };

@@ -119,6 +119,39 @@ std::vector<double> train(const std::string& folder, int64_t steps, int64_t stop
   return losses;
 }
 
+/// What MaskedPrediction makes of `steps` steps of 7 clips in 3 micro-batches that the loader hands
+/// out in `parts`; where `parts` is 1, whole.
+std::vector<torch::Tensor> train_in_parts(int64_t parts, int64_t steps, int64_t* deliveries) {
+  Trainer trainer = make_trainer({.lr = 1e-3, .accumulate = 3});
+  ClipLoader loader(make_source(), {.batch = 7}, 3, parts);
+  TrainingOptions training;
+  training.steps = steps;
+  const MaskSamplers samplers = make_samplers();
+  MaskedPrediction task(trainer, samplers, training);
+  const TemporaryFolder folder;
+  std::vector<torch::Tensor> all;
+  LoopHooks hooks;
+  hooks.on_step = [&](int64_t, const StepMetrics& metrics) {
+    all.push_back(torch::tensor(metrics.at("loss"), torch::kFloat64));
+    all.push_back(torch::tensor(metrics.at("grad_norm_encoder"), torch::kFloat64));
+  };
+  run_training(task, loader, training.loop(), {.folder = folder.path(), .config_ini = "x = 1\n"},
+               hooks);
+  *deliveries = loader.stats().batches;
+  for (const auto& weights : all_weights(trainer)) all.push_back(weights);
+  return all;
+}
+
+TEST(Loop, MicroBatchesOfTheLoaderAreTheBatch) {
+  int64_t whole = 0, parts = 0;
+  const auto expected = train_in_parts(1, 4, &whole);
+  const auto found = train_in_parts(3, 4, &parts);
+  EXPECT_EQ(whole, 4);
+  EXPECT_EQ(parts, 12);  // no whole batch was asked for
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(found[i].equal(expected[i])) << i;
+}
+
 TEST(Schedules, FollowTheirFormulas) {
   OptimisationOptions options;
   options.total_steps = 100;
