@@ -146,6 +146,7 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
                                          count_parameters(*model.predictor))},
       {"steps", static_cast<double>(options.loop.steps)},
       {"batch", static_cast<double>(options.input.loader.batch)}};
+  std::string coverage_text;
   if (options.native()) {
     training.wall_cases = options.wall_cases;
     training.state_names = eval::worlds::make_world(kNative, 1)->info().state;
@@ -154,15 +155,17 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
     numbers["coverage_contact"] = coverage.contact;
     numbers["coverage_crossings"] = coverage.crossings;
     numbers["coverage_near_wall"] = coverage.near_wall;
-    std::printf("coverage           contact in %.3f of blocks, %.3f of clips cross, %.3f of frames "
-                "within 5 px of the wall\n",
-                coverage.contact, coverage.crossings, coverage.near_wall);
+    coverage_text = c10::str(coverage.contact, " of blocks hit the middle wall, ", coverage.crossings,
+                             " of clips cross, ", coverage.near_wall,
+                             " of frames are within 5 px of the wall");
+    std::printf("coverage           %s\n", coverage_text.c_str());
   }
   std::printf("parameters         %.3g\n", numbers["parameters"]);
   std::fflush(stdout);
 
   DynamicsTask task(model, training, validation_clips(options, source, seed));
   auto texts = examples::provenance(program, options.input.data);
+  if (!coverage_text.empty()) texts["coverage"] = coverage_text;
   const RunDescription description{.folder = options.input.run,
                                    .config_ini = dump_ini(program.sections),
                                    .numbers = numbers,
