@@ -1,5 +1,6 @@
 // Trains an action-conditioned world model: on two rooms, made as it trains, or on a clip store
 // with actions. Two phases: encoder and predictor, then the predictor alone on frozen latents.
+#include <eval/diffusion/saved_run.hpp>
 #include <eval/dynamics/protocol.hpp>
 #include <eval/dynamics/training.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
@@ -21,6 +22,7 @@
 namespace {
 
 using namespace jepa;
+using namespace jepa::eval;
 using namespace jepa::eval::dynamics;
 
 constexpr const char* kNative = "two_rooms";
@@ -32,6 +34,7 @@ struct TrainDynamicsOptions {
   std::string validation;
   int64_t validation_clips = 512;
   int64_t wall_cases = 512;
+  std::string encoder;
   TwoRoomsClipOptions rooms;
   RunShape shape;
   DynamicsTrainingOptions training;
@@ -48,6 +51,8 @@ std::vector<OptionSection> TrainDynamicsOptions::sections() {
     visit("validation_clips", validation_clips, {.help = "how many of them", .min = 8});
     visit("wall_cases", wall_cases,
           {.help = "two rooms: pushes at the wall an evaluation; 0: none", .min = 0});
+    visit("encoder", encoder,
+          {.help = "run whose encoder is taken and stays as it is: the second phase alone"});
   });
   sections.push_back({"two_rooms", "with --data two_rooms: what the dot does",
                       [this](OptionVisitor& visit) { rooms.describe(visit); }});
@@ -103,8 +108,12 @@ double cpu_seconds() {
 void complete_schedules(TrainDynamicsOptions& options) {
   auto& training = options.training;
   const int64_t steps = options.loop.steps;
-  const int64_t joint =
-      options.shape.second.from_step > 0 ? std::min(options.shape.second.from_step, steps) : steps;
+  int64_t joint = std::min(options.shape.second.from_step, steps);
+  if (!options.encoder.empty()) {
+    joint = 0;
+  } else if (joint == 0) {
+    joint = steps;
+  }
   if (training.optimisation.total_steps == 0) training.optimisation.total_steps = joint;
   if (training.second_optimisation.total_steps == 0) {
     training.second_optimisation.total_steps = (steps - joint) * options.shape.second.updates;
@@ -134,6 +143,10 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
   DynamicsModel model(shape.model, shape.predictor);
   model.precision = program.precision;
   model.initialise(seed);
+  options.training.frozen = !options.encoder.empty();
+  if (options.training.frozen) {
+    load_encoder(diffusion::weights_folder(options.encoder, "encoder", "train_dynamics"), model);
+  }
   model.encoder->to(program.device);
   model.predictor->to(program.device);
   model.inverse->to(program.device);
@@ -146,23 +159,26 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
                                          count_parameters(*model.predictor))},
       {"steps", static_cast<double>(options.loop.steps)},
       {"batch", static_cast<double>(options.input.loader.batch)}};
+  std::string coverage_text;
   if (options.native()) {
     training.wall_cases = options.wall_cases;
-    training.state_names = eval::worlds::make_world(kNative, 1)->info().state;
+    training.state_names = worlds::make_world(kNative, 1)->info().state;
     const auto coverage =
         dynamic_cast<const TwoRoomsClips&>(*source).coverage(seed, kCoverageClips);
     numbers["coverage_contact"] = coverage.contact;
     numbers["coverage_crossings"] = coverage.crossings;
     numbers["coverage_near_wall"] = coverage.near_wall;
-    std::printf("coverage           contact in %.3f of blocks, %.3f of clips cross, %.3f of frames "
-                "within 5 px of the wall\n",
-                coverage.contact, coverage.crossings, coverage.near_wall);
+    coverage_text = c10::str(coverage.contact, " of blocks hit the middle wall, ", coverage.crossings,
+                             " of clips cross, ", coverage.near_wall,
+                             " of frames are within 5 px of the wall");
+    std::printf("coverage           %s\n", coverage_text.c_str());
   }
   std::printf("parameters         %.3g\n", numbers["parameters"]);
   std::fflush(stdout);
 
   DynamicsTask task(model, training, validation_clips(options, source, seed));
   auto texts = examples::provenance(program, options.input.data);
+  if (!coverage_text.empty()) texts["coverage"] = coverage_text;
   const RunDescription description{.folder = options.input.run,
                                    .config_ini = dump_ini(program.sections),
                                    .numbers = numbers,

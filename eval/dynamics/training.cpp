@@ -67,6 +67,10 @@ DynamicsTask::DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options
       {"encoder", model_.encoder.ptr()}, {kJoint, model_.predictor.ptr()}};
   if (options_.weights.inverse > 0) modules["inverse"] = model_.inverse.ptr();
   first_ = std::make_unique<AdamW>(modules, options_.optimisation);
+  if (options_.frozen) {
+    options_.second.from_step = 0;
+    begin_second_phase();
+  }
 }
 
 void DynamicsTask::add(const DynamicsLoss& loss, MetricSums& sums) const {
@@ -185,8 +189,7 @@ std::map<std::string, TensorMap> DynamicsTask::tensors() const {
 }
 
 void DynamicsTask::restore(int64_t step, const std::string& folder) {
-  fill_from(folder, "encoder", *model_.encoder);
-  fill_from(folder, "inverse", *model_.inverse);
+  load_encoder(folder, model_);
   if (has_second_predictor(folder)) begin_second_phase();
   fill_from(folder, second_ == nullptr ? kJoint : kAlone, *model_.predictor);
   const auto moments = read_safetensors(folder + "/optimizer.safetensors").tensors;
@@ -220,12 +223,16 @@ void DynamicsTask::restore_numbers(const std::map<std::string, double>& numbers)
   }
 }
 
+void load_encoder(const std::string& folder, DynamicsModel& model) {
+  fill_from(folder, "encoder", *model.encoder);
+  fill_from(folder, "inverse", *model.inverse);
+}
+
 DynamicsModel load_dynamics(const std::string& folder, const ModelOptions& options,
                             const PredictorShape& first, const PredictorShape& second) {
   const bool alone = has_second_predictor(folder);
   DynamicsModel model(options, alone ? second : first);
-  fill_from(folder, "encoder", *model.encoder);
-  fill_from(folder, "inverse", *model.inverse);
+  load_encoder(folder, model);
   fill_from(folder, alone ? kAlone : kJoint, *model.predictor);
   return model;
 }

@@ -36,6 +36,7 @@ struct DynamicsTrainingOptions {
   OptimisationOptions optimisation = dynamics_optimisation();  ///< of the first phase
   SecondPhaseOptions second;
   OptimisationOptions second_optimisation = dynamics_optimisation();  ///< in updates
+  bool frozen = false;     ///< the model's encoder is trained already: the second phase alone
   int64_t wall_cases = 0;  ///< of the wall test at each evaluation; 0: none (not two rooms)
   std::vector<std::string> state_names = {};
   uint64_t seed = 0;
@@ -84,6 +85,10 @@ class DynamicsTask : public TrainingTask {
   StepMetrics found_;  ///< by the last evaluation
   int64_t step_ = 0;
 };
+
+/// Fills encoder and inverse dynamics from a checkpoint of a run with the same shapes.
+/// @throws CheckpointError naming file and key
+void load_encoder(const std::string& folder, DynamicsModel& model);
 
 /// A trained model read back from a run's checkpoint.
 /// @param folder of the checkpoint

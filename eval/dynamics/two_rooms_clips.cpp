@@ -20,6 +20,7 @@ constexpr double kMargin = 1.0;     // of starts from any wall [px]
 constexpr double kNear = 12.0;      // where wall-seeking clips start [px from the wall]
 constexpr double kAroundDoor = 14;  // half of them start at heights so far from the door [px]
 constexpr double kAim = 0.6;        // spread of a push around the wall's normal [rad]
+constexpr double kReach = 4;         // from where a step can hit the middle wall [px]
 constexpr double kPushShare = 0.75; // of a wall-seeking clip's blocks push, the others go anywhere
 
 double step_length(double longest, Random& random) {
@@ -215,7 +216,7 @@ TwoRoomsClips::Walk TwoRoomsClips::walk(Random& random) const {
     const bool free = std::abs(to[0] - position[0] - walk.actions[i][0]) < 1e-3 &&
                       std::abs(to[1] - position[1] - walk.actions[i][1]) < 1e-3;
     const size_t block = i / static_cast<size_t>(o.block);
-    if (!free) walk.contact[block] = 1;
+    if (!free && std::abs(position[0] - walk.layout.wall) < kReach) walk.contact[block] = 1;
     position = to;
     if ((i + 1) % static_cast<size_t>(o.block) == 0) walk.positions.push_back(position);
   }

@@ -29,7 +29,7 @@ struct TwoRoomsClipOptions {
 
 /// What the clips touch: of a model that plans around walls, what its data must show.
 struct TwoRoomsCoverage {
-  double contact = 0;   ///< share of blocks in which a step hit a wall
+  double contact = 0;   ///< share of blocks in which a step hit the middle wall or its door
   double crossings = 0; ///< share of clips that end in the other room
   double near_wall = 0; ///< share of frames within 5 px of the middle wall
 };
