@@ -218,6 +218,20 @@ world, and where the plan leads). What the run was not trained for is refused.
 TEXT
 show 'plan --run runs/rooms --episodes 20 --unseen_episodes 10 --films 1 --cem.samples 32 --cem.iterations 2'
 
+page dream <<'TEXT'
+Learns inside its own dream (Ha and Schmidhuber): collects episodes of a game, trains V (frames to
+latents) and M (what comes next, and whether it ends) on them, trains a controller in what M imagines
+alone, and plays the real game. Beside it: held random, the best constant action, a policy that swaps
+sides, untrained controllers, and the same controller trained in the real game at the same budget.
+Every stage leaves a file; a run that was killed goes on with the next. `--quick` makes everything far
+too small, to see it work.
+TEXT
+show 'dream --config examples/configs/ha_dodge.ini --quick --run runs/dodge'
+text <<'TEXT'
+`summary.json` holds dream and real scores with intervals, seconds and real frames of every arm;
+`report.html` the same as tables with a film of a real episode beside the dream.
+TEXT
+
 finish
 commands() { awk '/^\$ / { on = 1 } on { print } !/\\$/ { on = 0 }' "$1"; }
 if [ $check = 1 ]; then

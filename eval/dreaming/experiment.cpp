@@ -215,7 +215,13 @@ const Episodes& Experiment::episodes() {
 
 const LatentSplit& Experiment::latents() {
   if (!latents_) {
-    latents_ = split_episodes(encode_episodes(*vision_, episodes()), options_.model.held_out);
+    const double held_out = options_.model.held_out;
+    latents_ = split_episodes(encode_episodes(*vision_, episodes()), held_out);
+    if (options_.model.mirror) {
+      const auto mirrored = encode_episodes(*vision_, episodes(), true);
+      latents_->training = dreaming::join(latents_->training,
+                                          split_episodes(mirrored, held_out).training);
+    }
     episodes_.reset();  // frames are large, and nothing more is read from them in this round
   }
   return *latents_;

@@ -18,7 +18,7 @@ struct PlayOptions {
   int64_t hold = 5;          ///< of the held random policy, decisions at most
   int64_t rounds = 1;        ///< collect, train, dream; from the second on with what was learned
   int64_t episodes = 200;    ///< real ones that everything is scored on
-  std::vector<int64_t> swap_periods = {5, 8, 10, 13, 16, 20};  ///< decisions; the best one is kept
+  std::vector<int64_t> swap_periods = {5, 10, 15, 20, 26, 32, 40};  ///< decisions; the best one is kept
   int64_t tuning_episodes = 100;  ///< other ones, that the best constant and period are found on
   bool real = true;          ///< train the same controller in the real game too
   bool film = true;

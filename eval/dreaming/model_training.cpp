@@ -73,6 +73,8 @@ void ModelOptions::describe(OptionVisitor& visit) {
   visit("lr", lr, {.help = "falls to a tenth, cosine", .min = 0});
   visit("done_weight", done_weight, {.help = "of decisions that end an episode", .min = 0});
   visit("done_share", done_share, {.help = "of the termination loss", .min = 0});
+  visit("noise", noise, {.help = "on latents in training, deviation", .min = 0});
+  visit("mirror", mirror, {.help = "train on mirrored episodes too (games of left and right)"});
   visit("held_out", held_out, {.help = "share of episodes for recall", .min = 0.01, .max = 0.5});
   visit("recall_window", recall_window,
         {.help = "up to an end in which it counts as foreseen", .unit = "decisions", .min = 1});
@@ -108,8 +110,20 @@ torch::Tensor first_latents(const LatentEpisodes& episodes) {
   return episodes.latents.index_select(0, torch::tensor(rows, torch::kInt64));
 }
 
-LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes) {
-  return {vision.encode(episodes.frames), episodes.actions, episodes.offsets, episodes.dead};
+LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored) {
+  return {vision.encode(episodes.frames, mirrored),
+          mirrored ? -episodes.actions : episodes.actions, episodes.offsets, episodes.dead};
+}
+
+LatentEpisodes join(const LatentEpisodes& first, const LatentEpisodes& second) {
+  LatentEpisodes all = first;
+  all.latents = torch::cat({first.latents, second.latents});
+  all.actions = torch::cat({first.actions, second.actions});
+  for (size_t e = 1; e < second.offsets.size(); ++e) {
+    all.offsets.push_back(first.offsets.back() + second.offsets[e]);
+  }
+  all.dead.insert(all.dead.end(), second.dead.begin(), second.dead.end());
+  return all;
 }
 
 Windows cut_windows(const LatentEpisodes& episodes,
@@ -157,9 +171,16 @@ ModelLoss train_model(MixtureDensityRnn& model, const ModelOptions& options,
   model->train();
   for (int64_t step = 1; step <= options.steps; ++step) {
     Random random(seed, "windows", static_cast<uint64_t>(step));
-    const auto some = cut_windows(
+    auto some = cut_windows(
         episodes, random_windows(episodes, options.batch, options.sequence, random),
         options.sequence);
+    if (options.noise > 0) {
+      // Without it the densities of what hardly varies grow without bound, and with them their
+      // share of the gradient.
+      auto generator = at::make_generator<at::CPUGeneratorImpl>(
+          stream_seed(seed, "noise", static_cast<uint64_t>(step)));
+      some.latents += options.noise * at::randn(some.latents.sizes(), generator, torch::kFloat32);
+    }
     optimizer.zero_gradients();
     auto state = model->start(options.batch);
     const auto mixture = model->mixture(

@@ -16,6 +16,8 @@ struct ModelOptions {
   double lr = 1e-3;
   double done_weight = 10;    ///< of the cross-entropy where an episode did end
   double done_share = 1;      ///< weight of the termination loss beside the density
+  double noise = 0.1;         ///< deviation of noise on latents in training
+  bool mirror = false;        ///< train on mirrored episodes too: games without a left and right
   double held_out = 0.1;      ///< share of episodes that recall is measured on
   int64_t recall_window = 3;  ///< decisions up to an end within which it counts as foreseen
 
@@ -40,7 +42,10 @@ struct LatentSplit {
 LatentSplit split_episodes(const LatentEpisodes& episodes, double held_out);
 /// What each episode began with, [E, Z].
 torch::Tensor first_latents(const LatentEpisodes& episodes);
-LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes);
+/// @param mirrored left and right exchanged in frames and actions
+LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes,
+                               bool mirrored = false);
+LatentEpisodes join(const LatentEpisodes& first, const LatentEpisodes& second);
 
 /// Windows side by side, padded at the end.
 struct Windows {

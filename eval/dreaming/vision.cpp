@@ -18,7 +18,6 @@
 namespace jepa::eval::dreaming {
 namespace {
 
-constexpr int64_t kHalvings = 4;
 constexpr int64_t kEncodeAtOnce = 256;
 
 /// A convolution 4 x 4 of stride 2 that halves the sides, or its transpose that doubles them.
@@ -46,27 +45,35 @@ class HalvingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Halving);
 
-/// Ha and Schmidhuber's VAE, with padding, so that any side that divides by 16 fits.
+/// Ha and Schmidhuber's VAE, with padding, so that any side that halves often enough fits. As a map,
+/// every place of the coarsest map has its own share of the latent, by the same weights everywhere:
+/// small things are learned from far fewer frames.
 class VaeImpl : public VisionImpl {
  public:
   VaeImpl(VisionOptions options, std::vector<int64_t> frame)
-      : VisionImpl(std::move(options), std::move(frame)) {
+      : VisionImpl(std::move(options), std::move(frame)), map_(options_.kind == "map") {
     const auto& o = options_;
-    height_ = frame_[1] / o.shrink >> kHalvings;
-    width_ = frame_[2] / o.shrink >> kHalvings;
+    height_ = frame_[1] / o.shrink >> o.halvings;
+    width_ = frame_[2] / o.shrink >> o.halvings;
+    const int64_t places = height_ * width_;
+    if (map_ && o.latent % places != 0) {
+      throw ConfigError(c10::str("option vision.latent: ", o.latent, " numbers do not divide by the ",
+                                 places, " places of the map"));
+    }
     std::vector<int64_t> channels = {frame_[0]};
-    for (int64_t i = 0; i < kHalvings; ++i) channels.push_back(o.width << i);
+    for (int64_t i = 0; i < o.halvings; ++i) channels.push_back(o.width << i);
     deepest_ = channels.back();
-    for (int64_t i = 0; i < kHalvings; ++i) {
+    for (int64_t i = 0; i < o.halvings; ++i) {
       down_.push_back(register_module(c10::str("down", i),
                                       Halving(channels[i], channels[i + 1], false)));
       up_.push_back(register_module(c10::str("up", i),
-                                    Halving(channels[kHalvings - i], channels[kHalvings - i - 1],
+                                    Halving(channels[o.halvings - i], channels[o.halvings - i - 1],
                                             true)));
     }
-    const int64_t flat = deepest_ * height_ * width_;
-    statistics_ = register_module("statistics", nn::Linear(flat, 2 * o.latent));
-    from_latent_ = register_module("from_latent", nn::Linear(o.latent, flat));
+    const int64_t in = map_ ? deepest_ : deepest_ * places;
+    const int64_t out = map_ ? o.latent / places : o.latent;
+    statistics_ = register_module("statistics", nn::Linear(in, 2 * out));
+    from_latent_ = register_module("from_latent", nn::Linear(out, in));
   }
 
   bool decodes() const override { return true; }
@@ -81,8 +88,8 @@ class VaeImpl : public VisionImpl {
   torch::Tensor loss(const Episodes& episodes, const torch::Tensor& starts,
                      at::Generator& generator) override {
     const auto frames = prepare(episodes.frames.index_select(0, starts));
-    const auto parts = compress(frames).chunk(2, 1);
-    const auto &mean = parts[0], &log_variance = parts[1];
+    const auto statistics = compress(frames);
+    const auto mean = statistics.select(1, 0), log_variance = statistics.select(1, 1);
     const auto noise = at::randn(mean.sizes(), generator, mean.options().requires_grad(false));
     const auto drawn = draw(mean + (0.5 * log_variance).exp() * noise);
     // Sums over the pixels of a full frame, whatever it was averaged down by.
@@ -102,23 +109,31 @@ class VaeImpl : public VisionImpl {
 
  protected:
   torch::Tensor latents(const torch::Tensor& prepared) override {
-    return compress(prepared).narrow(1, 0, options_.latent);
+    return compress(prepared).select(1, 0);
   }
 
  private:
+  // Means and log variances, [N, 2, Z].
   torch::Tensor compress(torch::Tensor x) {
     for (auto& layer : down_) x = layer->forward(x).relu();
-    return statistics_->forward(x.flatten(1));
+    if (!map_) return statistics_->forward(x.flatten(1)).unflatten(1, {2, options_.latent});
+    x = statistics_->forward(x.flatten(2).transpose(1, 2));  // [N, places, 2 c]
+    return x.unflatten(2, {2, -1}).transpose(1, 2).flatten(2);
   }
   torch::Tensor draw(const torch::Tensor& latents) {
-    auto x = from_latent_->forward(latents).view({-1, deepest_, height_, width_});
-    for (int64_t i = 0; i < kHalvings; ++i) {
+    auto x = latents;
+    if (map_) x = x.unflatten(1, {height_ * width_, -1});
+    x = from_latent_->forward(x);
+    if (map_) x = x.transpose(1, 2);
+    x = x.reshape({-1, deepest_, height_, width_});
+    for (size_t i = 0; i < up_.size(); ++i) {
       x = up_[i]->forward(x);
-      x = i + 1 < kHalvings ? x.relu() : x.sigmoid();
+      x = i + 1 < up_.size() ? x.relu() : x.sigmoid();
     }
     return x;
   }
 
+  bool map_;
   int64_t height_ = 0, width_ = 0, deepest_ = 0;
   std::vector<Halving> down_, up_;
   nn::Linear statistics_{nullptr}, from_latent_{nullptr};
@@ -214,10 +229,12 @@ torch::Tensor rows_with_future(const Episodes& episodes) {
 
 void VisionOptions::describe(OptionVisitor& visit) {
   visit("kind", kind,
-        {.help = "vae: draws its frames (Ha and Schmidhuber); jepa: predicts its latents",
-         .choices = {"vae", "jepa"}});
+        {.help = "vae: draws its frames (Ha and Schmidhuber); map: the same, the latent a map; "
+                 "jepa: predicts its latents",
+         .choices = {"vae", "map", "jepa"}});
   visit("latent", latent, {.help = "numbers in a latent", .min = 2, .max = 4096});
   visit("width", width, {.help = "channels after the first halving", .min = 1, .max = 1024});
+  visit("halvings", halvings, {.help = "of the sides, by vae and map", .min = 1, .max = 8});
   visit("shrink", shrink, {.help = "frames are averaged down by this first", .min = 1, .max = 16});
   visit("steps", steps, {.help = "of training, in each round", .min = 1});
   visit("batch", batch, {.help = "frames a step (jepa: triples)", .min = 2});
@@ -230,7 +247,7 @@ void VisionOptions::describe(OptionVisitor& visit) {
 
 VisionImpl::VisionImpl(VisionOptions options, std::vector<int64_t> frame)
     : options_(std::move(options)), frame_(std::move(frame)) {
-  const int64_t unit = options_.shrink << kHalvings;
+  const int64_t unit = options_.shrink << (options_.kind == "jepa" ? 3 : options_.halvings);
   if (frame_.size() != 3 || frame_[1] % unit != 0 || frame_[2] % unit != 0) {
     throw ConfigError(c10::str("option vision.shrink: frames ", at::IntArrayRef(frame_),
                                " do not divide by ", unit));
@@ -242,10 +259,12 @@ torch::Tensor VisionImpl::prepare(const torch::Tensor& frames) const {
   return options_.shrink == 1 ? x : at::avg_pool2d(x, options_.shrink);
 }
 
-torch::Tensor VisionImpl::encode(const torch::Tensor& frames) {
+torch::Tensor VisionImpl::encode(const torch::Tensor& frames, bool mirrored) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> parts;
-  for (const auto& part : frames.split(kEncodeAtOnce)) parts.push_back(latents(prepare(part)));
+  for (const auto& part : frames.split(kEncodeAtOnce)) {
+    parts.push_back(latents(prepare(mirrored ? part.flip(3) : part)));
+  }
   return torch::cat(parts);
 }
 
@@ -254,11 +273,11 @@ torch::Tensor VisionImpl::decode(const torch::Tensor&) {
 }
 
 Vision make_vision(const VisionOptions& options, const GameInfo& game) {
-  if (options.kind == "vae") return std::make_shared<VaeImpl>(options, game.frame);
+  if (options.kind == "vae" || options.kind == "map") return std::make_shared<VaeImpl>(options, game.frame);
   if (options.kind == "jepa") {
     return std::make_shared<JepaVisionImpl>(options, game.frame, game.action_width);
   }
-  throw ConfigError("option vision.kind: vae or jepa, not '" + options.kind + "'");
+  throw ConfigError("option vision.kind: vae, map or jepa, not '" + options.kind + "'");
 }
 
 double train_vision(VisionImpl& vision, const Episodes& episodes, uint64_t seed,

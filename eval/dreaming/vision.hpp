@@ -1,5 +1,6 @@
-// V: what turns frames into latents. A variational autoencoder as Ha and Schmidhuber have it, or a
-// joint-embedding encoder that predicts its own latents and never draws a pixel.
+// V: what turns frames into latents. A variational autoencoder as Ha and Schmidhuber have it, one
+// whose latents stay a map, or a joint-embedding encoder that predicts its own latents and never
+// draws a pixel.
 #pragma once
 
 #include <eval/dreaming/episodes.hpp>
@@ -20,6 +21,7 @@ struct VisionOptions {
   std::string kind = "vae";
   int64_t latent = 32;
   int64_t width = 16;      ///< channels of the first convolution; they double at each further
+  int64_t halvings = 4;    ///< convolutions of stride 2; jepa has 3
   int64_t shrink = 2;      ///< frames are averaged down by this before anything
   int64_t steps = 2000;
   int64_t batch = 64;
@@ -38,11 +40,12 @@ using TrainingProgress = std::function<void(int64_t step, int64_t steps, double 
 class VisionImpl : public torch::nn::Module {
  public:
   /// @param frame {C, H, W}
-  /// @throws ConfigError where sides do not divide by 16 times `shrink`
+  /// @throws ConfigError where sides do not divide by 2^halvings times `shrink`
   VisionImpl(VisionOptions options, std::vector<int64_t> frame);
 
   /// Frames uint8 [N, C, H, W] -> latents float [N, Z]; without gradient, some at a time.
-  torch::Tensor encode(const torch::Tensor& frames);
+  /// @param mirrored left and right exchanged first
+  torch::Tensor encode(const torch::Tensor& frames, bool mirrored = false);
   /// Whether latents can be drawn.
   virtual bool decodes() const { return false; }
   /// Latents [N, Z] -> uint8 [N, C, H, W], of full size.
