@@ -179,6 +179,18 @@ show 'compare --config examples/configs/compare_digits.ini --run runs/compare --
   --judge.held_out_clips 100 --questions.train_clips 500 --questions.probe_clips 300 \
   --questions.validation_clips 100 --questions.test_clips 200 --questions.predicted_clips 8 --questions.futures 2'
 
+page surprise <<'TEXT'
+Trains models on films in which all is lawful, then shows them pairs of films that are one up to a
+frame and of which one breaks a rule: which one surprises more? Twelve rules, matched changes that
+break none, 20 untrained networks, intervals over scenes and seeds; `report.html` has the curves and
+heat maps. It goes on where it was cut off. `--quick` shows that everything runs, no more.
+TEXT
+show 'surprise --config examples/configs/surprise_balls.ini --run runs/surprise --quick --arms jepa'
+text <<'TEXT'
+Published films, for those who have them (IntPhys dev, GRASP, InfLevel):
+`surprise --benchmark intphys --data intphys/dev --model WEIGHTS --run runs/intphys`.
+TEXT
+
 finish
 commands() { awk '/^\$ / { on = 1 } on { print } !/\\$/ { on = 0 }' "$1"; }
 if [ $check = 1 ]; then
