@@ -1,5 +1,6 @@
 // Does a model notice what cannot happen? Trains every arm on films in which all is lawful, shows
 // it pairs of films of which one breaks a rule, and asks which one surprised it more.
+#include <eval/physics/benchmarks.hpp>
 #include <eval/physics/surprise_grid.hpp>
 #include <eval/report/html.hpp>
 #include <examples/training_run.hpp>
@@ -78,10 +79,31 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
   }
 }
 
+/// Published films in place of generated ones; nothing is trained.
+void run_films(examples::Program& program, const physics::SurpriseOptions& options,
+               physics::BenchmarkOptions& benchmark) {
+  benchmark.contexts = options.contexts;
+  benchmark.stride = options.stride;
+  benchmark.untrained = options.untrained;
+  benchmark.resamples = options.resamples;
+  const auto result = physics::run_benchmark(
+      benchmark, program.device,
+      [](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
+  const std::string table = physics::benchmark_table(result);
+  std::printf("%s", table.c_str());
+  std::filesystem::create_directories(options.run);
+  write_file_atomic(options.run + "/summary.json", physics::benchmark_json(benchmark, result));
+  const std::string body = eval::report::heading(2, "Surprise: " + benchmark.benchmark) +
+                           eval::report::preformatted(table);
+  write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
+  program.results = {{"run", options.run}, {"pairs", result.pairs}};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   physics::SurpriseOptions options;
+  physics::BenchmarkOptions benchmark;
   return examples::program_main(
       argc, argv,
       {.name = "surprise",
@@ -94,11 +116,18 @@ int main(int argc, char** argv) {
              recipe.masks = eval::training::default_masks();
              const int64_t masks = examples::count_numbered(values, "mask");
              if (masks > 0) recipe.masks.resize(static_cast<size_t>(masks));
-             return options.sections();
+             auto sections = options.sections();
+             sections.insert(sections.begin() + 1,
+                             {"", "", [&](OptionVisitor& visit) { benchmark.describe(visit); }});
+             return sections;
            },
        .run =
            [&](examples::Program& program) {
              options.training.arm.device = program.device;
-             run(program, options);
+             if (benchmark.benchmark.empty()) {
+               run(program, options);
+             } else {
+               run_films(program, options, benchmark);
+             }
            }});
 }

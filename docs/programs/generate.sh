@@ -230,6 +230,17 @@ show 'dream --config examples/configs/ha_dodge.ini --quick --run runs/dodge'
 text <<'TEXT'
 `summary.json` holds dream and real scores with intervals, seconds and real frames of every arm;
 `report.html` the same as tables with a film of a real episode beside the dream.
+
+page surprise <<'TEXT'
+Trains models on films in which all is lawful, then shows them pairs of films that are one up to a
+frame and of which one breaks a rule: which one surprises more? Twelve rules, matched changes that
+break none, 20 untrained networks, intervals over scenes and seeds; `report.html` has the curves and
+heat maps. It goes on where it was cut off. `--quick` shows that everything runs, no more.
+TEXT
+show 'surprise --config examples/configs/surprise_balls.ini --run runs/surprise --quick --arms jepa'
+text <<'TEXT'
+Published films, for those who have them (IntPhys dev, GRASP, InfLevel):
+`surprise --benchmark intphys --data intphys/dev --model WEIGHTS --run runs/intphys`.
 TEXT
 
 finish

@@ -92,7 +92,7 @@ void draw_frame(const Stage& stage, const std::vector<Body>& bodies, uint8_t* pl
   if (stage.net) brush.rectangle(*stage.net, stage.spiked ? kSpikedColour : kNetColour);
 }
 
-/// Brightens the `count` background pixels that are nearest to the light's middle (as squares grow).
+/// Brightens the `count` background pixels nearest to the light's middle (as squares grow).
 void shine(const Light& light, int64_t count, const Colour& from, uint8_t* planes, int64_t side) {
   const int64_t area = side * side;
   const double scale = static_cast<double>(side) / kSceneSide;

@@ -30,6 +30,10 @@ torch::Tensor resampled(const torch::Tensor& rule, Metric metric, double thresho
       return weighted(relative_accuracy(rule, kBroken, kLawful, kMean), counts);
     case Metric::kRelativeMax:
       return weighted(relative_accuracy(rule, kBroken, kLawful, kMax), counts);
+    case Metric::kSets:
+      return weighted(set_accuracy(rule, kBroken, kLawful, kMean), counts);
+    case Metric::kSetsMax:
+      return weighted(set_accuracy(rule, kBroken, kLawful, kMax), counts);
     case Metric::kAuroc:
       return resampled_auroc(rule, kMean, counts);
     case Metric::kAurocMax:
@@ -72,6 +76,11 @@ torch::Tensor chosen(const std::vector<RuleValues>& draws, size_t rule, uint64_t
 torch::Tensor relative_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKind less,
                                 Aggregate aggregate) {
   return above(of(surprises, more, aggregate), of(surprises, less, aggregate)).mean(1);
+}
+
+torch::Tensor set_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKind less,
+                           Aggregate aggregate) {
+  return above(of(surprises, more, aggregate).sum(1), of(surprises, less, aggregate).sum(1));
 }
 
 double auroc(const torch::Tensor& positive, const torch::Tensor& negative) {
@@ -124,9 +133,10 @@ torch::Tensor fired(const torch::Tensor& surprises, FilmKind kind, Aggregate agg
 
 const std::vector<Metric>& all_metrics() {
   static const std::vector<Metric> all{
-      Metric::kRelative,     Metric::kRelativeMax,  Metric::kAuroc,
-      Metric::kAurocMax,     Metric::kAbsolute,     Metric::kFiredLawful,
-      Metric::kFiredBroken,  Metric::kFiredChanged, Metric::kChangedOverLawful,
+      Metric::kRelative,          Metric::kRelativeMax, Metric::kSets,
+      Metric::kSetsMax,           Metric::kAuroc,       Metric::kAurocMax,
+      Metric::kAbsolute,          Metric::kFiredLawful, Metric::kFiredBroken,
+      Metric::kFiredChanged,      Metric::kChangedOverLawful,
       Metric::kBrokenOverChanged};
   return all;
 }
@@ -135,6 +145,8 @@ std::string metric_name(Metric metric) {
   switch (metric) {
     case Metric::kRelative: return "relative";
     case Metric::kRelativeMax: return "relative_max";
+    case Metric::kSets: return "sets";
+    case Metric::kSetsMax: return "sets_max";
     case Metric::kAuroc: return "auroc";
     case Metric::kAurocMax: return "auroc_max";
     case Metric::kAbsolute: return "absolute";

@@ -24,6 +24,12 @@ enum Aggregate : int64_t { kMean = 0, kMax = 1 };
 torch::Tensor relative_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKind less,
                                 Aggregate aggregate);
 
+/// 1 for scenes whose pairs together surprise more as films of kind `more`, of equals a half:
+/// double [scenes]. What the endings are surprising by themselves cancels, since each is in both
+/// sums (IntPhys's relative score; Riochet et al. 2018, arXiv 1803.07616).
+torch::Tensor set_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKind less,
+                           Aggregate aggregate);
+
 /// Area under the ROC curve: the probability that a positive scores above a negative, of equals a
 /// half. @param positive, negative [n], [m]
 double auroc(const torch::Tensor& positive, const torch::Tensor& negative);
@@ -45,6 +51,8 @@ torch::Tensor fired(const torch::Tensor& surprises, FilmKind kind, Aggregate agg
 enum class Metric {
   kRelative,     ///< relative accuracy, mean over windows
   kRelativeMax,  ///< the same, max over windows
+  kSets,         ///< set accuracy, mean over windows
+  kSetsMax,
   kAuroc,        ///< mean over windows
   kAurocMax,
   kAbsolute,     ///< share of films told right by the threshold of validation, max over windows
@@ -55,7 +63,7 @@ enum class Metric {
   kBrokenOverChanged,  ///< share in which the broken film surprises more than the matched change
 };
 const std::vector<Metric>& all_metrics();
-/// "relative", "relative_max", "auroc", ...
+/// "relative", "relative_max", "sets", "auroc", ...
 std::string metric_name(Metric metric);
 
 /// A metric of one model: of each rule, and last the mean over rules.

@@ -72,7 +72,8 @@ struct SurpriseRow {
   int64_t draws = 0;  ///< seeds, or untrained networks
   int64_t past = 0;
   std::map<std::string, std::vector<probes::Estimate>> metrics = {};  ///< by metric_name()
-  std::vector<probes::Estimate> less_untrained = {};  ///< of relative accuracy; else empty
+  /// Of "relative" and "sets"; empty for what is untrained itself.
+  std::map<std::string, std::vector<probes::Estimate>> less_untrained = {};
 };
 
 std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,

@@ -76,6 +76,52 @@ torch::Tensor denoising_error(GenerativeModel& model, const torch::Tensor& x,
       .square();
 }
 
+/// Whether a run or checkpoint holds a diffusion model.
+bool is_generative(const std::string& path) {
+  namespace fs = std::filesystem;
+  const auto holds_average = [](const fs::path& folder) {
+    return fs::exists(folder / "average.safetensors");
+  };
+  bool generative = holds_average(path);
+  if (fs::is_directory(fs::path(path) / "checkpoints")) {
+    for (const auto& entry : fs::directory_iterator(fs::path(path) / "checkpoints")) {
+      generative = generative || holds_average(entry.path());
+    }
+  }
+  return generative;
+}
+
+struct LoadedMasked {
+  MaskedModel model;
+  int64_t window = 0;  ///< frames of the clips it was trained on
+};
+
+LoadedMasked load_masked(const std::string& path) {
+  const WeightFile file = WeightFile::open(path);
+  const auto online = encoders::load_encoder(file, {.which = "encoder"});
+  const auto& vit = online.options.vit;
+  const auto setting = [&](const char* key) {
+    const auto found = file.options().find(key);
+    return found == file.options().end() ? std::string() : found->second;
+  };
+  if (setting("objective.target_norm") == "content") {
+    throw ConfigError(path + ": trained with objective.target_norm = content, its predictions are "
+                             "relative to a batch; train it with token");
+  }
+  MaskedModel model;
+  model.encoder = online.encoder;
+  if (setting("objective.targets") != "pixels") {
+    model.target_encoder = encoders::load_encoder(file, {.which = "target_encoder"}).encoder;
+  }
+  model.predictor =
+      predictors::load_predictor(file, online.family, 0, vit.heads, vit.grid()).predictor;
+  model.pixels = online.options.pixels;
+  model.tubelet = vit.frames == 1 ? 1 : vit.tubelet;
+  model.patch = vit.patch;
+  model.mask_index = foretelling_mask(file.options());
+  return {model, vit.frames};
+}
+
 }  // namespace
 
 SurpriseModel masked_surprise(const MaskedModel& given, int64_t window, torch::Device device) {
@@ -166,43 +212,26 @@ SurpriseModel pixel_difference_surprise(int64_t window, int64_t tubelet, int64_t
 }
 
 SurpriseModel load_surprise(const std::string& path, int64_t window, torch::Device device) {
-  namespace fs = std::filesystem;
-  const auto holds_average = [](const fs::path& folder) {
-    return fs::exists(folder / "average.safetensors");
-  };
-  bool generative = holds_average(path);
-  if (fs::is_directory(fs::path(path) / "checkpoints")) {
-    for (const auto& entry : fs::directory_iterator(fs::path(path) / "checkpoints")) {
-      generative = generative || holds_average(entry.path());
-    }
-  }
-  if (generative) {
+  if (is_generative(path)) {
     auto model = std::make_shared<GenerativeModel>(GenerativeModel::load(path));
     return diffusion_surprise(model, window, device);
   }
-  const WeightFile file = WeightFile::open(path);
-  const auto online = encoders::load_encoder(file, {.which = "encoder"});
-  const auto& vit = online.options.vit;
-  const auto setting = [&](const char* key) {
-    const auto found = file.options().find(key);
-    return found == file.options().end() ? std::string() : found->second;
+  const LoadedMasked loaded = load_masked(path);
+  return masked_surprise(loaded.model, loaded.window, device);
+}
+
+SurpriseModel untrained_surprise(const std::string& path, uint64_t seed, torch::Device device) {
+  if (is_generative(path)) return {};
+  LoadedMasked loaded = load_masked(path);
+  const auto fresh = [seed](const char* name) {
+    return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, 0));
   };
-  if (setting("objective.target_norm") == "content") {
-    throw ConfigError(path + ": trained with objective.target_norm = content, its predictions are "
-                             "relative to a batch; train it with token");
+  loaded.model.encoder->initialise(fresh("encoder"));
+  if (!loaded.model.target_encoder.is_empty()) {
+    loaded.model.target_encoder->initialise(fresh("encoder"));
   }
-  MaskedModel model;
-  model.encoder = online.encoder;
-  if (setting("objective.targets") != "pixels") {
-    model.target_encoder = encoders::load_encoder(file, {.which = "target_encoder"}).encoder;
-  }
-  model.predictor =
-      predictors::load_predictor(file, online.family, 0, vit.heads, vit.grid()).predictor;
-  model.pixels = online.options.pixels;
-  model.tubelet = vit.frames == 1 ? 1 : vit.tubelet;
-  model.patch = vit.patch;
-  model.mask_index = foretelling_mask(file.options());
-  return masked_surprise(model, vit.frames, device);
+  loaded.model.predictor->initialise(fresh("predictor"));
+  return masked_surprise(loaded.model, loaded.window, device);
 }
 
 }  // namespace jepa::eval::physics

@@ -40,10 +40,14 @@ SurpriseModel copy_last_surprise(int64_t window, int64_t tubelet, int64_t patch)
 /// Each frame is compared with the one before it.
 SurpriseModel pixel_difference_surprise(int64_t window, int64_t tubelet, int64_t patch);
 
-/// A run of `pretrain` (latents or pixels), `train_diffusion` or `compare`, or published weights with
-/// a masked predictor. A JEPA's window is the clip it was trained on.
+/// A run of `pretrain` (latents or pixels), `train_diffusion` or `compare`, or published weights
+/// with a masked predictor. A JEPA's window is the clip it was trained on.
 /// @param window of a diffusion model, in frames
 /// @throws CheckpointError, ConfigError as the loaders do
 SurpriseModel load_surprise(const std::string& path, int64_t window, torch::Device device);
+
+/// The same model of a masked predictor with fresh weights, by its own initialisation: a control.
+/// Of diffusion models there is none, `tokens` is empty.
+SurpriseModel untrained_surprise(const std::string& path, uint64_t seed, torch::Device device);
 
 }  // namespace jepa::eval::physics

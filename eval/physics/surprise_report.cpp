@@ -60,7 +60,8 @@ std::string rule_title(size_t rule) {
 
 report::Cell estimate_cell(const Estimate& e, bool chance) {
   report::Cell cell{.text = report::short_number(e.value, 2),
-                    .note = report::short_number(e.low, 2) + ", " + report::short_number(e.high, 2)};
+                    .note = report::short_number(e.low, 2) + ", " +
+                            report::short_number(e.high, 2)};
   if (chance && e.low > kChance) cell.tone = report::Tone::kGood;
   if (chance && e.high < kChance) cell.tone = report::Tone::kBad;
   return cell;
@@ -87,7 +88,8 @@ std::string metric_table(const std::vector<SurpriseRow>& rows, Metric metric, bo
   return report::table(table);
 }
 
-std::string difference_tables(const std::vector<SurpriseRow>& rows) {
+std::string difference_table(const std::vector<SurpriseRow>& rows, Metric metric) {
+  const std::string name = metric_name(metric);
   report::Table table{.head = {"rule"}};
   for (const auto& row : rows) {
     if (!row.less_untrained.empty()) table.head.push_back(row.arm);
@@ -97,7 +99,7 @@ std::string difference_tables(const std::vector<SurpriseRow>& rows) {
     line.push_back({.text = rule_title(rule)});
     for (const auto& row : rows) {
       if (row.less_untrained.empty()) continue;
-      const Estimate& e = row.less_untrained[rule];
+      const Estimate& e = row.less_untrained.at(name)[rule];
       auto cell = estimate_cell(e, false);
       if (e.low > 0) cell.tone = report::Tone::kGood;
       if (e.high < 0) cell.tone = report::Tone::kBad;
@@ -110,25 +112,31 @@ std::string difference_tables(const std::vector<SurpriseRow>& rows) {
 }
 
 /// Rules on which an arm is above one half and above the untrained, both intervals clear.
-std::vector<std::string> clear_rules(const SurpriseRow& row) {
+std::vector<std::string> clear_rules(const SurpriseRow& row, Metric metric) {
   std::vector<std::string> clear;
-  const auto& relative = row.metrics.at(metric_name(Metric::kRelative));
+  if (row.less_untrained.empty()) return clear;
+  const auto& values = row.metrics.at(metric_name(metric));
+  const auto& differences = row.less_untrained.at(metric_name(metric));
   for (size_t rule = 0; rule < rule_names().size(); ++rule) {
-    if (row.less_untrained.empty()) break;
-    if (relative[rule].low > kChance && row.less_untrained[rule].low > 0) {
+    if (values[rule].low > kChance && differences[rule].low > 0) {
       clear.push_back(rule_names()[rule]);
     }
   }
   return clear;
 }
 
-std::string clear_sentence(const SurpriseRow& row) {
-  const auto clear = clear_rules(row);
-  std::string text = row.arm + ": clear of chance and of untrained networks on " +
-                     std::to_string(clear.size()) + " of " + std::to_string(rule_names().size()) +
-                     " rules";
+std::string clear_text(const SurpriseRow& row, Metric metric) {
+  const auto clear = clear_rules(row, metric);
+  std::string text =
+      std::to_string(clear.size()) + " of " + std::to_string(rule_names().size()) + " rules";
   for (size_t i = 0; i < clear.size(); ++i) text += (i == 0 ? " (" : ", ") + clear[i];
-  return text + (clear.empty() ? "." : ").");
+  return text + (clear.empty() ? "" : ")");
+}
+
+std::string clear_sentence(const SurpriseRow& row) {
+  return row.arm + ": clear of one half and of untrained networks by pairs on " +
+         clear_text(row, Metric::kRelative) + ", by sets on " + clear_text(row, Metric::kSets) +
+         ".";
 }
 
 std::string interval_text(const Estimate& e) {
@@ -141,8 +149,7 @@ std::string interval_text(const Estimate& e) {
 
 std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
                                             const std::vector<SurpriseCell>& cells) {
-  const auto untrained =
-      measured(cells_of(cells, "untrained"), Metric::kRelative, options.resamples);
+  const auto untrained = cells_of(cells, "untrained");
   std::vector<SurpriseRow> rows;
   for (const auto& arm : surprise_arms(options)) {
     const auto own = cells_of(cells, arm);
@@ -152,8 +159,9 @@ std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
       const auto draws = measured(own, metric, options.resamples);
       if (draws.empty()) continue;
       row.metrics[metric_name(metric)] = pooled(draws, kBootstrapSeed);
-      if (metric == Metric::kRelative && arm != "untrained") {
-        row.less_untrained = pooled_difference(draws, untrained, kBootstrapSeed);
+      if ((metric == Metric::kRelative || metric == Metric::kSets) && arm != "untrained") {
+        row.less_untrained[metric_name(metric)] = pooled_difference(
+            draws, measured(untrained, metric, options.resamples), kBootstrapSeed);
       }
     }
     rows.push_back(std::move(row));
@@ -173,8 +181,11 @@ std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow
     for (const auto& [name, values] : row.metrics) metrics[name] = to_json(values);
     Json made{{"arm", row.arm}, {"draws", row.draws}, {"past", row.past}, {"metrics", metrics}};
     if (!row.less_untrained.empty()) {
-      made["relative_less_untrained"] = to_json(row.less_untrained);
-      made["clear_rules"] = clear_rules(row);
+      for (const Metric metric : {Metric::kRelative, Metric::kSets}) {
+        const std::string name = metric_name(metric);
+        made[name + "_less_untrained"] = to_json(row.less_untrained.at(name));
+        made[name + "_clear_rules"] = clear_rules(row, metric);
+      }
     }
     json["rows"].push_back(made);
   }
@@ -182,19 +193,23 @@ std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow
 }
 
 std::string surprise_table(const std::vector<SurpriseRow>& rows) {
-  std::string text = "relative accuracy: pairs whose film that breaks the rule surprises more\n";
+  std::string text =
+      "shares of pairs, and of sets of two pairs, whose films that break the rule surprise more\n";
   for (const auto& row : rows) {
     char head[128];
     std::snprintf(head, sizeof head, "\n%s (%lld of it, a past of %lld frames)\n", row.arm.c_str(),
                   static_cast<long long>(row.draws), static_cast<long long>(row.past));
     text += head;
-    const auto& relative = row.metrics.at(metric_name(Metric::kRelative));
-    for (size_t rule = 0; rule < relative.size(); ++rule) {
+    for (size_t rule = 0; rule <= rule_names().size(); ++rule) {
       std::string line = "  " + rule_title(rule);
-      line.resize(16, ' ');
-      text += line + interval_text(relative[rule]);
-      if (!row.less_untrained.empty()) {
-        text += "  less untrained " + interval_text(row.less_untrained[rule]);
+      line.resize(15, ' ');
+      text += line;
+      for (const Metric metric : {Metric::kRelative, Metric::kSets}) {
+        const std::string name = metric_name(metric);
+        text += (metric == Metric::kSets ? "  sets " : " pairs ") +
+                interval_text(row.metrics.at(name)[rule]);
+        if (row.less_untrained.empty()) continue;
+        text += " less untrained " + interval_text(row.less_untrained.at(name)[rule]);
       }
       text += "\n";
     }
@@ -241,10 +256,16 @@ std::string surprise_section(const SurpriseOptions& options, const std::vector<S
     if (table.empty()) return;
     markup += report::heading(3, title) + report::paragraph(note, report::Tone::kMuted) + table;
   };
-  add("Relative accuracy", "Pairs whose broken film surprises more, mean over windows; 95 % "
-      "intervals over scenes and seeds. Coloured: clear of one half.", Metric::kRelative, true);
-  markup += report::heading(3, "Relative accuracy less that of untrained networks") +
-            difference_tables(rows);
+  add("Relative accuracy: pairs", "Pairs whose broken film surprises more, mean over windows; "
+      "95 % intervals over scenes and seeds. Coloured: clear of one half.", Metric::kRelative,
+      true);
+  add("Relative accuracy: sets", "Scenes whose two broken films together surprise more than the "
+      "two lawful ones, as IntPhys counts: how surprising an ending is by itself cancels.",
+      Metric::kSets, true);
+  markup += report::heading(3, "Pairs, less untrained networks") +
+            difference_table(rows, Metric::kRelative) +
+            report::heading(3, "Sets, less untrained networks") +
+            difference_table(rows, Metric::kSets);
   add("The matched change", "Pairs in which the lawful film with a light that comes on, in as many "
       "pixels as the other two differ in, surprises more than without: one half is what "
       "understanding should reach, 1 a detector of change.", Metric::kChangedOverLawful, false);
@@ -255,7 +276,8 @@ std::string surprise_section(const SurpriseOptions& options, const std::vector<S
     const auto table = metric_table(rows, metric, chance);
     if (!table.empty()) more += report::heading(4, title) + table;
   };
-  detail("Relative accuracy, max over windows", Metric::kRelativeMax, true);
+  detail("Pairs, max over windows", Metric::kRelativeMax, true);
+  detail("Sets, max over windows", Metric::kSetsMax, true);
   detail("AUROC, mean over windows", Metric::kAuroc, true);
   detail("AUROC, max over windows", Metric::kAurocMax, true);
   detail("Absolute accuracy: one threshold for all rules, from validation", Metric::kAbsolute,

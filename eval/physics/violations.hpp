@@ -25,9 +25,9 @@ struct WorldOptions {
   void describe(OptionVisitor& visit);
 };
 
-/// Four stories of one rule. Pair i has the stage i; its two stories are one until they are cut, and
-/// what stands and moves is balanced: each of the two endings is lawful in one pair and breaks the
-/// rule in the other.
+/// Four stories of one rule. Pair i has the stage i; its two stories are one until they are cut,
+/// and what stands and moves is balanced: each of the two endings is lawful in one pair and breaks
+/// the rule in the other.
 ///
 /// Where it can be done, the second pair's lawful story has the ending that breaks the rule in the
 /// first: then every single frame of a film that breaks the rule is one of a lawful film.
@@ -53,12 +53,12 @@ struct Stories {
 /// - support: at a shelf's end it falls and on a longer shelf rolls on, or the other way round
 /// - burst: it bursts at a pin and flies on without, or the other way round
 /// - hoop: it falls through a hoop and goes on, or bursts behind it; a spiked one bursts it
-/// - candle: a gust bends the flame, which goes out, and without one it burns; or the other way round
+/// - candle: a gust bends the flame, which goes out, and without one it burns, or the reverse
 /// @throws ConfigError for an unknown rule
 Stories tell_stories(const std::string& rule, const WorldOptions& options, Random& random);
 
-/// The films of four stories, and of the lawful ones with a light that comes on where the others
-/// break the rule, on the back wall and in as many pixels as differ between the two.
+/// The films of four stories, and of the lawful ones with a light on the back wall that comes on
+/// when the others break the rule, in as many pixels as differ between the two.
 struct Scene {
   std::string rule;
   std::array<Film, 2> lawful;

@@ -59,6 +59,16 @@ TEST(Scores, RelativeAccuracyCountsEqualsHalf) {
   EXPECT_TRUE(relative_accuracy(rule, kChanged, kLawful, kMax).eq(0.5).all().item<bool>());
 }
 
+TEST(Scores, SetsCancelWhatEndingsAre) {
+  // One ending always surprises by 10; breaking the rule adds 1.
+  const auto lawful = values({0, 10, 0, 10}).view({2, 2});
+  const auto broken = values({11, 1, 11, 1}).view({2, 2});
+  const auto rule = surprises(lawful, broken, lawful);
+  EXPECT_TRUE(relative_accuracy(rule, kBroken, kLawful, kMean).eq(0.5).all().item<bool>());
+  EXPECT_TRUE(set_accuracy(rule, kBroken, kLawful, kMean).eq(1).all().item<bool>());
+  EXPECT_TRUE(set_accuracy(rule, kChanged, kLawful, kMean).eq(0.5).all().item<bool>());
+}
+
 TEST(Scores, TheThresholdTellsMostFilmsRight) {
   const auto lawful = values({0, 1, 2, 5}).view({2, 2}), broken = values({3, 4, 6, 7}).view({2, 2});
   const auto rule = surprises(lawful, broken, lawful);

@@ -57,10 +57,14 @@ class StillPredictor : public PredictorImpl {
   bool latents_;
 };
 
+Encoder patch_encoder() {
+  return Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>()));
+}
+
 SurpriseModel still_model(bool latents) {
   MaskedModel model;
-  model.encoder = Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>()));
-  if (latents) model.target_encoder = Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>()));
+  model.encoder = patch_encoder();
+  if (latents) model.target_encoder = patch_encoder();
   model.predictor = Predictor(
       std::shared_ptr<PredictorImpl>(std::make_shared<StillPredictor>(latents)));
   model.tubelet = kTubelet;

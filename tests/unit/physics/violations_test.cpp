@@ -147,8 +147,9 @@ TEST(Violations, ScenesAreFunctionsOfSeedSplitAndNumber) {
   EXPECT_NE(once.broken[0].pixels,
             make_scene("inertia", world, 1, "validation", 3).broken[0].pixels);
   EXPECT_EQ(once.lawful[0].clip().sizes(), (std::vector<int64_t>{3, 20, 64, 64}));
-  EXPECT_NE(message_of<ConfigError>([&] { make_scene("magic", world, 1, "test", 0); }).find("magic"),
-            std::string::npos);
+  const auto message =
+      message_of<ConfigError>([&] { make_scene("magic", world, 1, "test", 0); });
+  EXPECT_NE(message.find("magic"), std::string::npos);
 }
 
 TEST(Violations, LawfulFilmsAreClips) {
