@@ -2,6 +2,7 @@
 // images.
 #include <examples/program.hpp>
 #include <jepa/data/clip_store.hpp>
+#include <jepa/data/footage.hpp>
 #include <jepa/data/label_names.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/data/recipe.hpp>
@@ -12,6 +13,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -87,6 +89,8 @@ ClipStoreInfo describe_store(examples::Program& program, const MakeDataOptions& 
 void make_data(examples::Program& program, MakeDataOptions& options) {
   if (options.out.empty()) throw ConfigError("option out: a file to write is needed");
   const auto seed = static_cast<uint64_t>(program.common.seed);
+  auto& footage = options.recipe.footage;
+  footage.max_errors = std::max(footage.max_errors, options.max_errors);
   const std::shared_ptr<ClipSource> source = options.recipe.open(seed);
   LoaderOptions loading{.batch = 16,
                         .threads = 2,
@@ -114,8 +118,11 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   }
   writer.finish(columns);
 
-  const LoaderStats stats = loader.stats();
-  for (const auto& message : stats.messages) std::cerr << "left out: " << message << "\n";
+  LoaderStats stats = loader.stats();
+  if (const auto* videos = dynamic_cast<const FootageSource*>(source.get())) {
+    for (const auto& line : videos->left_out()) stats.messages.push_back(line);
+  }
+  for (const auto& message : stats.messages) std::cerr << "left out: " << printable(message) << "\n";
   std::cout << options.out << ": " << written.size() << " clips";
   if (stats.errors > 0) std::cout << ", " << stats.errors << " left out";
   for (const auto& [name, values] : columns) std::cout << ", " << name << " " << values.sizes();
@@ -130,6 +137,7 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   program.results["out"] = options.out;
   program.results["clips"] = written.size();
   program.results["errors"] = stats.errors;
+  program.results["left_out"] = stats.messages;
 }
 
 }  // namespace

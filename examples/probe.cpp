@@ -3,6 +3,7 @@
 #include <eval/probes/protocol.hpp>
 #include <examples/program.hpp>
 #include <jepa/data/label_names.hpp>
+#include <jepa/data/readable_clips.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/printable.hpp>
 #include <jepa/random.hpp>
@@ -65,7 +66,7 @@ struct Options {
          [this](OptionVisitor& visit) { probe.attentive.describe(visit); }},
         {"clip", "how clips are cut; where not given, length and rate of the weights' run",
          [this](OptionVisitor& visit) { clip.describe(visit); }},
-        {"loader", "batches; always in order, every clip read",
+        {"loader", "batches; always in order, every clip read that can be",
          [this](OptionVisitor& visit) { probe.loader.describe(visit); }},
         {"augment", "", [this](OptionVisitor& visit) { probe.loader.augment.describe(visit); }}};
   }
@@ -105,7 +106,9 @@ void take_published_clips(const WeightFile& weights, const encoders::LoadedEncod
   }
 }
 
-eval::probes::ProbeSources open_sources(const Options& options) {
+/// @param left_out takes a line for each clip that cannot be read, where loader.max_errors lets some
+eval::probes::ProbeSources open_sources(const Options& options,
+                                        std::vector<std::string>& left_out) {
   const auto open = [&](const char* name, const std::string& path) {
     if (path.empty()) throw ConfigError(std::string("option ") + name + ": name labelled clips");
     return open_clip_source(path, options.clip);
@@ -115,6 +118,9 @@ eval::probes::ProbeSources open_sources(const Options& options) {
                                      open("test", options.test)};
   require_same_labels(*sources.train, options.train, *sources.validation, options.validation);
   require_same_labels(*sources.train, options.train, *sources.test, options.test);
+  for (auto* source : {&sources.train, &sources.validation, &sources.test}) {
+    *source = readable_clips(*source, options.probe.loader, left_out);
+  }
   return sources;
 }
 
@@ -228,7 +234,9 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   std::printf("%s\n", printable(loaded.summary).c_str());
   take_published_clips(weights, loaded, given, options);
   std::printf("%s\n", encoders::describe_clips(options.clip).c_str());
-  const auto sources = open_sources(options);
+  std::vector<std::string> left_out;
+  const auto sources = open_sources(options, left_out);
+  for (const auto& clip : left_out) std::fprintf(stderr, "left out: %s\n", printable(clip).c_str());
   probe.features.pixels = loaded.options.pixels;
   loaded.encoder->to(program.device);
   const Untrained untrained(weights, loaded, options.load, program.device);
@@ -245,6 +253,7 @@ void run(examples::Program& program, Options& options, const OptionValues& given
                                   : options.dataset;
   program.results["weights"] = options.weights;
   program.results["encoder"] = loaded.summary;
+  program.results["left_out"] = left_out;
   program.results["results"] = nlohmann::json::parse(results_json(results, dataset));
 }
 

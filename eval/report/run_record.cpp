@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <set>
 #include <sstream>
 
 namespace jepa::eval::report {
@@ -67,6 +68,7 @@ void read_summary(const Json& line, RunRecord& run) {
 void read_metrics(const std::string& path, RunRecord& run) {
   const std::string text = read_whole_file(path);
   bool started = false, ended = false;
+  std::set<std::string> left_out;  // a continued run names a clip again
   size_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -91,12 +93,16 @@ void read_metrics(const std::string& path, RunRecord& run) {
       read_step(line, where, run);
     } else if (type == "run" || type == "end") {
       read_summary(line, run);
+    } else if (type == "left_out") {
+      left_out.insert(line.value("clip", ""));
     } else {
-      throw DataError(where + ": unknown type \"" + type + "\", expected run, step or end");
+      throw DataError(where + ": unknown type \"" + type +
+                      "\", expected run, step, left_out or end");
     }
     ended = type == "end";
   }
   if (!started) throw DataError(path + ": has no complete line");
+  for (const auto& clip : left_out) run.notes.push_back("Left out: " + clip);
   if (run.curves.empty()) run.notes.push_back("No step has been logged yet.");
   if (!ended) {
     run.notes.push_back("The log has no closing line: the run is still going or was stopped.");

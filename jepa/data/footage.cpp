@@ -62,6 +62,9 @@ void FootageOptions::describe(OptionVisitor& visit) {
   visit("motion_max", motion_max, {.help = "most: above it, a cut", .min = 0, .max = 255});
   visit("cache_mb", cache_mb,
         {.help = "decoded video frames kept in memory", .unit = "MB", .min = 1});
+  visit("max_errors", max_errors,
+        {.help = "videos that may be unreadable, whole or in part; those parts are not used",
+         .min = 0});
 }
 
 FootageSource::FootageSource(const FootageOptions& options, uint64_t seed)
@@ -82,7 +85,13 @@ void FootageSource::cut_segments() {
   const auto [from, to] = part_of(options_.split);
   const int64_t room = options_.size + 2 * options_.drift_max * (options_.frames - 1);
   for (int64_t video = 0; video < library_->size(); ++video) {
-    const VideoInfo& info = library_->info(video);
+    VideoInfo info;
+    try {
+      info = library_->info(video);
+    } catch (const DataError& error) {
+      if (!tolerate(video, error.what())) throw;
+      continue;
+    }
     if (std::min(info.height, info.width) < room) continue;
     const auto frames = static_cast<double>(info.frames);
     const int64_t first = std::llround(from * frames);
@@ -139,7 +148,26 @@ bool FootageSource::place(FootageClip& clip, Random& random) const {
   clip.middle.top = within(info.height);
   clip.middle.left = within(info.width);
   clip.middle.height = clip.middle.width = options_.size;
-  return moves(segment.video, window, clip.middle);
+  try {
+    return moves(segment.video, window, clip.middle);
+  } catch (const DataError& error) {
+    if (!tolerate(segment.video, error.what())) throw;
+    return false;  // as where nothing moves: another place is drawn
+  }
+}
+
+/// Notes a video that cannot be read, whole or in part. False: those are too many.
+bool FootageSource::tolerate(int64_t video, const std::string& why) const {
+  const std::lock_guard lock(left_out_mutex_);
+  left_out_.emplace(video, why);
+  return static_cast<int64_t>(left_out_.size()) <= options_.max_errors;
+}
+
+std::vector<std::string> FootageSource::left_out() const {
+  const std::lock_guard lock(left_out_mutex_);
+  std::vector<std::string> lines;
+  for (const auto& [video, why] : left_out_) lines.push_back(why);
+  return lines;
 }
 
 /// Whether a part sees motion in each quarter of the longest span, and no cut.

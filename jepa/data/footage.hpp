@@ -3,7 +3,10 @@
 
 #include <jepa/data/video_library.hpp>
 
+#include <map>
 #include <mutex>
+#include <string>
+#include <vector>
 
 namespace jepa {
 
@@ -24,6 +27,7 @@ struct FootageOptions {
   double motion_min = 2.0;   ///< least mean change of luma from source frame to source frame
   double motion_max = 40.0;  ///< most: above it, a cut
   int64_t cache_mb = 512;    ///< decoded frames kept in memory
+  int64_t max_errors = 0;    ///< videos that may be unreadable, whole or in part
 
   /// All but data, split and clips, which are the recipe's own.
   void describe(OptionVisitor& visit);
@@ -49,7 +53,8 @@ struct FootageClip {
 /// clip lies in one of them, so clips of different segments share no frame. To keep the labels free
 /// of short cuts, place and time are judged alike whatever the labels: the crop must see motion in
 /// each quarter of the span that the fastest clip would take, and leave room for the fastest drift
-/// to every side. Crops drift by whole pixels, so nothing is resampled.
+/// to every side. Crops drift by whole pixels, so nothing is resampled. Up to `max_errors` videos
+/// may be unreadable: whole ones have no segments, and no clip lies where frames are lost.
 ///
 /// Columns: `speed`, `arrow` (0 forward, 1 backward), `drift` (9 classes), `drift_speed` (px a
 /// frame along each axis that moves), `source`, `segment` (the independent unit) int64;
@@ -70,6 +75,9 @@ class FootageSource : public ClipSource {
   /// @throws DataError where no place moves enough
   FootageClip draw(int64_t index) const;
 
+  /// Videos that were met so far and could not be read, whole or in part: a line each.
+  std::vector<std::string> left_out() const;
+
   const VideoLibrary& library() const { return *library_; }
   int64_t segments() const { return static_cast<int64_t>(segments_.size()); }
 
@@ -84,6 +92,7 @@ class FootageSource : public ClipSource {
   int64_t span(int64_t step) const { return (options_.frames - 1) * step + 1; }
   bool place(FootageClip& clip, Random& random) const;
   bool moves(int64_t video, int64_t start, const PixelRect& part) const;
+  bool tolerate(int64_t video, const std::string& why) const;
 
   FootageOptions options_;
   uint64_t seed_;
@@ -92,6 +101,8 @@ class FootageSource : public ClipSource {
   std::vector<Segment> segments_;
   mutable std::once_flag drawn_once_;
   mutable std::vector<FootageClip> drawn_;
+  mutable std::mutex left_out_mutex_;
+  mutable std::map<int64_t, std::string> left_out_;  // by video
 };
 
 }  // namespace jepa

@@ -1,5 +1,6 @@
 #include <jepa/data/hdf5_dataset.hpp>
 #include <jepa/data/hdf5_file.hpp>
+#include <jepa/data/hdf5_heap.hpp>
 #include <jepa/errors.hpp>
 
 #include <hdf5.h>
@@ -87,6 +88,22 @@ std::string read_attribute(int64_t attribute) {
   std::string joined;
   for (const auto& text : texts) joined += (joined.empty() ? "" : ", ") + text;
   return joined;
+}
+
+/// Whether a group has an attribute of texts of variable length, which lie in the file's heaps.
+bool has_variable_text(int64_t group) {
+  bool found = false;
+  H5Aiterate2(
+      group, H5_INDEX_NAME, H5_ITER_INC, nullptr,
+      [](hid_t of, const char* name, const H5A_info_t*, void* to) -> herr_t {
+        const Hdf5Handle attribute(H5Aopen(of, name, H5P_DEFAULT), H5Aclose);
+        const Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
+        *static_cast<bool*>(to) |= H5Tdetect_class(type.id(), H5T_VLEN) > 0 ||
+                                   H5Tis_variable_str(type.id()) > 0;
+        return 0;
+      },
+      &found);
+  return found;
 }
 
 bool printable(const std::string& name) {
@@ -262,6 +279,11 @@ void Hdf5File::write(const std::string& name, const torch::Tensor& tensor) {
 std::map<std::string, std::string> Hdf5File::attributes() const {
   const Hdf5Lock lock;
   std::map<std::string, std::string> values;
+  if (has_variable_text(id())) {
+    if (const std::string why = heap_damage_of_file(path_); !why.empty()) {
+      throw DataError(path_ + ": " + why);
+    }
+  }
   H5Aiterate2(
       id(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
       [](hid_t group, const char* name, const H5A_info_t*, void* to) -> herr_t {

@@ -9,6 +9,8 @@ namespace {
 
 /// Lists of more videos than this close each file after use.
 constexpr size_t kOpenFiles = 64;
+/// Videos whose frames' times are kept; those of others are read again from their packets.
+constexpr size_t kReaders = 256;
 
 uint8_t to_byte(int32_t fixed) {
   return static_cast<uint8_t>(std::clamp((fixed + (1 << 15)) >> 16, 0, 255));
@@ -80,6 +82,7 @@ VideoReader& VideoLibrary::reader(Video& video) const {
     if (!video.error.empty()) throw DataError(video.error);
     try {
       video.reader = std::make_unique<VideoReader>(video.path, scale_, channels_ == 1);
+      if (!video.info) video.info = video.reader->info();
     } catch (const DataError& error) {
       video.error = error.what();
       throw;
@@ -90,14 +93,47 @@ VideoReader& VideoLibrary::reader(Video& video) const {
 
 const VideoInfo& VideoLibrary::info(int64_t number) const {
   Video& video = *videos_[static_cast<size_t>(number)];
-  const std::lock_guard lock(video.mutex);
-  return reader(video).info();
+  {
+    const std::lock_guard lock(video.mutex);
+    if (video.info) return *video.info;
+    reader(video);
+  }
+  used(number);
+  return *video.info;
 }
 
 std::vector<double> VideoLibrary::times(int64_t number) const {
   Video& video = *videos_[static_cast<size_t>(number)];
-  const std::lock_guard lock(video.mutex);
-  return reader(video).times();
+  std::vector<double> times;
+  {
+    const std::lock_guard lock(video.mutex);
+    times = reader(video).times();
+  }
+  used(number);
+  return times;
+}
+
+/// Notes that a video's reader was used; lets the one go that was not for longest. Holds no video's
+/// lock.
+void VideoLibrary::used(int64_t number) const {
+  int64_t oldest = -1;
+  {
+    const std::lock_guard lock(readers_mutex_);
+    const auto place = reader_places_.find(number);
+    if (place != reader_places_.end()) {
+      readers_.splice(readers_.begin(), readers_, place->second);
+    } else {
+      readers_.push_front(number);
+      reader_places_[number] = readers_.begin();
+    }
+    if (readers_.size() <= kReaders) return;
+    oldest = readers_.back();
+    readers_.pop_back();
+    reader_places_.erase(oldest);
+  }
+  Video& video = *videos_[static_cast<size_t>(oldest)];
+  const std::unique_lock lock(video.mutex, std::try_to_lock);
+  if (lock) video.reader.reset();  // else it is in use, and noted again after that
 }
 
 std::shared_ptr<const FrameBlock> VideoLibrary::cached(const Key& key) const {
@@ -125,6 +161,13 @@ void VideoLibrary::remember(const Key& key, const std::shared_ptr<const FrameBlo
 std::shared_ptr<const FrameBlock> VideoLibrary::block(int64_t number, int64_t which) const {
   const Key key{number, which};
   if (auto found = cached(key)) return found;
+  auto fresh = decode(key);
+  used(number);
+  return fresh;
+}
+
+std::shared_ptr<const FrameBlock> VideoLibrary::decode(const Key& key) const {
+  const auto [number, which] = key;
   Video& video = *videos_[static_cast<size_t>(number)];
   const std::lock_guard lock(video.mutex);
   if (auto found = cached(key)) return found;  // another thread decoded it meanwhile
@@ -155,8 +198,7 @@ const VideoFrame& VideoLibrary::frame(int64_t video, int64_t number,
 void VideoLibrary::read(int64_t video, int64_t number, const PixelRect& part, uint8_t* to) const {
   std::shared_ptr<const FrameBlock> hold;
   const VideoFrame& decoded = frame(video, number, hold);
-  const VideoReader& opened = *videos_[static_cast<size_t>(video)]->reader;  // stays once opened
-  const VideoInfo& info = opened.info();
+  const VideoInfo& info = *videos_[static_cast<size_t>(video)]->info;
   if (channels_ == 3) {
     write_rgb(decoded, info, part, to);
     return;

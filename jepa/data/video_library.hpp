@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,9 @@ struct FrameBlock {
 };
 
 /// Hands out parts of frames of a list of videos. Frames are decoded by blocks, each video by one
-/// thread at a time, and kept in memory up to a limit; the least recently used blocks go first.
-/// Safe for threads.
+/// thread at a time, and kept in memory up to a limit; the least recently used blocks go first. Of
+/// videos that were not used lately no more than their sizes is kept, so that memory does not grow
+/// with their number. Safe for threads.
 class VideoLibrary {
  public:
   /// Frames decoded together.
@@ -58,15 +60,18 @@ class VideoLibrary {
   struct Video {
     std::string path;
     std::mutex mutex;  // guards the reader
-    std::unique_ptr<VideoReader> reader;
-    std::string error;  // why it could not be opened
+    std::unique_ptr<VideoReader> reader;  // while it is among those last used
+    std::optional<VideoInfo> info;        // stays once it is known
+    std::string error;                    // why it could not be opened
   };
   using Key = std::pair<int64_t, int64_t>;  // video, block
 
   VideoReader& reader(Video& video) const;
+  void used(int64_t number) const;
   const VideoFrame& frame(int64_t video, int64_t frame,
                           std::shared_ptr<const FrameBlock>& hold) const;
   std::shared_ptr<const FrameBlock> block(int64_t video, int64_t number) const;
+  std::shared_ptr<const FrameBlock> decode(const Key& key) const;
   std::shared_ptr<const FrameBlock> cached(const Key& key) const;
   void remember(const Key& key, const std::shared_ptr<const FrameBlock>& block) const;
 
@@ -74,6 +79,10 @@ class VideoLibrary {
   FrameScale scale_;
   int64_t channels_;
   int64_t cache_limit_;
+
+  mutable std::mutex readers_mutex_;  // guards what follows
+  mutable std::list<int64_t> readers_;  // videos whose readers are kept, most recently used first
+  mutable std::map<int64_t, std::list<int64_t>::iterator> reader_places_;
 
   struct Entry {
     std::shared_ptr<const FrameBlock> block;

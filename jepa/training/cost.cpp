@@ -2,7 +2,6 @@
 #include <jepa/training/pretraining.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <iomanip>
 #include <sstream>
 
@@ -65,6 +64,8 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const ActivationShape& encoder_shape,
                            const ActivationShape& predictor_shape) {
   constexpr int64_t kDraws = 8;
+  // Masks are drawn for a micro-batch, whose shortest one cuts the others.
+  const int64_t micro_batch = (batch.batch + batch.accumulate - 1) / batch.accumulate;
   TrainingCost cost;
   cost.encoder_parameters = count_parameters(*encoder);
   cost.predictor_parameters = count_parameters(*predictor);
@@ -72,7 +73,7 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
   double clip_flops = 0;
   std::vector<double> context(samplers.size(), 0.0), target(samplers.size(), 0.0);
   for (int64_t draw = 0; draw < kDraws; ++draw) {
-    const auto masks = draw_masks(samplers, batch.batch, grid, /*seed=*/0, draw);
+    const auto masks = draw_masks(samplers, micro_batch, grid, /*seed=*/0, draw);
     for (size_t i = 0; i < masks.size(); ++i) {
       const int64_t sets = masks[i].targets_per_context();
       context[i] += static_cast<double>(masks[i].context.size(1)) / kDraws;
@@ -88,14 +89,13 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
   }
   // One block's worth: the target encoder keeps nothing.
   kept += static_cast<double>(grid.size() * encoder_shape.dim) * kFloatsPerTokenAndBlock;
-  const double micro_batch =
-      std::ceil(static_cast<double>(batch.batch) / static_cast<double>(batch.accumulate));
   const double weights = static_cast<double>(5 * cost.encoder_parameters +  // with target encoder
                                              4 * cost.predictor_parameters);
-  // The batch of the step beside those prepared ahead.
-  const auto loaded = static_cast<double>((batch.prefetch + 1) * batch.batch * batch.clip_bytes);
+  // What the step works on beside what is prepared ahead.
+  const auto loaded = static_cast<double>((batch.prefetch + 1) * batch.clip_bytes *
+                                          (batch.whole ? batch.batch : micro_batch));
   cost.peak_memory_mb =
-      kProcessMb + (kBytesPerFloat * (weights + micro_batch * kept) + loaded) / 1e6;
+      kProcessMb + (kBytesPerFloat * (weights + static_cast<double>(micro_batch) * kept) + loaded) / 1e6;
   cost.context_tokens = std::move(context);
   cost.target_tokens = std::move(target);
   return cost;

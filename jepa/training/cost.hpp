@@ -22,8 +22,9 @@ struct ActivationShape {
 struct BatchShape {
   int64_t batch = 1;       ///< clips a step
   int64_t accumulate = 1;  ///< micro-batches a step
-  int64_t prefetch = 0;    ///< batches prepared ahead
+  int64_t prefetch = 0;    ///< micro-batches prepared ahead (or batches, where those are loaded)
   int64_t clip_bytes = 0;  ///< of one clip as the loader holds it
+  bool whole = false;      ///< whole batches are loaded, not micro-batches
 };
 
 /// Cost of one optimiser step and of holding the model.
@@ -34,7 +35,7 @@ struct TrainingCost {
   std::vector<double> context_tokens;  ///< per mask, mean over draws
   std::vector<double> target_tokens;   ///< per mask, all target sets together
   double flops_per_step = 0;       ///< forward and backward, target encoder forward only
-  /// Estimate: LibTorch, weights, moments, one mask's activations of a micro-batch, loaded batches.
+  /// Estimate: LibTorch, weights, moments, one mask's activations of a micro-batch, loaded clips.
   double peak_memory_mb = 0;
 
   std::string text() const;        ///< a few lines for people

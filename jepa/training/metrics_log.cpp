@@ -44,7 +44,8 @@ MetricsLog::MetricsLog(const std::string& run_folder, int64_t keep_steps) : fold
   if (keep_steps >= 0) {
     for (const auto& line : read_lines(log_path(folder_))) {
       const std::string type = line.value("type", "");
-      if (type == "run" || (type == "step" && line.value("step", int64_t{0}) <= keep_steps)) {
+      if (type == "run" || type == "left_out" ||
+          (type == "step" && line.value("step", int64_t{0}) <= keep_steps)) {
         kept += line.dump() + "\n";
       }
     }

@@ -1,11 +1,15 @@
 // The pretrain program as a user meets it: killed and continued, and given what it cannot use.
+#include <jepa/io/safetensors.hpp>
+
 #include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <torch/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -214,6 +218,65 @@ TEST_F(PretrainProgram, ARunOfAnotherModelIsRefused) {
                 fs::copy_options::overwrite_existing);
   expect_error(run("pretrain", small("first", {"--training.steps", "9"})), 1,
                "encoder.safetensors");
+}
+
+// What a run starts from must be the model that the options say, whatever its shapes allow.
+TEST_F(PretrainProgram, InitIsOfTheSameModel) {
+  const auto with = [](std::vector<std::string> options, const std::string& key,
+                       const std::string& value) {
+    const auto found = std::find(options.begin(), options.end(), key);
+    if (found == options.end()) {
+      options.insert(options.end(), {key, value});
+    } else {
+      *(found + 1) = value;
+    }
+    return options;
+  };
+  ASSERT_EQ(run("pretrain", small("begun", {"--training.steps", "1", "--encoder.preset", "custom"})),
+            0)
+      << said();
+  const auto start = small("from", {"--init", path("begun"), "--training.steps", "0"});
+  expect_error(run("pretrain", with(start, "--encoder.heads", "4")), 2,
+               "encoder.heads is 2, not 4");
+  expect_error(run("pretrain", with(start, "--encoder.positions", "sincos")), 2,
+               "encoder.positions is rope, not sincos");
+  expect_error(run("pretrain", with(start, "--encoder.rope_layout", "interleaved")), 2,
+               "encoder.rope_layout");
+  expect_error(run("pretrain", with(start, "--predictor.heads", "2")), 2,
+               "predictor.heads is 1, not 2");
+  const auto published = with(start, "--init", JEPA_TEST_FIXTURES "/hf_vjepa2");
+  expect_error(run("pretrain", published), 2, "/hf_vjepa2: encoder.");
+  EXPECT_EQ(run("pretrain", start), 0) << said();
+}
+
+// Weights with fixed tables go on at another size: the table alone is resized.
+TEST_F(PretrainProgram, InitAtAnotherSize) {
+  const std::vector<std::string> table{"--encoder.positions", "sincos", "--predictor.positions",
+                                       "sincos", "--augment.crop", "centre", "--training.steps"};
+  const auto options = [&](const std::string& name, std::vector<std::string> more) {
+    more.insert(more.begin(), table.begin(), table.end());
+    return small(name, more);
+  };
+  ASSERT_EQ(run("pretrain", options("large", {"1", "--augment.size", "32"})), 0) << said();
+  ASSERT_EQ(run("pretrain", options("smaller", {"0", "--augment.size", "16", "--init",
+                                                path("large")})),
+            0)
+      << said();
+  const auto tensors = [&](const std::string& name, const std::string& step) {
+    return read_safetensors(path(name) + "/checkpoints/step-0000000" + step +
+                            "/encoder.safetensors")
+        .tensors;
+  };
+  const TensorMap large = tensors("large", "1"), smaller = tensors("smaller", "0");
+  ASSERT_EQ(large.size(), smaller.size());
+  for (const auto& [key, value] : large) {
+    if (key == "pos_embed") {
+      EXPECT_EQ(value.size(1), 4 * smaller.at(key).size(1));
+      EXPECT_EQ(value.size(2), smaller.at(key).size(2));
+    } else {
+      EXPECT_TRUE(value.equal(smaller.at(key))) << key;
+    }
+  }
 }
 
 TEST_F(PretrainProgram, AFullDiskLosesNothing) {

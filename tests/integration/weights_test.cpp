@@ -119,26 +119,6 @@ TEST_F(Weights, FeaturesAsHdf5AndAsAFilm) {
             (std::vector<int64_t>{2, 256, 48}));
 }
 
-// Bytes pass through the encoder's own statistics (ImageNet's for published weights).
-TEST_F(Weights, BytesAreNormalisedAsTheEncoderWantsThem) {
-  const auto bytes = torch::arange(3 * 4 * 32 * 32).remainder(251).to(torch::kUInt8).view(
-      {1, 3, 4, 32, 32});
-  const auto per_channel = [](std::vector<float> values) {
-    return torch::tensor(values).view({1, 3, 1, 1, 1});
-  };
-  const auto floats = (bytes.to(torch::kFloat) - per_channel({123.675F, 116.28F, 103.53F})) /
-                      per_channel({58.395F, 57.12F, 57.375F});
-  write_safetensors(file("clips.safetensors"), {{"bytes", bytes}, {"floats", floats}});
-  const auto tokens = [&](const std::string& name) {
-    const Outcome outcome = run("embed", "--weights " + kFixtures + "/hf_vjepa2 --clip " +
-                                             file("clips.safetensors") + ":" + name + " --out " +
-                                             file(name + ".safetensors"));
-    EXPECT_EQ(outcome.exit, 0) << outcome.errors;
-    return read_safetensors(file(name + ".safetensors")).tensors.at("tokens");
-  };
-  EXPECT_LT((tokens("bytes") - tokens("floats")).abs().max().item<double>(), 1e-4);
-}
-
 // Clips and tokens are not held: ten times as many take no more memory.
 TEST_F(Weights, MemoryOfEmbedDoesNotGrowWithTheClips) {
   const auto peak = [&](int64_t clips) {
@@ -155,6 +135,29 @@ TEST_F(Weights, MemoryOfEmbedDoesNotGrowWithTheClips) {
   };
   // 3,000 clips are 37 MB of bytes and 74 MB of tokens; the mapped bytes count as memory in use.
   EXPECT_LT(peak(3000), peak(300) + 50);
+}
+
+// One rule for how published weights see a video, in embed and in probe, and both say it.
+TEST_F(Weights, ProbeAndEmbedCutClipsAlike) {
+  const std::string video = kFixtures + "/data/base.mp4";
+  const std::string model = "--weights " + kFixtures + "/hf_vjepa2 ";
+  const auto rule = [&](const std::string& program, const std::string& arguments) {
+    const std::string command = std::string(JEPA_PROGRAMS) + "/" + program + " " + model +
+                                arguments + " >" + file("said") + " 2>&1";
+    EXPECT_NE(std::system(command.c_str()), -1);
+    std::ifstream stream(file("said"));
+    for (std::string line; std::getline(stream, line);) {
+      if (line.starts_with("clips of ")) return line;
+    }
+    return std::string("nothing");
+  };
+  const std::string embedded = rule("embed", "--video " + video + " --out " + file("t.h5"));
+  EXPECT_EQ(embedded, "clips of 8 frames at 4 a second");
+  EXPECT_EQ(rule("probe", "--train " + video + " --validation " + video + " --test " + video +
+                              " --labels label"),
+            embedded);
+  // A single clip was read as the rule says: 8 frames of 32 x 32 in patches of 2 x 4 x 4.
+  EXPECT_EQ(Hdf5File::open(file("t.h5")).shape("tokens"), (std::vector<int64_t>{1, 256, 48}));
 }
 
 TEST_F(Weights, MistakesAreNamed) {
@@ -185,6 +188,8 @@ TEST_F(Weights, MistakesAreNamed) {
   std::ofstream(file("pointer.safetensors")) << "version https://git-lfs.github.com/spec/v1\n"
                                                 "oid sha256:0\nsize 9\n";
   expect("embed", "--weights " + file("pointer.safetensors") + clip, 1, "a Git LFS pointer");
+  expect("embed", "--weights " + kFixtures + "/weights/torch_script.pt" + clip, 1,
+         "a TorchScript archive");
   expect("embed", model + " --video " + file("bad.pt") + " --encoder.heads 3", 1, "bad.pt");
   expect("embed", model + clip + " --encoder.heads 3 --out " + file("no/such/folder.safetensors"),
          1, "no/such/folder.safetensors");

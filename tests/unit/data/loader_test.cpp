@@ -1,5 +1,6 @@
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/loader.hpp>
+#include <jepa/data/readable_clips.hpp>
 #include <jepa/data/memory_source.hpp>
 #include <jepa/errors.hpp>
 
@@ -283,6 +284,23 @@ TEST(ClipLoader, TheFirstReadableClipGivesTheSizes) {
   EXPECT_EQ(first_readable_clip(source, 1).pixels[0], 1);  // clip 0 is broken
   EXPECT_THROW(first_readable_clip(source, 0), DataError);
   EXPECT_THROW(first_readable_clip(BrokenSource(), 1000), DataError);
+}
+
+TEST(ReadableClips, AreFoundOnce) {
+  const auto source = std::make_shared<FailingSource>();
+  std::vector<std::string> left_out;
+  EXPECT_EQ(readable_clips(source, {.max_errors = 0}, left_out), source);
+  EXPECT_TRUE(left_out.empty());
+  LoaderOptions options{.batch = 4, .threads = 2, .max_errors = 1000};
+  const auto some = readable_clips(source, options, left_out);
+  EXPECT_EQ(some->size() + std::ssize(left_out), source->size());
+  EXPECT_GT(left_out.size(), 0U);
+  Random random(0);
+  for (int64_t i = 0; i < some->size(); ++i) EXPECT_NO_THROW(some->read(i, random));
+  options.max_errors = std::ssize(left_out) - 1;
+  EXPECT_THROW(readable_clips(source, options, left_out), DataError);
+  EXPECT_THROW(readable_clips(std::make_shared<BrokenSource>(), {.max_errors = 1000}, left_out),
+               DataError);
 }
 
 TEST(ClipLoader, MicroBatchesAreTheBatchInParts) {

@@ -113,6 +113,28 @@ TEST_F(VideoTest, ASmallCacheChangesNothing) {
   EXPECT_GT(large.library().cached_bytes(), 6 << 20);
 }
 
+// More videos than readers are kept for: those that were let go come back.
+TEST_F(VideoTest, ManyVideosAreReadAgain) {
+  const std::string a = write_counting("a.mp4", 20), b = write_counting("b.mp4", 6);
+  std::vector<std::string> paths(600, a);
+  for (size_t i = 1; i < paths.size(); i += 2) paths[i] = b;
+  const VideoLibrary library(paths, {}, 1, /*cache_mb=*/1);
+  const auto level = [&](int64_t video, int64_t frame) {
+    uint8_t pixel = 0;
+    library.read(video, frame, {24, 32, 1, 1}, &pixel);
+    return static_cast<int>(pixel);
+  };
+  const int third = level(0, 3), last = level(0, 19);
+  for (int round = 0; round < 2; ++round) {
+    for (int64_t video = 0; video < library.size(); ++video) {
+      ASSERT_EQ(library.info(video).frames, video % 2 == 0 ? 20 : 6);
+      ASSERT_EQ(level(video, 3), third) << video;
+    }
+    EXPECT_EQ(level(0, 19), last);
+    EXPECT_EQ(library.times(0).size(), library.times(2).size());
+  }
+}
+
 TEST_F(VideoTest, CropsColourAndScale) {
   const std::string file = write_moving("a.mp4", 4);
   Random random(0);
@@ -260,6 +282,23 @@ TEST_F(VideoTest, FootageSplitsShareNoFrame) {
   EXPECT_LT(ranges[1].second, ranges[2].first);
   EXPECT_LT(ranges[2].second, 200);
   EXPECT_GE(ranges[2].first, 160);  // the last fifth
+}
+
+TEST_F(VideoTest, FootageLeavesOutWhatCannotBeRead) {
+  fs::create_directories(folder_.path() / "set");
+  write_moving("set/a.mp4", 60);
+  write_moving("set/c.mp4", 60);
+  std::ofstream(path("set/b.mp4")) << "no video";
+  FootageOptions options{.data = path("set"), .clips = 20, .frames = 4, .size = 16, .divide = 1,
+                         .motion_min = 0, .motion_max = 255};
+  EXPECT_THROW(FootageSource(options, 0), DataError);
+  options.max_errors = 1;
+  const FootageSource source(options, 0);
+  ASSERT_EQ(source.left_out().size(), 1U);
+  EXPECT_NE(source.left_out()[0].find("b.mp4"), std::string::npos);
+  const torch::Tensor videos = source.column("source");
+  EXPECT_FALSE((videos == 1).any().item<bool>());
+  EXPECT_TRUE((videos == 2).any().item<bool>());
 }
 
 TEST_F(VideoTest, FootageThatDoesNotMoveIsAnError) {

@@ -98,6 +98,17 @@ TEST(RunRecord, ReadsCurvesVerdictsAndTotals) {
   EXPECT_TRUE(run.notes.empty());
 }
 
+TEST(RunRecord, ClipsThatWereLeftOutAreNamedOnce) {
+  FakeRun fake;
+  for (int64_t number = 1; number < 3; ++number) {
+    fake.line({{"type", "left_out"}, {"clip", "a.mp4: the file is empty"}});
+    fake.line(step(number, 1.5));
+  }
+  fake.line({{"type", "end"}, {"end", "finished"}});
+  const RunRecord run = fake.read();
+  EXPECT_EQ(run.notes, (std::vector<std::string>{"Left out: a.mp4: the file is empty"}));
+}
+
 TEST(RunRecord, UnfinishedLastLineIsLeftOutAndSaid) {
   FakeRun fake;
   fake.line(step(1, 1.5));

@@ -98,6 +98,29 @@ TEST(Cost, ModelsAgreeWithTheProfiler) {
   }
 }
 
+// What a step holds is a micro-batch and what is prepared ahead, however large the batch is.
+TEST(Cost, MemoryIsThatOfAMicroBatch) {
+  const auto options = encoder_options("sincos");
+  Encoder encoder(std::static_pointer_cast<EncoderImpl>(
+      std::make_shared<encoders::VisionTransformerImpl>(options)));
+  Predictor predictor(std::static_pointer_cast<PredictorImpl>(
+      std::make_shared<predictors::MaskedPredictorImpl>(
+          predictors::MaskedPredictorOptions{.dim = 24, .depth = 2, .heads = 2},
+          predictors::ModelShape{.encoder_width = 48, .encoder_heads = 3,
+                                 .grid = options.grid()})));
+  std::vector<std::unique_ptr<MaskSampler>> samplers;
+  samplers.push_back(make_mask_sampler({}));
+  const auto memory = [&](int64_t batch, int64_t accumulate, bool whole) {
+    return estimate_cost(encoder, predictor, samplers, options.grid(),
+                         {.batch = batch, .accumulate = accumulate, .prefetch = 3,
+                          .clip_bytes = 1 << 20, .whole = whole},
+                         {.dim = 48, .depth = 3}, {.dim = 24, .depth = 2})
+        .peak_memory_mb;
+  };
+  EXPECT_EQ(memory(128, 16, false), memory(8, 1, false));
+  EXPECT_NEAR(memory(128, 16, true) - memory(8, 1, false), 4 * 120 * 1.048576, 1e-6);
+}
+
 TEST(Cost, TrainingStepAgreesWithTheProfiler) {
   for (const bool frozen : {false, true}) {
     SCOPED_TRACE(frozen ? "frozen encoder" : "all learn");
