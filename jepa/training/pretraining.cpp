@@ -72,13 +72,8 @@ namespace {
 /// Of a micro-batch that several processes share, the rows of this one.
 ClipBatch own_rows(const ClipBatch& batch, const MicroBatch& part, const Processes* processes) {
   if (processes == nullptr) return batch.rows(part.start, part.count);
-  const int64_t count = part.count / processes->count();
-  if (count * processes->count() != part.count) {
-    throw ConfigError("a micro-batch of " + std::to_string(part.count) +
-                      " clips does not divide over " + std::to_string(processes->count()) +
-                      " processes");
-  }
-  return batch.rows(part.start + processes->rank() * count, count);
+  const RowRange own = jepa::own_rows({part.start, part.count}, *processes);
+  return batch.rows(own.start, own.count);
 }
 
 }  // namespace
