@@ -6,11 +6,21 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
+#include <utility>
 
 namespace jepa {
 
 FolderLock::FolderLock(const std::string& folder) {
-  const std::string path = folder + "/.lock";
+  const std::string holder = open_file(folder + "/.lock");
+  if (!holder.empty()) throw Error(folder + ": is being written by " + holder);
+}
+
+std::unique_ptr<FolderLock> FolderLock::take(const std::string& folder, const std::string& name) {
+  std::unique_ptr<FolderLock> lock(new FolderLock);
+  return lock->open_file(folder + "/" + name).empty() ? std::move(lock) : nullptr;
+}
+
+std::string FolderLock::open_file(const std::string& path) {
   handle_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (handle_ < 0) {
     throw Error(path + ": cannot be opened: " + std::strerror(errno));
@@ -20,14 +30,10 @@ FolderLock::FolderLock(const std::string& folder) {
     char text[256] = {};
     const auto length = read(handle_, text, sizeof text - 1);
     close(handle_);
+    handle_ = -1;
     // A file system without locks: nothing can be said, and nothing is refused.
-    if (!held) {
-      handle_ = -1;
-      return;
-    }
-    throw Error(folder + ": is being written by " +
-                (length > 0 ? std::string(text, static_cast<size_t>(length))
-                            : std::string("another process")));
+    if (!held) return "";
+    return length > 0 ? std::string(text, static_cast<size_t>(length)) : "another process";
   }
   char host[128] = {};
   gethostname(host, sizeof host - 1);
@@ -35,6 +41,7 @@ FolderLock::FolderLock(const std::string& folder) {
   if (ftruncate(handle_, 0) != 0 || pwrite(handle_, owner.data(), owner.size(), 0) < 0) {
     // The lock holds all the same; only its owner stays unnamed.
   }
+  return "";
 }
 
 FolderLock::~FolderLock() {

@@ -138,8 +138,13 @@ class Session {
     StepMetrics found = task_.evaluate();
     const auto score = found.extract("score");
     metrics.merge(found);
-    if (score.empty() || !(score.mapped() > best_score_)) return false;
-    best_score_ = score.mapped();
+    if (score.empty()) return false;
+    double value = score.mapped();
+    if (hooks_.processes != nullptr) {  // all save, or none
+      value = hooks_.processes->gather(torch::full({1}, value, torch::kFloat64))[0].item<double>();
+    }
+    if (!(value > best_score_)) return false;
+    best_score_ = value;
     return true;
   }
 
@@ -154,6 +159,7 @@ class Session {
   }
 
   void save(bool best) {
+    const auto files = task_.tensors();
     if (!writes()) {
       saved_step_ = task_.steps_done();
       return;
@@ -162,7 +168,7 @@ class Session {
     CheckpointState state{task_.steps_done(), task_.numbers(), run_.texts};
     for (const auto& [name, member] : Totals::kFields) state.numbers[name] = totals_.*member;
     state.numbers["best_score"] = best_score_;
-    save_checkpoint(run_.folder, task_.tensors(), state, run_.config_ini, options_.keep_checkpoints,
+    save_checkpoint(run_.folder, files, state, run_.config_ini, options_.keep_checkpoints,
                     best);
     saved_step_ = state.step;
     log_->write_csv();
@@ -202,8 +208,8 @@ class Session {
       lock_.emplace(run_.folder);
       log_.emplace(run_.folder, saved_step_);
     }
-    if (!fresh || !writes()) return;
-    log_->summary("run", run_.numbers, run_.texts);
+    if (!fresh) return;
+    if (writes()) log_->summary("run", run_.numbers, run_.texts);
     save(/*best=*/false);
   }
 

@@ -54,6 +54,7 @@ class TrainingTask {
   virtual bool give_up() const { return false; }
 
   /// All that a resume needs, as the files of a checkpoint: name without `.safetensors` -> tensors.
+  /// All processes ask together; what rank 0 gets is written.
   virtual std::map<std::string, TensorMap> tensors() const = 0;
   /// Takes back what `tensors` gave. @throws CheckpointError naming file and key
   virtual void restore(int64_t step, const std::string& checkpoint_folder) = 0;

@@ -27,18 +27,29 @@ std::vector<torch::Tensor> views_of(const torch::Tensor& flat,
   return views;
 }
 
-/// A buffer of zeros with room for all parameters.
-torch::Tensor flat_zeros(const std::vector<torch::Tensor>& parameters) {
+int64_t flat_size(const std::vector<torch::Tensor>& parameters) {
   int64_t total = 0;
   for (const auto& p : parameters) total += aligned(p.numel());
-  return torch::zeros({total}, parameters.front().options().requires_grad(false));
+  return total;
 }
+
+/// `size` zeros of the parameters' type and device.
+torch::Tensor zeros_like_parameters(int64_t size, const std::vector<torch::Tensor>& parameters) {
+  return torch::zeros({size}, parameters.front().options().requires_grad(false));
+}
+
+/// Numbers that one collective carries of each process: what it needs beside stays small.
+constexpr int64_t kExchanged = 1 << 20;
 
 }  // namespace
 
 AdamW::AdamW(const std::map<std::string, std::shared_ptr<torch::nn::Module>>& modules,
-             const OptimisationOptions& options)
-    : beta1_(options.beta1), beta2_(options.beta2), eps_(options.eps) {
+             const OptimisationOptions& options, Processes* processes)
+    : processes_(options.shard_moments ? processes : nullptr),
+      beta1_(options.beta1),
+      beta2_(options.beta2),
+      eps_(options.eps) {
+  if (processes_ != nullptr && processes_->count() == 1) processes_ = nullptr;
   for (const auto& [name, module] : modules) add_group(name, *module);
 }
 
@@ -51,17 +62,35 @@ void AdamW::add_group(const std::string& name, torch::nn::Module& module) {
     parameters.push_back(item.value());
   }
   if (parameters.empty()) return;
-  Group group{.name = name, .gradients = flat_zeros(parameters), .slots = {}};
+  const int64_t count = processes_ == nullptr ? 1 : processes_->count();
+  const int64_t shard = aligned((flat_size(parameters) + count - 1) / count);
+  Group group{.name = name,
+              .gradients = zeros_like_parameters(count * shard, parameters),
+              .exp_avg = zeros_like_parameters(shard, parameters),
+              .exp_avg_sq = zeros_like_parameters(shard, parameters),
+              .shard = shard,
+              .slots = {}};
+  const int64_t begin = processes_ == nullptr ? 0 : processes_->rank() * shard;
   const auto gradients = views_of(group.gradients, parameters);
-  const auto averages = views_of(flat_zeros(parameters), parameters);
-  const auto squares = views_of(flat_zeros(parameters), parameters);
+  int64_t offset = 0;
   for (size_t i = 0; i < parameters.size(); ++i) {
     const bool decayed = parameters[i].dim() > 1 && !names[i].ends_with("bias");
+    const int64_t size = parameters[i].numel();
+    const int64_t first = std::clamp<int64_t>(begin - offset, 0, size);
+    const int64_t own = std::clamp<int64_t>(begin + shard - offset, 0, size) - first;
+    const int64_t place = own > 0 ? offset + first - begin : 0;
+    const auto moments = [&](const torch::Tensor& flat) {
+      const torch::Tensor part = flat.narrow(0, place, own);
+      return processes_ == nullptr ? part.view(parameters[i].sizes()) : part;
+    };
+    offset += aligned(size);
     group.slots.push_back({.name = name + "." + names[i],
                            .parameter = parameters[i],
                            .gradient = gradients[i],
-                           .exp_avg = averages[i],
-                           .exp_avg_sq = squares[i],
+                           .exp_avg = moments(group.exp_avg),
+                           .exp_avg_sq = moments(group.exp_avg_sq),
+                           .first = first,
+                           .count = own,
                            .step = torch::zeros({}, group.gradients.options()),
                            .decayed = decayed,
                            .reached = std::make_shared<bool>(false)});
@@ -101,24 +130,60 @@ void AdamW::step(const StepRates& rates) {
   const torch::NoGradGuard no_grad;
   step_slots(true, rates.lr, rates.weight_decay);
   step_slots(false, rates.lr, 0.0);
+  if (processes_ != nullptr) exchange_weights();
 }
 
 void AdamW::step_slots(bool decayed, double lr, double weight_decay) {
-  std::vector<torch::Tensor> parameters, gradients, averages, squares, steps;
+  std::vector<torch::Tensor> parameters, gradients, averages, squares, steps, all_steps;
   for (auto& group : groups_) {
     for (auto& slot : group.slots) {
       if (slot.decayed != decayed || !*slot.reached) continue;
-      parameters.push_back(slot.parameter);
-      gradients.push_back(slot.gradient);
+      all_steps.push_back(slot.step);
+      if (slot.count == 0) continue;
+      parameters.push_back(own_part(slot.parameter, slot));
+      gradients.push_back(own_part(slot.gradient, slot));
       averages.push_back(slot.exp_avg);
       squares.push_back(slot.exp_avg_sq);
       steps.push_back(slot.step);
     }
   }
+  if (all_steps.empty()) return;
+  at::_foreach_add_(all_steps, 1);
   if (parameters.empty()) return;
-  at::_foreach_add_(steps, 1);
   at::_fused_adamw_(parameters, gradients, averages, squares, /*max_exp_avg_sqs=*/{}, steps, lr,
                     beta1_, beta2_, weight_decay, eps_, /*amsgrad=*/false, /*maximize=*/false);
+}
+
+torch::Tensor AdamW::own_part(const torch::Tensor& whole, const Slot& slot) const {
+  if (processes_ == nullptr) return whole;
+  return whole.view({-1}).narrow(0, slot.first, slot.count);
+}
+
+/// The gradients are done with: their buffer carries the weights.
+void AdamW::exchange_weights() {
+  for (auto& group : groups_) {
+    for (auto& slot : group.slots) {
+      own_part(slot.gradient, slot).copy_(own_part(slot.parameter, slot));
+    }
+    torch::Tensor shards = group.gradients.view({processes_->count(), group.shard});
+    for (int64_t start = 0; start < group.shard; start += kExchanged) {
+      torch::Tensor part = shards.narrow(1, start, std::min(kExchanged, group.shard - start));
+      part.copy_(processes_->gather(part.narrow(0, processes_->rank(), 1)));
+    }
+    for (auto& slot : group.slots) slot.parameter.copy_(slot.gradient);
+  }
+}
+
+/// The flat moments of all processes on rank 0, empty on others.
+torch::Tensor AdamW::all_moments(const torch::Tensor& own) const {
+  const bool keeps = processes_->rank() == 0;
+  torch::Tensor all = torch::empty({processes_->count(), keeps ? own.numel() : 0}, own.options());
+  for (int64_t start = 0; start < own.numel(); start += kExchanged) {
+    const int64_t size = std::min(kExchanged, own.numel() - start);
+    const torch::Tensor part = processes_->gather(own.narrow(0, start, size).unsqueeze(0));
+    if (keeps) all.narrow(1, start, size).copy_(part);
+  }
+  return all.view({-1});
 }
 
 std::vector<std::string> AdamW::modules() const {
@@ -127,40 +192,62 @@ std::vector<std::string> AdamW::modules() const {
   return names;
 }
 
-std::vector<torch::Tensor> AdamW::gradients() const {
-  std::vector<torch::Tensor> all;
-  for (const auto& group : groups_) all.push_back(group.gradients);
-  return all;
+void AdamW::reduce(Processes& processes, MetricSums& sums) {
+  const torch::Tensor numbers = sums.stacked();
+  std::vector<torch::Tensor> tensors{numbers};
+  for (const auto& group : groups_) tensors.push_back(group.gradients);
+  processes.average(tensors);
+  sums.assign(numbers);
 }
 
 std::map<std::string, torch::Tensor> AdamW::state() const {
+  const torch::NoGradGuard no_grad;
   std::map<std::string, torch::Tensor> state;
   for (const auto& group : groups_) {
+    std::vector<torch::Tensor> parameters;
     for (const auto& slot : group.slots) {
-      state[slot.name + ".exp_avg"] = slot.exp_avg;
-      state[slot.name + ".exp_avg_sq"] = slot.exp_avg_sq;
+      parameters.push_back(slot.parameter);
       state[slot.name + ".step"] = slot.step;
+    }
+    const bool sharded = processes_ != nullptr;
+    const auto averages = sharded ? all_moments(group.exp_avg) : group.exp_avg;
+    const auto squares = sharded ? all_moments(group.exp_avg_sq) : group.exp_avg_sq;
+    if (averages.numel() == 0) continue;
+    const auto average_views = views_of(averages, parameters);
+    const auto square_views = views_of(squares, parameters);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      state[group.slots[i].name + ".exp_avg"] = average_views[i];
+      state[group.slots[i].name + ".exp_avg_sq"] = square_views[i];
     }
   }
   return state;
 }
 
+int64_t AdamW::moment_count() const {
+  int64_t count = 0;
+  for (const auto& group : groups_) count += group.exp_avg.numel() + group.exp_avg_sq.numel();
+  return count;
+}
+
 void AdamW::load_state(const std::map<std::string, torch::Tensor>& state) {
   const torch::NoGradGuard no_grad;
-  const auto load = [&](torch::Tensor& into, const std::string& key) {
+  const auto find = [&](const std::string& key, at::IntArrayRef sizes) -> const torch::Tensor& {
     const auto found = state.find(key);
     if (found == state.end()) throw CheckpointError("optimizer state: key " + key + " is missing");
-    if (found->second.sizes() != into.sizes()) {
+    if (found->second.sizes() != sizes) {
       throw CheckpointError(c10::str("optimizer state: key ", key, " has shape ",
-                                     found->second.sizes(), ", expected ", into.sizes()));
+                                     found->second.sizes(), ", expected ", sizes));
     }
-    into.copy_(found->second);
+    return found->second;
   };
   for (auto& group : groups_) {
     for (auto& slot : group.slots) {
-      load(slot.exp_avg, slot.name + ".exp_avg");
-      load(slot.exp_avg_sq, slot.name + ".exp_avg_sq");
-      load(slot.step, slot.name + ".step");
+      const auto own = [&](const char* name) {
+        return own_part(find(slot.name + name, slot.parameter.sizes()).contiguous(), slot);
+      };
+      slot.exp_avg.copy_(own(".exp_avg"));
+      slot.exp_avg_sq.copy_(own(".exp_avg_sq"));
+      slot.step.copy_(find(slot.name + ".step", slot.step.sizes()));
     }
   }
 }
@@ -181,7 +268,7 @@ void copy_parameters(const torch::nn::Module& from, torch::nn::Module& to) {
 torch::Tensor flatten_parameters(torch::nn::Module& module) {
   const torch::NoGradGuard no_grad;
   auto parameters = module.parameters();
-  torch::Tensor flat = flat_zeros(parameters);
+  torch::Tensor flat = zeros_like_parameters(flat_size(parameters), parameters);
   const auto views = views_of(flat, parameters);
   for (size_t i = 0; i < parameters.size(); ++i) {
     torch::Tensor view = views[i];

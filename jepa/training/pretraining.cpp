@@ -72,13 +72,8 @@ namespace {
 /// Of a micro-batch that several processes share, the rows of this one.
 ClipBatch own_rows(const ClipBatch& part, const Processes* processes) {
   if (processes == nullptr) return part;
-  const int64_t count = part.size() / processes->count();
-  if (count * processes->count() != part.size()) {
-    throw ConfigError("a micro-batch of " + std::to_string(part.size()) +
-                      " clips does not divide over " + std::to_string(processes->count()) +
-                      " processes");
-  }
-  return part.rows(processes->rank() * count, count);
+  const RowRange own = jepa::own_rows({0, part.size()}, *processes);
+  return part.rows(own.start, own.count);
 }
 
 }  // namespace

@@ -42,6 +42,27 @@ int64_t number_of_first(int64_t number, Processes& processes) {
   return processes.gather(torch::full({1}, number, torch::kInt64))[0].item<int64_t>();
 }
 
+torch::Tensor share_rows(const torch::Tensor& rows, Processes& processes,
+                         const std::function<torch::Tensor(const torch::Tensor&)>& function) {
+  if (processes.count() == 1) return function(rows);
+  const int64_t count = rows.size(0);
+  const int64_t own = (count + processes.count() - 1) / processes.count();
+  const torch::Tensor ids = torch::arange(processes.rank() * own, (processes.rank() + 1) * own)
+                                .clamp_max(count - 1)
+                                .to(rows.device());
+  return processes.gather(function(rows.index_select(0, ids))).narrow(0, 0, count);
+}
+
+RowRange own_rows(RowRange shared, const Processes& processes) {
+  const int64_t count = shared.count / processes.count();
+  if (count * processes.count() != shared.count) {
+    throw ConfigError("a micro-batch of " + std::to_string(shared.count) +
+                      " clips does not divide over " + std::to_string(processes.count()) +
+                      " processes");
+  }
+  return {shared.start + processes.rank() * count, count};
+}
+
 void require_same(const std::string& text, const std::string& what, Processes& processes) {
   if (processes.count() == 1) return;
   const auto hash = static_cast<int64_t>(stream_seed(0, text, 0));

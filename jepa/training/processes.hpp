@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,21 @@ torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes);
 
 /// Rank 0's `number`, in all processes; the others' own are not looked at.
 int64_t number_of_first(int64_t number, Processes& processes);
+
+/// `function` of `rows` [B, ...], row by row, each process computing its part -> [B, ...] in all of
+/// them, without gradient. The last parts are filled up with the last row, which is then left out.
+torch::Tensor share_rows(const torch::Tensor& rows, Processes& processes,
+                         const std::function<torch::Tensor(const torch::Tensor&)>& function);
+
+/// Rows of a batch.
+struct RowRange {
+  int64_t start = 0;
+  int64_t count = 0;
+};
+
+/// Of rows that all processes share, those of this one.
+/// @throws ConfigError where they do not divide
+RowRange own_rows(RowRange shared, const Processes& processes);
 
 /// Checks that all processes have the same `text`, such as their options.
 /// @throws Error naming `what` and the first rank that differs

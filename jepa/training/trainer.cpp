@@ -56,7 +56,7 @@ Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
             for (auto& [name, module] : trained_modules()) module->to(options_.device);
             return trained_modules();
           }(),
-          options_.optimisation),
+          options_.optimisation, options_.processes),
       average_(*encoder_, *target_encoder_) {
   for (auto& p : target_encoder_->parameters()) p.set_requires_grad(false);
 }
@@ -226,12 +226,7 @@ std::vector<Mask> Trainer::draw_masks(const MaskSamplers& samplers, const ClipBa
 }
 
 void Trainer::reduce() {
-  if (processes() == 1) return;
-  auto tensors = optimizer_.gradients();
-  const torch::Tensor sums = sums_.stacked();
-  tensors.push_back(sums);
-  options_.processes->average(tensors);
-  sums_.assign(sums);
+  if (processes() > 1) optimizer_.reduce(*options_.processes, sums_);
 }
 
 StepMetrics Trainer::apply() {

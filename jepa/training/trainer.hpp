@@ -95,7 +95,8 @@ class Trainer {
   /// of terms.
   std::map<std::string, std::shared_ptr<torch::nn::Module>> trained_modules() const;
 
-  /// The optimiser's moments and counters; with the modules' weights, all that a resume needs.
+  /// The optimiser's moments and counters; with the modules' weights, all that a resume needs. All
+  /// processes ask together.
   std::map<std::string, torch::Tensor> optimizer_state() const { return optimizer_.state(); }
   void restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state);
 

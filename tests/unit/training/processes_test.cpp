@@ -10,6 +10,7 @@
 #include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
+#include <torch/nn/modules/linear.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -44,6 +45,9 @@ TensorMap train(eval::training::Recipe recipe, int64_t steps, Processes& process
     losses.push_back(trainer.apply().at("loss"));
   }
   TensorMap all{{"losses", torch::tensor(losses, torch::kFloat64)}};
+  if (recipe.optimisation.shard_moments) {
+    for (const auto& [key, value] : trainer.optimizer_state()) all["moments." + key] = value.clone();
+  }
   for (const auto& [name, module] : trainer.trained_modules()) {
     for (const auto& [key, value] : state_dict(*module)) all[name + "." + key] = value.clone();
   }
@@ -110,6 +114,7 @@ TEST_P(TwoProcesses, TrainAsOne) {
   const std::string kind = GetParam();
   if (kind == "accumulate") recipe.optimisation.accumulate = 2;
   if (kind == "vicreg" || kind == "sigreg") recipe.objective.regulariser.kind = kind;
+  if (kind == "sharded") recipe.optimisation.shard_moments = true;
   if (kind == "content") recipe.objective.target_norm = "content";
   if (kind == "agreement") {
     recipe.objective.agreement.weight = 0.1;
@@ -125,6 +130,7 @@ TEST_P(TwoProcesses, TrainAsOne) {
   ASSERT_EQ(one.size(), two.size());
   double largest = 0;
   for (const auto& [name, value] : one) {
+    if (name.starts_with("moments.")) continue;
     largest = std::max(largest, value.abs().max().item<double>());
   }
   for (const auto& [name, value] : one) {
@@ -137,7 +143,7 @@ TEST_P(TwoProcesses, TrainAsOne) {
 
 INSTANTIATE_TEST_SUITE_P(Recipes, TwoProcesses,
                          testing::Values("plain", "accumulate", "vicreg", "sigreg", "content",
-                                         "agreement"),
+                                         "agreement", "sharded"),
                          [](const auto& info) { return info.param; });
 
 TEST(Processes, TheFirstOnesNumberIsEverybodys) {
@@ -153,6 +159,48 @@ TEST(Processes, TheFirstOnesNumberIsEverybodys) {
   EXPECT_EQ(number_of_first(3, second), 7);
   Processes alone;
   EXPECT_EQ(number_of_first(3, alone), 3);
+}
+
+/// One of several, whose collectives give back its own rows.
+class OneOf : public Processes {
+ public:
+  OneOf(int64_t rank, int64_t count) : rank_(rank), count_(count) {}
+  int64_t rank() const override { return rank_; }
+  int64_t count() const override { return count_; }
+  torch::Tensor gather(const torch::Tensor& rows) override {
+    return torch::cat(std::vector<torch::Tensor>(static_cast<size_t>(count_), rows));
+  }
+
+ private:
+  int64_t rank_, count_;
+};
+
+TEST(ShardedMoments, TakeTheirShareOfTheMemory) {
+  const auto count = [](bool shard, int64_t rank) {
+    OneOf processes(rank, 4);
+    OptimisationOptions options;
+    options.shard_moments = shard;
+    const AdamW optimizer({{"m", torch::nn::Linear(100, 1000).ptr()}}, options, &processes);
+    return optimizer.moment_count();
+  };
+  EXPECT_EQ(count(false, 0), 2 * (100 * 1000 + 1008));
+  for (int64_t rank = 0; rank < 4; ++rank) {
+    EXPECT_LE(count(true, rank), count(false, 0) / 4 + 2 * 16);
+  }
+}
+
+TEST(ShareRows, EachComputesItsPart) {
+  const auto rows = torch::arange(5).unsqueeze(1);
+  std::vector<int64_t> sizes;
+  for (int64_t rank = 0; rank < 3; ++rank) {
+    OneOf processes(rank, 3);
+    share_rows(rows, processes, [&](const torch::Tensor& own) {
+      sizes.push_back(own.size(0));
+      EXPECT_EQ(own[0].item<int64_t>(), 2 * rank);
+      return own;
+    });
+  }
+  EXPECT_EQ(sizes, (std::vector<int64_t>{2, 2, 2}));
 }
 
 TEST(ProcessesFromEnvironment, KnowTheLaunchers) {
