@@ -61,9 +61,9 @@ TEST_F(CollectTest, ValuesOfFramesAreLabelsOfClips) {
                             path("a.h5"), "--policy", "swap", "--deflate", "3"}),
             0)
       << said();
-  const ClipStore store(path("a.h5"),
-                        {.frames = 4, .clips_per_video = 3, .random_window = false,
-                         .signals = "state"});
+  const ClipStore store(
+      path("a.h5"),
+      {.frames = 4, .clips_per_video = 3, .random_window = false, .signals = "state"});
   const auto labels = store.column("state.0");
   ASSERT_EQ(labels.size(0), 6);
   Random random(0);
@@ -80,8 +80,9 @@ TEST_F(CollectTest, ValuesOfFramesAreLabelsOfClips) {
 
 TEST_F(CollectTest, WhatWasCollectedBeforeAFailureIsAStore) {
   if (!use_gymnasium_stub()) GTEST_SKIP() << "no Python with numpy";
-  const std::vector<std::string> arguments = {"--world", "gym:Stub/Counter-v0", "--frames", "1000",
-                                              "--batch", "2", "--out", path("cut.h5")};
+  const std::vector<std::string> arguments = {
+      "--world", "gym:Stub/Counter-v0", "--frames", "1000", "--batch", "2",
+      "--out",   path("cut.h5")};
   auto dying = arguments;
   dying.insert(dying.end(), {"--gym.make", "fault=die,at=5"});
   EXPECT_EQ(run("collect", dying), 1);

@@ -1,10 +1,10 @@
 // The Gymnasium bridge: what is seen is what was sent, and what goes wrong is one line.
+#include "gymnasium_stub.hpp"
+#include "temporary_folder.hpp"
+
 #include <eval/worlds/collection.hpp>
 #include <eval/worlds/gymnasium.hpp>
 #include <jepa/errors.hpp>
-
-#include "gymnasium_stub.hpp"
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -195,7 +195,8 @@ TEST_F(GymnasiumTest, WhatGoesWrongIsOneLine) {
   expect_says({.id = "Stub/Other-v1"}, "Environment `Stub/Other-v1` doesn't exist.");
   expect_says({.id = "Stub/Counter-v0", .state = "ram"}, "it has no RAM");
   expect_says({.id = "Stub/Counter-v0", .state = "info.score"}, "info has no 'score' but lives");
-  expect_says({.id = "Stub/Counter-v0", .python = "/no/such/python"}, "'/no/such/python' cannot be");
+  expect_says({.id = "Stub/Counter-v0", .python = "/no/such/python"},
+              "'/no/such/python' cannot be");
 }
 
 TEST_F(GymnasiumTest, AHangIsAnErrorInTime) {
