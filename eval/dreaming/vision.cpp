@@ -140,7 +140,8 @@ class VaeImpl : public VisionImpl {
 };
 
 /// A convolutional encoder whose latents are predicted from the two before and the action; variance
-/// and covariance keep them apart, actions are told from two latents, and so is a near end.
+/// and covariance keep them apart; actions are told from two latents, and a near end from two latents
+/// and the action.
 class JepaVisionImpl : public VisionImpl {
  public:
   JepaVisionImpl(VisionOptions options, std::vector<int64_t> frame, int64_t action_width)
@@ -159,7 +160,7 @@ class JepaVisionImpl : public VisionImpl {
     predict2_ = register_module("predict2", nn::Linear(hidden, o.latent));
     inverse1_ = register_module("inverse1", nn::Linear(2 * o.latent, hidden));
     inverse2_ = register_module("inverse2", nn::Linear(hidden, action_width));
-    end1_ = register_module("end1", nn::Linear(2 * o.latent, hidden));
+    end1_ = register_module("end1", nn::Linear(2 * o.latent + action_width, hidden));
     end2_ = register_module("end2", nn::Linear(hidden, 1));
   }
 
@@ -169,9 +170,8 @@ class JepaVisionImpl : public VisionImpl {
     const auto rows = torch::cat({starts, starts + 1, starts + 2});
     const auto z = latents(prepare(episodes.frames.index_select(0, rows))).split(count);
     const auto action = episodes.actions.index_select(0, starts + 1);
-    const auto seen = torch::cat({z[0], z[1]}, 1);
-    const auto next = z[1] + predict2_->forward(at::silu(predict1_->forward(
-                                 torch::cat({seen, action}, 1))));
+    const auto seen = torch::cat({z[0], z[1], action}, 1);
+    const auto next = z[1] + predict2_->forward(at::silu(predict1_->forward(seen)));
     const auto told = inverse2_->forward(
         at::silu(inverse1_->forward(torch::cat({z[1], z[2]}, 1))));
     const auto end = end2_->forward(at::silu(end1_->forward(seen))).squeeze(1);
