@@ -80,8 +80,9 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
 }
 
 /// Published films in place of generated ones; nothing is trained.
-void run_films(examples::Program& program, const physics::SurpriseOptions& options,
+void run_films(examples::Program& program, physics::SurpriseOptions& options,
                physics::BenchmarkOptions& benchmark) {
+  options.settle();
   benchmark.contexts = options.contexts;
   benchmark.stride = options.stride;
   benchmark.untrained = options.untrained;

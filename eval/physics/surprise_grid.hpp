@@ -69,7 +69,8 @@ std::vector<SurpriseCell> run_surprise(const SurpriseOptions& options,
 /// One arm's estimates: of each rule, and last their mean.
 struct SurpriseRow {
   std::string arm;
-  int64_t draws = 0;  ///< seeds, or untrained networks
+  int64_t draws = 0;   ///< seeds, or untrained networks
+  int64_t scenes = 0;  ///< of each rule that were tested
   int64_t past = 0;
   std::map<std::string, std::vector<probes::Estimate>> metrics = {};  ///< by metric_name()
   /// Of "relative" and "sets"; empty for what is untrained itself.

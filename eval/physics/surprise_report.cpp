@@ -3,6 +3,7 @@
 #include <eval/report/html.hpp>
 #include <jepa/version.hpp>
 
+#include <c10/util/StringUtil.h>
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
 
@@ -17,6 +18,7 @@ using probes::Estimate;
 
 constexpr uint64_t kBootstrapSeed = 7;
 constexpr double kChance = 0.5;
+constexpr int64_t kFewestScenes = 5;  // resamples of fewer say nothing
 
 /// Whether a metric needs the matched changes.
 bool of_changes(Metric metric) {
@@ -111,32 +113,35 @@ std::string difference_table(const std::vector<SurpriseRow>& rows, Metric metric
   return report::table(table);
 }
 
-/// Rules on which an arm is above one half and above the untrained, both intervals clear.
-std::vector<std::string> clear_rules(const SurpriseRow& row, Metric metric) {
-  std::vector<std::string> clear;
-  if (row.less_untrained.empty()) return clear;
+/// Rules on which an arm is above one half and above the untrained, both intervals clear (`clear`);
+/// or those on which it is not.
+std::vector<std::string> rules_where(const SurpriseRow& row, Metric metric, bool clear) {
+  std::vector<std::string> rules;
   const auto& values = row.metrics.at(metric_name(metric));
   const auto& differences = row.less_untrained.at(metric_name(metric));
   for (size_t rule = 0; rule < rule_names().size(); ++rule) {
-    if (values[rule].low > kChance && differences[rule].low > 0) {
-      clear.push_back(rule_names()[rule]);
+    if ((values[rule].low > kChance && differences[rule].low > 0) == clear) {
+      rules.push_back(rule_names()[rule]);
     }
   }
-  return clear;
+  return rules;
 }
 
 std::string clear_text(const SurpriseRow& row, Metric metric) {
-  const auto clear = clear_rules(row, metric);
-  std::string text =
-      std::to_string(clear.size()) + " of " + std::to_string(rule_names().size()) + " rules";
-  for (size_t i = 0; i < clear.size(); ++i) text += (i == 0 ? " (" : ", ") + clear[i];
-  return text + (clear.empty() ? "" : ")");
+  const auto clear = rules_where(row, metric, true), not_clear = rules_where(row, metric, false);
+  std::string text = "on " + std::to_string(clear.size()) + " of " +
+                     std::to_string(rule_names().size()) + " rules";
+  if (!clear.empty()) text += " (" + c10::Join(", ", clear) + ")";
+  if (!not_clear.empty()) text += ", not on " + c10::Join(", ", not_clear);
+  return text;
 }
 
 std::string clear_sentence(const SurpriseRow& row) {
-  return row.arm + ": clear of one half and of untrained networks by pairs on " +
-         clear_text(row, Metric::kRelative) + ", by sets on " + clear_text(row, Metric::kSets) +
-         ".";
+  if (row.scenes < kFewestScenes) {
+    return row.arm + ": " + std::to_string(row.scenes) + " scenes of each rule are too few to tell.";
+  }
+  return row.arm + ": clear of one half and of untrained networks by pairs " +
+         clear_text(row, Metric::kRelative) + "; by sets " + clear_text(row, Metric::kSets) + ".";
 }
 
 std::string interval_text(const Estimate& e) {
@@ -154,7 +159,10 @@ std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
   for (const auto& arm : surprise_arms(options)) {
     const auto own = cells_of(cells, arm);
     if (own.empty()) continue;
-    SurpriseRow row{.arm = arm, .draws = static_cast<int64_t>(own.size()), .past = own[0]->past};
+    SurpriseRow row{.arm = arm,
+                    .draws = static_cast<int64_t>(own.size()),
+                    .scenes = own[0]->test.front().size(0),
+                    .past = own[0]->past};
     for (const Metric metric : all_metrics()) {
       const auto draws = measured(own, metric, options.resamples);
       if (draws.empty()) continue;
@@ -179,12 +187,18 @@ std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow
   for (const auto& row : rows) {
     Json metrics = Json::object();
     for (const auto& [name, values] : row.metrics) metrics[name] = to_json(values);
-    Json made{{"arm", row.arm}, {"draws", row.draws}, {"past", row.past}, {"metrics", metrics}};
+    Json made{{"arm", row.arm},
+              {"draws", row.draws},
+              {"scenes", row.scenes},
+              {"past", row.past},
+              {"metrics", metrics}};
     if (!row.less_untrained.empty()) {
       for (const Metric metric : {Metric::kRelative, Metric::kSets}) {
         const std::string name = metric_name(metric);
         made[name + "_less_untrained"] = to_json(row.less_untrained.at(name));
-        made[name + "_clear_rules"] = clear_rules(row, metric);
+        const bool told = row.scenes >= kFewestScenes;
+        made[name + "_clear_rules"] =
+            told ? rules_where(row, metric, true) : std::vector<std::string>();
       }
     }
     json["rows"].push_back(made);

@@ -1,10 +1,16 @@
 // The surprise program: a quick run, what it writes, and that it goes on where it was cut off.
+#include <eval/physics/violations.hpp>
+#include <eval/report/image.hpp>
+
 #include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/wait.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
@@ -26,6 +32,29 @@ class SurpriseProgram : public testing::Test {
   }
   std::string said() const { return read_bytes(folder_.file("out.txt")); }
   std::string in_run(const std::string& name) const { return folder_.file("run/" + name); }
+
+  /// Generated films in the layout of IntPhys: O1/SCENE/1..4/{scene/*.png, status.json}.
+  void write_intphys(int64_t scenes) const {
+    namespace physics = eval::physics;
+    for (int64_t i = 0; i < scenes; ++i) {
+      const auto scene = physics::make_scene("permanence", {}, 1, "test", i);
+      const physics::Film* films[] = {&scene.lawful[0], &scene.lawful[1], &scene.broken[0],
+                                      &scene.broken[1]};
+      for (int64_t movie = 0; movie < 4; ++movie) {
+        const std::string folder = folder_.file("intphys/O1/0" + std::to_string(i + 1) + "/" +
+                                                std::to_string(movie + 1));
+        fs::create_directories(folder + "/scene");
+        const auto frames = eval::report::clip_frames(films[movie]->clip());
+        for (int64_t t = 0; t < frames.size(0); ++t) {
+          char name[32];
+          std::snprintf(name, sizeof name, "/scene/scene_%03d.png", static_cast<int>(t + 1));
+          eval::report::write_png(folder + name, frames[t]);
+        }
+        write_bytes(folder + "/status.json", std::string(R"({"header": {"is_possible": )") +
+                                                 (movie < 2 ? "true}}" : "false}}"));
+      }
+    }
+  }
 
   TemporaryFolder folder_;
 };
@@ -54,6 +83,19 @@ TEST_F(SurpriseProgram, GoesOnAfterBeingKilledAndWritesItsReport) {
 
   EXPECT_EQ(run("--arms jepa,pixels --world.side 64"), 2);  // another run
   EXPECT_NE(said().find("world.side"), std::string::npos) << said();
+
+  // The same films in the folders of a published benchmark, asked of the model that is there.
+  write_intphys(3);
+  ASSERT_EQ(run("--benchmark intphys --data '" + folder_.file("intphys") + "' --model '" +
+                in_run("cells/jepa-s0/masked") + "' --film_step 1 --film_side 48 --run '" +
+                folder_.file("films") + "'"),
+            0)
+      << said();
+  const auto films = nlohmann::json::parse(read_bytes(folder_.file("films/summary.json")));
+  EXPECT_EQ(films.at("pairs"), 4);  // of two scenes; the third chose the past
+  EXPECT_EQ(films.at("validation_pairs"), 2);
+  EXPECT_EQ(films.at("metrics").at("relative").size(), 2u);  // O1 and all
+  EXPECT_EQ(films.at("untrained").size(), 2u);
 }
 
 }  // namespace
