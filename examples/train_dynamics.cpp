@@ -168,8 +168,8 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
     numbers["coverage_contact"] = coverage.contact;
     numbers["coverage_crossings"] = coverage.crossings;
     numbers["coverage_near_wall"] = coverage.near_wall;
-    coverage_text = c10::str(coverage.contact, " of blocks hit the middle wall, ", coverage.crossings,
-                             " of clips cross, ", coverage.near_wall,
+    coverage_text = c10::str(coverage.contact, " of blocks hit the middle wall, ",
+                             coverage.crossings, " of clips cross, ", coverage.near_wall,
                              " of frames are within 5 px of the wall");
     std::printf("coverage           %s\n", coverage_text.c_str());
   }
