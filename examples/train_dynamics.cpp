@@ -76,6 +76,7 @@ std::shared_ptr<ClipSource> open_clips(TrainDynamicsOptions& options, const std:
     rooms.block = options.shape.model.block;
     return std::make_shared<TwoRoomsClips>(rooms);
   }
+  if (!std::filesystem::exists(data)) throw DataError(data + ": no such file");
   if (clip.signals.empty()) clip.signals = kActionSignal;
   if (clip.frame_step == 1) clip.frame_step = options.shape.model.block;
   if (clip.frame_step != options.shape.model.block) {
