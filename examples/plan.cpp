@@ -69,8 +69,9 @@ std::vector<OptionSection> PlanOptions::sections() {
          visit("at_once", at_once, {.help = "episodes side by side", .min = 1});
          visit("films", films, {.help = "episodes shown", .min = 0});
          visit("controls", controls,
-               {.help = "what runs beside the model: " + std::string(kControls) + "; empty: nothing"});
-         visit("probe_clips", probe_clips, {.help = "that the position probe is fitted on", .min = 8});
+               {.help = "what runs beside the model, a list; empty: nothing"});
+         visit("probe_clips", probe_clips,
+               {.help = "that the position probe is fitted on", .min = 8});
          visit("wall_cases", wall_cases, {.help = "pushes at the wall of each kind", .min = 1});
        }},
       {"planner", "", [this](OptionVisitor& visit) { planner.describe(visit); }},
@@ -214,9 +215,12 @@ std::string markup(const std::vector<Row>& rows, const WallTest& wall) {
                              {{.text = "through the door"},
                               {.text = percent(wall.door)},
                               {.text = percent(wall.true_door)}}}};
+  const std::string depth = "Pushed for 20 steps far from the door, the dot is imagined " +
+                            html::short_number(wall.depth) + " px beyond the wall's middle; " +
+                            "truly " + html::short_number(wall.true_depth) + " px.";
   return html::heading(2, "Planning", "planning") + html::table(table) +
          html::paragraph("A model that walks through walls scores what the straight line scores:") +
-         html::table(walls);
+         html::table(walls) + html::paragraph(depth);
 }
 
 void make_films(Session& session, const StateProbe& probe, const worlds::FactorRanges& ranges,
@@ -296,8 +300,9 @@ void run(examples::Program& program, PlanOptions& options, const OptionValues& g
                                        world.info().state, &probe);
   const WallTest wall = wall_test(saved.model, probe, options.wall_cases, session.seed);
   std::printf("wall test          imagined beyond the wall %.2f (truly %.2f), near the door %.2f "
-              "(%.2f); through the door %.2f (%.2f)\n",
-              wall.far, wall.true_far, wall.near, wall.true_near, wall.door, wall.true_door);
+              "(%.2f); through the door %.2f (%.2f); depth after 20 steps %.1f px (%.1f)\n",
+              wall.far, wall.true_far, wall.near, wall.true_near, wall.door, wall.true_door,
+              wall.depth, wall.true_depth);
   make_films(session, probe, ranges, folder);
 
   auto& results = program.results;

@@ -76,6 +76,7 @@ std::shared_ptr<ClipSource> open_clips(TrainDynamicsOptions& options, const std:
     rooms.block = options.shape.model.block;
     return std::make_shared<TwoRoomsClips>(rooms);
   }
+  if (!std::filesystem::exists(data)) throw DataError(data + ": no such file");
   if (clip.signals.empty()) clip.signals = kActionSignal;
   if (clip.frame_step == 1) clip.frame_step = options.shape.model.block;
   if (clip.frame_step != options.shape.model.block) {
@@ -168,8 +169,8 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
     numbers["coverage_contact"] = coverage.contact;
     numbers["coverage_crossings"] = coverage.crossings;
     numbers["coverage_near_wall"] = coverage.near_wall;
-    coverage_text = c10::str(coverage.contact, " of blocks hit the middle wall, ", coverage.crossings,
-                             " of clips cross, ", coverage.near_wall,
+    coverage_text = c10::str(coverage.contact, " of blocks hit the middle wall, ",
+                             coverage.crossings, " of clips cross, ", coverage.near_wall,
                              " of frames are within 5 px of the wall");
     std::printf("coverage           %s\n", coverage_text.c_str());
   }

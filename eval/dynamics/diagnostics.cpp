@@ -133,7 +133,8 @@ Push draw_push(const worlds::TwoRooms& world, PushKind kind, Random& random) {
   };
   for (;;) {
     Push push;
-    push.layout = {value(world.info().factors[0].training), value(world.info().factors[1].training)};
+    const auto& factors = world.info().factors;
+    push.layout = {value(factors[0].training), value(factors[1].training)};
     push.direction = random.uniform() < 0.5 ? 1 : -1;
     const double away = static_cast<double>(g.wall_width / 2) + random.uniform(2, 7);
     push.start = {push.layout.wall - push.direction * away,
@@ -147,29 +148,34 @@ Push draw_push(const worlds::TwoRooms& world, PushKind kind, Random& random) {
   }
 }
 
-constexpr int64_t kPushSteps = 10;
+constexpr int64_t kPushSteps = 10;  // then as many again, for the depth
 
-bool beyond(const Push& push, double x) {
-  return push.direction > 0 ? x > push.layout.wall : x < push.layout.wall;
-}
+// How far beyond the wall's middle [px].
+double depth_of(const Push& push, double x) { return push.direction * (x - push.layout.wall); }
 
-// Shares that cross: imagined, and in the world itself.
-std::pair<double, double> push_at(DynamicsModel& model, const StateProbe& probe, PushKind kind,
-                                  int64_t cases, uint64_t seed) {
+// Shares that are beyond the wall after the first steps, and mean depths after all.
+struct Pushed {
+  double crossed = 0, truly_crossed = 0, depth = 0, true_depth = 0;
+};
+
+Pushed push_at(DynamicsModel& model, const StateProbe& probe, PushKind kind, int64_t cases,
+               uint64_t seed) {
   const worlds::TwoRooms world(1);
   const auto& g = world.geometry();
   Random random(seed, "wall test", static_cast<uint64_t>(kind));
   auto frames = torch::empty({cases, 2, g.size, g.size}, torch::kUInt8);
   std::vector<float> steps;
   std::vector<Push> pushes;
-  double truly = 0;
+  Pushed found;
+  const double share = 1.0 / static_cast<double>(cases);
   for (int64_t i = 0; i < cases; ++i) {
     const Push push = draw_push(world, kind, random);
     pushes.push_back(push);
     worlds::draw_two_rooms<double>(g, push.layout, push.start,
                                    frames.mutable_data_ptr<uint8_t>() + i * frames.stride(0));
     Point at = push.start;
-    for (int64_t s = 0; s < kPushSteps; ++s) {
+    for (int64_t s = 0; s < 2 * kPushSteps; ++s) {
+      if (s == kPushSteps && depth_of(push, at[0]) > 0) found.truly_crossed += share;
       at = worlds::push_back_step(g, push.layout, at, {push.direction, 0}, [&] {
         const double x = random.normal();
         return Point{x, random.normal()};
@@ -177,19 +183,20 @@ std::pair<double, double> push_at(DynamicsModel& model, const StateProbe& probe,
       steps.push_back(static_cast<float>(push.direction));
       steps.push_back(0);
     }
-    truly += beyond(push, at[0]);
+    found.true_depth += share * depth_of(push, at[0]);
   }
   const int64_t blocks = kPushSteps / model.options.block;
-  const auto actions = torch::tensor(steps).view({cases, blocks, model.action_width()});
+  const auto actions = torch::tensor(steps).view({cases, 2 * blocks, model.action_width()});
   const auto z = model.encode(frames).unsqueeze(1);
-  const auto read = probe.read(model.rollout(z, {}, actions).select(1, blocks - 1))
-                        .to(torch::kFloat64)
-                        .contiguous();
-  double imagined = 0;
+  const auto read = probe.read(model.rollout(z, {}, actions)).to(torch::kFloat64).contiguous();
   for (int64_t i = 0; i < cases; ++i) {
-    imagined += beyond(pushes[static_cast<size_t>(i)], read[i][0].item<double>());
+    const auto depth = [&](int64_t block) {
+      return depth_of(pushes[static_cast<size_t>(i)], read[i][block][0].item<double>());
+    };
+    if (depth(blocks - 1) > 0) found.crossed += share;
+    found.depth += share * depth(2 * blocks - 1);
   }
-  return {imagined / static_cast<double>(cases), truly / static_cast<double>(cases)};
+  return found;
 }
 
 }  // namespace
@@ -203,16 +210,25 @@ WallTest wall_test(DynamicsModel& model, const StateProbe& probe, int64_t cases,
                              model.options.block));
   }
   WallTest test{.cases = cases};
-  std::tie(test.far, test.true_far) = push_at(model, probe, PushKind::far, cases, seed);
-  std::tie(test.near, test.true_near) = push_at(model, probe, PushKind::near, cases, seed);
-  std::tie(test.door, test.true_door) = push_at(model, probe, PushKind::door, cases, seed);
+  const auto push = [&](PushKind kind, double& share, double& true_share) {
+    const Pushed found = push_at(model, probe, kind, cases, seed);
+    share = found.crossed;
+    true_share = found.truly_crossed;
+    return found;
+  };
+  const Pushed far = push(PushKind::far, test.far, test.true_far);
+  test.depth = far.depth;
+  test.true_depth = far.true_depth;
+  push(PushKind::near, test.near, test.true_near);
+  push(PushKind::door, test.door, test.true_door);
   return test;
 }
 
 StepMetrics named(const WallTest& test) {
   return {{"wall_far", test.far},       {"wall_far_true", test.true_far},
           {"wall_near", test.near},     {"wall_near_true", test.true_near},
-          {"wall_door", test.door},     {"wall_door_true", test.true_door}};
+          {"wall_door", test.door},     {"wall_door_true", test.true_door},
+          {"wall_depth", test.depth},   {"wall_depth_true", test.true_depth}};
 }
 
 }  // namespace jepa::eval::dynamics

@@ -44,8 +44,8 @@ StateProbe fit_probe(const torch::Tensor& latents, const torch::Tensor& states);
 ///   block ahead, and from the first frame k blocks ahead;
 /// `within_clip`: share of the latents' variance that lies within clips (near 0: the latents tell
 ///   where a clip is from, not where the agent is);
-/// with states: `r2_NAME` of the ridge probe, `error_1`, `error_k`: distance [px] between the probe's
-///   reading of the imagined latent and the true first two numbers of the state.
+/// with states: `r2_NAME` of the ridge probe, `error_1`, `error_k`: distance [px] between the
+///   probe's reading of the imagined latent and the true first two numbers of the state.
 /// @param names of the state's numbers
 /// @param probe filled where states are known
 StepMetrics measure(DynamicsModel& model, const HeldOutClips& clips,
@@ -57,12 +57,15 @@ struct WallTest {
   double near = 0;       ///< likewise 6 to 10 px away
   double door = 0;       ///< pushed through the middle of the door: this should be 1
   double true_far = 0, true_near = 0, true_door = 0;  ///< the same pushes in the world itself
+  double depth = 0;      ///< far from the door, pushed twice as long: px beyond the wall's middle
+  double true_depth = 0;
   int64_t cases = 0;     ///< of each kind
 };
 
 /// Two rooms: the dot stands 2 to 7 px from the wall and is pushed straight at it for 10 steps of
 /// 1 px. Where the model thinks that it is then, the probe says; beyond the wall's middle is
-/// crossed. Walls and doors are those of training.
+/// crossed. A probe that misreads by 2 px counts as crossing there; how deep the dot is after 20
+/// steps tells a wall that holds from one that gives way. Walls and doors are those of training.
 /// @throws DataError where the model takes no frames of that world or its blocks do not divide 10
 WallTest wall_test(DynamicsModel& model, const StateProbe& probe, int64_t cases, uint64_t seed);
 

@@ -83,8 +83,8 @@ std::unique_ptr<Controller> model_planner(DynamicsModel& model,
                                           std::shared_ptr<const planning::Planner> planner,
                                           const planning::RecedingHorizonOptions& horizon,
                                           const planning::GoalCost& cost, uint64_t seed);
-/// No planner: what the inverse dynamics say leads from here to the goal, as long as `longest` where
-/// it is longer, held for a block.
+/// No planner: what the inverse dynamics say leads from here to the goal, cut to `longest`, held
+/// for a block.
 std::unique_ptr<Controller> inverse_policy(DynamicsModel& model, double longest);
 
 }  // namespace jepa::eval::dynamics

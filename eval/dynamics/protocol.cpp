@@ -29,7 +29,8 @@ SavedDynamics open_dynamics(const std::string& path) {
   const std::string folder = diffusion::weights_folder(path, "inverse", "train_dynamics");
   RunShape shape;
   diffusion::apply_saved_options(folder, shape.sections());
-  return {shape, folder, load_dynamics(folder, shape.model, shape.predictor, shape.second.predictor)};
+  return {shape, folder,
+          load_dynamics(folder, shape.model, shape.predictor, shape.second.predictor)};
 }
 
 void require_same(const SavedDynamics& run, const OptionValues& asked) {

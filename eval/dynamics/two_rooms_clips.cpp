@@ -37,9 +37,9 @@ Point polar(double angle, double length) {
 // A value of a factor that is seen in training, or any.
 double draw(const worlds::Factor& factor, bool unseen, Random& random) {
   const auto& range = factor.training;
+  const auto values = static_cast<int64_t>(range.high - range.low) + 1;
   for (;;) {
-    const double value =
-        range.low + static_cast<double>(random.below(static_cast<int64_t>(range.high - range.low) + 1));
+    const double value = range.low + static_cast<double>(random.below(values));
     const bool kept_out = value >= range.gap_low && value <= range.gap_high;
     if (unseen || !kept_out) return value;
   }

@@ -88,7 +88,25 @@ TEST_F(DynamicsPrograms, RefusesWhatItCannotTrainOn) {
   refuses("train_dynamics", arguments, 2, "strides");
   arguments = quick("bad");
   arguments.insert(arguments.end(), {"--data", path("nothing.h5")});
-  refuses("train_dynamics", arguments, 1, "nothing.h5");
+  refuses("train_dynamics", arguments, 1, "nothing.h5: no such file");
+  const std::string stores = std::string(JEPA_TEST_FIXTURES) + "/stores/";
+  arguments = quick("bad");
+  arguments.insert(arguments.end(), {"--data", stores + "columns.h5"});
+  refuses("train_dynamics", arguments, 1, "no dataset 'action'");
+  arguments = quick("bad");
+  arguments.insert(arguments.end(), {"--clip.frame_step", "3", "--data", stores + "columns.h5"});
+  refuses("train_dynamics", arguments, 2, "clip.frame_step is 3");
+}
+
+TEST_F(DynamicsPrograms, TrainsOnAStoreWithActions) {
+  const std::vector<std::string> more = {
+      "--data", std::string(JEPA_TEST_FIXTURES) + "/stores/swm_dataset.h5", "--clip.frames", "2",
+      "--model.block", "1", "--model.pixel_mean", "127.5", "--model.pixel_std", "127.5",
+      "--training.steps", "4", "--second.from_step", "2", "--loader.batch", "2"};
+  ASSERT_EQ(train("store", more), 0) << said();
+  const auto trained = Json::parse(read_bytes(path("store/summary.json")));
+  EXPECT_EQ(trained.at("steps"), 4);
+  EXPECT_FALSE(trained.contains("wall_far"));
 }
 
 }  // namespace

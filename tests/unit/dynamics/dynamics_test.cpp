@@ -42,7 +42,8 @@ TEST(TwoRoomsClips, ActionsLeadFromFrameToFrame) {
     const auto batch = some_batch(64, 5, {.physics = physics});
     EXPECT_EQ(batch.clips.sizes(), at::IntArrayRef({64, 2, 4, 65, 65}));
     const auto& state = batch.signals.at("state");
-    const auto moved = state.narrow(1, 1, 3).narrow(2, 0, 2) - state.narrow(1, 0, 3).narrow(2, 0, 2);
+    const auto position = state.narrow(2, 0, 2);
+    const auto moved = position.narrow(1, 1, 3) - position.narrow(1, 0, 3);
     const auto asked = actions_between(batch).unflatten(2, {5, 2}).sum(2);
     const auto same = (moved - asked).norm(2, {2}).lt(1e-3);
     // Most blocks touch nothing; those that do are held back.
@@ -212,6 +213,7 @@ TEST(WallTest, TheWorldItselfLetsNobodyThroughTheWall) {
   measure(model, held_out(some_batch(32)), {}, &probe);
   const auto test = wall_test(model, probe, 200, 1);
   EXPECT_EQ(test.true_far, 0);
+  EXPECT_LT(test.true_depth, -1);  // the wall's face
   EXPECT_LT(test.true_near, 0.1);
   EXPECT_GT(test.true_door, 0.95);
   const auto again = wall_test(model, probe, 200, 1);
