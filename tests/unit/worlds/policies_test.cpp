@@ -134,5 +134,22 @@ TEST(Collection, ALimitTruncatesAndDeathTerminates) {
   EXPECT_EQ(dead.total, static_cast<double>(dead.steps - 1));
 }
 
+TEST(Collection, AStopCutsWhatRuns) {
+  const auto world = make_world("push", 2);
+  const auto policy = make_policy("held", {}, *world);
+  std::vector<CollectedEpisode> all;
+  int64_t asked = 0;
+  collect_episodes(
+      *world, *policy, {.episodes = 5, .max_steps = 50},
+      [&](CollectedEpisode& e) { all.push_back(e); }, [&] { return ++asked > 8; });
+  ASSERT_EQ(all.size(), 2U);
+  for (const auto& episode : all) {
+    EXPECT_EQ(episode.clip.frames, 8);  // asked once before the first reset
+    EXPECT_EQ(episode.steps, 7);
+    EXPECT_EQ(episode.clip.signals.at("truncated").values.back(), 1);
+    EXPECT_TRUE(std::isnan(episode.clip.signals.at("action").values.back()));
+  }
+}
+
 }  // namespace
 }  // namespace jepa::eval::worlds
