@@ -44,8 +44,9 @@ struct CollectOptions {
     visit("max_steps", max_steps,
           {.help = "of the world in an episode, in actions; 0: the world's own limit", .min = 0});
     visit("block", block, {.help = "actions from one stored frame to the next", .min = 1});
-    visit("factors", factors, {.help = "of native worlds: standard, training, or one to draw from "
-                                       "its unseen values"});
+    visit("factors", factors,
+          {.help = "of native worlds: standard, training, or one to draw from "
+                   "its unseen values"});
     visit("batch", batch, {.help = "episodes that run side by side", .min = 1});
     visit("deflate", deflate, {.help = "how hard pixels are compressed", .min = 0, .max = 9});
     visit("fps", fps, {.help = "noted in the store; 0: what the world says", .min = 0});
@@ -147,7 +148,9 @@ class Account {
       const double average = x.mean().template item<double>();
       const double deviation = x.numel() > 1 ? x.std().template item<double>() : 0.0;
       const double half = 1.96 * deviation / std::sqrt(static_cast<double>(x.numel()));
-      return nlohmann::json{{"mean", average}, {"low", average - half}, {"high", average + half},
+      return nlohmann::json{{"mean", average},
+                            {"low", average - half},
+                            {"high", average + half},
                             {"deviation", deviation}};
     };
     all["steps"] = mean(steps_);
@@ -220,17 +223,16 @@ void collect(examples::Program& program, CollectOptions& options) {
   if ((options.episodes > 0) == (options.frames > 0)) {
     throw ConfigError("options episodes and frames: one of them says how much is collected");
   }
-  const int64_t batch = options.episodes > 0 ? std::min(options.batch, options.episodes)
-                                             : options.batch;
+  const int64_t batch =
+      options.episodes > 0 ? std::min(options.batch, options.episodes) : options.batch;
   const auto world = worlds::open_world(options.world, batch, options.gym);
   const auto policy = worlds::make_policy(options.policy, options.policy_options, *world);
-  const worlds::CollectionOptions collection{
-      .episodes = options.episodes,
-      .frames = options.frames,
-      .max_steps = options.max_steps,
-      .block = options.block,
-      .seed = static_cast<uint64_t>(program.common.seed),
-      .ranges = factor_ranges(*world, options.factors)};
+  const worlds::CollectionOptions collection{.episodes = options.episodes,
+                                             .frames = options.frames,
+                                             .max_steps = options.max_steps,
+                                             .block = options.block,
+                                             .seed = static_cast<uint64_t>(program.common.seed),
+                                             .ranges = factor_ranges(*world, options.factors)};
   const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder);
   ClipStoreWriter writer(options.out, describe_store(program, options, *world));

@@ -11,7 +11,7 @@ inline bool use_gymnasium_stub() {
   static const bool found = [] {
     setenv("PYTHONPATH", JEPA_TEST_FIXTURES "/worlds/gymnasium_stub", 1);
     setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
-    for (const std::string python :
+    for (const std::string& python :
          {std::string("python3"), std::string(JEPA_SOURCE_DIR "/.deps/venv/bin/python")}) {
       if (std::system((python + " -c 'import numpy' 2>/dev/null").c_str()) != 0) continue;
       setenv("JEPA_PYTHON", python.c_str(), 1);

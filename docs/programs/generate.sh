@@ -88,6 +88,29 @@ text <<'TEXT'
 Your own files: `--kind files --data FOLDER`; footage: `--kind footage --data FOLDER`.
 TEXT
 
+page collect <<'TEXT'
+Collects episodes of a world into a clip store: native worlds, and any Gymnasium environment, which a
+Python process steps (`./dev setup-envs` installs some). Row t holds the frame, the action sent after
+it (NaN after the last one), the reward that came with the frame since the one before, the ends
+(`terminated`, `truncated`) and the exact state; episodes have their return, length, success and
+factors. The header says who acted, with which knobs, and what the data covers.
+TEXT
+show 'collect --world two_rooms --policy walk --policy.wall_share 0.3 --episodes 20 --max_steps 90 --out data/rooms.h5'
+show 'collect --world dodge --policy scripted --frames 2000 --factors training --out data/dodge.h5'
+text <<'TEXT'
+Games: `--world gym:ALE/Pong-v5 --gym.make frameskip=4,repeat_action_probability=0.25` keeps the 128
+bytes of RAM as `state`, which `probe --labels state.49,state.54` reads as labels of each clip's last
+frame. ViZDoom's Take Cover, with the cap that its scenario lacks: `--world gym:VizdoomTakeCover-v1
+--gym.make episode_timeout=2100,screen_resolution=RES_160X120 --gym.height 64 --gym.width 64 --policy
+held`. Under `--gym.frame_skip K` an action is repeated K times; under `--block K` the policy acts at
+each of K steps and the store's action is all K. An environment that dies, hangs (`--gym.timeout`),
+changes its frames or sends NaN ends the program with one line; what was collected until then is a
+store. ViZDoom's last frame of zeros is left out: the last real frame stays.
+
+Data sets of others: stable-worldmodel's HDF5 files open as they are. DINO-WM's (tensors of
+`torch.save` beside one video an episode) and LeRobot's (Parquet tables beside videos) are not read.
+TEXT
+
 page pretrain <<'TEXT'
 Trains a JEPA. Before it starts it tells what the run costs; while it trains it tells whether the
 features collapse. A run folder that exists is continued, on the CPU bit for bit as if it had not

@@ -43,7 +43,8 @@ class Batch {
   // A block of steps of all episodes that go on, then a frame of each.
   void run_block(Policy& policy) {
     for (int64_t step = 0; step < options_.block; ++step) {
-      const torch::Tensor actions = policy.act(world_).to(torch::kCPU, torch::kFloat64).contiguous();
+      const torch::Tensor actions =
+          policy.act(world_).to(torch::kCPU, torch::kFloat64).contiguous();
       const Transition got = world_.step(actions);
       bool going = false;
       for (size_t i = 0; i < recordings_.size(); ++i) {

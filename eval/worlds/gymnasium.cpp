@@ -28,8 +28,8 @@ std::vector<PixelShare> pixel_shares(int64_t from, int64_t to) {
     const double low = static_cast<double>(i) * ratio, high = low + ratio;
     PixelShare one{static_cast<int64_t>(low), {}};
     for (int64_t p = one.first; p < from && static_cast<double>(p) < high; ++p) {
-      const double share = std::min(high, static_cast<double>(p + 1)) -
-                           std::max(low, static_cast<double>(p));
+      const double share =
+          std::min(high, static_cast<double>(p + 1)) - std::max(low, static_cast<double>(p));
       one.weights.push_back(static_cast<float>(share / ratio));
     }
     all.push_back(std::move(one));
@@ -75,20 +75,25 @@ void GymnasiumOptions::describe(OptionVisitor& visit) {
         {.help = "steps of the environment that an action is repeated for", .min = 1});
   visit("max_steps", max_steps,
         {.help = "of the environment, after which an episode is cut; 0: its own limit", .min = 0});
-  visit("pixels", pixels, {.help = "where frames come from; auto: observations where they are "
-                                   "images, else rendered",
-                           .choices = {"auto", "observation", "render"}});
-  visit("state", state, {.help = "auto (an Atari's RAM, else what is no image in observations), "
-                                 "observation, ram, info.KEY or none"});
-  visit("timeout", timeout, {.help = "for each answer", .unit = "s", .min = 0.01});
+  visit("pixels", pixels,
+        {.help = "where frames come from; auto: observations where they are "
+                 "images, else rendered",
+         .choices = {"auto", "observation", "render"}});
+  visit("state", state,
+        {.help = "auto (an Atari's RAM, else what is no image in observations), "
+                 "observation, ram, info.KEY or none"});
+  visit("timeout", timeout,
+        {.help = "for the answer of each environment", .unit = "s", .min = 0.01});
   visit("workers", workers, {.help = "processes that share the episodes", .min = 1});
 }
 
 std::string find_python(const std::string& id) {
   if (const char* given = std::getenv("JEPA_PYTHON"); given != nullptr && *given != 0) return given;
-  static const std::map<std::string, std::string> families = {
-      {"ALE/", "doom-atari"}, {"Vizdoom", "doom-atari"}, {"gym_pusht/", "pusht"},
-      {"Reacher", "mujoco"},  {"dm_control/", "mujoco"}};
+  static const std::map<std::string, std::string> families = {{"ALE/", "doom-atari"},
+                                                              {"Vizdoom", "doom-atari"},
+                                                              {"gym_pusht/", "pusht"},
+                                                              {"Reacher", "mujoco"},
+                                                              {"dm_control/", "mujoco"}};
   for (const auto& [prefix, family] : families) {
     std::error_code error;
     const auto python = std::filesystem::absolute(".deps/envs/" + family + "/bin/python", error);
@@ -109,12 +114,17 @@ class Gymnasium::Servers {
     const int64_t count = std::min(options.workers, batch);
     for (int64_t w = 0; w < count; ++w) {
       const int64_t first = batch * w / count, end = batch * (w + 1) / count;
-      const nlohmann::json asked = {{"id", options.id},           {"batch", end - first},
-                                    {"make", options.make},       {"frame_skip", options.frame_skip},
-                                    {"max_steps", options.max_steps}, {"pixels", options.pixels},
+      const nlohmann::json asked = {{"id", options.id},
+                                    {"batch", end - first},
+                                    {"make", options.make},
+                                    {"frame_skip", options.frame_skip},
+                                    {"max_steps", options.max_steps},
+                                    {"pixels", options.pixels},
                                     {"state", options.state}};
-      auto server = std::make_unique<GymnasiumServer>("gym:" + options.id, python, asked.dump(),
-                                                      options.timeout);
+      // Its environments are made, and stepped, one after another.
+      const double timeout = options.timeout * static_cast<double>(end - first);
+      auto server =
+          std::make_unique<GymnasiumServer>("gym:" + options.id, python, asked.dump(), timeout);
       auto said = nlohmann::json::parse(server->description());
       if (w == 0) description = said;
       if (said.at("frame") != description.at("frame") ||

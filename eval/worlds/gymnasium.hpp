@@ -12,17 +12,17 @@ namespace jepa::eval::worlds {
 
 /// Which environment, and what of it is seen.
 struct GymnasiumOptions {
-  std::string id;                ///< as gymnasium.make takes it, `module:Name` too
-  std::string make;              ///< arguments of gymnasium.make, `frame_skip=4,obs_type=rgb`
-  std::string python;            ///< interpreter; empty: see find_python()
-  int64_t height = 0;            ///< of frames, averaged over area; 0: as they come
+  std::string id = {};      ///< as gymnasium.make takes it, `module:Name` too
+  std::string make = {};    ///< arguments of gymnasium.make, `frame_skip=4,obs_type=rgb`
+  std::string python = {};  ///< interpreter; empty: see find_python()
+  int64_t height = 0;       ///< of frames, averaged over area; 0: as they come
   int64_t width = 0;
-  int64_t frame_skip = 1;        ///< steps of the environment that an action is repeated for
-  int64_t max_steps = 0;         ///< of the environment, after which an episode is cut; 0: its own
-  std::string pixels = "auto";   ///< observation, render; auto: observation where it is an image
-  std::string state = "auto";    ///< observation, ram, info.KEY, none; auto: RAM, else observation
-  double timeout = 60;           ///< [s] for each answer
-  int64_t workers = 1;           ///< processes that share the episodes
+  int64_t frame_skip = 1;       ///< steps of the environment that an action is repeated for
+  int64_t max_steps = 0;        ///< of the environment, after which an episode is cut; 0: its own
+  std::string pixels = "auto";  ///< observation, render; auto: observation where it is an image
+  std::string state = "auto";   ///< observation, ram, info.KEY, none; auto: RAM, else observation
+  double timeout = 60;          ///< [s] for the answer of each environment
+  int64_t workers = 1;          ///< processes that share the episodes
 
   void describe(OptionVisitor& visit);
 };

@@ -61,8 +61,8 @@ std::string new_folder() {
 
 }  // namespace
 
-GymnasiumServer::GymnasiumServer(std::string name, std::string python,
-                                 const std::string& options, double timeout)
+GymnasiumServer::GymnasiumServer(std::string name, std::string python, const std::string& options,
+                                 double timeout)
     : name_(std::move(name)), python_(std::move(python)), timeout_(timeout) {
   try {
     folder_ = new_folder();
@@ -103,12 +103,17 @@ void GymnasiumServer::start(const std::string& options) {
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
   posix_spawnattr_setpgroup(&attributes, 0);
   std::error_code error;
-  std::array<std::string, 7> words = {python_, "-u", "-c", kGymnasiumScript, options, folder_,
+  std::array<std::string, 7> words = {python_,
+                                      "-u",
+                                      "-c",
+                                      kGymnasiumScript,
+                                      options,
+                                      folder_,
                                       std::filesystem::current_path(error).string()};
   std::array<char*, 8> arguments{};
   for (size_t i = 0; i < words.size(); ++i) arguments[i] = words[i].data();
-  const int failed = ::posix_spawnp(&process_, python_.c_str(), &files, &attributes,
-                                    arguments.data(), environ);
+  const int failed =
+      ::posix_spawnp(&process_, python_.c_str(), &files, &attributes, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
   close_file(far_socket);

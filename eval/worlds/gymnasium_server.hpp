@@ -16,8 +16,7 @@ class GymnasiumServer {
   /// @param options as gymnasium_server.py takes them, JSON text
   /// @param timeout [s] for each answer
   /// @throws DataError where it does not start, or has something to say against the options
-  GymnasiumServer(std::string name, std::string python, const std::string& options,
-                  double timeout);
+  GymnasiumServer(std::string name, std::string python, const std::string& options, double timeout);
   ~GymnasiumServer();
   GymnasiumServer(const GymnasiumServer&) = delete;
   GymnasiumServer& operator=(const GymnasiumServer&) = delete;

@@ -15,12 +15,18 @@ import json
 import math
 import mmap
 import os
+import shutil
 import traceback
 
 import numpy as np
 
 # Packages that add environments when they are imported.
-PACKAGES = {"ALE/": "ale_py", "Vizdoom": "vizdoom.gymnasium_wrapper", "gym_pusht/": "gym_pusht"}
+PACKAGES = {
+    "ALE/": "ale_py",
+    "Vizdoom": "vizdoom.gymnasium_wrapper",
+    "gym_pusht/": "gym_pusht",
+    "dm_control/": "shimmy",
+}
 IMAGE_KEYS = ("screen", "pixels", "image", "rgb")
 
 
@@ -269,6 +275,9 @@ def described(slots, memory):
 
 def serve(commands, answers, options, folder, home):
     os.chdir(folder)  # ViZDoom writes into the current one
+    if "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     if ":" in options["id"]:  # module:Name, a person's own
         sys.path.append(home)
     batch = options["batch"]
@@ -308,6 +317,8 @@ def main():
         answers.write("error " + " ".join(text.split()) + "\n")
         answers.flush()
         sys.exit(1)
+    finally:
+        shutil.rmtree(sys.argv[2], ignore_errors=True)  # where the program was killed
 
 
 main()

@@ -24,8 +24,8 @@ class RandomPolicy : public EpisodePolicy {
   RandomPolicy(Kind kind, const PolicyOptions& options, const World& world)
       : kind_(kind), options_(options), draw_(world.info()) {
     if (options.held_min > options.held_max) {
-      throw ConfigError(c10::str("policy: held_min ", options.held_min, " is above held_max ",
-                                 options.held_max));
+      throw ConfigError(
+          c10::str("policy: held_min ", options.held_min, " is above held_max ", options.held_max));
     }
   }
 
@@ -72,8 +72,8 @@ class FixedPolicy : public EpisodePolicy {
   FixedPolicy(bool swap, const PolicyOptions& options, const World& world)
       : swap_(swap), options_(options), draw_(world.info()) {
     if (!swap && draw_.choices() > 0 && options.constant >= draw_.choices()) {
-      throw ConfigError(c10::str("policy: constant ", options.constant, " of ", draw_.choices(),
-                                 " choices"));
+      throw ConfigError(
+          c10::str("policy: constant ", options.constant, " of ", draw_.choices(), " choices"));
     }
   }
 
@@ -103,13 +103,13 @@ class FixedPolicy : public EpisodePolicy {
 
 void PolicyOptions::describe(OptionVisitor& visit) {
   visit("held_min", held_min, {.help = "held: fewest steps of one action", .min = 1});
-  visit("held_max", held_max, {.help = "held: most steps of one action; swap: steps to a side",
-                               .min = 1});
-  visit("sticky", sticky, {.help = "sticky: chance that the last action is repeated", .min = 0,
-                           .max = 1});
+  visit("held_max", held_max,
+        {.help = "held: most steps of one action; swap: steps to a side", .min = 1});
+  visit("sticky", sticky,
+        {.help = "sticky: chance that the last action is repeated", .min = 0, .max = 1});
   visit("noise", noise, {.help = "scripted: share of actions that are random", .min = 0, .max = 1});
-  visit("constant", constant, {.help = "constant: the choice; 0 of continuous actions: no motion",
-                               .min = 0});
+  visit("constant", constant,
+        {.help = "constant: the choice; 0 of continuous actions: no motion", .min = 0});
   visit("wall_share", wall_share,
         {.help = "walk in two_rooms: share of episodes that push at the wall", .min = 0, .max = 1});
   visit("crossing_share", crossing_share,

@@ -26,14 +26,14 @@ class Policy {
 
 /// What the policies below can be told.
 struct PolicyOptions {
-  int64_t held_min = 1;         ///< held: fewest steps of one action
-  int64_t held_max = 10;        ///< held: and most; swap: steps to a side
-  double sticky = 0.25;         ///< sticky: chance that the last action is repeated
-  double noise = 0.1;           ///< scripted: share of actions that are random instead
-  int64_t constant = 0;         ///< constant: the choice, or 0 for no motion
-  double wall_share = 0;        ///< walk in two_rooms: share of episodes that push at the wall
-  double crossing_share = 0.35; ///< and of those that pass the door
-  int64_t walk_steps = 90;      ///< and steps that a walk through the door is planned for
+  int64_t held_min = 1;          ///< held: fewest steps of one action
+  int64_t held_max = 10;         ///< held: and most; swap: steps to a side
+  double sticky = 0.25;          ///< sticky: chance that the last action is repeated
+  double noise = 0.1;            ///< scripted: share of actions that are random instead
+  int64_t constant = 0;          ///< constant: the choice, or 0 for no motion
+  double wall_share = 0;         ///< walk in two_rooms: share of episodes that push at the wall
+  double crossing_share = 0.35;  ///< and of those that pass the door
+  int64_t walk_steps = 90;       ///< and steps that a walk through the door is planned for
 
   void describe(OptionVisitor& visit);
 };

@@ -32,8 +32,7 @@ class Scripted : public EpisodePolicy {
   virtual void script(const World& world, int64_t i, const double* state, double* action) = 0;
 
   // Towards (x, y), no further than `most`, in units of `unit` px.
-  static void go(const double* from, double x, double y, double most, double unit,
-                 double* action) {
+  static void go(const double* from, double x, double y, double most, double unit, double* action) {
     const double dx = x - from[0], dy = y - from[1];
     const double distance = std::hypot(dx, dy);
     const double scale = distance > most ? most / distance : 1;
@@ -107,13 +106,12 @@ class Away : public Scripted {
         for (int64_t b = 0; b < Dodge::kMostBalls; ++b) {
           const double* ball = state + 1 + 4 * b;
           if (ball[3] == 0) continue;  // none
-          nearest = std::min(nearest, std::hypot(ball[0] + t * ball[2] - x,
-                                                 ball[1] + t * ball[3] - kAgentY));
+          nearest = std::min(
+              nearest, std::hypot(ball[0] + t * ball[2] - x, ball[1] + t * ball[3] - kAgentY));
         }
       }
       // Beyond reach all ways are as good: then to the middle, with room on both sides.
-      const double value = std::min(nearest, 12.0) -
-                           0.01 * std::abs(state[0] + 10 * way - kMiddle);
+      const double value = std::min(nearest, 12.0) - 0.01 * std::abs(state[0] + 10 * way - kMiddle);
       if (value > best) {
         best = value;
         action[0] = way;
@@ -169,7 +167,8 @@ std::unique_ptr<Policy> make_scripted(const PolicyOptions& options, const World&
   }
   if (name == "dodge") return std::make_unique<Away>(options, world);
   if (name == "push") return std::make_unique<PushBlock>(options, world);
-  throw ConfigError("policy: " + name + " has no script; two_rooms, swm_two_rooms, dodge and push "
+  throw ConfigError("policy: " + name +
+                    " has no script; two_rooms, swm_two_rooms, dodge and push "
                     "have");
 }
 

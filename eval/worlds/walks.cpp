@@ -14,10 +14,10 @@ namespace {
 
 constexpr double kTau = 2 * std::numbers::pi;
 constexpr double kConcentration = 5;
-constexpr double kDoorSpread = 1.4;       // px
+constexpr double kDoorSpread = 1.4;            // px
 constexpr double kNearWall = 2, kOffWall = 7;  // px from its face
-constexpr int64_t kPushes = 10;           // at the wall at least, at most twice as many
-constexpr double kPushTurn = 0.3;         // rad, deviation of a push's direction
+constexpr int64_t kPushes = 10;                // at the wall at least, at most twice as many
+constexpr double kPushTurn = 0.3;              // rad, deviation of a push's direction
 
 // Von Mises around 0 (Best and Fisher 1979).
 double von_mises(Random& random, double kappa) {
@@ -138,16 +138,15 @@ class WalkPolicy : public EpisodePolicy {
     const int64_t steps = options_.walk_steps;
     auto turns = torch::zeros({2, steps - 1}), lengths = torch::zeros({2, steps});
     for (int64_t k = 0; k < turns.numel(); ++k) {
-      turns.mutable_data_ptr<float>()[k] =
-          static_cast<float>(von_mises(random, kConcentration));
+      turns.mutable_data_ptr<float>()[k] = static_cast<float>(von_mises(random, kConcentration));
     }
     for (int64_t k = 0; k < lengths.numel(); ++k) {
       lengths.mutable_data_ptr<float>()[k] = static_cast<float>(step_length(random));
     }
     const auto uniform = static_cast<float>(random.uniform());
-    const int64_t before = random.below(steps);
-    const auto plan = crossing_walk(g, point, uniform, turns, lengths, before,
-                                    random.uniform() < 0.5);
+    const int64_t before = 1 + random.below(steps);
+    const auto plan =
+        crossing_walk(g, point, uniform, turns, lengths, before, random.uniform() < 0.5);
     move(rooms, i, {plan.start[0], plan.start[1]});
     const auto actions = plan.actions.to(torch::kFloat64).contiguous();
     for (int64_t s = 0; s < actions.size(0); ++s) {

@@ -5,6 +5,7 @@
 
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/hdf5_file.hpp>
+#include <jepa/errors.hpp>
 
 #include <torch/types.h>
 
@@ -60,9 +61,9 @@ TEST_F(CollectTest, ValuesOfFramesAreLabelsOfClips) {
                             path("a.h5"), "--policy", "swap", "--deflate", "3"}),
             0)
       << said();
-  const ClipStore store(path("a.h5"),
-                        {.frames = 4, .clips_per_video = 3, .random_window = false,
-                         .signals = "state"});
+  const ClipStore store(
+      path("a.h5"),
+      {.frames = 4, .clips_per_video = 3, .random_window = false, .signals = "state"});
   const auto labels = store.column("state.0");
   ASSERT_EQ(labels.size(0), 6);
   Random random(0);
@@ -73,13 +74,15 @@ TEST_F(CollectTest, ValuesOfFramesAreLabelsOfClips) {
   EXPECT_EQ(store.column("state").size(1), 49);
   EXPECT_THROW(store.column("state.49"), DataError);
   EXPECT_THROW(store.column("state.x"), DataError);
-  EXPECT_THROW(ClipStore(path("a.h5"), {.frames = 4}).column("state"), DataError);
+  const ClipStore drawn(path("a.h5"), {.frames = 4});  // anywhere in an episode
+  EXPECT_THROW(drawn.column("state"), DataError);
 }
 
 TEST_F(CollectTest, WhatWasCollectedBeforeAFailureIsAStore) {
   if (!use_gymnasium_stub()) GTEST_SKIP() << "no Python with numpy";
-  const std::vector<std::string> arguments = {"--world", "gym:Stub/Counter-v0", "--frames", "1000",
-                                              "--batch", "2", "--out", path("cut.h5")};
+  const std::vector<std::string> arguments = {
+      "--world", "gym:Stub/Counter-v0", "--frames", "1000", "--batch", "2",
+      "--out",   path("cut.h5")};
   auto dying = arguments;
   dying.insert(dying.end(), {"--gym.make", "fault=die,at=5"});
   EXPECT_EQ(run("collect", dying), 1);
