@@ -67,6 +67,7 @@ TEST_F(Recipes, TakeTwoSteps) {
         file.starts_with("diffusion") || file.starts_with("scale")) {
       continue;
     }
+    if (file.starts_with("ha_")) continue;  // of the program dream
     SCOPED_TRACE(file);
     const OptionValues recipe = read_ini(entry.path());
     std::vector<std::string> arguments{"--config", entry.path()};
