@@ -138,9 +138,10 @@ void write_episodes(const std::string& path, const Episodes& episodes, const Gam
       clip.signals[name] = {flat.numel() / clip.frames, {data, data + flat.numel()}};
     };
     keep("action", sent_actions(info, episodes.actions.slice(0, from, to)));
-    keep("reward", episodes.rewards.slice(0, from, to));
+    // In a store a reward stands with the frame that it came with.
+    keep("reward", torch::cat({torch::zeros({1}), episodes.rewards.slice(0, from, to - 1)}));
     auto terminated = torch::zeros({to - from});
-    if (episodes.dead[e] != 0) terminated[to - from - 2] = 1;
+    if (episodes.dead[e] != 0) terminated[to - from - 1] = 1;
     keep("terminated", terminated);
     writer.append(clip);
   }
@@ -176,11 +177,10 @@ Episodes read_episodes(const std::string& path, const GameInfo& info, int64_t mo
     const auto sent = signal_tensor(clip.signals.at("action"), clip.frames);
     const auto taken = received_actions(info, sent.narrow(0, 0, clip.frames - 1).nan_to_num(0), path);
     actions.push_back(torch::cat({taken, torch::zeros({1, info.action_width})}));
-    rewards.push_back(rewarded
+    const auto came = rewarded
                           ? signal_tensor(clip.signals.at("reward"), clip.frames).select(1, 0)
-                          : torch::full({clip.frames}, static_cast<double>(info.repeat)));
-    rewards.back().nan_to_num_(0);
-    rewards.back()[clip.frames - 1] = 0;
+                          : torch::full({clip.frames}, static_cast<double>(info.repeat));
+    rewards.push_back(torch::cat({came.slice(0, 1).nan_to_num(0), torch::zeros({1})}));
     result.dead.push_back(
         told ? signal_tensor(clip.signals.at("terminated"), clip.frames).gt(0).any().item<bool>()
              : clip.frames - 1 < info.limit());

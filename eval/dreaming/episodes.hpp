@@ -35,8 +35,8 @@ Episodes join(const std::vector<Episodes>& parts);
 Episodes collect_episodes(const MakeGame& make, Policy& policy, uint64_t seed, int64_t count,
                           Scores& scores, int64_t batch = 0);
 
-/// Writes a clip store with the columns `action` (as the world was sent it), `reward` and
-/// `terminated`.
+/// Writes a clip store with the columns `action` (as the world was sent it), `reward` (with the frame
+/// that it came with) and `terminated`, as `collect` does.
 void write_episodes(const std::string& path, const Episodes& episodes, const GameInfo& info,
                     const std::map<std::string, std::string>& attributes);
 

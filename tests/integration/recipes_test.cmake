@@ -19,6 +19,12 @@ foreach(recipe IN LISTS recipes)
     set(expected_result 2)
     set(expected_error "absent is not one of")
   endif()
+  if(recipe MATCHES "/ha_[^/]*$")
+    set(program dream)
+    set(arguments --world.name absent)
+    set(expected_result 2)
+    set(expected_error "absent")
+  endif()
   execute_process(COMMAND "${BUILD}/examples/${program}" --config "${recipe}" ${arguments}
                           --run "${WORK}/run"
                   RESULT_VARIABLE result ERROR_VARIABLE error OUTPUT_QUIET)

@@ -68,6 +68,7 @@ TEST_F(Recipes, TakeTwoSteps) {
         file.find("two_rooms") != std::string::npos) {
       continue;
     }
+    if (file.starts_with("ha_")) continue;  // of the program dream
     SCOPED_TRACE(file);
     const OptionValues recipe = read_ini(entry.path());
     std::vector<std::string> arguments{"--config", entry.path()};
