@@ -19,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kWorldSeed = 1;       // all cells see the same films
 constexpr int64_t kUntrainedSeed = 1000;  // none of them is a trained one's start
 constexpr int64_t kValidatedDraws = 3;   // untrained networks that choose their past
 constexpr int64_t kScenesAtOnce = 8;
