@@ -256,8 +256,8 @@ std::string surprise_section(const SurpriseOptions& options, const std::vector<S
       " frames, is told the first of them and is surprised by the others. " +
       std::to_string(options.test_scenes) +
       " scenes of two pairs for each rule; each ending is lawful in one pair of a scene and breaks "
-      "the rule in the other, so no single frame gives the answer away. The length of the past is "
-      "chosen once for each arm, on other scenes.");
+      "the rule in the other, so neither what is there nor how it ends gives the answer away. The "
+      "length of the past is chosen once for each arm, on other scenes.");
   std::string pasts;
   for (const auto& row : rows) {
     pasts += (pasts.empty() ? "" : "; ") + row.arm + " " + std::to_string(row.draws) +
