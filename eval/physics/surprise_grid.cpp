@@ -57,6 +57,7 @@ SurpriseModel untrained_model(const SurpriseOptions& options, int64_t seed) {
   model.predictor = fresh.predictor();
   model.pixels = recipe.encoder.pixels;
   model.tubelet = recipe.encoder.vit.tubelet;
+  model.loss = latent_loss_from_name(recipe.objective.loss);
   return masked_surprise(model, options.clip_frames, arm.device);
 }
 

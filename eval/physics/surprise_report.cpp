@@ -138,7 +138,8 @@ std::string clear_text(const SurpriseRow& row, Metric metric) {
 
 std::string clear_sentence(const SurpriseRow& row) {
   if (row.scenes < kFewestScenes) {
-    return row.arm + ": " + std::to_string(row.scenes) + " scenes of each rule are too few to tell.";
+    return row.arm + ": " + std::to_string(row.scenes) +
+           " scenes of each rule are too few to tell.";
   }
   return row.arm + ": clear of one half and of untrained networks by pairs " +
          clear_text(row, Metric::kRelative) + "; by sets " + clear_text(row, Metric::kSets) + ".";
