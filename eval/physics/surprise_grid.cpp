@@ -19,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kWorldSeed = 1;       // all cells see the same films
 constexpr int64_t kUntrainedSeed = 1000;  // none of them is a trained one's start
 constexpr int64_t kValidatedDraws = 3;   // untrained networks that choose their past
 constexpr int64_t kScenesAtOnce = 8;
@@ -58,6 +57,7 @@ SurpriseModel untrained_model(const SurpriseOptions& options, int64_t seed) {
   model.predictor = fresh.predictor();
   model.pixels = recipe.encoder.pixels;
   model.tubelet = recipe.encoder.vit.tubelet;
+  model.loss = latent_loss_from_name(recipe.objective.loss);
   return masked_surprise(model, options.clip_frames, arm.device);
 }
 

@@ -13,6 +13,9 @@
 
 namespace jepa::eval::physics {
 
+/// Of the films that every cell and picture is about.
+inline constexpr uint64_t kWorldSeed = 1;
+
 /// What is trained and asked.
 struct SurpriseOptions {
   std::string run = "runs/surprise";

@@ -17,7 +17,6 @@
 namespace jepa::eval::physics {
 namespace {
 
-constexpr uint64_t kWorldSeed = 1;  // as the cells'
 constexpr int64_t kEnlarged = 3;
 constexpr int64_t kColumns = 3;     // of the film, each a rule
 constexpr int64_t kGap = 6;

@@ -2,7 +2,6 @@
 #include <eval/physics/surprise_models.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/nn/patch_embedding.hpp>
-#include <jepa/objectives/latent_regression.hpp>
 #include <jepa/random.hpp>
 #include <predictors/published.hpp>
 
@@ -30,6 +29,13 @@ torch::Tensor as_map(const torch::Tensor& errors, const TokenGrid& grid, int64_t
 torch::Tensor pool(const torch::Tensor& pixels, int64_t tubelet, int64_t patch) {
   const TokenGrid grid{pixels.size(2) / tubelet, pixels.size(3) / patch, pixels.size(4) / patch};
   return as_map(nn::unfold_patches(pixels, tubelet, patch), grid, 0);
+}
+
+/// The loss of latents, value by value.
+torch::Tensor latent_error(const torch::Tensor& said, const torch::Tensor& truth, LatentLoss loss) {
+  if (loss == LatentLoss::l1) return (said - truth).abs();
+  if (loss == LatentLoss::l2) return (said - truth).square() / 2;
+  return at::smooth_l1_loss(said, truth, at::Reduction::None);
 }
 
 /// The window's first `past` frames, then the last of them again and again.
@@ -119,6 +125,9 @@ LoadedMasked load_masked(const std::string& path) {
   model.tubelet = vit.frames == 1 ? 1 : vit.tubelet;
   model.patch = vit.patch;
   model.mask_index = foretelling_mask(file.options());
+  if (const auto loss = setting("objective.loss"); !loss.empty()) {
+    model.loss = latent_loss_from_name(loss);
+  }
   return {model, vit.frames};
 }
 
@@ -152,7 +161,7 @@ SurpriseModel masked_surprise(const MaskedModel& given, int64_t window, torch::D
     }
     const auto truth = normalise_targets(model->target_encoder->forward(clips),
                                          model->target_encoder->output_levels());
-    return as_map((said - truth.slice(1, start)).abs(), grid, from);
+    return as_map(latent_error(said, truth.slice(1, start), model->loss), grid, from);
   };
   return {"masked predictor", window, model->tubelet, tokens};
 }

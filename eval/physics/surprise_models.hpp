@@ -4,6 +4,7 @@
 #include <eval/diffusion/generative_model.hpp>
 #include <eval/physics/surprise.hpp>
 #include <jepa/model.hpp>
+#include <jepa/objectives/latent_regression.hpp>
 
 #include <memory>
 #include <string>
@@ -19,11 +20,12 @@ struct MaskedModel {
   int64_t tubelet = 1;
   int64_t patch = 1;       ///< where the targets are pixels
   int64_t mask_index = 0;  ///< the mask by which it learned to foretell
+  LatentLoss loss = LatentLoss::l1;  ///< of latents, as it was trained; V-JEPA's is l1
 };
 
-/// Distance (mean absolute difference over the latent's values; Garrido et al. 2025, arXiv
-/// 2502.11831) of what is predicted from the known frames to what the target encoder says of the
-/// later ones when it sees the whole window, layer-normed. Where the targets are pixels: their mean
+/// Distance of what is predicted from the known frames to what the target encoder says of the later
+/// ones when it sees the whole window, layer-normed: the loss of training, token by token (for
+/// V-JEPA the mean absolute difference; Garrido et al. 2025, arXiv 2502.11831). Where the targets are pixels: their mean
 /// squared error, in the units that the encoder is given.
 SurpriseModel masked_surprise(const MaskedModel& model, int64_t window, torch::Device device);
 

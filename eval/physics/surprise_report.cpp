@@ -138,7 +138,8 @@ std::string clear_text(const SurpriseRow& row, Metric metric) {
 
 std::string clear_sentence(const SurpriseRow& row) {
   if (row.scenes < kFewestScenes) {
-    return row.arm + ": " + std::to_string(row.scenes) + " scenes of each rule are too few to tell.";
+    return row.arm + ": " + std::to_string(row.scenes) +
+           " scenes of each rule are too few to tell.";
   }
   return row.arm + ": clear of one half and of untrained networks by pairs " +
          clear_text(row, Metric::kRelative) + "; by sets " + clear_text(row, Metric::kSets) + ".";
@@ -256,8 +257,8 @@ std::string surprise_section(const SurpriseOptions& options, const std::vector<S
       " frames, is told the first of them and is surprised by the others. " +
       std::to_string(options.test_scenes) +
       " scenes of two pairs for each rule; each ending is lawful in one pair of a scene and breaks "
-      "the rule in the other, so no single frame gives the answer away. The length of the past is "
-      "chosen once for each arm, on other scenes.");
+      "the rule in the other, so neither what is there nor how it ends gives the answer away. The "
+      "length of the past is chosen once for each arm, on other scenes.");
   std::string pasts;
   for (const auto& row : rows) {
     pasts += (pasts.empty() ? "" : "; ") + row.arm + " " + std::to_string(row.draws) +
