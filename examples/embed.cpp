@@ -104,7 +104,7 @@ ClipOptions choose_clips(const EmbedOptions& options, const WeightFile& file,
     clip.frame_step = std::max<int64_t>(options.frame_step, 1);
   }
   clip.clips_per_video = std::max<int64_t>(options.clips, 1);
-  clip.cache_mb = 16;  // each clip is read once, in order
+  clip.cache_mb = 1;  // the last frames alone: each clip is read once, in order
   const bool one_video = std::filesystem::is_regular_file(options.video) &&
                          !options.video.ends_with(".h5") && !options.video.ends_with(".txt") &&
                          !options.video.ends_with(".csv") && !options.video.ends_with(".hdf5");

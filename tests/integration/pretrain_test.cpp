@@ -245,7 +245,7 @@ TEST_F(PretrainProgram, InitIsOfTheSameModel) {
   expect_error(run("pretrain", with(start, "--predictor.heads", "2")), 2,
                "predictor.heads is 1, not 2");
   const auto published = with(start, "--init", JEPA_TEST_FIXTURES "/hf_vjepa2");
-  expect_error(run("pretrain", published), 2, "/hf_vjepa2: encoder.");
+  expect_error(run("pretrain", published), 2, "/hf_vjepa2: its encoder.");
   EXPECT_EQ(run("pretrain", start), 0) << said();
 }
 
