@@ -60,6 +60,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
   examples::catch_stop_signals();
   std::unique_ptr<examples::ProgressBar> bar;
   comparison::ComparisonHooks hooks;
+  hooks.stop = examples::stop_requested;
   hooks.say = [&](const std::string& text) {
     std::fprintf(stderr, "%s (%.0f s)\n", text.c_str(), seconds());
   };
@@ -75,11 +76,14 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     };
     return loop;
   };
+  examples::require_same_options(program);
+  const bool first = !program.processes || program.processes->rank() == 0;
   check_continued(options.run, program.sections);
   std::filesystem::create_directories(options.run);
-  write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
+  if (first) write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
     const auto cells = comparison::run_cells(options, hooks);
+    if (!first) return;
     const auto summary = comparison::summarise_comparison(options, cells);
     std::printf("%s", comparison::comparison_table(summary).c_str());
     write_file_atomic(options.run + "/summary.json",
@@ -106,6 +110,7 @@ int main(int argc, char** argv) {
        .summary =
            "trains JEPA and generative models at equal compute and compares them; cells that "
            "are done are not run again",
+       .many = true,
        .sections =
            [&](const OptionValues& values) {
              options.arm.jepa.masks = eval::training::default_masks();

@@ -239,6 +239,7 @@ void write_pca(const std::string& path, const torch::Tensor& clips, const torch:
 
 void run(examples::Program& program, EmbedOptions& options) {
   if (options.weights.empty()) throw ConfigError("--weights is needed");
+  examples::require_same_options(program);
   if (options.clip.empty() == options.video.empty()) {
     throw ConfigError("one of --clip and --video is needed");
   }
@@ -260,12 +261,17 @@ void run(examples::Program& program, EmbedOptions& options) {
     clips = std::make_unique<Clips>(options, clip, loaded.options.vit.height);
   }
   const auto encode_start = std::chrono::steady_clock::now();
-  TokenWriter writer(options.out, loaded.summary);
+  const bool first = !program.processes || program.processes->rank() == 0;
+  TokenWriter writer(first ? options.out : "", loaded.summary);
   std::vector<torch::Tensor> shown, shown_tokens;  // the film is of all clips together
   examples::ProgressBar progress("encode");
   int64_t done = 0;
   for (torch::Tensor clip = clips->next(); clip.defined(); clip = clips->next()) {
-    const torch::Tensor tokens = encode(loaded, clip, program.device, program.precision);
+    const auto tokens_of = [&](const torch::Tensor& part) {
+      return encode(loaded, part, program.device, program.precision);
+    };
+    const torch::Tensor tokens =
+        program.processes ? share_rows(clip, *program.processes, tokens_of) : tokens_of(clip);
     writer.add(tokens);
     if (!options.pca.empty()) {
       shown.push_back(clip);
@@ -281,7 +287,7 @@ void run(examples::Program& program, EmbedOptions& options) {
   std::cout << "tokens " << at::IntArrayRef(shape) << ", loaded in " << load_seconds
             << " s, encoded in " << encode_seconds << " s, peak memory " << peak_memory_mb()
             << " MB\n";
-  if (!options.pca.empty()) {
+  if (first && !options.pca.empty()) {
     write_pca(options.pca, torch::cat(shown), torch::cat(shown_tokens), loaded);
   }
   program.results = {{"weights", loaded.summary},        {"module", loaded.module},
@@ -300,6 +306,7 @@ int main(int argc, char** argv) {
        .summary = "features of clips under a frozen encoder",
        .bfloat16 = true,
        .exact = true,
+       .many = true,
        .sections = [&](const OptionValues&) { return options.sections(); },
        .run = [&](examples::Program& program) { run(program, options); }});
 }

@@ -225,6 +225,8 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   probe.seed = probe.attentive.seed = program.common.seed;
   probe.features.device = program.device;
   probe.features.precision = program.precision;
+  probe.features.processes = program.processes.get();
+  examples::require_same_options(program);
 
   const auto probed = weights.options().find("training.probe_module");
   options.load.which = options.module != "auto"            ? options.module
@@ -267,6 +269,7 @@ int main(int argc, char** argv) {
       {.name = "probe",
        .summary = "reads labels from a frozen encoder's features, beside controls",
        .bfloat16 = true,
+       .many = true,
        .sections =
            [&](const OptionValues& values) {
              given = values;

@@ -176,6 +176,17 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
   return 1;
 }
 
+void require_same_options(const Program& program) {
+  if (!program.processes) return;
+  std::string text;
+  for (const auto& [key, value] : dump_options(program.sections)) {
+    // Where each stands, and what is its own.
+    if (key == "device" || key == "threads" || key == "json") continue;
+    text += key + " = " + value + "\n";
+  }
+  require_same(text, "options", *program.processes);
+}
+
 int64_t count_numbered(const OptionValues& given, const std::string& section) {
   const std::string prefix = section + ".";
   int64_t largest = 0;

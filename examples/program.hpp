@@ -63,6 +63,10 @@ struct ProgramInfo {
 /// usage.
 int program_main(int argc, const char* const* argv, const ProgramInfo& info);
 
+/// Checks that all processes were asked for the same; nothing on one.
+/// @throws Error naming the first rank that differs
+void require_same_options(const Program& program);
+
 /// Largest N for which `section.N.` occurs among the keys; 0: none.
 /// @throws ConfigError where a number below it is left out.
 int64_t count_numbered(const OptionValues& given, const std::string& section);

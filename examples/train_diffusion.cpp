@@ -74,17 +74,21 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
                            .config_ini = dump_ini(program.sections),
                            .numbers = numbers,
                            .texts = examples::provenance(program, options.input.data)};
+  const bool first = !program.processes || program.processes->rank() == 0;
   std::printf("parameters         %.3g\n", numbers.at("parameters"));
   std::printf("work of a step     %.3g GFLOP\n", numbers.at("flops_per_step") * 1e-9);
   examples::print_passes(*source, options.training.steps, options.input.loader.batch);
   std::filesystem::create_directories(options.input.run);
-  write_file_atomic(options.input.run + "/config.ini", run.config_ini);
+  if (first) write_file_atomic(options.input.run + "/config.ini", run.config_ini);
   examples::ProgressBar bar("training", examples::steps_done(options.input.run));
-  ClipLoader loader(source, options.input.loader, static_cast<uint64_t>(program.common.seed));
-  const LoopResult result =
-      run_training(task, loader, options.training, run,
-                   examples::progress_hooks(bar, options.training.steps, options.input.loader.batch,
-                                            {"validation_loss", "psnr"}));
+  LoaderOptions together = options.input.loader;
+  if (program.processes) together.batch *= program.processes->count();
+  ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed));
+  LoopHooks hooks = examples::progress_hooks(
+      bar, options.training.steps, options.input.loader.batch, {"validation_loss", "psnr"});
+  hooks.processes = program.processes.get();
+  if (!first) hooks.on_step = {};
+  const LoopResult result = run_training(task, loader, options.training, run, hooks);
   bar.finish();
   std::printf("%s after %lld steps, %.0f s of training; peak memory %.0f MB\n",
               result.end == RunEnd::finished ? "done" : "stopped",
@@ -162,7 +166,7 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
         [&](const ClipBatch& batch, int64_t step) {
           return model.training_example(batch, prompts, step, options.training.steps, seed);
         },
-        validation);
+        validation, program.processes.get());
   };
   fit(options, some, make);
   const double passes = 3 * static_cast<double>(options.input.loader.batch);
@@ -176,6 +180,14 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
 }
 
 void run(examples::Program& program, TrainDiffusionOptions& options) {
+  examples::require_same_options(program);
+  if (program.processes && options.input.fit_minutes > 0) {
+    throw ConfigError("fit_minutes: one process alone measures; give training.steps instead");
+  }
+  if (program.processes && options.stage == "autoencoder") {
+    throw ConfigError("stage = autoencoder: its statistics are those of one process's batch; "
+                      "train it by one");
+  }
   options.generative.transformer = options.generative.transformer.resolved();
   options.generative.transformer.preset = "custom";
   options.generative.diffusion.precision = program.precision;
@@ -208,13 +220,15 @@ int main(int argc, char** argv) {
            "trains a diffusion model of video, a decoder of JEPA latents, or an autoencoder; "
            "a run folder that exists is continued",
        .bfloat16 = true,
+       .many = true,
        .complete =
            [](OptionValues& given) {
              TrainDiffusionOptions stored;
              examples::continue_run(given, stored.input.run, [&](const OptionValues&) {
                return examples::ContinuedOptions{
                    stored.sections(),
-                   {"training.steps", "optimisation.total_steps", "optimisation.warmup_steps"}};
+                   {"training.steps", "optimisation.total_steps", "optimisation.warmup_steps"},
+                   /*many=*/true};
              });
            },
        .sections = [&](const OptionValues&) { return options.sections(); },

@@ -2,6 +2,7 @@
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/folder_lock.hpp>
 #include <jepa/io/safetensors.hpp>
 #include <jepa/memory.hpp>
 
@@ -10,9 +11,12 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <sstream>
+#include <thread>
 
 namespace jepa::eval::comparison {
 namespace {
@@ -63,10 +67,23 @@ void write_cell(const ComparisonOptions& options, const CellRecord& cell) {
   write_file_atomic(folder + "/cell.json", cell_json(cell));
 }
 
-/// The judge of a noise level: trained once, kept in the run's folder.
+/// A second of waiting for another process. @throws Stopped
+void wait_for_others(const ComparisonHooks& hooks) {
+  if (hooks.stop && hooks.stop()) throw Stopped();
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
+/// The judge of a noise level: trained once, by whichever process comes first, and kept in the run's
+/// folder.
 TrainedJudge judge_for(const ComparisonOptions& options, double noise, const QuestionClips& clips,
                        const ComparisonHooks& hooks) {
   const std::string path = options.run + "/judge-n" + short_text(noise) + ".safetensors";
+  std::unique_ptr<FolderLock> lock;
+  while (!fs::exists(path)) {
+    lock = FolderLock::take(options.run, ".judge-lock");
+    if (lock) break;
+    wait_for_others(hooks);
+  }
   if (fs::exists(path)) return load_judge(path);
   hooks.say("training the judge on real frames, noise " + short_text(noise));
   JudgeOptions judge = options.judge;
@@ -163,6 +180,27 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
     add("distance/", measure_distances(futures[0], benchmark.real, benchmark.spaces), cell.results);
   }
   add_costs(arm.costs, cell.results);
+}
+
+/// Runs the cells that nobody has run, one after the other, and reads those that others ran
+/// meanwhile. A process that ends in the middle of a cell leaves it to those that wait.
+void share_cells(std::vector<CellRecord*> open, const ComparisonOptions& options,
+                 Benchmark& benchmark, const ComparisonHooks& hooks) {
+  while (!open.empty()) {
+    const size_t before = open.size();
+    std::erase_if(open, [&](CellRecord* cell) {
+      const std::string folder = cell_folder(options, *cell);
+      fs::create_directories(folder);
+      const auto lock = FolderLock::take(folder, ".cell-lock");
+      if (!lock) return false;
+      if (read_cell(folder, *cell)) return true;
+      hooks.say("cell " + fs::path(folder).filename().string());
+      run_cell(*cell, options, benchmark, hooks);
+      write_cell(options, *cell);
+      return true;
+    });
+    if (open.size() == before) wait_for_others(hooks);
+  }
 }
 
 }  // namespace
@@ -292,11 +330,7 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
     }
     if (!open.empty() || !known) {
       Benchmark benchmark = make_benchmark(options, noise, hooks);
-      for (CellRecord* cell : open) {
-        hooks.say("cell " + fs::path(cell_folder(options, *cell)).filename().string());
-        run_cell(*cell, options, benchmark, hooks);
-        write_cell(options, *cell);
-      }
+      share_cells(open, options, benchmark, hooks);
       if (!known) {
         std::map<std::string, Scores> scores;
         const auto measured =

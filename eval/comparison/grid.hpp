@@ -53,6 +53,8 @@ struct SummaryRow {
 
 /// How a comparison is told of and stopped.
 struct ComparisonHooks {
+  /// Asked while another process is waited for; true ends the comparison. May be empty.
+  std::function<bool()> stop = {};
   std::function<void(const std::string& text)> say;
   std::function<LoopHooks(const std::string& what, int64_t steps)> training;
 };
@@ -64,7 +66,8 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options);
 ArmPlan cell_plan(const ComparisonOptions& options, const CellRecord& cell);
 
 /// Runs every cell that has no `cell.json` yet and returns them all. A cell that was cut off goes
-/// on from its training's last checkpoint.
+/// on from its training's last checkpoint. Several processes may share a run's folder: each takes
+/// cells that no other holds, and waits at the end until all are there.
 /// @throws Stopped where the hooks asked to stop; ConfigError, DataError
 std::vector<CellRecord> run_cells(const ComparisonOptions& options, const ComparisonHooks& hooks);
 

@@ -22,6 +22,12 @@ at::Generator stream(uint64_t seed, const char* name, int64_t index) {
 
 /// Withholds whole conditions, single words of those that stay, and prompts of clips some of whose
 /// groups are `given`, [B, G].
+/// What a process alone is to those that ask.
+Processes* one_process() {
+  static Processes alone;
+  return &alone;
+}
+
 Condition withhold(const Condition& condition, const torch::Tensor& given,
                    const DiffusionOptions& options, at::Generator& generator) {
   const int64_t batch = given.size(0);
@@ -108,7 +114,7 @@ StepMetrics apply_gradients(AdamW& optimizer, const OptimisationOptions& optimis
 DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
                              const DiffusionOptions& options,
                              const OptimisationOptions& optimisation, uint64_t seed,
-                             Prepare prepare, Example validation)
+                             Prepare prepare, Example validation, Processes* processes)
     : model_(std::move(model)),
       average_(std::move(average)),
       options_(options),
@@ -119,7 +125,8 @@ DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer av
       seed_(seed),
       prepare_(std::move(prepare)),
       validation_(std::move(validation)),
-      optimizer_({{"model", model_.ptr()}}, optimisation),
+      processes_(processes == nullptr ? one_process() : processes),
+      optimizer_({{"model", model_.ptr()}}, optimisation, processes),
       moving_average_(*model_, *average_) {
   for (auto& p : average_->parameters()) p.set_requires_grad(false);
 }
@@ -156,18 +163,21 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   const auto unsaid = t.lt(1).to(torch::kFloat32);
   const auto all_unsaid = unsaid.sum().clamp_min(1);
   MetricSums sums;
-  for (const MicroBatch& part : micro_batches(optimisation_, count)) {
+  for (const MicroBatch& whole : micro_batches(optimisation_, count)) {
+    const RowRange part = own_rows({whole.start, whole.count}, *processes_);
     const auto rows = [&](const torch::Tensor& x) {
       return x.narrow(0, part.start, part.count).to(example.x.device());
     };
-    const double share =
-        (unsaid.narrow(0, part.start, part.count).sum() / all_unsaid).item<double>();
+    // Of several processes the mean is taken: a sum over them is wanted.
+    const auto own_share = unsaid.narrow(0, part.start, part.count).sum() / all_unsaid;
+    const double share = static_cast<double>(processes_->count()) * own_share.item<double>();
     const auto value =
         share * loss(model_, {rows(example.x), example.condition.rows(part.start, part.count)},
                      rows(noise), rows(t));
     value.backward();
     sums.add("loss", value);
   }
+  if (processes_->count() > 1) optimizer_.reduce(*processes_, sums);
   const StepMetrics metrics = apply_gradients(optimizer_, optimisation_, step_, sums);
   // The average forgets its random start: a young one moves faster.
   const double age = static_cast<double>(step_);

@@ -57,9 +57,12 @@ class DiffusionTask : public TrainingTask {
   using Prepare = std::function<Example(const ClipBatch& batch, int64_t step)>;
 
   /// @param validation held-out examples for the loss at ten fixed times; x undefined: none
+  /// @param processes that train together, each given the whole batch, of which it takes its rows;
+  ///   null: this one alone
   DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
                 const DiffusionOptions& options, const OptimisationOptions& optimisation,
-                uint64_t seed, Prepare prepare, Example validation);
+                uint64_t seed, Prepare prepare, Example validation,
+                Processes* processes = nullptr);
 
   int64_t steps_done() const override { return step_; }
   StepMetrics step(const ClipBatch& batch, bool watched,
@@ -88,6 +91,7 @@ class DiffusionTask : public TrainingTask {
   uint64_t seed_;
   Prepare prepare_;
   Example validation_;
+  Processes* processes_;
   AdamW optimizer_;
   MovingAverage moving_average_;
   int64_t step_ = 0;

@@ -45,6 +45,13 @@ torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,
   TORCH_CHECK(clips.dim() == 5, "frozen_tokens: expected clips [B, C, T, H, W], found ",
               clips.sizes());
   torch::NoGradGuard no_grad;
+  if (options.processes != nullptr) {
+    FeatureOptions own = options;
+    own.processes = nullptr;
+    return share_rows(clips, *options.processes, [&](const torch::Tensor& part) {
+      return frozen_tokens(encoder, part, own);
+    });
+  }
   const auto normal = options.pixels.normalise(clips, options.device);
   AutocastScope autocast(options.device, options.precision);
   const auto layer = resolve_layer(options.layer, encoder->depth());

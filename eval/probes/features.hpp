@@ -4,6 +4,7 @@
 #include <jepa/data/loader.hpp>
 #include <jepa/model.hpp>
 #include <jepa/options.hpp>
+#include <jepa/training/processes.hpp>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -21,6 +22,7 @@ struct FeatureOptions {
   PixelStatistics pixels = {};   ///< of the encoder
   torch::Device device = torch::kCPU;
   torch::ScalarType precision = torch::kFloat32;
+  Processes* processes = nullptr;  ///< that share the clips of each batch; null: this one alone
 
   /// Layer and pool; pixel statistics belong to the encoder, device and precision to the program.
   void describe(OptionVisitor& visit);
@@ -31,7 +33,8 @@ struct FeatureOptions {
 torch::Tensor pool_tokens(const torch::Tensor& tokens, const std::string& pool);
 
 /// Clips uint8 [B, C, T, H, W] -> tokens float [B, N, D] of the chosen layer on the CPU, without
-/// gradient. The encoder, on `options.device`, is put into evaluation mode meanwhile.
+/// gradient. The encoder, on `options.device`, is put into evaluation mode meanwhile. Of several
+/// processes, which all call with the same clips, each encodes its part and gets the tokens of all.
 /// @throws ConfigError for a layer the encoder does not have, or pixel statistics that fit neither
 ///   one channel nor all
 torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,

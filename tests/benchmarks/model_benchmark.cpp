@@ -25,7 +25,8 @@ void encoder_forward(benchmark::State& state, const benchmarks::Shape& shape) {
 }
 
 const int registered = [] {
-  for (const auto& shape : {benchmarks::reference_shape(), benchmarks::demo_shape()}) {
+  for (const auto& shape :
+       {benchmarks::reference_shape(), benchmarks::single_shape(), benchmarks::demo_shape()}) {
     benchmark::RegisterBenchmark((std::string("encoder_forward/") + shape.name).c_str(),
                                  encoder_forward, shape)
         ->Unit(benchmark::kMillisecond)

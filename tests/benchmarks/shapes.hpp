@@ -1,4 +1,5 @@
-// The two shapes that are measured everywhere: the reference and the demo's.
+// The shapes that are measured everywhere: the reference, in both generations of positions, and the
+// demo's.
 #pragma once
 
 #include <encoders/registry.hpp>
@@ -27,6 +28,23 @@ inline Shape reference_shape() {
   shape.predictor.masked.dim = 96;
   shape.predictor.masked.depth = 6;
   shape.predictor.masked.heads = 3;
+  return shape;
+}
+
+/// The same with the sin-cos positions of the first V-JEPA.
+inline Shape sincos_shape() {
+  Shape shape = reference_shape();
+  shape.name = "vit_tiny_sincos_16x112_b8";
+  shape.encoder.vit.positions = "sincos";
+  shape.predictor.masked.positions = "sincos";
+  return shape;
+}
+
+/// One clip of the reference: latency.
+inline Shape single_shape() {
+  Shape shape = reference_shape();
+  shape.name = "vit_tiny_16x112_b1";
+  shape.batch = 1;
   return shape;
 }
 

@@ -76,7 +76,8 @@ void draw(benchmark::State& state, const benchmarks::Shape& shape) {
 }
 
 const int registered = [] {
-  for (const auto& shape : {benchmarks::reference_shape(), benchmarks::demo_shape()}) {
+  for (const auto& shape :
+       {benchmarks::reference_shape(), benchmarks::sincos_shape(), benchmarks::demo_shape()}) {
     const std::string name = shape.name;
     benchmark::RegisterBenchmark(("train_step/" + name).c_str(), train_step, shape)
         ->Unit(benchmark::kMillisecond)

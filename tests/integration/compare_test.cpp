@@ -1,5 +1,6 @@
 // The compare program on a person's own clip stores: their labels, no judge, paired differences.
 #include <jepa/data/clip_store.hpp>
+#include <jepa/training/process_group.hpp>
 
 #include "temporary_folder.hpp"
 
@@ -106,6 +107,29 @@ TEST_F(CompareProgram, TakesOnesOwnStoresAndLabels) {
   ASSERT_EQ(run(small_ + own_data() + " --labels bright,level"), 0) << said();
   const auto again = nlohmann::json::parse(read_bytes(folder_.file("run/summary.json")));
   EXPECT_EQ(again.at("differences"), summary.at("differences"));
+}
+
+TEST_F(CompareProgram, SharesCellsOverProcesses) {
+  if (!has_process_groups()) GTEST_SKIP() << "this LibTorch was built without gloo";
+  const std::string asked = small_ + own_data() + " --labels bright --arms masked_pixels,random_init";
+  ASSERT_EQ(run(asked + " --processes 2"), 0) << said();
+  const auto cells = [&] {
+    const auto all = nlohmann::json::parse(read_bytes(folder_.file("run/summary.json"))).at("rows");
+    std::map<std::string, nlohmann::json> scores;
+    for (const auto& row : all) {
+      EXPECT_TRUE(row.at("arm") == "masked_pixels" || row.at("arm") == "random_init" ||
+                  row.at("seeds") == 1);
+      if (row.at("results").contains("probe/bright")) {
+        scores[row.at("arm")] = row.at("results").at("probe/bright");
+      }
+    }
+    return scores;
+  };
+  const auto together = cells();
+  EXPECT_EQ(together.size(), 2);
+  std::filesystem::remove_all(folder_.file("run"));
+  ASSERT_EQ(run(asked), 0) << said();
+  EXPECT_EQ(together, cells());
 }
 
 TEST_F(CompareProgram, SaysWhatIsWrongWithOnesOwnClips) {
