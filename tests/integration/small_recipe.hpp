@@ -3,6 +3,7 @@
 
 #include <jepa/options.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
