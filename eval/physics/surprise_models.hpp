@@ -23,10 +23,10 @@ struct MaskedModel {
   LatentLoss loss = LatentLoss::l1;  ///< of latents, as it was trained; V-JEPA's is l1
 };
 
-/// Distance of what is predicted from the known frames to what the target encoder says of the later
-/// ones when it sees the whole window, layer-normed: the loss of training, token by token (for
-/// V-JEPA the mean absolute difference; Garrido et al. 2025, arXiv 2502.11831). Where the targets are pixels: their mean
-/// squared error, in the units that the encoder is given.
+/// Distance of what is predicted from the known frames to what the target encoder says of the
+/// later ones when it sees the whole window, layer-normed: the loss of training, token by token
+/// (V-JEPA's is the mean absolute difference; Garrido et al. 2025, arXiv 2502.11831). Where the
+/// targets are pixels: their mean squared error, in the units that the encoder is given.
 SurpriseModel masked_surprise(const MaskedModel& model, int64_t window, torch::Device device);
 
 /// Denoising error of the later frames, the earlier ones given, at `times` fixed times with the
