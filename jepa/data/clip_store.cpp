@@ -49,7 +49,8 @@ class ClipStore::Impl {
     lengths_ = read_index(file_, "ep_len");
     offsets_ = read_index(file_, "ep_offset");
     check_episodes();
-    info_.attributes = file_.attributes();
+    info_.attributes = file_.attributes(
+        {"fps", "generator", "seed", "licence", "version", "recipe", "label_names"});
     if (const auto fps = info_.attributes.find("fps"); fps != info_.attributes.end()) {
       const double value = std::strtod(fps->second.c_str(), nullptr);
       if (std::isfinite(value) && value > 0) info_.fps = value;

@@ -90,20 +90,10 @@ std::string read_attribute(int64_t attribute) {
   return joined;
 }
 
-/// Whether a group has an attribute of texts of variable length, which lie in the file's heaps.
-bool has_variable_text(int64_t group) {
-  bool found = false;
-  H5Aiterate2(
-      group, H5_INDEX_NAME, H5_ITER_INC, nullptr,
-      [](hid_t of, const char* name, const H5A_info_t*, void* to) -> herr_t {
-        const Hdf5Handle attribute(H5Aopen(of, name, H5P_DEFAULT), H5Aclose);
-        const Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
-        *static_cast<bool*>(to) |= H5Tdetect_class(type.id(), H5T_VLEN) > 0 ||
-                                   H5Tis_variable_str(type.id()) > 0;
-        return 0;
-      },
-      &found);
-  return found;
+/// Whether an attribute's texts are of variable length and so lie in the file's heaps.
+bool in_heap(int64_t attribute) {
+  const Hdf5Handle type(H5Aget_type(attribute), H5Tclose);
+  return H5Tdetect_class(type.id(), H5T_VLEN) > 0 || H5Tis_variable_str(type.id()) > 0;
 }
 
 bool printable(const std::string& name) {
@@ -276,23 +266,22 @@ void Hdf5File::write(const std::string& name, const torch::Tensor& tensor) {
   }
 }
 
-std::map<std::string, std::string> Hdf5File::attributes() const {
+std::map<std::string, std::string> Hdf5File::attributes(
+    const std::vector<std::string>& names) const {
   const Hdf5Lock lock;
   std::map<std::string, std::string> values;
-  if (has_variable_text(id())) {
-    if (const std::string why = heap_damage_of_file(path_); !why.empty()) {
-      throw DataError(path_ + ": " + why);
+  bool heaps_are_whole = false;
+  for (const auto& name : names) {
+    if (H5Aexists(id(), name.c_str()) <= 0) continue;
+    const Hdf5Handle attribute(H5Aopen(id(), name.c_str(), H5P_DEFAULT), H5Aclose);
+    if (!attribute.valid()) continue;
+    if (!heaps_are_whole && in_heap(attribute.id())) {
+      const std::string why = heap_damage_of_file(path_);
+      if (!why.empty()) throw DataError(path_ + ": " + why);
+      heaps_are_whole = true;
     }
+    values[name] = read_attribute(attribute.id());
   }
-  H5Aiterate2(
-      id(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
-      [](hid_t group, const char* name, const H5A_info_t*, void* to) -> herr_t {
-        const Hdf5Handle attribute(H5Aopen(group, name, H5P_DEFAULT), H5Aclose);
-        (*static_cast<std::map<std::string, std::string>*>(to))[name] =
-            read_attribute(attribute.id());
-        return 0;
-      },
-      &values);
   return values;
 }
 

@@ -78,8 +78,10 @@ class Hdf5File {
   /// Writes uint8, int32, int64, float32 or float64.
   void write(const std::string& name, const torch::Tensor& tensor);
 
-  /// Attributes of the root group as text; lists are joined with ", ".
-  std::map<std::string, std::string> attributes() const;
+  /// Those of these attributes that the root group has, as text; lists are joined with ", ". (HDF5
+  /// 1.10 follows null pointers where it lists the attributes of a damaged group.)
+  /// @throws DataError where the file's heaps of texts are damaged
+  std::map<std::string, std::string> attributes(const std::vector<std::string>& names) const;
   void write_attribute(const std::string& name, const std::string& value);
   void write_attribute(const std::string& name, double value);
 
