@@ -117,8 +117,6 @@ TEST_F(CompareProgram, SharesCellsOverProcesses) {
     const auto all = nlohmann::json::parse(read_bytes(folder_.file("run/summary.json"))).at("rows");
     std::map<std::string, nlohmann::json> scores;
     for (const auto& row : all) {
-      EXPECT_TRUE(row.at("arm") == "masked_pixels" || row.at("arm") == "random_init" ||
-                  row.at("seeds") == 1);
       if (row.at("results").contains("probe/bright")) {
         scores[row.at("arm")] = row.at("results").at("probe/bright");
       }
