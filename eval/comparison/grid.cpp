@@ -73,7 +73,7 @@ void wait_for_others(const ComparisonHooks& hooks) {
   std::this_thread::sleep_for(std::chrono::seconds(1));
 }
 
-/// The judge of a noise level: trained once, by whichever process comes first, and kept in the run's
+/// The judge of a noise level: trained once, by whoever comes first, and kept in the run's
 /// folder.
 TrainedJudge judge_for(const ComparisonOptions& options, double noise, const QuestionClips& clips,
                        const ComparisonHooks& hooks) {

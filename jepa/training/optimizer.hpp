@@ -20,7 +20,7 @@ namespace jepa {
 /// Gradients and moments of a module lie in one flat buffer each, every parameter at a 64-byte
 /// boundary; `parameter.grad()` is a view of it.
 ///
-/// With `options.shard_moments` and several processes each keeps the moments of its part of the flat
+/// With `options.shard_moments` and several processes each keeps the moments of its part of a flat
 /// buffer (1 / n of it), moves the weights that lie there and gets the others' from their processes
 /// (Rajbhandari et al., 2020, stage 1). The weights are the same; `step` and `state` are then calls
 /// that all make together.
