@@ -50,7 +50,11 @@ class ClipStore::Impl {
     offsets_ = read_index(file_, "ep_offset");
     check_episodes();
     info_.attributes = file_.attributes(
-        {"fps", "generator", "seed", "licence", "version", "recipe", "label_names"});
+        {"fps", "generator", "seed", "licence", "version", "recipe", "label_names",
+         // What `collect` says of episodes.
+         "world", "policy", "action_block", "action_width", "action_choices", "state_names",
+         "success_rule", "frame_skip", "gym_make", "coverage_contact", "coverage_crossing",
+         "interrupted"});
     if (const auto fps = info_.attributes.find("fps"); fps != info_.attributes.end()) {
       const double value = std::strtod(fps->second.c_str(), nullptr);
       if (std::isfinite(value) && value > 0) info_.fps = value;

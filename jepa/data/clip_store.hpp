@@ -23,7 +23,8 @@ struct ClipStoreInfo {
   int64_t width = 0;
   int64_t channels = 0;
   double fps = 0.0;                               ///< 0: unknown
-  /// generator, seed, licence, version, recipe, label_names; read are these, written is any
+  /// generator, seed, licence, version, recipe, label_names and what `collect` writes; read are
+  /// these, written is any
   std::map<std::string, std::string> attributes;
   int64_t deflate = 0;  ///< writing: level at which pixels are compressed, 0 (not) to 9
 };
