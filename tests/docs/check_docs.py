@@ -181,7 +181,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=pathlib.Path, help="folder of the built programs")
     folder = parser.parse_args().programs
-    listed = re.search(r"foreach\(program ([^)]*)\)", (ROOT / "examples/CMakeLists.txt").read_text())
+    listed = re.search(r"foreach\(program\s+([^)]*)\)", (ROOT / "examples/CMakeLists.txt").read_text())
     programs = set(listed[1].split())
     faults, seen = [], 0
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
