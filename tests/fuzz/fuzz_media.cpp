@@ -118,9 +118,11 @@ std::vector<Kind> make_kinds(const std::string& work) {
                            "\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
                            "\1\2\3\4\5\6\0\0\1\2\3\4\5\6\0\0", 70);
   kinds.push_back({"own.bmp", bitmap, read_picture});
-  for (const std::string name : {"swm_dataset.h5", "columns.h5", "attributes.h5", "newer.h5",
-                                 "lzf.h5", "virtual.h5", "external_link.h5"}) {
-    kinds.push_back({name, fuzz::read_file(fixtures + "/stores/" + name), read_store});
+  for (const std::string name :
+       {"swm_dataset.h5", "stores/columns.h5", "stores/attributes.h5", "swm_dataset_blosc.h5",
+        "stores/lzf.h5", "stores/virtual.h5", "stores/external_link.h5"}) {
+    kinds.push_back({std::filesystem::path(name).filename(),
+                     fuzz::read_file(fixtures + "/" + name), read_store});
   }
   {
     ClipStoreWriter writer(work + "/own.h5", {.fps = 5, .attributes = {{"generator", "fuzz"}}});

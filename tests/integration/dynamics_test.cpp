@@ -100,7 +100,7 @@ TEST_F(DynamicsPrograms, RefusesWhatItCannotTrainOn) {
 
 TEST_F(DynamicsPrograms, TrainsOnAStoreWithActions) {
   const std::vector<std::string> more = {
-      "--data", std::string(JEPA_TEST_FIXTURES) + "/stores/swm_dataset.h5", "--clip.frames", "2",
+      "--data", std::string(JEPA_TEST_FIXTURES) + "/swm_dataset.h5", "--clip.frames", "2",
       "--model.block", "1", "--model.pixel_mean", "127.5", "--model.pixel_std", "127.5",
       "--training.steps", "4", "--second.from_step", "2", "--loader.batch", "2"};
   ASSERT_EQ(train("store", more), 0) << said();
