@@ -90,6 +90,10 @@ say "latent prediction beside drawing every pixel: tiny models, one seed, a firs
   --questions.probe_clips 1000 --questions.test_clips 1000 --questions.predicted_clips 48 \
   --questions.futures 2
 
+say "acting: a shipped world model plans three episodes of two rooms (its films and report: $run/plan)"
+"$programs/plan" --run examples/models/two_rooms --episodes 3 --unseen_episodes 0 --films 3 \
+  --controls straight --out "$run/plan"
+
 say "report"
 "$programs/report" --run "$runs" --comparison "$run/compare" --title "jepa demo" --out "$run/report.html" \
   --summary "$run/summary.json"

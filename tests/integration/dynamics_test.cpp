@@ -66,6 +66,19 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   refuses("plan", {"--run", path("nothing")}, 1, "train_dynamics");
 }
 
+// What examples/models/README.md says of it: 0.895 of 200 episodes.
+TEST_F(DynamicsPrograms, TheShippedModelFindsTheDoor) {
+  ASSERT_EQ(run("plan", {"--run", std::string(JEPA_SOURCE_DIR) + "/examples/models/two_rooms",
+                         "--episodes", "24", "--unseen_episodes", "0", "--films", "0",
+                         "--controls", "straight", "--out", path("shipped")}),
+            0)
+      << said();
+  const auto found = Json::parse(read_bytes(path("shipped/summary.json")));
+  EXPECT_GE(found.at("success_rate").get<double>(), 0.7);
+  EXPECT_GT(found.at("success_rate"), found.at("controls").at("straight").at("success_rate"));
+  EXPECT_LT(found.at("wall_far").get<double>(), 0.5);
+}
+
 TEST_F(DynamicsPrograms, ARunGoesOnBitForBit) {
   ASSERT_EQ(train("whole"), 0) << said();
   // Cut in the first phase, at its end, and in the second.
