@@ -171,7 +171,7 @@ TEST_F(Weights, MistakesAreNamed) {
     EXPECT_NE(outcome.errors.find(part), std::string::npos) << outcome.errors;
     EXPECT_NE(outcome.errors.find("error: "), std::string::npos) << outcome.errors;
   };
-  std::ofstream(file("bad.pt")) << "PK not really";
+  std::ofstream(file("bad.pt")) << "PK\x03\x04 not really";
   expect("embed", model + clip, 2, "give --encoder.heads");
   expect("embed", model + clip + " --encoder.heads 5", 2, "does not divide over 5 heads");
   expect("embed", model + clip + " --encoder.family vjepa9", 2, "vjepa9");
