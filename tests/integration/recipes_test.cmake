@@ -1,7 +1,9 @@
 # Every recipe is understood: its program gets as far as looking for the data, which is not there,
 # or, where it makes its own, as far as looking for an arm that there is none.
 file(GLOB recipes "${SOURCE}/examples/configs/*.ini")
+file(REMOVE_RECURSE "${WORK}")
 foreach(recipe IN LISTS recipes)
+  get_filename_component(name "${recipe}" NAME_WE)
   if(recipe MATCHES "_data.ini$")
     continue()  # recipes of data, read through `data = ...`
   endif()
@@ -19,14 +21,19 @@ foreach(recipe IN LISTS recipes)
     set(expected_result 2)
     set(expected_error "absent is not one of")
   endif()
-  if(recipe MATCHES "/ha_[^/]*$")
+  if(recipe MATCHES "/surprise_[^/]*$")
+    set(program surprise)
+    set(arguments --arms absent)
+    set(expected_result 2)
+    set(expected_error "absent")
+  elseif(recipe MATCHES "/ha_[^/]*$")
     set(program dream)
     set(arguments --world.name absent)
     set(expected_result 2)
     set(expected_error "absent")
   endif()
   execute_process(COMMAND "${BUILD}/examples/${program}" --config "${recipe}" ${arguments}
-                          --run "${WORK}/run"
+                          --run "${WORK}/${name}"
                   RESULT_VARIABLE result ERROR_VARIABLE error OUTPUT_QUIET)
   if(NOT result EQUAL expected_result OR NOT error MATCHES "${expected_error}")
     message(FATAL_ERROR "${recipe}: exit ${result}, ${error}")
