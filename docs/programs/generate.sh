@@ -230,6 +230,7 @@ show 'dream --config examples/configs/ha_dodge.ini --quick --run runs/dodge'
 text <<'TEXT'
 `summary.json` holds dream and real scores with intervals, seconds and real frames of every arm;
 `report.html` the same as tables with a film of a real episode beside the dream.
+TEXT
 
 page surprise <<'TEXT'
 Trains models on films in which all is lawful, then shows them pairs of films that are one up to a
