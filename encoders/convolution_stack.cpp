@@ -3,9 +3,6 @@
 
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
-#include <torch/utils.h>
-
-#include <cmath>
 
 namespace jepa::encoders {
 namespace {
@@ -24,7 +21,9 @@ void ConvolutionStackOptions::describe(OptionVisitor& visit) {
 }
 
 ConvolutionStackImpl::ConvolutionStackImpl(ConvolutionStackOptions options)
-    : options_(std::move(options)) {
+    : FrameEncoderImpl("convolution stack", options.channels, options.height, options.width,
+                       options.dim),
+      options_(std::move(options)) {
   const auto& o = options_;
   if (o.channels < 1 || o.height < 1 || o.width < 1 || o.dim < 1 || o.widths.empty()) {
     throw ConfigError("convolution stack: channels, sides, dim and widths are needed");
@@ -56,42 +55,6 @@ torch::Tensor ConvolutionStackImpl::frames(const torch::Tensor& frames) {
     at::relu_(x);  // a convolution's gradient does not need what it gave
   }
   return norm_->forward(project_->forward(x.flatten(1)));
-}
-
-TokenGrid ConvolutionStackImpl::grid(at::IntArrayRef sizes) const {
-  const auto& o = options_;
-  if (sizes.size() != 5 || sizes[1] != o.channels || sizes[3] != o.height || sizes[4] != o.width) {
-    throw DataError(c10::str("convolution stack: clips [B, ", o.channels, ", T, ", o.height, ", ",
-                             o.width, "] expected, found ", sizes));
-  }
-  return {sizes[2], 1, 1};
-}
-
-torch::Tensor ConvolutionStackImpl::embed(const torch::Tensor& clip) {
-  grid(clip.sizes());
-  return frames(clip.transpose(1, 2).flatten(0, 1))
-      .view({clip.size(0), clip.size(2), options_.dim});
-}
-
-torch::Tensor ConvolutionStackImpl::encode(const torch::Tensor& tokens, const TokenGrid&,
-                                           const torch::Tensor& ids) {
-  return ids.defined() ? gather_tokens(tokens, ids) : tokens;
-}
-
-std::vector<torch::Tensor> ConvolutionStackImpl::layers(const torch::Tensor& clip,
-                                                        const std::vector<int64_t>& layers) {
-  TORCH_CHECK(layers == std::vector<int64_t>{0}, "convolution stack: only layer 0 is given");
-  return {embed(clip)};
-}
-
-void ConvolutionStackImpl::initialise(at::Generator generator) {
-  nn::initialise_layers(*this, generator, /*xavier=*/true);
-  const torch::NoGradGuard no_grad;
-  for (auto& convolution : convolutions_) {  // He et al. 2015
-    const auto inputs = static_cast<double>(convolution->weight[0].numel());
-    convolution->weight.normal_(0, std::sqrt(2.0 / inputs), generator);
-    convolution->bias.zero_();
-  }
 }
 
 double ConvolutionStackImpl::flops(int64_t tokens) const {

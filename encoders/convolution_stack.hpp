@@ -24,24 +24,12 @@ struct ConvolutionStackOptions {
 
 /// Convolutions with ReLU, then one Linear over the whole frame and a layer norm: one token a
 /// frame.
-class ConvolutionStackImpl : public EncoderImpl {
+class ConvolutionStackImpl : public FrameEncoderImpl {
  public:
   /// @throws ConfigError where lists differ in length or sizes are missing
   explicit ConvolutionStackImpl(ConvolutionStackOptions options);
 
-  /// Frames [N, C, H, W] -> [N, dim].
-  torch::Tensor frames(const torch::Tensor& x);
-
-  int64_t output_width() const override { return options_.dim; }
-  int64_t depth() const override { return 1; }
-  /// @throws DataError for frames of another size
-  TokenGrid grid(at::IntArrayRef clip_sizes) const override;
-  torch::Tensor embed(const torch::Tensor& clip) override;
-  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid& grid,
-                       const torch::Tensor& ids = {}) override;
-  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
-                                    const std::vector<int64_t>& layers) override;
-  void initialise(at::Generator generator) override;
+  torch::Tensor frames(const torch::Tensor& x) override;
   double flops(int64_t tokens) const override;
   const ConvolutionStackOptions& options() const { return options_; }
 

@@ -22,7 +22,7 @@ torch::Tensor by_frame(const torch::Tensor& clip) {
   return clip.transpose(1, 2).flatten(0, 1);
 }
 
-void check_clip(const char* who, at::IntArrayRef sizes, int64_t channels, int64_t height,
+void check_clip(const std::string& who, at::IntArrayRef sizes, int64_t channels, int64_t height,
                 int64_t width) {
   if (sizes.size() == 5 && sizes[1] == channels && sizes[3] == height && sizes[4] == width) return;
   throw DataError(c10::str(who, ": clips [B, ", channels, ", T, ", height, ", ", width,
@@ -57,7 +57,36 @@ torch::Tensor ConvolutionImpl::forward(const torch::Tensor& x) const {
   return at::conv2d(x, weight, bias, stride_, weight.size(2) / 2);
 }
 
-ImpalaImpl::ImpalaImpl(ImpalaOptions options) : options_(std::move(options)) {
+TokenGrid FrameEncoderImpl::grid(at::IntArrayRef sizes) const {
+  check_clip(name_, sizes, channels_, height_, width_);
+  return {sizes[2], 1, 1};
+}
+
+torch::Tensor FrameEncoderImpl::embed(const torch::Tensor& clip) {
+  grid(clip.sizes());
+  return frames(by_frame(clip)).view({clip.size(0), clip.size(2), dim_});
+}
+
+torch::Tensor FrameEncoderImpl::encode(const torch::Tensor& tokens, const TokenGrid&,
+                                       const torch::Tensor& ids) {
+  return at_ids(tokens, ids);
+}
+
+std::vector<torch::Tensor> FrameEncoderImpl::layers(const torch::Tensor& clip,
+                                                    const std::vector<int64_t>& layers) {
+  TORCH_CHECK(layers == std::vector<int64_t>{0}, name_, ": only layer 0 is given");
+  return {embed(clip)};
+}
+
+void FrameEncoderImpl::initialise(at::Generator generator) {
+  nn::initialise_layers(*this, generator, /*xavier=*/true);
+  initialise_convolutions(*this, generator);
+}
+
+ImpalaImpl::ImpalaImpl(ImpalaOptions options)
+    : FrameEncoderImpl("impala encoder", options.channels, options.height, options.width,
+                       options.dim),
+      options_(std::move(options)) {
   const auto& o = options_;
   if (o.channels < 1 || o.height < 1 || o.width < 1 || o.dim < 1 || o.stacks.empty()) {
     throw ConfigError("impala encoder: channels, sides, dim and stacks are needed");
@@ -93,32 +122,6 @@ torch::Tensor ImpalaImpl::frames(const torch::Tensor& frames) {
     }
   }
   return final_ln_->forward(mlp_->forward(x.flatten(1)));
-}
-
-TokenGrid ImpalaImpl::grid(at::IntArrayRef sizes) const {
-  check_clip("impala encoder", sizes, options_.channels, options_.height, options_.width);
-  return {sizes[2], 1, 1};
-}
-
-torch::Tensor ImpalaImpl::embed(const torch::Tensor& clip) {
-  grid(clip.sizes());
-  return frames(by_frame(clip)).view({clip.size(0), clip.size(2), options_.dim});
-}
-
-torch::Tensor ImpalaImpl::encode(const torch::Tensor& tokens, const TokenGrid&,
-                                 const torch::Tensor& ids) {
-  return at_ids(tokens, ids);
-}
-
-std::vector<torch::Tensor> ImpalaImpl::layers(const torch::Tensor& clip,
-                                              const std::vector<int64_t>& layers) {
-  TORCH_CHECK(layers == std::vector<int64_t>{0}, "impala encoder: only layer 0 is given");
-  return {embed(clip)};
-}
-
-void ImpalaImpl::initialise(at::Generator generator) {
-  nn::initialise_layers(*this, generator, /*xavier=*/true);
-  initialise_convolutions(*this, generator);
 }
 
 double ImpalaImpl::flops(int64_t tokens) const {

@@ -24,6 +24,33 @@ class ConvolutionImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Convolution);
 
+/// An encoder by convolutions that makes one token of each frame of a clip, of one size alone.
+class FrameEncoderImpl : public EncoderImpl {
+ public:
+  /// Frames [N, C, H, W] -> [N, output_width()].
+  virtual torch::Tensor frames(const torch::Tensor& x) = 0;
+
+  int64_t output_width() const override { return dim_; }
+  int64_t depth() const override { return 1; }
+  /// @throws DataError for frames of another size
+  TokenGrid grid(at::IntArrayRef clip_sizes) const override;
+  torch::Tensor embed(const torch::Tensor& clip) override;
+  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid& grid,
+                       const torch::Tensor& ids = {}) override;
+  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
+                                    const std::vector<int64_t>& layers) override;
+  void initialise(at::Generator generator) override;
+
+ protected:
+  /// @param name what errors call it
+  FrameEncoderImpl(std::string name, int64_t channels, int64_t height, int64_t width, int64_t dim)
+      : name_(std::move(name)), channels_(channels), height_(height), width_(width), dim_(dim) {}
+
+ private:
+  std::string name_;
+  int64_t channels_, height_, width_, dim_;
+};
+
 /// Shape of an Impala encoder. The defaults are eb_jepa's.
 struct ImpalaOptions {
   int64_t channels = 2;
@@ -37,26 +64,15 @@ struct ImpalaOptions {
 /// Impala encoder (Espeholt et al. 2018) as eb_jepa has it: each frame becomes one state. A stack
 /// is a convolution, a max-pool 3/2 and blocks relu(conv(relu(conv x)) + x); then Linear and layer
 /// norm. Parameter names are the published ones (`stack_blocks`, `mlp`, `final_ln`).
-class ImpalaImpl : public EncoderImpl {
+class ImpalaImpl : public FrameEncoderImpl {
  public:
   /// @throws ConfigError where sizes are missing
   explicit ImpalaImpl(ImpalaOptions options);
 
-  /// Frames [N, C, H, W] -> [N, dim].
-  torch::Tensor frames(const torch::Tensor& x);
+  torch::Tensor frames(const torch::Tensor& x) override;
   /// The layer norm at the end, which eb_jepa's predictor shares.
   nn::LayerNorm final_norm() const { return final_ln_; }
 
-  int64_t output_width() const override { return options_.dim; }
-  int64_t depth() const override { return 1; }
-  /// One token a frame. @throws DataError for frames of another size
-  TokenGrid grid(at::IntArrayRef clip_sizes) const override;
-  torch::Tensor embed(const torch::Tensor& clip) override;
-  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid& grid,
-                       const torch::Tensor& ids = {}) override;
-  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
-                                    const std::vector<int64_t>& layers) override;
-  void initialise(at::Generator generator) override;
   double flops(int64_t tokens) const override;
   const ImpalaOptions& options() const { return options_; }
 

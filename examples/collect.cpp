@@ -7,6 +7,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/version.hpp>
 
+#include <c10/util/StringUtil.h>
 #include <torch/types.h>
 
 #include <chrono>
@@ -68,12 +69,6 @@ worlds::FactorRanges factor_ranges(const worlds::World& world, const std::string
   return worlds::unseen_ranges(world, factors);
 }
 
-std::string join(const std::vector<std::string>& words) {
-  std::string text;
-  for (const auto& word : words) text += (text.empty() ? "" : ",") + word;
-  return text;
-}
-
 ClipStoreInfo describe_store(examples::Program& program, const CollectOptions& options,
                              const worlds::World& world) {
   ClipStoreInfo info;
@@ -93,7 +88,7 @@ ClipStoreInfo describe_store(examples::Program& program, const CollectOptions& o
                      {"action_block", std::to_string(options.block)},
                      {"action_width", std::to_string(about.action_width)},
                      {"action_choices", std::to_string(about.action_choices)},
-                     {"state_names", join(about.state)},
+                     {"state_names", c10::Join(",", about.state)},
                      {"success_rule", about.success_rule}};
   if (about.name.starts_with("gym:")) {
     info.attributes["frame_skip"] = std::to_string(options.gym.frame_skip);

@@ -5,13 +5,12 @@
 #include <eval/report/html.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
-#include <examples/training_run.hpp>
+#include <examples/grid_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
 #include <torch/types.h>
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -41,44 +40,20 @@ std::string write_film(const comparison::ComparisonOptions& options, int64_t exa
                               "All frames of the first example.");
 }
 
-/// Cells of one run were trained and asked alike: only which there are may change.
-/// @throws ConfigError naming an option that differs from the run's
-void check_continued(const std::string& run, const std::vector<OptionSection>& sections) {
-  const std::string path = run + "/config.ini", cells = run + "/cells";
-  if (!std::filesystem::exists(path) || !std::filesystem::exists(cells)) return;
-  if (std::filesystem::is_empty(cells)) return;
+/// Options that may change where a run has cells.
+std::set<std::string> free_options() {
   std::set<std::string> free{"arms", "budgets", "seeds", "noises", "film.examples"};
   for (const auto& arm : comparison::arm_names()) free.insert("tuning." + arm);
-  examples::require_unchanged(run, read_ini(path), dump_options(sections), free);
+  return free;
 }
 
 void run(examples::Program& program, comparison::ComparisonOptions& options, int64_t examples) {
-  const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
   examples::catch_stop_signals();
-  std::unique_ptr<examples::ProgressBar> bar;
-  comparison::ComparisonHooks hooks;
-  hooks.stop = examples::stop_requested;
-  hooks.say = [&](const std::string& text) {
-    std::fprintf(stderr, "%s (%.0f s)\n", text.c_str(), seconds());
-  };
-  hooks.training = [&](const std::string& what, int64_t steps) {
-    bar = std::make_unique<examples::ProgressBar>(what);
-    LoopHooks loop;
-    loop.stop = examples::stop_requested;
-    loop.on_step = [&bar, steps](int64_t step, const StepMetrics& metrics) {
-      char text[48];
-      std::snprintf(text, sizeof text, "loss %.4f", metrics.at("loss"));
-      bar->update(step, steps, text);
-      if (step == steps) bar->finish();
-    };
-    return loop;
-  };
+  examples::GridProgress progress;
+  const auto hooks = progress.hooks();
   examples::require_same_options(program);
   const bool first = !program.processes || program.processes->rank() == 0;
-  check_continued(options.run, program.sections);
+  examples::require_cells_unchanged(options.run, program.sections, free_options());
   std::filesystem::create_directories(options.run);
   if (first) write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
@@ -87,13 +62,15 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     const auto summary = comparison::summarise_comparison(options, cells);
     std::printf("%s", comparison::comparison_table(summary).c_str());
     write_file_atomic(options.run + "/summary.json",
-                      comparison::summary_json(options, cells, summary, seconds()));
+                      comparison::summary_json(options, cells, summary, progress.seconds()));
     std::string body = comparison::comparison_section(summary);
     if (examples > 0) body += write_film(options, examples, hooks);
     write_file_atomic(options.run + "/section.html", body);  // for `report --comparison`
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: comparison", body));
-    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(), seconds());
-    program.results = {{"run", options.run}, {"cells", cells.size()}, {"seconds", seconds()}};
+    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
+                progress.seconds());
+    program.results = {
+        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.seconds()}};
   } catch (const comparison::Stopped&) {
     throw Error("stopped; the same command goes on from here");
   }

@@ -3,13 +3,12 @@
 #include <eval/physics/benchmarks.hpp>
 #include <eval/physics/surprise_grid.hpp>
 #include <eval/report/html.hpp>
-#include <examples/training_run.hpp>
+#include <examples/grid_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
 #include <torch/types.h>
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
@@ -19,47 +18,13 @@ using namespace jepa;
 namespace comparison = jepa::eval::comparison;
 namespace physics = jepa::eval::physics;
 
-/// Cells of one run were trained and asked alike: only which there are may change.
-/// @throws ConfigError naming an option that differs from the run's
-void check_continued(const std::string& run, const std::vector<OptionSection>& sections) {
-  const std::string path = run + "/config.ini", cells = run + "/cells";
-  if (!std::filesystem::exists(path) || !std::filesystem::exists(cells)) return;
-  if (std::filesystem::is_empty(cells)) return;
-  examples::require_unchanged(run, read_ini(path), dump_options(sections),
-                              {"arms", "seeds", "untrained", "contexts", "resamples"});
-}
-
-comparison::ComparisonHooks make_hooks(std::unique_ptr<examples::ProgressBar>& bar,
-                                       const std::function<double()>& seconds) {
-  comparison::ComparisonHooks hooks;
-  hooks.say = [seconds](const std::string& text) {
-    std::fprintf(stderr, "%s (%.0f s)\n", text.c_str(), seconds());
-  };
-  hooks.training = [&bar](const std::string& what, int64_t steps) {
-    bar = std::make_unique<examples::ProgressBar>(what);
-    LoopHooks loop;
-    loop.stop = examples::stop_requested;
-    loop.on_step = [&bar, steps](int64_t step, const StepMetrics& metrics) {
-      char text[48];
-      std::snprintf(text, sizeof text, "loss %.4f", metrics.at("loss"));
-      bar->update(step, steps, text);
-      if (step == steps) bar->finish();
-    };
-    return loop;
-  };
-  return hooks;
-}
-
 void run(examples::Program& program, physics::SurpriseOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [start] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
   options.settle();
   examples::catch_stop_signals();
-  std::unique_ptr<examples::ProgressBar> bar;
-  const auto hooks = make_hooks(bar, seconds);
-  check_continued(options.run, program.sections);
+  examples::GridProgress progress;
+  const auto hooks = progress.hooks();
+  examples::require_cells_unchanged(options.run, program.sections,
+                                    {"arms", "seeds", "untrained", "contexts", "resamples"});
   std::filesystem::create_directories(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
@@ -67,13 +32,15 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
     const auto rows = physics::summarise_surprise(options, cells);
     std::printf("%s", physics::surprise_table(rows).c_str());
     write_file_atomic(options.run + "/summary.json",
-                      physics::surprise_json(options, rows, seconds()));
+                      physics::surprise_json(options, rows, progress.seconds()));
     const std::string body = physics::surprise_section(options, rows) +
                              physics::surprise_media(options, cells, hooks);
     write_file_atomic(options.run + "/section.html", body);
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
-    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(), seconds());
-    program.results = {{"run", options.run}, {"cells", cells.size()}, {"seconds", seconds()}};
+    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
+                progress.seconds());
+    program.results = {
+        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.seconds()}};
   } catch (const comparison::Stopped&) {
     throw Error("stopped; the same command goes on from here");
   }

@@ -1,7 +1,6 @@
 #include <eval/dreaming/model_training.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
-#include <jepa/training/optimizer.hpp>
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -160,54 +159,38 @@ MixtureDensityRnn make_model(const ModelOptions& options, int64_t latent, int64_
 ModelLoss train_model(MixtureDensityRnn& model, const ModelOptions& options,
                       const LatentEpisodes& episodes, uint64_t seed,
                       const TrainingProgress& progress) {
-  const OptimisationOptions optimisation{.total_steps = options.steps,
-                                         .lr = options.lr,
-                                         .final_lr = options.lr / 10,
-                                         .weight_decay = 0,
-                                         .final_weight_decay = 0};
-  AdamW optimizer({{"model", model.ptr()}}, optimisation);
-  ModelLoss last;
-  const int64_t counted = std::max<int64_t>(1, options.steps / 10);
   model->train();
-  for (int64_t step = 1; step <= options.steps; ++step) {
-    Random random(seed, "windows", static_cast<uint64_t>(step));
-    auto some = cut_windows(
-        episodes, random_windows(episodes, options.batch, options.sequence, random),
-        options.sequence);
-    if (options.noise > 0) {
-      // Without it the densities of what hardly varies grow without bound, and with them their
-      // share of the gradient.
-      auto generator = at::make_generator<at::CPUGeneratorImpl>(
-          stream_seed(seed, "noise", static_cast<uint64_t>(step)));
-      some.latents += options.noise * at::randn(some.latents.sizes(), generator, torch::kFloat32);
-    }
-    optimizer.zero_gradients();
-    auto state = model->start(options.batch);
-    const auto mixture = model->mixture(
-        model->forward(some.latents.narrow(1, 0, options.sequence), some.actions, state));
-    const auto count = some.counted.sum();
-    const auto target = some.latents.narrow(1, 1, options.sequence);
-    const auto density =
-        (predictors::mixture_nll(mixture, target).mean(-1) * some.counted).sum() / count;
-    const auto termination =
-        (predictors::done_cross_entropy(mixture, some.done, options.done_weight) * some.counted)
-            .sum() / count;
-    const auto loss = density + options.done_share * termination;
-    loss.backward();
-    optimizer.clip_gradients("model", 1);
-    optimizer.step(rates_at(optimisation, step));
-    const double value = loss.item<double>();
-    if (!std::isfinite(value)) {
-      throw Error(c10::str("model: loss is not finite at step ", step, "; try a lower model.lr"));
-    }
-    if (step > options.steps - counted) {
-      last.density += density.item<double>() / static_cast<double>(counted);
-      last.termination += termination.item<double>() / static_cast<double>(counted);
-    }
-    if (progress) progress(step, options.steps, value);
-  }
+  const auto means = fit(
+      "model", model.ptr(), {.steps = options.steps, .lr = options.lr},
+      [&](int64_t step) -> std::vector<torch::Tensor> {
+        Random random(seed, "windows", static_cast<uint64_t>(step));
+        auto some = cut_windows(
+            episodes, random_windows(episodes, options.batch, options.sequence, random),
+            options.sequence);
+        if (options.noise > 0) {
+          // Without it the densities of what hardly varies grow without bound, and with them their
+          // share of the gradient.
+          auto generator = at::make_generator<at::CPUGeneratorImpl>(
+              stream_seed(seed, "noise", static_cast<uint64_t>(step)));
+          some.latents +=
+              options.noise * at::randn(some.latents.sizes(), generator, torch::kFloat32);
+        }
+        auto state = model->start(options.batch);
+        const auto mixture = model->mixture(
+            model->forward(some.latents.narrow(1, 0, options.sequence), some.actions, state));
+        const auto count = some.counted.sum();
+        const auto target = some.latents.narrow(1, 1, options.sequence);
+        const auto density =
+            (predictors::mixture_nll(mixture, target).mean(-1) * some.counted).sum() / count;
+        const auto termination =
+            (predictors::done_cross_entropy(mixture, some.done, options.done_weight) *
+             some.counted)
+                .sum() / count;
+        return {density + options.done_share * termination, density, termination};
+      },
+      progress);
   model->eval();
-  return last;
+  return {.density = means[1], .termination = means[2]};
 }
 
 Recall recall_of(const std::vector<torch::Tensor>& predicted, const std::vector<char>& dead,

@@ -4,7 +4,6 @@
 #include <jepa/nn/layers.hpp>
 #include <jepa/objectives/vicreg.hpp>
 #include <jepa/random.hpp>
-#include <jepa/training/optimizer.hpp>
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -284,31 +283,15 @@ double train_vision(VisionImpl& vision, const Episodes& episodes, uint64_t seed,
                     const TrainingProgress& progress) {
   const auto& o = vision.options();
   const auto rows = rows_with_future(episodes);
-  const OptimisationOptions optimisation{.total_steps = o.steps,
-                                         .lr = o.lr,
-                                         .final_lr = o.lr / 10,
-                                         .weight_decay = 0,
-                                         .final_weight_decay = 0};
-  AdamW optimizer({{"vision", vision.shared_from_this()}}, optimisation);
-  double last = 0;
-  const int64_t counted = std::max<int64_t>(1, o.steps / 10);
-  for (int64_t step = 1; step <= o.steps; ++step) {
-    auto generator = at::make_generator<at::CPUGeneratorImpl>(
-        stream_seed(seed, "vision", static_cast<uint64_t>(step)));
-    const auto picked = at::randint(rows.size(0), {o.batch}, generator, torch::kInt64);
-    optimizer.zero_gradients();
-    const auto loss = vision.loss(episodes, rows.index_select(0, picked), generator);
-    loss.backward();
-    optimizer.clip_gradients("vision", 10);
-    optimizer.step(rates_at(optimisation, step));
-    const double value = loss.item<double>();
-    if (!std::isfinite(value)) {
-      throw Error(c10::str("vision: loss is not finite at step ", step, "; try a lower vision.lr"));
-    }
-    if (step > o.steps - counted) last += value / static_cast<double>(counted);
-    if (progress) progress(step, o.steps, value);
-  }
-  return last;
+  return fit(
+      "vision", vision.shared_from_this(), {.steps = o.steps, .lr = o.lr, .clip_gradient = 10},
+      [&](int64_t step) -> std::vector<torch::Tensor> {
+        auto generator = at::make_generator<at::CPUGeneratorImpl>(
+            stream_seed(seed, "vision", static_cast<uint64_t>(step)));
+        const auto picked = at::randint(rows.size(0), {o.batch}, generator, torch::kInt64);
+        return {vision.loss(episodes, rows.index_select(0, picked), generator)};
+      },
+      progress)[0];
 }
 
 }  // namespace jepa::eval::dreaming

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <eval/dreaming/episodes.hpp>
+#include <eval/dreaming/fit.hpp>
 #include <jepa/options.hpp>
 
 #include <torch/nn/module.h>
@@ -32,9 +33,6 @@ struct VisionOptions {
 
   void describe(OptionVisitor& visit);
 };
-
-/// Told as training goes: step, steps, loss.
-using TrainingProgress = std::function<void(int64_t step, int64_t steps, double loss)>;
 
 /// Frames to latents.
 class VisionImpl : public torch::nn::Module {

@@ -4,6 +4,7 @@
 #include <eval/probes/token_cache.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
+#include <c10/util/StringUtil.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -128,12 +129,6 @@ std::vector<Candidate> fit(const std::string& kind, const torch::Tensor& feature
   if (kind == "knn") return fit_knn(train);
   return kind == "linear" && labels.classes > 0 ? fit_logistic(train, logistic_grid())
                                                 : fit_ridge(train, ridge_grid());
-}
-
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
 }
 
 /// Prediction of the commonest class, or the mean, for `rows` clips.
@@ -278,7 +273,7 @@ void ProbeOptions::describe(OptionVisitor& visit) {
   visit("kind", kind, {.help = "probes, comma-separated: linear, ridge, knn, attentive"});
   visit("unit", unit,
         {.help = "column of what is independent (intervals resample it); auto: the first of " +
-                 join(unit_columns()) + " that is there, else each clip; none: each clip"});
+                 c10::Join(", ", unit_columns()) + " that is there, else each clip; none: each clip"});
   visit("share", share, {.help = "of the training labels to use", .min = 1e-6, .max = 1});
   visit("resamples", resamples, {.help = "of the bootstrap", .min = 1});
   visit("pixel_values", pixel_values,

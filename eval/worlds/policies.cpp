@@ -175,9 +175,8 @@ std::unique_ptr<Policy> make_policy(const std::string& name, const PolicyOptions
   if (name == "swap") return std::make_unique<FixedPolicy>(true, options, world);
   if (name == "constant") return std::make_unique<FixedPolicy>(false, options, world);
   if (name == "scripted") return make_scripted(options, world);
-  std::string known;
-  for (const auto& one : policy_names()) known += (known.empty() ? "" : ", ") + one;
-  throw ConfigError("policy: expected one of " + known + ", found '" + name + "'");
+  throw ConfigError("policy: expected one of " + c10::Join(", ", policy_names()) + ", found '" +
+                    name + "'");
 }
 
 }  // namespace jepa::eval::worlds

@@ -39,6 +39,16 @@ std::vector<int64_t> read_index(const Hdf5File& file, const std::string& name) {
   return {wide.const_data_ptr<int64_t>(), wide.const_data_ptr<int64_t>() + wide.numel()};
 }
 
+/// Those that the store's writer named.
+std::map<std::string, std::string> listed_attributes(const Hdf5File& file) {
+  std::vector<std::string> names;
+  const auto listed = file.attributes({kAttributeNames});
+  if (listed.empty()) return {};
+  std::istringstream text(listed.at(kAttributeNames));
+  for (std::string name; std::getline(text, name, ',');) names.push_back(name);
+  return file.attributes(names);
+}
+
 }  // namespace
 
 class ClipStore::Impl {
@@ -50,11 +60,8 @@ class ClipStore::Impl {
     offsets_ = read_index(file_, "ep_offset");
     check_episodes();
     info_.attributes = file_.attributes(
-        {"fps", "generator", "seed", "licence", "version", "recipe", "label_names",
-         // What `collect` says of episodes.
-         "world", "policy", "action_block", "action_width", "action_choices", "state_names",
-         "success_rule", "frame_skip", "gym_make", "coverage_contact", "coverage_crossing",
-         "interrupted"});
+        {"fps", "generator", "seed", "licence", "version", "recipe", "label_names"});
+    info_.attributes.merge(listed_attributes(file_));
     if (const auto fps = info_.attributes.find("fps"); fps != info_.attributes.end()) {
       const double value = std::strtod(fps->second.c_str(), nullptr);
       if (std::isfinite(value) && value > 0) info_.fps = value;

@@ -23,8 +23,8 @@ struct ClipStoreInfo {
   int64_t width = 0;
   int64_t channels = 0;
   double fps = 0.0;                               ///< 0: unknown
-  /// generator, seed, licence, version, recipe, label_names and what `collect` writes; read are
-  /// these, written is any
+  /// generator, seed, licence, version, recipe, label_names, and any others that a
+  /// ClipStoreWriter wrote
   std::map<std::string, std::string> attributes;
   int64_t deflate = 0;  ///< writing: level at which pixels are compressed, 0 (not) to 9
 };
@@ -37,6 +37,10 @@ struct ColumnStatistics {
   torch::Tensor sample_deviation;  ///< of a sample (n - 1), as LeWM does
   int64_t rows = 0;
 };
+
+/// The attribute in which a ClipStoreWriter lists its other ones, by commas: a damaged file's are
+/// not safely listed (Hdf5File::attributes).
+inline constexpr const char* kAttributeNames = "attribute_names";
 
 /// Reads clips from a clip store. HDF5 itself is used under one lock for the whole process.
 class ClipStore : public ClipSource {

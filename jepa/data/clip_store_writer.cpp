@@ -92,7 +92,12 @@ class ClipStoreWriter::Impl {
     file_->write("ep_len", torch::tensor(lengths_).to(torch::kInt32));
     file_->write("ep_offset", torch::tensor(offsets_));
     file_->write_attribute("fps", info_.fps);
-    for (const auto& [name, value] : info_.attributes) file_->write_attribute(name, value);
+    std::string names;
+    for (const auto& [name, value] : info_.attributes) {
+      file_->write_attribute(name, value);
+      names += (names.empty() ? "" : ",") + name;
+    }
+    file_->write_attribute(kAttributeNames, names);
     // The chunks still in memory are written here: a full disk must not pass unseen.
     const Hdf5Lock lock;
     if (!pixels_.reset()) throw DataError(path_ + ": cannot be written (" + hdf5_reason() + ")");

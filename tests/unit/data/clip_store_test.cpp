@@ -51,6 +51,19 @@ class ClipStoreTest : public testing::Test {
   TemporaryFolder folder_;
 };
 
+TEST_F(ClipStoreTest, WhatAWriterSaysOfAStoreIsRead) {
+  const std::string file = path("said.h5");
+  ClipStoreWriter writer(file, {.fps = 10, .attributes = {{"licence", "none"}, {"mine", "a, b"}}});
+  writer.append({2, 1, 1, 1, {1, 2}});
+  writer.note("added", "later");
+  writer.finish({});
+  const auto attributes = ClipStore(file, {}).info().attributes;
+  EXPECT_EQ(attributes.at("licence"), "none");
+  EXPECT_EQ(attributes.at("mine"), "a, b");
+  EXPECT_EQ(attributes.at("added"), "later");
+  EXPECT_FALSE(attributes.contains(kAttributeNames));
+}
+
 std::vector<int64_t> frames_of(const RawClip& clip) {
   std::vector<int64_t> values;
   for (int64_t t = 0; t < clip.frames; ++t) {
