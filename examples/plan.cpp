@@ -3,6 +3,7 @@
 #include <eval/dynamics/films.hpp>
 #include <eval/dynamics/protocol.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
+#include <eval/probes/protocol.hpp>
 #include <eval/report/html.hpp>
 #include <eval/report/run_report.hpp>
 #include <eval/report/video_writer.hpp>
@@ -14,11 +15,11 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <sstream>
 
 namespace {
 
@@ -52,7 +53,6 @@ struct PlanOptions {
     cem.iterations = 4;
     cem.correlation = 0.7;
     cem.fresh_share = 0.5;
-    cem.max_norm = 1.8;
   }
   std::vector<OptionSection> sections();
 };
@@ -125,22 +125,19 @@ struct Session {
   }
 };
 
-std::set<std::string> split(const std::string& list) {
-  std::set<std::string> names, known;
-  std::istringstream text(list), all(kControls);
-  for (std::string name; std::getline(all, name, ',');) known.insert(name);
-  for (std::string name; std::getline(text, name, ',');) {
-    if (!known.contains(name)) {
+std::set<std::string> wanted_controls(const std::string& list) {
+  const auto all = probes::split_names(kControls), names = probes::split_names(list);
+  for (const auto& name : names) {
+    if (std::find(all.begin(), all.end(), name) == all.end()) {
       throw ConfigError("option controls: '" + name + "' is none of " + kControls);
     }
-    names.insert(name);
   }
-  return names;
+  return {names.begin(), names.end()};
 }
 
 void run_controls(Session& session, const worlds::FactorRanges& ranges) {
   const auto& o = session.options;
-  const auto names = split(o.controls);
+  const auto names = wanted_controls(o.controls);
   const auto episodes = session.episodes(o.episodes, ranges);
   const double longest = session.run.shape.protocol.longest_step;
   const auto add = [&](const std::string& name, const std::string& what, const auto& make) {
@@ -269,8 +266,14 @@ void run(examples::Program& program, PlanOptions& options, const OptionValues& g
                           ", history " + std::to_string(protocol.history) +
                           "; this program plans in two_rooms from one frame");
   }
-  options.horizon.block = saved.shape.model.block;
-  if (protocol.longest_step > 0) options.planner.cem.max_norm = protocol.longest_step;
+  const int64_t block = saved.shape.model.block;
+  if (given.contains("horizon.block") && options.horizon.block != block) {
+    throw CheckpointError(saved.checkpoint + ": trained with blocks of " + std::to_string(block) +
+                          " steps, asked for horizon.block = " +
+                          std::to_string(options.horizon.block));
+  }
+  options.horizon.block = block;
+  if (!given.contains("cem.max_norm")) options.planner.cem.max_norm = protocol.longest_step;
   saved.model.precision = program.precision;
   Session session{options, saved, static_cast<uint64_t>(program.common.seed),
                   planning::make_planner(options.planner), saved.model, {}};

@@ -59,6 +59,8 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   EXPECT_NE(page.find("simulator_path"), std::string::npos);
 
   refuses("plan", {"--run", path("run"), "--model.block", "4"}, 1, "model.block = 5, asked for 4");
+  refuses("plan", {"--run", path("run"), "--horizon.block", "4"}, 1,
+          "blocks of 5 steps, asked for horizon.block = 4");
   refuses("plan", {"--run", path("run"), "--model.action_width", "3"}, 1, "model.action_width = 2");
   refuses("plan", {"--run", path("run"), "--model.height", "64"}, 1, "model.height = 65");
   refuses("plan", {"--run", path("run"), "--protocol.steps", "100"}, 1, "protocol.steps = 200");
