@@ -38,9 +38,9 @@ torch::Tensor label_column(const ClipSource& source, const std::string& name) {
     const auto rows = column.to(torch::kFloat32).view({column.size(0), -1});
     const auto broken = rows.isfinite().all(1).logical_not().nonzero();
     if (broken.size(0) > 0) {
-      throw DataError(c10::str("column '", name, "': ", broken.size(0),
-                               " values are not finite, the first of clip ",
-                               broken[0][0].item<int64_t>()));
+      throw DataError(c10::str(source.name(broken[0][0].item<int64_t>()), ": column '", name,
+                               "' is not finite, as in ", broken.size(0), " of ", rows.size(0),
+                               " clips"));
     }
     return rows;
   }

@@ -5,6 +5,7 @@
 #include <eval/probes/online.hpp>
 #include <eval/probes/protocol.hpp>
 #include <eval/probes/token_cache.hpp>
+#include <jepa/data/clip_store.hpp>
 #include <jepa/data/memory_source.hpp>
 #include <jepa/errors.hpp>
 
@@ -16,6 +17,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -254,6 +256,18 @@ TEST(Protocol, NamesWhatIsWrong) {
   options.labels = "quadrant";
   options.kind = "svm";
   EXPECT_THROW(run_probes(model, untrained(1, 33), {source, source, source}, options), ConfigError);
+
+  const TemporaryFolder folder;
+  ClipStoreWriter writer(folder.file("labels.h5"), {});
+  for (int i = 0; i < 2; ++i) writer.append({2, 1, 1, 1, {1, 2}});
+  writer.finish({{"mass", torch::tensor({1.0F, std::nanf("")}).view({2, 1})}});
+  try {
+    label_column(ClipStore(folder.file("labels.h5"), {}), "mass");
+    FAIL() << "expected an error";
+  } catch (const DataError& error) {
+    EXPECT_EQ(error.what(), folder.file("labels.h5") +
+                                ": episode 1: column 'mass' is not finite, as in 1 of 2 clips");
+  }
 }
 
 TEST(Protocol, AModelThatIsAnUntrainedDrawIsNotAboveTheControl) {
