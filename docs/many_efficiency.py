@@ -13,7 +13,8 @@ The prediction, for n GPUs in machines of eight, one step of a batch of B clips,
                    + 2 (g - 1) l_in + 2 (m - 1) l_out
     shards     the weights come back by an all-gather: A / 2 more
     step       T = C + max(0, A - h C)     h: share of C that a collective hides behind; 0 where it
-                                           waits for the whole backward pass, as it does today
+                                           waits for the whole backward pass; the last column has
+                                           h = 0.5, as buckets leave early
     efficiency C / T
 
 It leaves out: loading, stragglers, what compares clips (a gather of a few MB), and that a card with few

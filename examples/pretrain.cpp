@@ -280,8 +280,12 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   };
   LoaderOptions together = options.input.loader;
   if (program.processes) together.batch *= program.processes->count();
+  LoaderShare share;
+  if (program.processes && together.shuffle) {
+    share = {program.processes->rank(), program.processes->count()};
+  }
   ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed),
-                    micro_batches_of(options));
+                    micro_batches_of(options), share);
   MaskedPrediction task(trainer, samplers, options.training, watching);
   const LoopResult result = run_training(task, loader, options.training.loop(), description, hooks);
   bar.finish();

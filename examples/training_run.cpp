@@ -87,7 +87,8 @@ void continue_run(OptionValues& given, const std::string& default_run,
   for (const auto& key : fitted) now[key] = before.at(key);
   std::set<std::string> free{"training.steps", "training.checkpoint_every", "training.keep_checkpoints",
                              "fit_minutes", "loader.threads", "loader.prefetch",
-                             "loader.max_errors", "clip.cache_mb", "optimisation.shard_moments"};
+                             "loader.max_errors", "clip.cache_mb", "optimisation.shard_moments",
+                             "optimisation.bucket_mb"};
   // The same clips a step by another number of processes.
   if (const auto group = processes_from_environment(); group && many) {
     now["processes"] = std::to_string(group->count);

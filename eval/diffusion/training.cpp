@@ -163,7 +163,8 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   const auto unsaid = t.lt(1).to(torch::kFloat32);
   const auto all_unsaid = unsaid.sum().clamp_min(1);
   MetricSums sums;
-  for (const MicroBatch& whole : micro_batches(optimisation_, count)) {
+  const auto parts = micro_batches(optimisation_, count);
+  for (const MicroBatch& whole : parts) {
     const RowRange part = own_rows({whole.start, whole.count}, *processes_);
     const auto rows = [&](const torch::Tensor& x) {
       return x.narrow(0, part.start, part.count).to(example.x.device());
@@ -174,6 +175,7 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
     const auto value =
         share * loss(model_, {rows(example.x), example.condition.rows(part.start, part.count)},
                      rows(noise), rows(t));
+    if (processes_->count() > 1 && &whole == &parts.back()) optimizer_.begin_reduce(*processes_);
     value.backward();
     sums.add("loss", value);
   }

@@ -34,10 +34,11 @@ void LoaderOptions::describe(OptionVisitor& visit) {
 class ClipLoader::Impl {
  public:
   Impl(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed,
-       int64_t parts)
+       int64_t parts, LoaderShare share)
       : source_(std::move(source)),
         options_(options),
         seed_(seed),
+        share_(share),
         augmentation_(options.augment),
         order_(source_->size(), options.shuffle, seed) {
     if (source_->size() < 1) throw DataError("the data has no clips");
@@ -47,6 +48,8 @@ class ClipLoader::Impl {
       throw ConfigError("prefetch: expected at least 1");
     }
     parts_ = std::min(parts, options_.batch);
+    check_share();
+    claimed_ = own_place(0);
     for (int64_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { work(); });
   }
 
@@ -86,7 +89,7 @@ class ClipLoader::Impl {
       making_.clear();
       ready_.clear();
       part_ = step * parts_;
-      claimed_ = step * options_.batch;
+      claimed_ = own_place(step * options_.batch);
     }
     wake_workers_.notify_all();
   }
@@ -94,6 +97,7 @@ class ClipLoader::Impl {
   int64_t steps_per_pass() const { return (source_->size() + options_.batch - 1) / options_.batch; }
   int64_t micro_batches() const { return parts_; }
   const LoaderOptions& options() const { return options_; }
+  const LoaderShare& share() const { return share_; }
 
   const LoaderStats& stats() const { return stats_; }
 
@@ -113,9 +117,33 @@ class ClipLoader::Impl {
     const int64_t row = place % options_.batch;
     return place / options_.batch * parts_ + ((row + 1) * parts_ - 1) / options_.batch;
   }
-  int64_t clips_in(int64_t part) const {
+  /// Clips of a micro-batch that are of the share, and the first one's place.
+  int64_t clips_in(int64_t part) const { return all_clips_in(part) / share_.count; }
+  int64_t first_own(int64_t part) const {
+    return first_place(part) + share_.index * clips_in(part);
+  }
+  int64_t all_clips_in(int64_t part) const {
     const int64_t end = first_place(part + 1);
     return (options_.shuffle ? end : std::min(end, source_->size())) - first_place(part);
+  }
+  /// The first place from `place` on that is of the share.
+  int64_t own_place(int64_t place) const {
+    if (share_.count == 1) return place;
+    const int64_t part = part_of(place);
+    if (place < first_own(part)) return first_own(part);
+    return place < first_own(part) + clips_in(part) ? place : first_own(part + 1);
+  }
+  void check_share() const {
+    if (share_.count == 1) return;
+    TORCH_CHECK(share_.index >= 0 && share_.index < share_.count, "part ", share_.index, " of ",
+                share_.count);
+    if (!options_.shuffle) throw ConfigError("loader.shuffle = false: one process reads alone");
+    for (int64_t part = 0; part < parts_; ++part) {
+      if (all_clips_in(part) % share_.count == 0) continue;
+      throw ConfigError("a micro-batch of " + std::to_string(all_clips_in(part)) +
+                        " clips does not divide over " + std::to_string(share_.count) +
+                        " processes");
+    }
   }
   bool more() const { return options_.shuffle || first_place(part_) < source_->size(); }
 
@@ -140,7 +168,8 @@ class ClipLoader::Impl {
     while (true) {
       wake_workers_.wait(lock, [this] { return stop_ || may_claim(); });
       if (stop_) return;
-      const int64_t place = claimed_++;
+      const int64_t place = claimed_;
+      claimed_ = own_place(place + 1);
       const int64_t part = part_of(place);
       const int64_t generation = generation_;
       lock.unlock();
@@ -152,7 +181,7 @@ class ClipLoader::Impl {
         making.missing = clips_in(part);
         making.clips.resize(static_cast<size_t>(making.missing));
       }
-      making.clips[static_cast<size_t>(place - first_place(part))] = std::move(clip);
+      making.clips[static_cast<size_t>(place - first_own(part))] = std::move(clip);
       if (--making.missing > 0) continue;
       std::vector<PlainClip> clips = std::move(making.clips);
       making_.erase(part);
@@ -191,7 +220,7 @@ class ClipLoader::Impl {
 
   PlainBatch make(int64_t part) {
     std::vector<PlainClip> clips;
-    for (int64_t i = 0; i < clips_in(part); ++i) clips.push_back(make_clip(first_place(part) + i));
+    for (int64_t i = 0; i < clips_in(part); ++i) clips.push_back(make_clip(first_own(part) + i));
     return join_clips(std::move(clips), *source_, options_);
   }
 
@@ -290,6 +319,7 @@ class ClipLoader::Impl {
   std::shared_ptr<const ClipSource> source_;
   LoaderOptions options_;
   uint64_t seed_;
+  LoaderShare share_;
   Augmentation augmentation_;
   int64_t parts_ = 1;  // micro-batches a step
   std::mutex order_mutex_;
@@ -318,13 +348,14 @@ ClipBatch ClipBatch::rows(int64_t start, int64_t count) const {
 }
 
 ClipLoader::ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options,
-                       uint64_t seed, int64_t micro_batches)
-    : impl_(std::make_unique<Impl>(std::move(source), options, seed, micro_batches)) {}
+                       uint64_t seed, int64_t micro_batches, LoaderShare share)
+    : impl_(std::make_unique<Impl>(std::move(source), options, seed, micro_batches, share)) {}
 ClipLoader::~ClipLoader() = default;
 ClipBatch ClipLoader::next() { return impl_->next(); }
 ClipBatch ClipLoader::next_micro_batch() { return impl_->next_micro_batch(); }
 int64_t ClipLoader::micro_batches() const { return impl_->micro_batches(); }
 const LoaderOptions& ClipLoader::options() const { return impl_->options(); }
+const LoaderShare& ClipLoader::share() const { return impl_->share(); }
 void ClipLoader::seek(int64_t step) { impl_->seek(step); }
 int64_t ClipLoader::steps_per_pass() const { return impl_->steps_per_pass(); }
 const LoaderStats& ClipLoader::stats() const { return impl_->stats(); }

@@ -37,6 +37,13 @@ struct LoaderOptions {
   void describe(OptionVisitor& visit);
 };
 
+/// Which rows of each micro-batch are wanted: part `index` of `count` equal ones. So each of several
+/// processes reads its own clips of a batch that they share.
+struct LoaderShare {
+  int64_t index = 0;
+  int64_t count = 1;
+};
+
 /// What the loader did so far.
 struct LoaderStats {
   double wait_seconds = 0;  ///< time that next() waited for a batch
@@ -63,9 +70,11 @@ struct LoaderStats {
 class ClipLoader {
  public:
   /// @param micro_batches of a step; at most as many as it has clips
-  /// @throws DataError where the source is empty; ConfigError where options contradict each other
+  /// @param share the rows that are read and handed out; `options.batch` counts all
+  /// @throws DataError where the source is empty; ConfigError where options contradict each other,
+  ///   or micro-batches do not divide over the share
   ClipLoader(std::shared_ptr<const ClipSource> source, const LoaderOptions& options, uint64_t seed,
-             int64_t micro_batches = 1);
+             int64_t micro_batches = 1, LoaderShare share = {});
   ~ClipLoader();
   ClipLoader(const ClipLoader&) = delete;
   ClipLoader& operator=(const ClipLoader&) = delete;
@@ -81,6 +90,7 @@ class ClipLoader {
   ClipBatch next_micro_batch();
   int64_t micro_batches() const;
   const LoaderOptions& options() const;
+  const LoaderShare& share() const;
 
   /// Makes `step` the next one (0: the first), for exact resume. Where it is already, what has been
   /// prepared stays.

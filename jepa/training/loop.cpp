@@ -11,6 +11,8 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
+#include <sstream>
+#include <vector>
 
 namespace jepa {
 namespace {
@@ -63,9 +65,10 @@ class Session {
     }
     open_log();
     loader_.seek(task_.steps_done());
+    exchange();
     std::optional<RunEnd> end;
     while (!(end = over())) {
-      if (asked_to_stop()) {
+      if (asked_to_stop_) {
         end = RunEnd::stopped;
         break;
       }
@@ -102,7 +105,8 @@ class Session {
     totals_.train_seconds += metrics["seconds"];
     totals_.clips += static_cast<double>(clips);
 
-    note_left_out(metrics);
+    exchange();
+    if (errors_ > 0) metrics["clips_left_out"] = static_cast<double>(errors_);
     const int64_t done = task_.steps_done();
     const bool last = done == options_.steps;
     const bool best = (done % options_.evaluate_every == 0 || last) && evaluate(metrics);
@@ -111,13 +115,42 @@ class Session {
     if (done % options_.checkpoint_every == 0 || last || best) save(best);
   }
 
-  /// A line of the log for each clip that the loader left out since the last step.
-  void note_left_out(StepMetrics& metrics) {
+  /// What processes tell each other once a step: whether one of them was asked to stop, so that all
+  /// end at the same step, and which clips their loaders left out.
+  void exchange() {
+    const bool asked = hooks_.stop && hooks_.stop();
     const LoaderStats& stats = loader_.stats();
-    if (stats.errors == 0) return;
-    metrics["clips_left_out"] = static_cast<double>(stats.errors);
-    for (; left_out_ < stats.messages.size(); ++left_out_) {
-      if (log_) log_->summary("left_out", {}, {{"clip", stats.messages[left_out_]}});
+    asked_to_stop_ = asked;
+    bool others = false;  // have something to tell
+    if (hooks_.processes != nullptr && hooks_.processes->count() > 1) {
+      const torch::Tensor own =
+          torch::tensor({int64_t{asked}, static_cast<int64_t>(stats.messages.size() - told_)});
+      const torch::Tensor all = hooks_.processes->gather(own.view({1, 2}));
+      asked_to_stop_ = all.select(1, 0).any().item<bool>();
+      others = loader_.share().count > 1 && all.select(1, 1).any().item<bool>();
+    }
+    std::string news;
+    for (; told_ < stats.messages.size(); ++told_) news += stats.messages[told_] + '\n';
+    if (others) {
+      const auto texts = gather_texts(news, *hooks_.processes);
+      news.clear();
+      for (const auto& text : texts) news += text;
+    }
+    note_left_out(news);
+    errors_ = std::max(stats.errors, std::ssize(left_out_));
+    if (others && errors_ > loader_.options().max_errors) {
+      throw DataError(left_out_.back() + " (" + std::to_string(errors_) +
+                      " clips could not be read)");
+    }
+  }
+
+  /// A line of the log for each clip of `lines` that is not in it.
+  void note_left_out(const std::string& lines) {
+    std::istringstream text(lines);
+    for (std::string line; std::getline(text, line);) {
+      if (std::find(left_out_.begin(), left_out_.end(), line) != left_out_.end()) continue;
+      left_out_.push_back(line);
+      if (log_) log_->summary("left_out", {}, {{"clip", line}});
     }
   }
 
@@ -149,14 +182,6 @@ class Session {
   }
 
   bool writes() const { return hooks_.processes == nullptr || hooks_.processes->rank() == 0; }
-
-  /// Whether a process, whichever, was asked to stop: all end at the same step.
-  bool asked_to_stop() const {
-    const bool asked = hooks_.stop && hooks_.stop();
-    if (hooks_.processes == nullptr || hooks_.processes->count() == 1) return asked;
-    const auto all = hooks_.processes->gather(torch::full({1}, asked ? 1 : 0, torch::kInt64));
-    return all.any().item<bool>();
-  }
 
   void save(bool best) {
     const auto files = task_.tensors();
@@ -221,7 +246,7 @@ class Session {
     numbers["clips"] = totals_.clips;
     numbers["loader_wait_share"] = totals_.loader_wait_share();
     numbers["peak_rss_mb"] = totals_.peak_rss_mb;
-    numbers["clips_left_out"] = static_cast<double>(loader_.stats().errors);
+    numbers["clips_left_out"] = static_cast<double>(errors_);
     Texts texts = task_.texts();
     texts["end"] = word(end);
     log_->summary("end", numbers, texts);
@@ -234,7 +259,7 @@ class Session {
             .loader_wait_share = totals_.loader_wait_share(),
             .clips = totals_.clips,
             .peak_rss_mb = totals_.peak_rss_mb,
-            .left_out = loader_.stats().messages};
+            .left_out = left_out_};
   }
 
   TrainingTask& task_;
@@ -245,7 +270,10 @@ class Session {
   std::optional<FolderLock> lock_;
   std::optional<MetricsLog> log_;
   Totals totals_;
-  size_t left_out_ = 0;  ///< of the loader's messages, those that are in the log
+  size_t told_ = 0;                    ///< of the loader's messages
+  std::vector<std::string> left_out_;  ///< a line for each such clip, of all processes
+  int64_t errors_ = 0;                 ///< their number
+  bool asked_to_stop_ = false;         ///< one of the processes was
   double best_score_ = -1e300;
   int64_t saved_step_ = -1;  ///< of the newest checkpoint; -1: there is none
 };
@@ -261,7 +289,8 @@ StepMetrics TrainingTask::step_of_parts(int64_t /*clips*/,
 StepMetrics take_step(TrainingTask& task, ClipLoader& loader, bool watched, Texts& texts,
                       int64_t& clips) {
   // With shuffle every batch is full.
-  if (task.takes_parts() && loader.options().shuffle && loader.micro_batches() > 1) {
+  const bool parts = loader.micro_batches() > 1 || loader.share().count > 1;
+  if (task.takes_parts() && loader.options().shuffle && parts) {
     clips = loader.options().batch;
     return task.step_of_parts(
         clips, [&] { return loader.next_micro_batch(); }, watched, texts);

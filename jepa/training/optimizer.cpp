@@ -45,12 +45,29 @@ constexpr int64_t kExchanged = 1 << 20;
 
 AdamW::AdamW(const std::map<std::string, std::shared_ptr<torch::nn::Module>>& modules,
              const OptimisationOptions& options, Processes* processes)
-    : processes_(options.shard_moments ? processes : nullptr),
+    : buckets_(static_cast<int64_t>(options.bucket_mb * (1 << 20) / sizeof(float))),
+      processes_(options.shard_moments ? processes : nullptr),
       beta1_(options.beta1),
       beta2_(options.beta2),
       eps_(options.eps) {
   if (processes_ != nullptr && processes_->count() == 1) processes_ = nullptr;
   for (const auto& [name, module] : modules) add_group(name, *module);
+  if (processes == nullptr || processes->count() == 1) return;
+  // The largest module first: what is small may have parameters that a pass does not reach, and
+  // would hold it up.
+  std::vector<const Group*> order;
+  for (const auto& group : groups_) order.push_back(&group);
+  std::stable_sort(order.begin(), order.end(), [](const Group* a, const Group* b) {
+    return a->gradients.numel() > b->gradients.numel();
+  });
+  for (const Group* group : order) {
+    std::vector<torch::Tensor> parameters, gradients;
+    for (const auto& slot : group->slots) {
+      parameters.push_back(slot.parameter);
+      gradients.push_back(slot.gradient);
+    }
+    buckets_.add(group->gradients, parameters, gradients);
+  }
 }
 
 void AdamW::add_group(const std::string& name, torch::nn::Module& module) {
@@ -194,9 +211,9 @@ std::vector<std::string> AdamW::modules() const {
 
 void AdamW::reduce(Processes& processes, MetricSums& sums) {
   const torch::Tensor numbers = sums.stacked();
-  std::vector<torch::Tensor> tensors{numbers};
-  for (const auto& group : groups_) tensors.push_back(group.gradients);
-  processes.average(tensors);
+  buckets_.begin_rest(processes);
+  processes.begin_average(numbers);
+  processes.finish_averages();
   sums.assign(numbers);
 }
 

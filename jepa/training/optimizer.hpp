@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jepa/metrics.hpp>
+#include <jepa/training/gradient_buckets.hpp>
 #include <jepa/training/processes.hpp>
 #include <jepa/training/schedules.hpp>
 #include <torch/nn/module.h>
@@ -41,12 +42,16 @@ class AdamW {
 
   /// Names of the modules that have something to train.
   std::vector<std::string> modules() const;
+  /// The next backward pass is the step's last: gradients that it has brought are averaged over
+  /// `processes` while it goes on. `reduce` must follow.
+  void begin_reduce(Processes& processes) { buckets_.start(processes); }
   /// Gradients and `sums` become their means over `processes`.
   void reduce(Processes& processes, MetricSums& sums);
 
   /// Moments and counters: `<parameter>.exp_avg`, `.exp_avg_sq`, `.step`. Sharded, rank 0 gets the
   /// moments of all, the others counters alone.
   std::map<std::string, torch::Tensor> state() const;
+  const GradientBuckets& buckets() const { return buckets_; }
   /// Numbers that the moments of this process take.
   int64_t moment_count() const;
   /// @throws CheckpointError naming a key that is missing or of another shape
@@ -81,6 +86,7 @@ class AdamW {
   torch::Tensor all_moments(const torch::Tensor& own) const;
 
   std::vector<Group> groups_;
+  GradientBuckets buckets_;
   Processes* processes_;  ///< that share the moments; null: none does
   double beta1_, beta2_, eps_;
 };

@@ -69,11 +69,9 @@ torch::Tensor online_tokens(Trainer& trainer, const torch::Tensor& clips) {
 
 namespace {
 
-/// Of a micro-batch that several processes share, the rows of this one.
-ClipBatch own_rows(const ClipBatch& part, const Processes* processes) {
-  if (processes == nullptr) return part;
-  const RowRange own = jepa::own_rows({0, part.size()}, *processes);
-  return part.rows(own.start, own.count);
+/// Of rows that several processes share, those of this one.
+RowRange own_rows(RowRange all, const Processes* processes) {
+  return processes == nullptr ? all : jepa::own_rows(all, *processes);
 }
 
 }  // namespace
@@ -87,9 +85,9 @@ StepMetrics MaskedPrediction::step(const ClipBatch& batch, bool watched,
   const auto parts = micro_batches(trainer_.options().optimisation, batch.size());
   auto part = parts.begin();
   const auto next = [&] {
-    const ClipBatch rows = batch.rows(part->start, part->count);
+    const RowRange own = own_rows({part->start, part->count}, trainer_.options().processes);
     ++part;
-    return rows;
+    return batch.rows(own.start, own.count);
   };
   return step_of_parts(batch.size(), next, watched, texts);
 }
@@ -102,16 +100,18 @@ StepMetrics MaskedPrediction::step_of_parts(int64_t clips_of_step,
   torch::Tensor tokens;
   trainer_.discard();
   bool first = true;
-  for (const MicroBatch& part : micro_batches(options.optimisation, clips_of_step)) {
-    const ClipBatch all = next();
-    TORCH_CHECK(all.size() == part.count, "a micro-batch of ", all.size(), " clips, expected ",
-                part.count);
-    const ClipBatch clips = own_rows(all, options.processes);
+  const auto parts = micro_batches(options.optimisation, clips_of_step);
+  for (const MicroBatch& part : parts) {
+    const ClipBatch clips = next();
+    const int64_t expected = own_rows({part.start, part.count}, options.processes).count;
+    TORCH_CHECK(clips.size() == expected, "a micro-batch of ", clips.size(), " clips, expected ",
+                expected);
     const bool diagnosed = watched && std::exchange(first, false) && clips.size() > 1 &&
                            trainer_.encoder()->grid(clips.clips.sizes()).size() > 1;
     // A target encoder that stands still says nothing of what is learned.
     const bool online = options_.probe_module == "encoder";
     if (diagnosed && online) tokens = online_tokens(trainer_, clips.clips);
+    if (&part == &parts.back()) trainer_.reduce_with_next();
     trainer_.accumulate(clips, trainer_.draw_masks(samplers_, clips), part.share,
                         diagnosed ? &trace : nullptr);
     if (diagnosed && !online) tokens = trace.target_tokens;

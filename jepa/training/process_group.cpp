@@ -120,17 +120,22 @@ class GlooProcesses : public Processes {
   int64_t rank() const override { return options_.rank; }
   int64_t count() const override { return options_.count; }
 
-  void average(const std::vector<torch::Tensor>& tensors) override {
+  void begin_average(const torch::Tensor& tensor) override {
+    guarded("averaging", [&] {
+      std::vector<torch::Tensor> one{tensor};
+      averages_.emplace_back(tensor, group_->allreduce(one));
+    });
+  }
+
+  void finish_averages() override {
     const torch::NoGradGuard no_grad;
     guarded("averaging", [&] {
-      std::vector<c10::intrusive_ptr<c10d::Work>> running;
-      for (const auto& tensor : tensors) {
-        std::vector<torch::Tensor> one{tensor};
-        running.push_back(group_->allreduce(one));
+      for (auto& [tensor, work] : averages_) {
+        work->wait();
+        tensor.div_(static_cast<double>(count()));
       }
-      for (auto& work : running) work->wait();
-      for (torch::Tensor tensor : tensors) tensor.div_(static_cast<double>(count()));
     });
+    averages_.clear();
   }
 
   torch::Tensor gather(const torch::Tensor& rows) override {
@@ -167,6 +172,7 @@ class GlooProcesses : public Processes {
   ProcessGroupOptions options_;
   c10::intrusive_ptr<c10d::Store> store_;
   c10::intrusive_ptr<c10d::Backend> group_;
+  std::vector<std::pair<torch::Tensor, c10::intrusive_ptr<c10d::Work>>> averages_;  ///< under way
 };
 
 }  // namespace

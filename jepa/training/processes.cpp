@@ -37,6 +37,22 @@ torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes) {
   return GatherRows::apply(rows, reinterpret_cast<int64_t>(&processes));
 }
 
+std::vector<std::string> gather_texts(const std::string& own, Processes& processes) {
+  if (processes.count() == 1) return {own};
+  const auto size = static_cast<int64_t>(own.size());
+  const torch::Tensor sizes = processes.gather(torch::full({1}, size, torch::kInt64));
+  const int64_t longest = std::max<int64_t>(1, sizes.max().item<int64_t>());
+  torch::Tensor letters = torch::zeros({1, longest}, torch::kUInt8);
+  std::copy(own.begin(), own.end(), letters.mutable_data_ptr<uint8_t>());
+  const torch::Tensor all = processes.gather(letters);
+  std::vector<std::string> texts;
+  for (int64_t rank = 0; rank < processes.count(); ++rank) {
+    const auto* first = all.const_data_ptr<uint8_t>() + rank * longest;
+    texts.emplace_back(first, first + sizes[rank].item<int64_t>());
+  }
+  return texts;
+}
+
 int64_t number_of_first(int64_t number, Processes& processes) {
   if (processes.count() == 1) return number;
   return processes.gather(torch::full({1}, number, torch::kInt64))[0].item<int64_t>();

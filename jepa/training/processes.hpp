@@ -16,9 +16,12 @@ class Processes {
   virtual ~Processes() = default;
   virtual int64_t rank() const { return 0; }
   virtual int64_t count() const { return 1; }
-  /// Each of `tensors`, of one shape in all processes, becomes its mean over them, in place.
+  /// `tensor`, of one shape in all processes, becomes its mean over them, in place; not to be
+  /// touched before `finish_averages`. Any number may be under way, begun in one order by all.
+  virtual void begin_average(const torch::Tensor& /*tensor*/) {}
+  /// Waits for all that `begin_average` began.
   /// @throws Error naming this rank where another does not answer
-  virtual void average(const std::vector<torch::Tensor>& /*tensors*/) {}
+  virtual void finish_averages() {}
   /// The rows of all processes, in the order of their ranks: [n, ...] -> [count * n, ...], without
   /// gradient.
   virtual torch::Tensor gather(const torch::Tensor& rows) { return rows; }
@@ -29,6 +32,9 @@ class Processes {
 /// The rows of all processes with gradient: each process computes the same loss of them, and after
 /// `average` the weights have the gradient of that one loss.
 torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes);
+
+/// The texts of all processes, in the order of their ranks.
+std::vector<std::string> gather_texts(const std::string& own, Processes& processes);
 
 /// Rank 0's `number`, in all processes; the others' own are not looked at.
 int64_t number_of_first(int64_t number, Processes& processes);

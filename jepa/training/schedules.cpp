@@ -61,6 +61,11 @@ void OptimisationOptions::describe(OptionVisitor& visit) {
   visit("clip_from_step", clip_from_step,
         {.help = "no clipping before", .unit = "steps", .min = 0});
   visit("accumulate", accumulate, {.help = "micro-batches a step", .min = 1});
+  visit("bucket_mb", bucket_mb,
+        {.help = "gradients that processes average in one collective, while the backward pass goes "
+                 "on",
+         .unit = "MB",
+         .min = 0});
   visit("shard_moments", shard_moments,
         {.help = "each of several processes keeps only its part of AdamW's moments"});
 }

@@ -31,6 +31,7 @@ struct OptimisationOptions {
   double clip_gradient = 0.0;  ///< largest norm, encoder and predictor apart; 0: no clipping
   int64_t clip_from_step = 0;  ///< clip only after this step (V-JEPA: after warm-up)
   int64_t accumulate = 1;      ///< micro-batches a step
+  double bucket_mb = 16;       ///< gradients that processes average in one collective
   bool shard_moments = false;  ///< each of several processes keeps its part of AdamW's moments
 
   void describe(OptionVisitor& visit);

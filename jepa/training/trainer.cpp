@@ -131,9 +131,12 @@ void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks,
       record(context, *trace);
       sums_.set_share(mask_share);
     }
+    // Patches are embedded by all masks: their gradient, the last, comes after the loop.
+    if (reducing_ && i + 1 == masks.size()) optimizer_.begin_reduce(*options_.processes);
     (loss * mask_share).backward();
   }
   if (embedded.requires_grad()) embedded.backward(tokens.grad());
+  reducing_ = false;
   ++part_;
 }
 

@@ -66,6 +66,9 @@ class Trainer {
   /// @throws ConfigError where a term compares clips and there is but one
   void accumulate(const ClipBatch& batch, const std::vector<Mask>& masks, double share = 1.0,
                   StepTrace* trace = nullptr);
+  /// The next `accumulate` is the step's last: gradients are averaged over processes while its
+  /// backward pass goes on. Saves time, and changes no number.
+  void reduce_with_next() { reducing_ = processes() > 1; }
   /// Gradients and metrics become the mean over all processes; nothing on one.
   void reduce();
   /// Clips, checks, moves the weights and the target encoder's, and ends the step.
@@ -117,7 +120,8 @@ class Trainer {
   MovingAverage average_;
   MetricSums sums_;
   int64_t step_ = 0;
-  int64_t part_ = 0;  ///< micro-batches since the last `apply`
+  int64_t part_ = 0;       ///< micro-batches since the last `apply`
+  bool reducing_ = false;  ///< with the next micro-batch
 };
 
 }  // namespace jepa

@@ -335,6 +335,36 @@ TEST(ClipLoader, MicroBatchesAreTheBatchInParts) {
   }
 }
 
+TEST(ClipLoader, AShareIsItsRowsOfEachMicroBatch) {
+  const auto source = std::make_shared<CountingSource>();
+  for (const int64_t threads : {0, 2}) {
+    LoaderOptions options = options_for(threads);
+    options.batch = 8;
+    ClipLoader all(numbered(30), options, 3, /*micro_batches=*/2);
+    ClipLoader second(numbered(30), options, 3, /*micro_batches=*/2, {.index = 1, .count = 2});
+    for (int step = 0; step < 6; ++step) {
+      if (step == 4) {
+        all.seek(11);
+        second.seek(11);
+      }
+      for (int part = 0; part < 2; ++part) {
+        const ClipBatch wanted = all.next_micro_batch().rows(2, 2);
+        EXPECT_TRUE(same(second.next_micro_batch(), wanted)) << "step " << step;
+      }
+    }
+  }
+  EXPECT_THROW(ClipLoader(source, {.batch = 6}, 0, 2, {.index = 0, .count = 2}), ConfigError);
+  EXPECT_THROW(ClipLoader(source, {.batch = 8, .shuffle = false}, 0, 1, {.index = 0, .count = 2}),
+               ConfigError);
+}
+
+TEST(ClipLoader, AShareReadsNoOtherClips) {
+  const auto source = std::make_shared<CountingSource>();
+  ClipLoader loader(source, {.batch = 8, .threads = 0}, 0, 1, {.index = 0, .count = 4});
+  EXPECT_EQ(loader.next_micro_batch().size(), 2);
+  EXPECT_EQ(source->reads(), 2);
+}
+
 TEST(ClipLoader, MicroBatchesAreWhatIsPrepared) {
   const auto source = std::make_shared<CountingSource>();
   ClipLoader loader(source, {.batch = 8, .threads = 2, .prefetch = 2, .shuffle = false}, 0,

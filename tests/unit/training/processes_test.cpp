@@ -10,6 +10,7 @@
 #include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
+#include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -36,9 +37,11 @@ TensorMap train(eval::training::Recipe recipe, int64_t steps, Processes& process
   std::vector<double> losses;
   while (trainer.steps_done() < steps) {
     const ClipBatch batch = loader.next();
-    for (const MicroBatch& part : micro_batches(recipe.optimisation, batch.size())) {
+    const auto parts = micro_batches(recipe.optimisation, batch.size());
+    for (const MicroBatch& part : parts) {
       const int64_t own = part.count / processes.count();
       const ClipBatch clips = batch.rows(part.start + processes.rank() * own, own);
+      if (&part == &parts.back()) trainer.reduce_with_next();
       trainer.accumulate(clips, trainer.draw_masks(samplers, clips), part.share);
     }
     trainer.reduce();
@@ -114,6 +117,7 @@ TEST_P(TwoProcesses, TrainAsOne) {
   const std::string kind = GetParam();
   if (kind == "accumulate") recipe.optimisation.accumulate = 2;
   if (kind == "vicreg" || kind == "sigreg") recipe.objective.regulariser.kind = kind;
+  if (kind == "buckets") recipe.optimisation.bucket_mb = 0.001;
   if (kind == "sharded") recipe.optimisation.shard_moments = true;
   if (kind == "content") recipe.objective.target_norm = "content";
   if (kind == "agreement") {
@@ -143,7 +147,7 @@ TEST_P(TwoProcesses, TrainAsOne) {
 
 INSTANTIATE_TEST_SUITE_P(Recipes, TwoProcesses,
                          testing::Values("plain", "accumulate", "vicreg", "sigreg", "content",
-                                         "agreement", "sharded"),
+                                         "agreement", "buckets", "sharded"),
                          [](const auto& info) { return info.param; });
 
 TEST(Processes, TheFirstOnesNumberIsEverybodys) {
@@ -174,6 +178,51 @@ class OneOf : public Processes {
  private:
   int64_t rank_, count_;
 };
+
+/// Counts what it is asked to average.
+class Counting : public OneOf {
+ public:
+  Counting() : OneOf(0, 2) {}
+  void begin_average(const torch::Tensor& tensor) override { begun.push_back(tensor.numel()); }
+  std::vector<int64_t> begun;
+};
+
+TEST(GradientBuckets, BeginWhileTheBackwardPassGoesOn) {
+  Counting processes;
+  OptimisationOptions options;
+  options.bucket_mb = 64.0 * 4 / (1 << 20);  // 64 numbers
+  torch::nn::Linear first(8, 8), second(8, 8);
+  torch::nn::Sequential model(first, second);
+  AdamW optimizer({{"m", model.ptr()}}, options, &processes);
+  optimizer.zero_gradients();
+  const auto step = [&] { return second->forward(first->forward(torch::ones({1, 8}))).sum(); };
+  step().backward();
+  EXPECT_TRUE(processes.begun.empty());  // nobody said that it is the last
+
+  optimizer.begin_reduce(processes);
+  size_t before_first = 0;  // begun when the first layer's gradient comes
+  first->weight.register_hook([&](const torch::Tensor&) { before_first = processes.begun.size(); });
+  step().backward();
+  EXPECT_EQ(before_first, 1U);
+  MetricSums sums;
+  sums.add("loss", torch::zeros({}));
+  optimizer.reduce(processes, sums);
+  EXPECT_EQ(optimizer.buckets().early(), 2);
+  int64_t numbers = 0;
+  for (const int64_t count : processes.begun) numbers += count;
+  EXPECT_EQ(numbers, 2 * (64 + 16) + 1);  // the metrics too
+
+  // What comes once its bucket is on its way would be lost.
+  optimizer.begin_reduce(processes);
+  step().backward();
+  EXPECT_THROW(step().backward(), Error);
+}
+
+TEST(GatherTexts, KeepsTheirOrderAndLength) {
+  OneOf processes(0, 2);
+  EXPECT_EQ(gather_texts("a\nb", processes), (std::vector<std::string>{"a\nb", "a\nb"}));
+  EXPECT_EQ(gather_texts("", processes), (std::vector<std::string>{"", ""}));
+}
 
 TEST(ShardedMoments, TakeTheirShareOfTheMemory) {
   const auto count = [](bool shard, int64_t rank) {
