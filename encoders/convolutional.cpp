@@ -229,6 +229,18 @@ void ConvolutionalImpl::initialise(at::Generator generator) {
   }
 }
 
+ActivationShape ConvolutionalImpl::activations() const {
+  // A stage keeps its first map and, a block, what two norms, activations and convolutions give.
+  int64_t height = options_.height, width = options_.width, frame = 0;
+  for (const int64_t channels : options_.stages) {
+    height = half(height);
+    width = half(width);
+    frame += height * width * channels * (1 + 6 * options_.blocks);
+  }
+  const int64_t per_frame = options_.tokens == "frame" ? 1 : height * width;
+  return {.feature_maps = static_cast<double>(frame) / static_cast<double>(per_frame)};
+}
+
 double ConvolutionalImpl::flops(int64_t tokens) const {
   const auto& o = options_;
   double frame = 0;

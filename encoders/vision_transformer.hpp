@@ -80,11 +80,13 @@ class VisionTransformerImpl : public EncoderImpl {
                                     const std::vector<int64_t>& layers) override;
   void initialise(at::Generator generator) override;
   double flops(int64_t tokens) const override;
+  void set_all_levels(bool all) override { all_levels_ = all; }
+  int64_t min_frames() const override;
+  ActivationShape activations() const override;
+  std::string initialisation() const override;
+  std::string description() const override;
 
   const VisionTransformerOptions& options() const { return options_; }
-  /// V-JEPA 2.1: whether `encode` gives all levels side by side [B, K, levels * dim] (training,
-  /// the default) or the last one [B, K, dim] (everything else). No effect on other models.
-  void set_all_levels(bool all) { all_levels_ = all; }
 
  private:
   /// Runs the blocks and hands every block's output to `visit(layer, tokens)`.

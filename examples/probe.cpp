@@ -90,7 +90,7 @@ void take_published_clips(const WeightFile& weights, const encoders::LoadedEncod
   if (!weights.options().empty() && !loaded.family) return;
   // A store's clips were cut when it was made.
   if (options.test.ends_with(".h5") || options.test.ends_with(".hdf5")) return;
-  const ClipOptions trained = encoders::trained_clips(weights, loaded);
+  const ClipOptions& trained = loaded.clip;
   ClipOptions& clip = options.clip;
   const auto free = [&](const char* key) { return !given.contains(key); };
   if (free("clip.frames")) clip.frames = trained.frames;
@@ -102,7 +102,7 @@ void take_published_clips(const WeightFile& weights, const encoders::LoadedEncod
   auto& augment = options.probe.loader.augment;
   if (free("augment.crop") && free("augment.size")) {
     augment.crop = "centre";
-    augment.size = loaded.options.vit.height;
+    augment.size = loaded.encoder->clip_sizes()[3];
   }
 }
 
@@ -140,7 +140,10 @@ class Untrained {
  public:
   Untrained(const WeightFile& weights, const encoders::LoadedEncoder& loaded,
             const encoders::LoadOptions& load, torch::Device device)
-      : options_(loaded.options), load_(load), device_(device) {
+      : options_(loaded.options),
+        scale_(loaded.encoder->initialisation()),
+        load_(load),
+        device_(device) {
     const auto& values = weights.options();
     of_run_ = !values.empty();
     if (const auto seed = values.find("seed"); seed != values.end()) {
@@ -159,14 +162,12 @@ class Untrained {
       control.what += "; these weights come without a run that says how they began";
       return control;
     }
-    const std::string scale =
-        options_.vit.xavier ? "Xavier's" : "the published one, deviation 0.02";
     const std::string others = draws > 1 ? "; others from further seeds" : "";
     std::string first = "the first from the run's seed" + others;
     if (init_.empty() && !first_.empty()) first = "the first is the run's step 0" + others;
     if (!init_.empty()) first = "not what the run began from, " + init_;
     return {"initialisation",
-            "as the run's recipe starts (" + scale + "), draws " + std::to_string(draws) + "; " +
+            "as the run's recipe starts (" + scale_ + "), draws " + std::to_string(draws) + "; " +
                 first,
             draws, [*this](int64_t draw) {
               if (draw == 0 && init_.empty() && !first_.empty()) return load(first_);
@@ -209,6 +210,7 @@ class Untrained {
   }
 
   encoders::EncoderOptions options_;
+  std::string scale_;  // of the first weights
   encoders::LoadOptions load_;
   torch::Device device_;
   bool of_run_ = false;

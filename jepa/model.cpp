@@ -38,6 +38,21 @@ torch::Tensor PixelStatistics::restore(const torch::Tensor& clips) const {
   return pixels.round().clamp_(0, 255).to(torch::kUInt8);
 }
 
+TokenGrid EncoderImpl::patch() const {
+  TORCH_CHECK(clip_sizes_.size() == 5, "an encoder without the sizes of its clips has no patch");
+  const TokenGrid tokens = clip_grid();
+  TORCH_CHECK(tokens.size() > 0, "an encoder gives no token for its own clips, ", clip_sizes_);
+  return {clip_sizes_[2] / tokens.t, clip_sizes_[3] / tokens.h, clip_sizes_[4] / tokens.w};
+}
+
+std::string EncoderImpl::description() const {
+  const std::string width = c10::str("width ", output_width() / output_levels());
+  if (clip_sizes_.empty()) return width;
+  const TokenGrid part = patch();
+  return c10::str(width, ", a token for ", part.t, part.t == 1 ? " frame" : " frames", " of ",
+                  part.h, " x ", part.w, " pixels");
+}
+
 torch::Tensor gather_tokens(const torch::Tensor& tokens, const torch::Tensor& ids) {
   TORCH_CHECK(tokens.dim() == 3 && ids.dim() == 2, "gather_tokens: tokens [B, N, D] and ids ",
               "[M*B, K] expected, got ", tokens.sizes(), " and ", ids.sizes());

@@ -59,6 +59,9 @@ class MaskedPredictorImpl : public PredictorImpl {
                      int64_t mask_index) override;
   void initialise(at::Generator generator) override;
   double flops(int64_t context_tokens, int64_t target_tokens) const override;
+  ActivationShape activations() const override {
+    return {.dim = options_.dim, .depth = options_.depth, .checkpointing = options_.checkpointing};
+  }
 
   const MaskedPredictorOptions& options() const { return options_; }
 

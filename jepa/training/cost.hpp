@@ -11,13 +11,6 @@
 
 namespace jepa {
 
-/// What decides how much a network keeps of a token for its backward pass.
-struct ActivationShape {
-  int64_t dim = 0;
-  int64_t depth = 0;
-  bool checkpointing = false;  ///< only the blocks' inputs, and one block at a time
-};
-
 /// How clips come to a step.
 struct BatchShape {
   int64_t batch = 1;       ///< clips a step
@@ -51,12 +44,10 @@ constexpr double with_backward(double forward) { return 3 * forward; }
 double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
                       const std::vector<Mask>& masks);
 
-/// Estimates from a few draws of the masks.
+/// Estimates from a few draws of the masks, for clips of the token grid `grid`.
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TokenGrid& grid, const BatchShape& batch,
-                           const ActivationShape& encoder_shape,
-                           const ActivationShape& predictor_shape);
+                           const TokenGrid& grid, const BatchShape& batch);
 
 /// Number of values in a module's parameters.
 int64_t count_parameters(const torch::nn::Module& module);

@@ -32,8 +32,7 @@ void hugging_face_expected(Case& test) {
   const auto grid = loaded.encoder->grid(clip.sizes());
   const auto ids =
       torch::arange(grid.size(), torch::kInt64).unsqueeze(0).repeat({clip.size(0), 1});
-  auto predictor =
-      jepa::predictors::load_predictor(file, loaded.family, 0, loaded.options.vit.heads, grid);
+  auto predictor = jepa::predictors::load_predictor(file, loaded.family, 0, *loaded.encoder);
   test.forward("predicted",
                predictor.predictor->forward(tokens, {ids, ids}, grid, 0).target);
 

@@ -113,8 +113,7 @@ TEST(Cost, MemoryIsThatOfAMicroBatch) {
   const auto memory = [&](int64_t batch, int64_t accumulate, bool whole) {
     return estimate_cost(encoder, predictor, samplers, options.grid(),
                          {.batch = batch, .accumulate = accumulate, .prefetch = 3,
-                          .clip_bytes = 1 << 20, .whole = whole},
-                         {.dim = 48, .depth = 3}, {.dim = 24, .depth = 2})
+                          .clip_bytes = 1 << 20, .whole = whole})
         .peak_memory_mb;
   };
   EXPECT_EQ(memory(128, 16, false), memory(8, 1, false));
