@@ -18,9 +18,7 @@ constexpr double kNormEps = 1e-5;
 int64_t half(int64_t side) { return (side + 1) / 2; }
 
 // [B, C, T, H, W] -> [B*T, C, H, W]
-torch::Tensor by_frame(const torch::Tensor& clip) {
-  return clip.transpose(1, 2).flatten(0, 1);
-}
+torch::Tensor by_frame(const torch::Tensor& clip) { return clip.transpose(1, 2).flatten(0, 1); }
 
 void check_clip(const std::string& who, at::IntArrayRef sizes, int64_t channels, int64_t height,
                 int64_t width) {

@@ -182,10 +182,13 @@ LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices) {
   loaded.encoder->eval();
   loaded.encoder->set_all_levels(false);
   const bool detected = loaded.family && choices.family == "auto";
-  loaded.summary = c10::str(
-      loaded.path, ": ", loaded.family ? to_string(*loaded.family) : "a run of this library",
-      detected ? " (detected)" : loaded.family ? " (chosen)" : "", ", ", loaded.module, ", ",
-      loaded.encoder->description(), choices.heads > 0 ? "; heads as chosen" : "");
+  loaded.summary = c10::str(loaded.path, ": ",
+                            loaded.family ? to_string(*loaded.family) : "a run of this library",
+                            detected        ? " (detected)"
+                            : loaded.family ? " (chosen)"
+                                            : "",
+                            ", ", loaded.module, ", ", loaded.encoder->description(),
+                            choices.heads > 0 ? "; heads as chosen" : "");
   return loaded;
 }
 
@@ -195,8 +198,8 @@ void require_same_encoder(const StoredEncoder& stored, const EncoderOptions& own
     return dump_options({{"encoder", "", [&](OptionVisitor& visit) { options.describe(visit); }}});
   };
   const OptionValues theirs = values(stored.options), ours = values(own);
-  std::vector<std::string> free = {"preset",        "frames",  "height", "width",        "drop_path",
-                                   "depth_rescale", "xavier",  "checkpointing"};
+  std::vector<std::string> free = {"preset",    "frames",        "height", "width",
+                                   "drop_path", "depth_rescale", "xavier", "checkpointing"};
   // Their effect is in the shapes of the weights, which are compared as they are loaded.
   if (stored.family) free.insert(free.end(), {"mlp_ratio", "wide_swiglu"});
   const VisionTransformerOptions& vit = stored.options.vit;

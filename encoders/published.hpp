@@ -24,17 +24,17 @@ struct LoadOptions {
 
 /// What a weight file holds of one encoder. Asked once, with read_encoder().
 struct StoredEncoder {
-  std::string path;                   ///< the file, for messages
-  std::string module;                 ///< which one it is: encoder or target_encoder
+  std::string path;    ///< the file, for messages
+  std::string module;  ///< which one it is: encoder or target_encoder
   /// Published family; empty for a run of this library, whose config.ini says what it is.
   std::optional<ModelFamily> family;
-  EncoderOptions options;             ///< complete: widths, patch, positions, nominal clip
-  bool knows_heads = true;            ///< false: they are the reader's choice
+  EncoderOptions options;   ///< complete: widths, patch, positions, nominal clip
+  bool knows_heads = true;  ///< false: they are the reader's choice
   /// How clips are cut from videos, the same in all programs: as in the run that made the weights;
   /// for published ones their nominal frames, V-JEPA with every 4th frame, the later ones at 4
   /// frames a second, images one frame. Clips are the middles of equal parts of a video.
   ClipOptions clip;
-  TensorMap weights;                  ///< under the library's names, as they lie in the file
+  TensorMap weights;  ///< under the library's names, as they lie in the file
 };
 
 /// An encoder with the weights of a file, in evaluation mode.

@@ -13,12 +13,12 @@ namespace jepa::encoders {
 /// Which encoder, and its options.
 struct EncoderOptions {
   std::string type = "vision_transformer";  ///< or `convolutional`
-  std::string preset = "vit_tiny";  ///< `vit_tiny` ... `vit_gigantic_xformers`, or `custom`
+  std::string preset = "vit_tiny";          ///< `vit_tiny` ... `vit_gigantic_xformers`, or `custom`
   /// The vision transformer's; other encoders take width, depth, patch and clip from here too.
   VisionTransformerOptions vit = {};
   /// Of type `convolutional`; channels, height and width are `vit`'s, one pair of keys for both.
   ConvolutionalOptions convolutional = {};
-  PixelStatistics pixels = {};      ///< of the clips it takes
+  PixelStatistics pixels = {};  ///< of the clips it takes
 
   void describe(OptionVisitor& visit);
   /// With the sizes of its preset filled in.

@@ -25,9 +25,7 @@ nn::BlockOptions block_options(const VisionTransformerOptions& options) {
           .activation = options.activation};
 }
 
-bool has_rotary(const std::string& positions) {
-  return positions == "rope" || positions == "both";
-}
+bool has_rotary(const std::string& positions) { return positions == "rope" || positions == "both"; }
 
 bool has_sincos(const std::string& positions) {
   return positions == "sincos" || positions == "both";
@@ -146,7 +144,8 @@ VisionTransformerImpl::VisionTransformerImpl(VisionTransformerOptions options)
     pos_embed_ = register_buffer("pos_embed", table.unsqueeze(0));
   }
   if (has_rotary(o.positions)) {
-    rotary_ = nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
+    rotary_ =
+        nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
   }
   blocks_ = nn::make_blocks(*this, "blocks", o.depth, block_options(o));
   if (o.output_levels.empty()) {

@@ -46,10 +46,10 @@ std::vector<OptionSection> EmbedOptions::sections() {
          visit(
              "which", load.which,
              {.help = "encoder of files that hold both", .choices = {"target_encoder", "encoder"}});
-         visit("clip", clip,
-               {.help =
-                    "FILE.safetensors:NAME of clips; float is taken as it is, uint8 through the "
-                    "encoder's pixel statistics"});
+         visit(
+             "clip", clip,
+             {.help = "FILE.safetensors:NAME of clips; float is taken as it is, uint8 through the "
+                      "encoder's pixel statistics"});
          visit("clip-layout", layout,
                {.help = "axes: batch, channels, frames, height, width",
                 .choices = {"bcthw", "btchw"}});
@@ -166,7 +166,8 @@ torch::Tensor encode(encoders::LoadedEncoder& loaded, torch::Tensor clip, torch:
   return loaded.encoder->forward(clip).to(torch::kFloat).cpu();
 }
 
-/// Where tokens go as they come: rows of an HDF5 dataset, a safetensors file at the end, or nowhere.
+/// Where tokens go as they come: rows of an HDF5 dataset, a safetensors file at the end, or
+/// nowhere.
 class TokenWriter {
  public:
   TokenWriter(std::string path, const std::string& weights) : path_(std::move(path)) {
@@ -283,9 +284,12 @@ void run(examples::Program& program, EmbedOptions& options) {
   if (first && !options.pca.empty()) {
     write_pca(options.pca, torch::cat(shown), torch::cat(shown_tokens), loaded);
   }
-  program.results = {{"weights", loaded.summary},        {"module", loaded.module},
-                     {"shape", shape},    {"load_seconds", load_seconds},
-                     {"encode_seconds", encode_seconds}, {"peak_rss_mb", peak_memory_mb()}};
+  program.results = {{"weights", loaded.summary},
+                     {"module", loaded.module},
+                     {"shape", shape},
+                     {"load_seconds", load_seconds},
+                     {"encode_seconds", encode_seconds},
+                     {"peak_rss_mb", peak_memory_mb()}};
   if (loaded.family) program.results["family"] = to_string(*loaded.family);
 }
 

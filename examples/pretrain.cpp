@@ -1,7 +1,7 @@
 // Pretrains a JEPA on clips: masked latent prediction against a moving-average target encoder.
 #include <encoders/published.hpp>
-#include <eval/training/recipe.hpp>
 #include <eval/probes/online.hpp>
+#include <eval/training/recipe.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
@@ -134,8 +134,7 @@ void start_from(const std::string& path, const eval::training::Recipe& recipe, T
   fill(*trainer.target_encoder(),
        both ? family_weights(file, "target_encoder", stored.family) : stored.weights, "pos_embed");
   if (file.has("predictor")) {
-    const auto predictor =
-        predictors::read_predictor(file, stored.family, 0, encoder.heads());
+    const auto predictor = predictors::read_predictor(file, stored.family, 0, encoder.heads());
     predictors::require_same_predictor(predictor, recipe.predictor, encoder.heads());
     fill(*trainer.predictor(), predictor.weights, "predictor_pos_embed");
   }

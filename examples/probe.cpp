@@ -5,10 +5,10 @@
 #include <jepa/data/label_names.hpp>
 #include <jepa/data/readable_clips.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/printable.hpp>
 #include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <cstdio>
@@ -106,7 +106,8 @@ void take_published_clips(const WeightFile& weights, const encoders::LoadedEncod
   }
 }
 
-/// @param left_out takes a line for each clip that cannot be read, where loader.max_errors lets some
+/// @param left_out takes a line for each clip that cannot be read, where loader.max_errors lets
+/// some
 eval::probes::ProbeSources open_sources(const Options& options,
                                         std::vector<std::string>& left_out) {
   const auto open = [&](const char* name, const std::string& path) {
@@ -199,7 +200,7 @@ class Untrained {
  private:
   Encoder fresh(const encoders::EncoderOptions& options, uint64_t seed) const {
     Encoder encoder = encoders::make_encoder(options);
-    encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(seed));
+    encoder->initialise(seeded_generator(seed));
     encoder->to(device_);
     return encoder;
   }

@@ -25,7 +25,8 @@ torch::Tensor PixelStatistics::normalise(const torch::Tensor& clips, torch::Devi
   const torch::Tensor scale = row(std).reciprocal();
   const torch::Tensor shift = row(mean) * scale;
   const auto type = torch::TensorOptions().dtype(torch::kFloat32).device(device);
-  return clips.to(device).to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true)
+  return clips.to(device)
+      .to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true)
       .mul_(scale.to(type))
       .sub_(shift.to(type));
 }

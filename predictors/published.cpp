@@ -31,8 +31,7 @@ PredictorOptions published_options(const StoredPredictor& stored, int64_t heads)
   options.depth = found.depth;
   options.heads = heads > 0 ? heads : found.heads;
   options.mlp_ratio = static_cast<double>(found.mlp_hidden) / static_cast<double>(found.dim);
-  const bool absolute =
-      stored.family == ModelFamily::ijepa || stored.family == ModelFamily::vjepa;
+  const bool absolute = stored.family == ModelFamily::ijepa || stored.family == ModelFamily::vjepa;
   options.positions = absolute ? "sincos" : "rope";
   if (stored.family == ModelFamily::vjepa21) options.rope_layout = "interleaved";
   options.mask_tokens = found.mask_tokens;
@@ -114,7 +113,8 @@ void require_same_predictor(const StoredPredictor& stored, const PredictorOption
                             int64_t encoder_heads) {
   const auto values = [&](PredictorOptions options) {
     if (options.masked.heads == 0) options.masked.heads = encoder_heads;
-    return dump_options({{"predictor", "", [&](OptionVisitor& visit) { options.describe(visit); }}});
+    return dump_options(
+        {{"predictor", "", [&](OptionVisitor& visit) { options.describe(visit); }}});
   };
   const bool run = !stored.family;
   const OptionValues theirs = values(stored.options);

@@ -16,9 +16,9 @@ struct StoredPredictor {
   PredictorOptions options;
   /// As the tensors show it; of width 0 for a run's predictor of another kind than the masked one.
   PublishedPredictor shape;
-  int64_t masks = 1;                  ///< configured masks, or mask tokens
-  bool knows_heads = true;            ///< false: they are the reader's choice
-  TensorMap weights;                  ///< under the library's names, as they lie in the file
+  int64_t masks = 1;        ///< configured masks, or mask tokens
+  bool knows_heads = true;  ///< false: they are the reader's choice
+  TensorMap weights;        ///< under the library's names, as they lie in the file
 };
 
 /// A masked predictor with the weights of a file, in evaluation mode.

@@ -62,8 +62,8 @@ torch::Tensor denoising_error(GenerativeModel& model, const torch::Tensor& x,
                               const torch::Tensor& noise, const torch::Tensor& times) {
   const auto& options = model.options().diffusion;
   const diffusion::Interpolant path(options.path, options.floor);
-  const auto said = diffusion::quantity(options.says);
-  const auto compared = diffusion::quantity(options.compared);
+  const auto said = diffusion::quantity(options.prediction);
+  const auto compared = diffusion::quantity(options.loss);
   diffusion::Condition nothing;
   if (model.vocabulary()) {
     nothing.prompt = torch::zeros({x.size(0), diffusion::PromptVocabulary::kSlots},

@@ -1,8 +1,7 @@
 #include <eval/training/recipe.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -52,7 +51,7 @@ std::vector<std::unique_ptr<MaskSampler>> Recipe::samplers() const {
 }
 
 Trainer Recipe::make_trainer(uint64_t seed, torch::Device device,
-                                 torch::ScalarType precision) const {
+                             torch::ScalarType precision) const {
   Encoder online = encoders::make_encoder(encoder);
   Encoder target = encoders::make_encoder(encoder);
   const int64_t patch_values = encoder.clip_sizes()[1] * online->patch().size();
@@ -63,8 +62,8 @@ Trainer Recipe::make_trainer(uint64_t seed, torch::Device device,
       .masks = static_cast<int64_t>(masks.size()),
       .grid = online->clip_grid()};
   Predictor masked = predictors::make_predictor(predictor, shape);
-  online->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "encoder", 0)));
-  masked->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "predictor", 0)));
+  online->initialise(seeded_generator(seed, "encoder"));
+  masked->initialise(seeded_generator(seed, "predictor"));
   Objective terms = make_objective(objective, online->output_width(), seed);
   terms.insert(terms.end(), extra.begin(), extra.end());
   return Trainer(online, target, masked,

@@ -96,7 +96,8 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
   const auto loaded = static_cast<double>((batch.prefetch + 1) * batch.clip_bytes *
                                           (batch.whole ? batch.batch : micro_batch));
   cost.peak_memory_mb =
-      kProcessMb + (kBytesPerFloat * (weights + static_cast<double>(micro_batch) * kept) + loaded) / 1e6;
+      kProcessMb +
+      (kBytesPerFloat * (weights + static_cast<double>(micro_batch) * kept) + loaded) / 1e6;
   cost.context_tokens = std::move(context);
   cost.target_tokens = std::move(target);
   return cost;

@@ -24,14 +24,14 @@ struct BatchShape {
 struct TrainingCost {
   int64_t encoder_parameters = 0;
   int64_t predictor_parameters = 0;
-  int64_t tokens = 0;              ///< of one clip
+  int64_t tokens = 0;                  ///< of one clip
   std::vector<double> context_tokens;  ///< per mask, mean over draws
   std::vector<double> target_tokens;   ///< per mask, all target sets together
-  double flops_per_step = 0;       ///< forward and backward, target encoder forward only
+  double flops_per_step = 0;           ///< forward and backward, target encoder forward only
   /// Estimate: LibTorch, weights, moments, one mask's activations of a micro-batch, loaded clips.
   double peak_memory_mb = 0;
 
-  std::string text() const;        ///< a few lines for people
+  std::string text() const;  ///< a few lines for people
 };
 
 /// Forward and backward pass together: backward takes two products for each one of forward, by
