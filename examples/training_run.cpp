@@ -158,12 +158,13 @@ LoopHooks progress_hooks(ProgressBar& bar, int64_t steps, int64_t batch,
                   static_cast<double>(batch) / metrics.at("seconds"));
     bar.update(step, steps, text);
     std::string line;
-    for (const auto& [name, value] : metrics) {
+    for (const auto& metric : metrics) {
+      const std::string& name = metric.first;
       const bool wanted = std::any_of(shown.begin(), shown.end(), [&](const std::string& prefix) {
         return name.starts_with(prefix);
       });
       if (!wanted) continue;
-      std::snprintf(text, sizeof text, "  %s %.4g", name.c_str(), value);
+      std::snprintf(text, sizeof text, "  %s %.4g", name.c_str(), metric.second);
       line += text;
     }
     if (line.empty()) return;
