@@ -150,8 +150,7 @@ Stage train_generative(const Setup& setup, const std::string& name, GenerativeOp
   if (decodes) flops += model->jepa()->prediction_flops(sizes, from);
   flops *= static_cast<double>(setup.batch());
   const int64_t steps = setup.steps(tera, flops);
-  const auto prepare = [model, from, steps, seed = setup.seed()](const ClipBatch& batch,
-                                                                 int64_t step) {
+  const auto prepare = [model, steps, seed = setup.seed()](const ClipBatch& batch, int64_t step) {
     return model->training_example(batch, {}, step, steps, seed);
   };
   DiffusionTask task(model->initialise(setup.seed()), transformer, options.diffusion,
