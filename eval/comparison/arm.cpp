@@ -97,18 +97,16 @@ void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels,
 /// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
 std::string train_masked(const Setup& setup, const training::Recipe& general, Arm& arm) {
   training::Recipe recipe = general.fitted(setup.clip_sizes());
-  const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
   Trainer sized = recipe.make_trainer(setup.seed(), setup.options.device, torch::kFloat32);
+  const TokenGrid grid = sized.encoder()->clip_grid();
   const int64_t rows = setup.batch() * sized.views();
   TrainingCost cost =
-      estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(), {.batch = rows},
-                    {.dim = vit.dim, .depth = vit.depth},
-                    {.dim = recipe.predictor.masked.dim, .depth = recipe.predictor.masked.depth});
+      estimate_cost(sized.encoder(), sized.predictor(), samplers, grid, {.batch = rows});
   double flops = cost.flops_per_step;
   // Pixels need no target encoder's pass.
   if (recipe.objective.targets == "pixels") {
-    flops -= static_cast<double>(rows) * sized.encoder()->flops(vit.grid().size());
+    flops -= static_cast<double>(rows) * sized.encoder()->flops(grid.size());
   }
   const int64_t steps = setup.steps(setup.plan.tera, flops);
   recipe.optimisation = setup.schedule(recipe.optimisation, steps);
@@ -152,8 +150,7 @@ Stage train_generative(const Setup& setup, const std::string& name, GenerativeOp
   if (decodes) flops += model->jepa()->prediction_flops(sizes, from);
   flops *= static_cast<double>(setup.batch());
   const int64_t steps = setup.steps(tera, flops);
-  const auto prepare = [model, from, steps, seed = setup.seed()](const ClipBatch& batch,
-                                                                 int64_t step) {
+  const auto prepare = [model, steps, seed = setup.seed()](const ClipBatch& batch, int64_t step) {
     return model->training_example(batch, {}, step, steps, seed);
   };
   DiffusionTask task(model->initialise(setup.seed()), transformer, options.diffusion,

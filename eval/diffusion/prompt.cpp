@@ -25,8 +25,8 @@ PromptVocabulary::PromptVocabulary(const std::string& kind) : kind_(kind) {
   }
   first_ = {0, size()};
   // In the order of the column `direction`: steps of 45 degrees, 0 right, 2 down.
-  for (const char* word : {"right", "down-right", "down", "down-left", "left", "up-left", "up",
-                           "up-right"}) {
+  for (const char* word :
+       {"right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right"}) {
     words_.emplace_back(word);
   }
   first_.push_back(size());
@@ -48,8 +48,8 @@ torch::Tensor PromptVocabulary::encode(const std::string& prompt) const {
     int64_t slot = 0;
     while (index >= first_[static_cast<size_t>(slot) + 1]) ++slot;
     if (ids[slot].item<int64_t>() != 0) {
-      throw ConfigError("prompt \"" + prompt + "\": " + word + " says a second time what " +
-                        words_[static_cast<size_t>(ids[slot].item<int64_t>() - 1)] + " has said");
+      throw ConfigError("prompt \"" + prompt + "\": " + word + " gives a second time what " +
+                        words_[static_cast<size_t>(ids[slot].item<int64_t>() - 1)] + " has given");
     }
     ids[slot] = index + 1;
   }
