@@ -17,9 +17,8 @@ predictors::ActionConditionedPredictor small_model(bool extrinsics) {
                                            .use_extrinsics = extrinsics},
       20);
   model->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
-  for (auto& p : model->named_parameters()) {  // so that a frame depends on what was done
-    const bool action = p.key().find("action_encoder") != std::string::npos;
-    if (p.value().dim() == 2) p.value().data().mul_(action ? 100 : 4);
+  for (auto& p : model->parameters()) {
+    if (p.dim() == 2) p.data().mul_(4);  // so that a frame depends on what was done
   }
   return model;
 }
@@ -45,7 +44,8 @@ TEST(ActionConditionedCosts, OneHistoryForAllCandidatesGivesTheSameEnergies) {
       const auto a = cached(candidates), b = again(candidates);
       EXPECT_EQ(a.sizes(), at::IntArrayRef({2, 6}));
       EXPECT_LT(((a - b) / b).abs().max().item<double>(), 1e-4);
-      EXPECT_GT(b.std(1).min().item<double>(), 1e-3);  // energies tell candidates apart
+      // Energies tell candidates apart.
+      EXPECT_GT(b.std(1).min().item<double>(), 20 * (a - b).abs().max().item<double>());
       EXPECT_TRUE(torch::equal(cached(candidates), a));  // the history is left as it was
     }
   }
