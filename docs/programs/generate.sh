@@ -212,11 +212,26 @@ TEXT
 show 'train_dynamics --config examples/configs/two_rooms_quick.ini --run runs/rooms'
 
 page plan <<'TEXT'
-Plans in two rooms with a run of `train_dynamics`: success at the last of 200 steps, with Wilson
-intervals, beside controllers that need no model. Writes `summary.json`, `report.html` and films (the
-world, and where the plan leads). What the run was not trained for is refused.
+Plans with a run of `train_dynamics` in the world of its protocol: in two rooms success at the last of
+200 steps, with Wilson intervals, beside controllers that need no model (`--controls`, one of them the
+same model before training). Writes `summary.json`, `report.html`, films (the world, and where the plan
+leads) and the energy landscape: costs over two numbers of a held action, the cheapest and the
+planner's choice marked (`--landscape FILE.png` writes it alone). What the run was not trained for is
+refused.
 TEXT
 show 'plan --run runs/rooms --episodes 20 --unseen_episodes 10 --films 1 --cem.samples 32 --cem.iterations 2'
+text <<'TEXT'
+In other worlds (`protocol.world` of the run: `push`, `swm_two_rooms`, `gym:ID`) the controls are random
+actions, the world's script and the untrained model. `--ahead_episodes N` adds the published protocol of
+Push-T: the goal is a frame that the script reached `--ahead` steps later, success counts at any of
+`--ahead_steps`. Gymnasium's Push-T knows that kind alone: `--gym.make
+obs_type=state,visualization_width=96,visualization_height=96 --gym.pixels render`.
+
+`--weights FILE` plans with published weights instead of a run, in `--protocol.world`: eb_jepa's checkpoint
+(two_rooms), or LeWorldModel's folder (any world of RGB frames; `--action_mean` and `--action_std` are
+those of its data, which its files leave out). They bring their published planner; frames, actions,
+blocks or a history that do not fit are refused.
+TEXT
 
 page dream <<'TEXT'
 Learns inside its own dream (Ha and Schmidhuber): collects episodes of a game, trains V (frames to
