@@ -167,7 +167,7 @@ TEST_F(WatchProgram, AStreamThatChangesItsSizeGoesOnWithAMark) {
 
 TEST_F(WatchProgram, AStreamThatStalls) {
   write_bytes(folder_.file("film.y4m"), y4m(walking(40, 20)));
-  const std::string slow = "(cat '" + folder_.file("film.y4m") + "'; exec sleep 30) |";
+  const std::string slow = "(cat '" + folder_.file("film.y4m") + "'; exec sleep 10) |";
   EXPECT_EQ(run("--video - --stall 1.5", slow + " timeout 25"), 1);
   EXPECT_NE(said().find("error: standard input: nothing came for 1.5 s, after 40 frames"),
             std::string::npos)

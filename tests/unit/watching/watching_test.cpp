@@ -83,7 +83,9 @@ TEST(Sliding, APerfectPredictorHasNoSurpriseAndMemoryDoesNotGrow) {
   const auto film = noise(1).expand({3, 300, 16, 24});
   int64_t kept = 0;
   for (const auto& frame : slide(film, {.past = kPast, .stride = 2, .batch = 4}, {}, &kept)) {
-    if (frame.map.defined()) EXPECT_EQ(frame.map.abs().max().item<float>(), 0);
+    if (frame.map.defined()) {
+      EXPECT_EQ(frame.map.abs().max().item<float>(), 0);
+    }
   }
   EXPECT_LE(kept, kWindow + 2 * 4);
 }
@@ -95,7 +97,9 @@ TEST(Sliding, NoWindowReachesOverACut) {
   double with = 0, without = 0;
   for (const auto& frame : slide(film, asked, {20})) {
     if (frame.map.defined()) with += frame.map.sum().item<double>();
-    if (frame.index >= 20 && frame.index < 20 + kPast) EXPECT_FALSE(frame.map.defined());
+    if (frame.index >= 20 && frame.index < 20 + kPast) {
+      EXPECT_FALSE(frame.map.defined());
+    }
   }
   for (const auto& frame : slide(film, asked)) {
     if (frame.map.defined()) without += frame.map.sum().item<double>();
@@ -108,7 +112,8 @@ TEST(Sliding, NoWindowReachesOverACut) {
 TEST(Curve, AnOutlineOfAnyLengthKeepsItsExtremes) {
   CurveOutline outline;
   for (int64_t i = 0; i < 100000; ++i) {
-    CurveRow row{.frame = i, .seconds = 0.04 * static_cast<double>(i)};
+    CurveRow row;
+    row.seconds = 0.04 * static_cast<double>(i);
     row.surprise = i == 77777 ? 5 : i == 4 ? -5 : 1 + 0.1 * std::sin(static_cast<double>(i));
     if (i < 4) row.surprise = NAN;
     outline.add(row);
@@ -150,7 +155,8 @@ TEST(Peaks, AreTheHighestThatAreApart) {
     return bump(50, 3) + bump(57, 2.9) + bump(120, 2) + bump(200, 4) + bump(297, 1);
   };
   for (int64_t i = 0; i < 300; ++i) {
-    SeenFrame frame{.index = i, .row = {.frame = i}, .picture = {}, .map = {}};
+    SeenFrame frame;
+    frame.index = i;
     frame.row.surprise = value(i);
     peaks.add(frame);
   }
@@ -178,11 +184,21 @@ TEST(Events, SpliceWhatTheySay) {
     EXPECT_TRUE(film->slice(1, 0, 7).equal(lawful.slice(1, 0, 7))) << kind;
     EXPECT_FALSE(frame(*film, 7).equal(frame(lawful, 7))) << kind;
     const int64_t first = stretch.start + 7;  // the event's first frame
-    if (kind == "freeze") EXPECT_TRUE(frame(*film, 10).equal(frame(lawful, 6)));
-    if (kind == "reversal") EXPECT_TRUE(frame(*film, 7).equal(frame(video, first - 2)));
-    if (kind == "jump") EXPECT_TRUE(frame(*film, 8).equal(frame(video, first + 11)));
-    if (kind == "double_speed") EXPECT_TRUE(frame(*film, 8).equal(frame(video, first + 3)));
-    if (kind == "upside_down") EXPECT_TRUE(frame(*film, 9).equal(frame(lawful, 9).flip(1)));
+    if (kind == "freeze") {
+      EXPECT_TRUE(frame(*film, 10).equal(frame(lawful, 6)));
+    }
+    if (kind == "reversal") {
+      EXPECT_TRUE(frame(*film, 7).equal(frame(video, first - 2)));
+    }
+    if (kind == "jump") {
+      EXPECT_TRUE(frame(*film, 8).equal(frame(video, first + 11)));
+    }
+    if (kind == "double_speed") {
+      EXPECT_TRUE(frame(*film, 8).equal(frame(video, first + 3)));
+    }
+    if (kind == "upside_down") {
+      EXPECT_TRUE(frame(*film, 9).equal(frame(lawful, 9).flip(1)));
+    }
     if (kind == "patch") {
       const auto changed = frame(*film, 9).ne(frame(lawful, 9)).any(0).sum().item<int64_t>();
       EXPECT_LE(changed, 36);  // 6 x 6 pixels
