@@ -94,9 +94,10 @@ void look_into(examples::Program& program, const watching::WatchOptions& options
   std::printf("%s", watching::inspection_text(seen).c_str());
   std::filesystem::create_directories(options.out);
   write_file_atomic(options.out + "/summary.json", watching::inspection_json(seen, asked));
+  const std::string body = watching::inspection_section(seen, asked);
+  write_file_atomic(options.out + "/section.html", body);  // for `report --comparison`
   write_file_atomic(options.out + "/report.html",
-                    eval::report::page("jepa: inside a model",
-                                       watching::inspection_section(seen, asked)));
+                    eval::report::page("jepa: inside a model", body));
   std::printf("report             %s/report.html\n", options.out.c_str());
   program.results = {{"out", options.out}};
 }

@@ -29,6 +29,22 @@ torch::Tensor draw_frames(const std::vector<SeenFrame>& frames, int64_t scale, d
   return physics::draw_heat(clip, torch::stack(maps), full);
 }
 
+void write_clip(const std::string& path, const std::vector<SeenFrame>& frames, int64_t scale,
+                double full, double fps) {
+  std::unique_ptr<report::VideoEncoder> encoder;
+  for (size_t i = 0; i < frames.size(); i += kDrawnTogether) {
+    const auto from = frames.begin() + static_cast<std::ptrdiff_t>(i);
+    const auto count = std::min(kDrawnTogether, frames.size() - i);
+    const auto drawn =
+        draw_frames({from, from + static_cast<std::ptrdiff_t>(count)}, scale, full);
+    if (!encoder) {
+      encoder = std::make_unique<report::VideoEncoder>(drawn.size(1), drawn.size(2), fps, path);
+    }
+    encoder->add(drawn);
+  }
+  if (encoder) encoder->finish();
+}
+
 FilmWriter::FilmWriter(std::string folder, double fps, int64_t piece, int64_t scale)
     : folder_(std::move(folder)), fps_(fps), piece_(piece), scale_(scale) {}
 

@@ -14,6 +14,11 @@ namespace jepa::eval::watching {
 /// @param full surprise of a token that is drawn brightest
 torch::Tensor draw_frames(const std::vector<SeenFrame>& frames, int64_t scale, double full);
 
+/// Writes frames under their heat as one film, a few drawn at a time.
+/// @throws DataError on a full disk
+void write_clip(const std::string& path, const std::vector<SeenFrame>& frames, int64_t scale,
+                double full, double fps);
+
 /// Writes `FOLDER/film-000.mp4`, `film-001.mp4`, ... of `piece` frames each: an MP4's index grows
 /// with its length, a piece's does not with the film's. The piece under way is `.partial`.
 class FilmWriter {

@@ -15,6 +15,7 @@ namespace jepa::eval::watching {
 namespace {
 
 constexpr int64_t kEnlarged = 2;
+constexpr int64_t kColumns = 4;
 
 /// A quadrant's value over the mean of the other three.
 std::array<double, 4> over_others(const std::array<double, 4>& values) {
@@ -42,8 +43,9 @@ report::Table quadrant_table(const Inspection& seen) {
   return table;
 }
 
-std::string picture(const torch::Tensor& frames, int64_t columns, const std::string& caption) {
-  const auto sheet = report::frame_grid(frames.contiguous(), columns);
+std::string picture(const torch::Tensor& frames, const std::string& caption) {
+  const auto sheet =
+      report::frame_grid(frames.contiguous(), std::min<int64_t>(frames.size(0), kColumns));
   return report::figure(
       report::image(report::encode_png(sheet), caption, static_cast<int>(sheet.size(1))), caption);
 }
@@ -104,18 +106,18 @@ std::string inspection_section(const Inspection& seen, const InspectOptions& opt
   const double full = seen.surprise.max().item<double>();
   const auto& grid = seen.grid;
   markup += report::heading(3, "Surprise by token") +
-            picture(under(seen, seen.surprise, seen.past_steps, full), 8,
+            picture(under(seen, seen.surprise, seen.past_steps, full),
                     "The foretold frames of one window; brightest " + report::short_number(full));
   const auto places = seen.places.unsqueeze(0);
   const auto canvas = torch::full({1, grid.h * 16, grid.w * 16, 3}, 0, torch::kUInt8);
   const double most = seen.places.max().item<double>();
-  markup += picture(physics::draw_heat(canvas, places, most), 1,
+  markup += picture(physics::draw_heat(canvas, places, most),
                     "By place, the mean over windows; brightest " + report::short_number(most));
   std::string maps;
   for (int64_t layer = 0; layer < seen.attention.size(0); ++layer) {
     const auto map = seen.attention[layer];
     const double top = map.max().item<double>();
-    maps += picture(under(seen, map, 0, top), 8,
+    maps += picture(under(seen, map, 0, top),
                     "layer " + std::to_string(layer + 1) + ", brightest " +
                         report::short_number(top));
   }
@@ -128,7 +130,7 @@ std::string inspection_section(const Inspection& seen, const InspectOptions& opt
   const auto colours = report::fit_pca(seen.tokens).colours(seen.tokens)[0];
   const auto frames = report::upscale(report::clip_frames(seen.window), kEnlarged).contiguous();
   return markup + report::heading(3, "What the encoder says") +
-         picture(report::pca_frames(frames, colours, grid), 4,
+         picture(report::pca_frames(frames, colours, grid),
                  "Frames beside the first three principal components of the target encoder's "
                  "tokens.");
 }

@@ -1,6 +1,5 @@
 #include <encoders/published.hpp>
 #include <eval/probes/features.hpp>
-#include <eval/report/video_writer.hpp>
 #include <eval/watching/film.hpp>
 #include <eval/watching/sliding.hpp>
 #include <eval/watching/watch.hpp>
@@ -269,9 +268,8 @@ void Watch::write_peaks() {
   const double heat = options_.heat > 0 ? options_.heat : quantile_.value(kHeatQuantile);
   const double rate = std::max(1.0, static_cast<double>(result_.watched) / std::max(seconds_, 1e-3));
   for (size_t i = 0; i < result_.peaks.size(); ++i) {
-    report::write_video(options_.out + "/peak-" + std::to_string(i + 1) + ".mp4",
-                        draw_frames(result_.peaks[i].clip, options_.film_scale, heat),
-                        std::min(rate, 60.0));
+    write_clip(options_.out + "/peak-" + std::to_string(i + 1) + ".mp4", result_.peaks[i].clip,
+               options_.film_scale, heat, std::min(rate, 60.0));
   }
   const auto place = [this](int64_t row) { return film_->place(row); };
   write_file_atomic(options_.out + "/index.html",
