@@ -259,6 +259,26 @@ Published films, for those who have them (IntPhys dev, GRASP, InfLevel):
 `surprise --benchmark intphys --data intphys/dev --model WEIGHTS --run runs/intphys`.
 TEXT
 
+page watch <<'TEXT'
+Watches video of any length through a sliding window, each frame decoded once: a file, a folder
+(`--loop_minutes` again and again), or a pipe (`ffmpeg ... -f matroska - | watch --video -`). Memory
+does not grow with the film. `curve.csv` has a row for every watched frame as it comes, with a mark
+where a film begins, changes its size, is damaged or ends early; `index.html` has the curve, the most
+surprising moments and the film under its heat, which a click on the curve winds to that moment. A
+pipe that gives nothing for `--stall` seconds, or ends within a frame, is one line, once the files are
+finished; Ctrl-C finishes them too.
+TEXT
+show 'watch --weights runs/predict --video features.mp4 --around 0.3 --out watched'
+show 'head -n 4 watched/curve.csv; ls watched'
+text <<'TEXT'
+Is surprise worth anything on real footage? `--events` splices seven kinds of event into the end of
+each video, which the model was not trained on (`examples/configs/watch_footage.ini`), and asks it,
+untrained networks and pixels which windows hold one: AUROC, with intervals over stretches of footage;
+the grid of cells goes on where it was cut off. `--inspect` looks into the model: surprise by token,
+attention, principal components ([debugging](../debugging.md)).
+TEXT
+show 'watch --weights runs/predict --video features.mp4 --inspect --fault top_left --out inside'
+
 finish
 commands() { awk '/^\$ / { on = 1 } on { print } !/\\$/ { on = 0 }' "$1"; }
 if [ $check = 1 ]; then

@@ -219,6 +219,12 @@ SurpriseModel pixel_difference_surprise(int64_t window, int64_t tubelet, int64_t
   return {"pixel_difference", window, tubelet, tokens};
 }
 
+MaskedModel load_masked_model(const std::string& path, int64_t& window) {
+  const LoadedMasked loaded = load_masked(path);
+  window = loaded.window;
+  return loaded.model;
+}
+
 SurpriseModel load_surprise(const std::string& path, int64_t window, torch::Device device) {
   if (is_generative(path)) {
     auto model = std::make_shared<GenerativeModel>(GenerativeModel::load(path));

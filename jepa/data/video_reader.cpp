@@ -14,9 +14,7 @@ extern "C" {
 #include <iterator>
 
 namespace jepa {
-namespace {
 
-/// Height and width of a frame once it is scaled; even, for 4:2:0.
 void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
   const int64_t now = std::min(height, width);
   const int64_t wanted = scale.short_side > 0 ? scale.short_side : now;
@@ -28,8 +26,6 @@ void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
   height = scaled(height);
   width = scaled(width);
 }
-
-}  // namespace
 
 class VideoReader::Impl {
  public:
