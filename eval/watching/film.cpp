@@ -10,7 +10,7 @@
 namespace jepa::eval::watching {
 namespace {
 
-constexpr size_t kDrawnTogether = 16;
+constexpr size_t kDrawnTogether = 4;  // what is drawn needs ten times the memory of its frames
 
 }  // namespace
 
