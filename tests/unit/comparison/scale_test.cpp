@@ -117,7 +117,7 @@ TEST(Scale, WidthsAreCellsOfTheirOwn) {
   options.arms = "jepa,random_init";
   options.budgets = {1, 2};
   options.seeds = {0};
-  options.widths = {48, 96};
+  options.widths = {64, 96};
   options.arm.jepa.encoder.preset = "custom";
   options.arm.jepa.encoder.vit.dim = options.arm.jepa.predictor.masked.dim = 96;
   options.arm.jepa.encoder.vit.heads = options.arm.jepa.predictor.masked.heads = 3;
