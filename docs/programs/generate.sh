@@ -85,6 +85,11 @@ show 'make_data --kind digits --clips 1000 --generated.frames 12 --seed 1 --out 
 show 'make_data --kind digits --split validation --clips 200 --generated.frames 12 --seed 2 --out data/digits12_validation.h5'
 show 'make_data --kind digits --split test --clips 200 --generated.frames 12 --seed 3 --out data/digits12_test.h5'
 text <<'TEXT'
+Insects and spiders that walk, with body, colour, size and length of legs as columns; `held_out` are
+round red spiders and square blue insects, which `seen` never has together with their legs:
+TEXT
+show 'make_data --kind creatures --creatures.combinations held_out --split test --clips 100 --seed 1 --out data/creatures.h5'
+text <<'TEXT'
 Your own files: `--kind files --data FOLDER`; footage: `--kind footage --data FOLDER`.
 TEXT
 
@@ -201,6 +206,12 @@ show 'compare --config examples/configs/compare_digits.ini --run runs/compare --
   --budgets 0.05 --seeds 0 --arm.decoder_tera 0.05 --judge.steps 50 --judge.clips 500 \
   --judge.held_out_clips 100 --questions.train_clips 500 --questions.probe_clips 300 \
   --questions.validation_clips 100 --questions.test_clips 200 --questions.predicted_clips 8 --questions.futures 2'
+
+text <<'TEXT'
+Other worlds, with test clips outside the range of training, and curves over training compute (see
+[extrapolation](../extrapolation.md)); `--quick` shows that everything runs, no more:
+TEXT
+show 'compare --config examples/configs/compare_creatures.ini --run runs/creatures --quick --arms masked_pixels,random_init --film.examples 0'
 
 page train_dynamics <<'TEXT'
 Trains an action-conditioned world model: an encoder and a predictor together, then the predictor alone

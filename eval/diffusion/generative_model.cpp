@@ -45,7 +45,7 @@ std::vector<OptionSection> GenerativeOptions::sections() {
        [this](OptionVisitor& visit) {
          visit("prompts", prompts,
                {.help = "words of prompts, from the clips' labels",
-                .choices = {"none", "digits", "shapes"}});
+                .choices = {"none", "digits", "shapes", "creatures"}});
          visit("autoencoder", autoencoder,
                {.help = "run folder of an autoencoder: diffuse in its latents"});
          visit("jepa", jepa, {.help = "run or weights of a JEPA: decode its latents into clips"});

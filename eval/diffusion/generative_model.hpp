@@ -15,7 +15,7 @@ namespace jepa::eval::diffusion {
 
 /// What a diffusion model works on, and its condition.
 struct GenerativeOptions {
-  std::string prompts = "none";  ///< vocabulary: none, digits, shapes
+  std::string prompts = "none";  ///< vocabulary: none, digits, shapes, creatures
   std::string autoencoder = {};  ///< its run folder: diffusion in its latents; empty: in pixels
   std::string jepa = {};         ///< run or weights whose latents are decoded; empty: no decoder
   /// Time steps that the predictor is shown; a decoder draws those that follow.

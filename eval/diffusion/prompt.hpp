@@ -10,10 +10,11 @@
 
 namespace jepa::eval::diffusion {
 
-/// The words of a prompt, one slot an attribute: what it is, where it goes, how fast.
+/// The words of a prompt, one slot an attribute: what it is, where it goes, how fast; of creatures
+/// their kind, colour and length of legs.
 class PromptVocabulary {
  public:
-  /// Words for generated clips: `digits` or `shapes`. @throws ConfigError for another kind
+  /// Words for generated clips: `digits`, `shapes` or `creatures`. @throws ConfigError for another kind
   explicit PromptVocabulary(const std::string& kind);
 
   /// Attributes a prompt has.
@@ -32,7 +33,7 @@ class PromptVocabulary {
   /// The words for each clip by the columns of a source: int64 [clips, kSlots].
   /// @throws DataError where the source lacks a column
   torch::Tensor of_source(const ClipSource& source) const;
-  /// Class and direction that a row of ids asks for; -1: none.
+  /// Class and direction that a row of ids asks for; -1: none. Prompts of creatures have no direction.
   int64_t kind_of(const torch::Tensor& ids) const;
   int64_t direction_of(const torch::Tensor& ids) const;
 
