@@ -213,7 +213,7 @@ std::string draw_map(Session& session, const EpisodeOptions& episodes, nlohmann:
   results["landscape"] = {{"best", found.best},          {"lowest", found.lowest},
                           {"chosen", found.chosen},      {"chosen_cost", found.chosen_cost},
                           {"low", map.low},              {"high", map.high}};
-  char text[240];
+  char text[480];
   std::snprintf(text, sizeof text,
                 "Costs of one action held through the plan, from the first episode's start; across "
                 "and down its numbers from %.3g to %.3g. Cross: cheapest; ring: first action of the "

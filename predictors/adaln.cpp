@@ -189,9 +189,9 @@ torch::Tensor AdaLnPredictorImpl::attend_window(const Block& block, const torch:
   auto q = joint.select(2, 0);
   if (last) q = q.narrow(1, x.size(1) - 1, 1);
   torch::Tensor seen;
-  if (x.device().is_cpu() && joint.scalar_type() == torch::kFloat32 && !joint.requires_grad() &&
-      o.head_dim % kLanes == 0) {
-    seen = window_attention(q.contiguous(), keys, values);
+  if (x.device().is_cpu() && !joint.requires_grad() && o.head_dim % kLanes == 0) {
+    const auto full = [](const torch::Tensor& t) { return t.to(torch::kFloat32).contiguous(); };
+    seen = window_attention(full(q), full(keys), full(values)).to(joint.scalar_type());
   } else {
     const int64_t n = q.size(1), frames = keys.size(1);
     const auto mask = torch::ones({n, frames}, torch::kBool).tril(frames - n).to(x.device());
