@@ -24,6 +24,8 @@ ClassTokenVitImpl::ClassTokenVitImpl(ClassTokenOptions options) : options_(optio
                                o.patch, ", width ", o.dim, " and ", o.heads,
                                " heads do not divide"));
   }
+  set_clip_sizes({1, o.channels, 1, o.size, o.size});
+  set_heads(o.heads);
   const int64_t side = o.size / o.patch;
   auto embeddings = folder(*this, "embeddings");
   cls_token_ = embeddings->register_parameter("cls_token", torch::empty({1, 1, o.dim}));
@@ -109,6 +111,12 @@ void ClassTokenVitImpl::initialise(at::Generator generator) {
   const torch::NoGradGuard no_grad;
   nn::truncated_normal(patches_->weight, kDeviation, generator);
   patches_->bias.zero_();
+}
+
+ActivationShape ClassTokenVitImpl::activations() const {
+  // Of a frame's one token: all patches and the class token pass through the blocks.
+  const int64_t side = options_.size / options_.patch;
+  return {.dim = options_.dim, .depth = options_.depth * (side * side + 1)};
 }
 
 double ClassTokenVitImpl::flops(int64_t tokens) const {

@@ -43,6 +43,7 @@ class ClassTokenVitImpl : public EncoderImpl {
                                     const std::vector<int64_t>& layers) override;
   void initialise(at::Generator generator) override;
   double flops(int64_t tokens) const override;
+  ActivationShape activations() const override;
   const ClassTokenOptions& options() const { return options_; }
 
  private:

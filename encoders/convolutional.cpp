@@ -18,9 +18,7 @@ constexpr double kNormEps = 1e-5;
 int64_t half(int64_t side) { return (side + 1) / 2; }
 
 // [B, C, T, H, W] -> [B*T, C, H, W]
-torch::Tensor by_frame(const torch::Tensor& clip) {
-  return clip.transpose(1, 2).flatten(0, 1);
-}
+torch::Tensor by_frame(const torch::Tensor& clip) { return clip.transpose(1, 2).flatten(0, 1); }
 
 void check_clip(const std::string& who, at::IntArrayRef sizes, int64_t channels, int64_t height,
                 int64_t width) {
@@ -227,6 +225,18 @@ void ConvolutionalImpl::initialise(at::Generator generator) {
   for (auto& stage : stages_) {
     for (auto& block : stage.blocks) block.conv2->weight.mul_(0.1);
   }
+}
+
+ActivationShape ConvolutionalImpl::activations() const {
+  // A stage keeps its first map and, a block, what two norms, activations and convolutions give.
+  int64_t height = options_.height, width = options_.width, frame = 0;
+  for (const int64_t channels : options_.stages) {
+    height = half(height);
+    width = half(width);
+    frame += height * width * channels * (1 + 6 * options_.blocks);
+  }
+  const int64_t per_frame = options_.tokens == "frame" ? 1 : height * width;
+  return {.feature_maps = static_cast<double>(frame) / static_cast<double>(per_frame)};
 }
 
 double ConvolutionalImpl::flops(int64_t tokens) const {

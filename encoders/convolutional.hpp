@@ -44,7 +44,9 @@ class FrameEncoderImpl : public EncoderImpl {
  protected:
   /// @param name what errors call it
   FrameEncoderImpl(std::string name, int64_t channels, int64_t height, int64_t width, int64_t dim)
-      : name_(std::move(name)), channels_(channels), height_(height), width_(width), dim_(dim) {}
+      : name_(std::move(name)), channels_(channels), height_(height), width_(width), dim_(dim) {
+    set_clip_sizes({1, channels, 1, height, width});
+  }
 
  private:
   std::string name_;
@@ -123,6 +125,7 @@ class ConvolutionalImpl : public EncoderImpl {
                                     const std::vector<int64_t>& layers) override;
   void initialise(at::Generator generator) override;
   double flops(int64_t tokens) const override;
+  ActivationShape activations() const override;
   const ConvolutionalOptions& options() const { return options_; }
 
  private:

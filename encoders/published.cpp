@@ -87,6 +87,65 @@ void set_positions(const WeightFile& file, const std::string& module, ModelFamil
   }
 }
 
+// As chosen, as a converted file says, as the tensors show; none for a run.
+std::optional<ModelFamily> family_of(const WeightFile& file, const std::string& module,
+                                     const LoadOptions& choices) {
+  if (choices.family != "auto") return parse_model_family(choices.family);
+  const auto recorded = file.options().find("published.family");
+  if (recorded != file.options().end()) return parse_model_family(recorded->second);
+  if (!file.options().empty()) return std::nullopt;
+  return detect_family(file, module);
+}
+
+// Read off the tensors.
+void set_published_options(const WeightFile& file, const LoadOptions& choices,
+                           StoredEncoder& stored) {
+  const PublishedEncoder shape = describe_encoder(file, stored.module);
+  EncoderOptions& options = stored.options;
+  options.preset = "custom";
+  VisionTransformerOptions& vit = options.vit;
+  vit.dim = shape.dim;
+  vit.depth = shape.depth;
+  stored.knows_heads = shape.heads > 0;
+  vit.heads = choices.heads > 0 ? choices.heads
+              : shape.heads > 0 ? shape.heads
+                                : choices.unknown_heads;
+  if (vit.heads == 0) {
+    throw ConfigError(c10::str(file.path(), ": a width of ", shape.dim,
+                               " is not a published one; give --encoder.heads"));
+  }
+  vit.mlp_ratio = static_cast<double>(shape.mlp_hidden) / static_cast<double>(shape.dim);
+  vit.activation = shape.gated ? "swiglu" : "gelu";
+  vit.wide_swiglu = false;  // the hidden width is the file's own
+  vit.channels = shape.channels;
+  vit.patch = shape.patch;
+  if (stored.family != ModelFamily::ijepa && shape.tubelet == 0) {
+    throw CheckpointError(file.path() + ": 2D patches, which only I-JEPA models have");
+  }
+  if (shape.tubelet > 0) vit.tubelet = shape.tubelet;
+  set_positions(file, stored.module, *stored.family, shape, vit);
+  vit.output_levels = published_levels(shape.depth, shape.norm_levels);
+  vit.image_embedding = shape.image_patches;
+  options.pixels = PixelStatistics::imagenet();
+}
+
+ClipOptions stored_clips(const WeightFile& file, const StoredEncoder& stored) {
+  const auto sizes = stored.options.clip_sizes();
+  ClipOptions clip{.frames = sizes[2], .random_window = false, .channels = sizes[1]};
+  if (stored.family == ModelFamily::vjepa) {
+    clip.frame_step = 4;
+  } else if (stored.family && clip.frames > 1) {
+    clip.fps = 4;
+  }
+  OptionValues values;
+  for (const char* key : {"clip.frame_step", "clip.fps", "clip.short_side"}) {
+    const auto found = file.options().find(key);
+    if (found != file.options().end()) values.insert(*found);
+  }
+  apply_options({{"clip", "", [&](OptionVisitor& visit) { clip.describe(visit); }}}, values);
+  return clip;
+}
+
 }  // namespace
 
 void LoadOptions::describe(OptionVisitor& visit) {
@@ -98,92 +157,56 @@ void LoadOptions::describe(OptionVisitor& visit) {
   visit("allow_non_finite", allow_non_finite, {.help = "take weights with NaN or infinity"});
 }
 
-std::optional<ModelFamily> family_of(const WeightFile& file, const std::string& module,
-                                     const LoadOptions& choices) {
-  if (choices.family != "auto") return parse_model_family(choices.family);
-  const auto recorded = file.options().find("published.family");
-  if (recorded != file.options().end()) return parse_model_family(recorded->second);
-  if (!file.options().empty()) return std::nullopt;
-  return detect_family(file, module);
-}
-
-EncoderOptions encoder_options(const WeightFile& file, const std::string& module,
-                               std::optional<ModelFamily> family, const LoadOptions& choices) {
-  if (!file.options().empty()) return run_options(file);
-  TORCH_CHECK(family.has_value(), "encoder_options: the family of published weights is needed");
-  const PublishedEncoder shape = describe_encoder(file, module);
-  EncoderOptions options{.preset = "custom"};
-  VisionTransformerOptions& vit = options.vit;
-  vit.dim = shape.dim;
-  vit.depth = shape.depth;
-  vit.heads = choices.heads > 0 ? choices.heads : shape.heads;
-  if (vit.heads == 0) {
-    throw ConfigError(c10::str(file.path(), ": a width of ", shape.dim,
-                               " is not a published one; give --encoder.heads"));
+StoredEncoder read_encoder(const WeightFile& file, const LoadOptions& choices) {
+  StoredEncoder stored;
+  stored.path = file.path();
+  const std::string other = choices.which == "encoder" ? "target_encoder" : "encoder";
+  stored.module = file.has(choices.which) ? choices.which : other;
+  stored.family = family_of(file, stored.module, choices);
+  if (file.options().empty()) {
+    set_published_options(file, choices, stored);
+  } else {
+    stored.options = run_options(file);
   }
-  vit.mlp_ratio = static_cast<double>(shape.mlp_hidden) / static_cast<double>(shape.dim);
-  vit.activation = shape.gated ? "swiglu" : "gelu";
-  vit.wide_swiglu = false;  // the hidden width is the file's own
-  vit.channels = shape.channels;
-  vit.patch = shape.patch;
-  if (family != ModelFamily::ijepa && shape.tubelet == 0) {
-    throw CheckpointError(file.path() + ": 2D patches, which only I-JEPA models have");
-  }
-  if (shape.tubelet > 0) vit.tubelet = shape.tubelet;
-  set_positions(file, module, *family, shape, vit);
-  vit.output_levels = published_levels(shape.depth, shape.norm_levels);
-  vit.image_embedding = shape.image_patches;
-  options.pixels = PixelStatistics::imagenet();
-  return options;
+  stored.clip = stored_clips(file, stored);
+  stored.weights = family_weights(file, stored.module, stored.family);
+  return stored;
 }
 
 LoadedEncoder load_encoder(const WeightFile& file, const LoadOptions& choices) {
-  LoadedEncoder loaded;
-  const std::string other = choices.which == "encoder" ? "target_encoder" : "encoder";
-  loaded.module = file.has(choices.which) ? choices.which : other;
-  loaded.family = family_of(file, loaded.module, choices);
-  loaded.options = encoder_options(file, loaded.module, loaded.family, choices);
+  LoadedEncoder loaded{read_encoder(file, choices), Encoder(nullptr), ""};
   loaded.encoder = make_encoder(loaded.options);
-  const TensorMap weights = family_weights(file, loaded.module, loaded.family);
-  if (!choices.allow_non_finite) require_finite(weights, file.path());
-  load_into(*loaded.encoder, weights, file.path(), Fill::adopt);
+  if (!choices.allow_non_finite) require_finite(loaded.weights, loaded.path);
+  load_into(*loaded.encoder, loaded.weights, loaded.path, Fill::adopt);
+  loaded.weights.clear();
   loaded.encoder->eval();
-  if (auto* vit = dynamic_cast<VisionTransformerImpl*>(loaded.encoder.get())) {
-    vit->set_all_levels(false);
-  }
-  const VisionTransformerOptions& vit = loaded.options.vit;
-  loaded.summary = c10::str(file.path(), ": ",
+  loaded.encoder->set_all_levels(false);
+  const bool detected = loaded.family && choices.family == "auto";
+  loaded.summary = c10::str(loaded.path, ": ",
                             loaded.family ? to_string(*loaded.family) : "a run of this library",
-                            !loaded.family             ? ""
-                            : choices.family == "auto" ? " (detected)"
-                                                       : " (chosen)",
-                            ", ", loaded.module, ", width ", vit.dim, ", depth ", vit.depth,
-                            ", heads ", vit.heads, choices.heads > 0 ? " (chosen)" : "", ", patch ",
-                            vit.patch, vit.frames == 1 ? "" : c10::str(", tubelet ", vit.tubelet),
-                            ", ", vit.positions, " positions");
+                            detected        ? " (detected)"
+                            : loaded.family ? " (chosen)"
+                                            : "",
+                            ", ", loaded.module, ", ", loaded.encoder->description(),
+                            choices.heads > 0 ? "; heads as chosen" : "");
   return loaded;
 }
 
-void require_same_encoder(const WeightFile& file, const std::string& module,
-                          std::optional<ModelFamily> family, const EncoderOptions& own) {
+void require_same_encoder(const StoredEncoder& stored, const EncoderOptions& own) {
   const auto values = [](EncoderOptions options) {
     options.vit = resolve(options.vit, options.preset);
     return dump_options({{"encoder", "", [&](OptionVisitor& visit) { options.describe(visit); }}});
   };
-  // Heads that neither the file nor its width tells are the reader's own choice.
-  const bool told = !file.options().empty() || file.notes().contains("num_attention_heads") ||
-                    published_heads(describe_encoder(file, module).dim) > 0;
-  LoadOptions choices;
-  if (!told) choices.heads = own.vit.heads;
-  const EncoderOptions stored = encoder_options(file, module, family, choices);
-  const OptionValues theirs = values(stored), ours = values(own);
-  std::vector<std::string> free = {"preset",        "frames",  "height", "width",        "drop_path",
-                                   "depth_rescale", "xavier",  "checkpointing"};
+  const OptionValues theirs = values(stored.options), ours = values(own);
+  std::vector<std::string> free = {"preset",    "frames",        "height", "width",
+                                   "drop_path", "depth_rescale", "xavier", "checkpointing"};
   // Their effect is in the shapes of the weights, which are compared as they are loaded.
-  if (family) free.insert(free.end(), {"mlp_ratio", "wide_swiglu"});
-  if (stored.vit.frames == 1 && own.vit.frames == 1) free.push_back("tubelet");
-  if (stored.vit.positions == "rope") free.push_back("uniform_power");
-  if (stored.vit.positions == "sincos") {
+  if (stored.family) free.insert(free.end(), {"mlp_ratio", "wide_swiglu"});
+  const VisionTransformerOptions& vit = stored.options.vit;
+  if (!stored.knows_heads) free.push_back("heads");
+  if (vit.frames == 1 && own.vit.frames == 1) free.push_back("tubelet");
+  if (vit.positions == "rope") free.push_back("uniform_power");
+  if (vit.positions == "sincos") {
     free.insert(free.end(), {"rope_layout", "rope_reference"});
   }
   for (const auto& [key, value] : theirs) {
@@ -191,7 +214,7 @@ void require_same_encoder(const WeightFile& file, const std::string& module,
     if (std::find(free.begin(), free.end(), name) != free.end()) continue;
     const auto found = ours.find(key);
     if (found == ours.end() || found->second == value) continue;
-    throw ConfigError(file.path() + ": its " + key + " is " + printable(value) + ", not " +
+    throw ConfigError(stored.path + ": its " + key + " is " + printable(value) + ", not " +
                       found->second + "; give --" + key + " " + printable(value));
   }
 }
@@ -202,23 +225,6 @@ void resize_table(TensorMap& weights, const std::string& key, const TokenGrid& f
   if (table == weights.end() || from == to) return;
   if (table->second.dim() != 3 || table->second.size(1) != from.size()) return;
   table->second = nn::resize_positions(table->second.to(at::kFloat), from, to);
-}
-
-ClipOptions trained_clips(const WeightFile& file, const LoadedEncoder& loaded) {
-  const auto& vit = loaded.options.vit;
-  ClipOptions clip{.frames = vit.frames, .random_window = false, .channels = vit.channels};
-  if (loaded.family == ModelFamily::vjepa) {
-    clip.frame_step = 4;
-  } else if (loaded.family && vit.frames > 1) {
-    clip.fps = 4;
-  }
-  OptionValues values;
-  for (const char* key : {"clip.frame_step", "clip.fps", "clip.short_side"}) {
-    const auto found = file.options().find(key);
-    if (found != file.options().end()) values.insert(*found);
-  }
-  apply_options({{"clip", "", [&](OptionVisitor& visit) { clip.describe(visit); }}}, values);
-  return clip;
 }
 
 std::string describe_clips(const ClipOptions& clip) {

@@ -46,10 +46,35 @@ void EncoderOptions::describe(OptionVisitor& visit) {
   visit("pixel_std", pixels.std, {.help = "what they are then divided by"});
 }
 
+EncoderOptions EncoderOptions::resolved() const {
+  EncoderOptions options = *this;
+  options.vit = resolve(vit, preset);
+  return options;
+}
+
+EncoderOptions EncoderOptions::fitted(at::IntArrayRef clip_sizes) const {
+  TORCH_CHECK(clip_sizes.size() == 5, "sizes [B, C, T, H, W] of clips expected, got ", clip_sizes);
+  EncoderOptions options = *this;
+  options.vit.channels = clip_sizes[1];
+  options.vit.frames = clip_sizes[2];
+  options.vit.height = clip_sizes[3];
+  options.vit.width = clip_sizes[4];
+  return options;
+}
+
+std::vector<int64_t> EncoderOptions::clip_sizes() const {
+  return {1, vit.channels, vit.frames, vit.height, vit.width};
+}
+
 Encoder make_encoder(const EncoderOptions& options) {
   std::string names;
   for (const auto& entry : encoder_table()) {
-    if (entry.name == options.type) return entry.make(options);
+    if (entry.name == options.type) {
+      Encoder encoder = entry.make(options);
+      if (encoder->clip_sizes().empty()) encoder->set_clip_sizes(options.clip_sizes());
+      if (encoder->heads() == 0) encoder->set_heads(options.vit.heads);
+      return encoder;
+    }
     names += (names.empty() ? "" : ", ") + entry.name;
   }
   throw ConfigError("encoder.type: expected one of " + names + ", found '" + options.type + "'");

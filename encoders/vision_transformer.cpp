@@ -25,9 +25,7 @@ nn::BlockOptions block_options(const VisionTransformerOptions& options) {
           .activation = options.activation};
 }
 
-bool has_rotary(const std::string& positions) {
-  return positions == "rope" || positions == "both";
-}
+bool has_rotary(const std::string& positions) { return positions == "rope" || positions == "both"; }
 
 bool has_sincos(const std::string& positions) {
   return positions == "sincos" || positions == "both";
@@ -128,6 +126,8 @@ VisionTransformerOptions resolve(VisionTransformerOptions options, const std::st
 VisionTransformerImpl::VisionTransformerImpl(VisionTransformerOptions options)
     : options_(resolve(std::move(options), "custom")) {
   const auto& o = options_;
+  set_clip_sizes({1, o.channels, o.frames, o.height, o.width});
+  set_heads(o.heads);
   const bool image = o.frames == 1;
   patch_embed_ = register_module("patch_embed",
                                  nn::PatchEmbedding(o.channels, o.dim, o.tubelet, o.patch, image));
@@ -144,7 +144,8 @@ VisionTransformerImpl::VisionTransformerImpl(VisionTransformerOptions options)
     pos_embed_ = register_buffer("pos_embed", table.unsqueeze(0));
   }
   if (has_rotary(o.positions)) {
-    rotary_ = nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
+    rotary_ =
+        nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
   }
   blocks_ = nn::make_blocks(*this, "blocks", o.depth, block_options(o));
   if (o.output_levels.empty()) {
@@ -252,6 +253,25 @@ void VisionTransformerImpl::initialise(at::Generator generator) {
   }
   if (!options_.depth_rescale) return;
   for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i]->rescale(static_cast<int64_t>(i) + 1);
+}
+
+int64_t VisionTransformerImpl::min_frames() const {
+  return options_.frames == 1 || options_.image_embedding ? 1 : options_.tubelet;
+}
+
+ActivationShape VisionTransformerImpl::activations() const {
+  return {.dim = options_.dim, .depth = options_.depth, .checkpointing = options_.checkpointing};
+}
+
+std::string VisionTransformerImpl::initialisation() const {
+  return options_.xavier ? "Xavier's" : "the published one, deviation 0.02";
+}
+
+std::string VisionTransformerImpl::description() const {
+  const auto& o = options_;
+  return c10::str("width ", o.dim, ", depth ", o.depth, ", heads ", o.heads, ", patch ", o.patch,
+                  o.frames == 1 ? "" : c10::str(", tubelet ", o.tubelet), ", ", o.positions,
+                  " positions");
 }
 
 double VisionTransformerImpl::flops(int64_t tokens) const {

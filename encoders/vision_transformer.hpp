@@ -13,10 +13,10 @@ namespace jepa::encoders {
 
 /// Shape and habits of a vision transformer. The defaults are V-JEPA 2's.
 struct VisionTransformerOptions {
-  int64_t dim = 0;      ///< token width; 0: from the preset
-  int64_t depth = 0;    ///< blocks; 0: from the preset
-  int64_t heads = 0;    ///< attention heads; 0: from the preset
-  double mlp_ratio = 0; ///< hidden width over token width; 0: from the preset, else 4
+  int64_t dim = 0;       ///< token width; 0: from the preset
+  int64_t depth = 0;     ///< blocks; 0: from the preset
+  int64_t heads = 0;     ///< attention heads; 0: from the preset
+  double mlp_ratio = 0;  ///< hidden width over token width; 0: from the preset, else 4
 
   int64_t channels = 3;
   int64_t frames = 16;  ///< frames of a clip; 1 makes an image encoder with 2D patch weights
@@ -25,21 +25,21 @@ struct VisionTransformerOptions {
   int64_t patch = 16;
   int64_t tubelet = 2;  ///< frames in one patch (ignored for images)
 
-  std::string positions = "rope";       ///< "rope" (V-JEPA 2), "sincos" (I-JEPA, V-JEPA), "both"
-  bool uniform_power = true;            ///< sin-cos: equal widths for time, height and width
-  std::string rope_layout = "tiled";    ///< "tiled" (V-JEPA 2) or "interleaved" (2.1)
-  int64_t rope_reference = 0;           ///< stretch h, w to a square of this side; 0: as they are
+  std::string positions = "rope";     ///< "rope" (V-JEPA 2), "sincos" (I-JEPA, V-JEPA), "both"
+  bool uniform_power = true;          ///< sin-cos: equal widths for time, height and width
+  std::string rope_layout = "tiled";  ///< "tiled" (V-JEPA 2) or "interleaved" (2.1)
+  int64_t rope_reference = 0;         ///< stretch h, w to a square of this side; 0: as they are
 
-  std::string activation = "gelu";      ///< "gelu" or "swiglu"
-  bool wide_swiglu = true;              ///< SwiGLU hidden width 2/3 of the ratio's
-  double drop_path = 0;                 ///< of the last block; linear from 0 over the depth
-  bool depth_rescale = true;            ///< initial residual weights over sqrt(2 * layer)
-  bool xavier = false;                  ///< initial matrices of Xavier's scale instead of 0.02
-  bool checkpointing = false;           ///< recompute blocks in backward to save memory
+  std::string activation = "gelu";  ///< "gelu" or "swiglu"
+  bool wide_swiglu = true;          ///< SwiGLU hidden width 2/3 of the ratio's
+  double drop_path = 0;             ///< of the last block; linear from 0 over the depth
+  bool depth_rescale = true;        ///< initial residual weights over sqrt(2 * layer)
+  bool xavier = false;              ///< initial matrices of Xavier's scale instead of 0.02
+  bool checkpointing = false;       ///< recompute blocks in backward to save memory
 
   /// V-JEPA 2.1: blocks (0-based) whose outputs are given, each through its own norm.
   std::vector<int64_t> output_levels = {};
-  bool image_embedding = false;         ///< V-JEPA 2.1: own patches for images, modality vectors
+  bool image_embedding = false;  ///< V-JEPA 2.1: own patches for images, modality vectors
 
   /// Token grid of the configured clip.
   TokenGrid grid() const {
@@ -80,11 +80,13 @@ class VisionTransformerImpl : public EncoderImpl {
                                     const std::vector<int64_t>& layers) override;
   void initialise(at::Generator generator) override;
   double flops(int64_t tokens) const override;
+  void set_all_levels(bool all) override { all_levels_ = all; }
+  int64_t min_frames() const override;
+  ActivationShape activations() const override;
+  std::string initialisation() const override;
+  std::string description() const override;
 
   const VisionTransformerOptions& options() const { return options_; }
-  /// V-JEPA 2.1: whether `encode` gives all levels side by side [B, K, levels * dim] (training,
-  /// the default) or the last one [B, K, dim] (everything else). No effect on other models.
-  void set_all_levels(bool all) { all_levels_ = all; }
 
  private:
   /// Runs the blocks and hands every block's output to `visit(layer, tokens)`.

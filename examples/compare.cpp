@@ -11,6 +11,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -42,12 +43,25 @@ std::string write_film(const comparison::ComparisonOptions& options, int64_t exa
 
 /// Options that may change where a run has cells.
 std::set<std::string> free_options() {
-  std::set<std::string> free{"arms", "budgets", "seeds", "noises", "film.examples"};
+  std::set<std::string> free{"arms", "budgets", "seeds", "noises", "widths", "film.examples"};
   for (const auto& arm : comparison::arm_names()) free.insert("tuning." + arm);
   return free;
 }
 
+/// The curves over training compute, each a picture.
+void write_scale_plots(const comparison::ComparisonOptions& options,
+                       const std::vector<comparison::ScaleCurve>& curves) {
+  for (const auto& curve : curves) {
+    std::string name = curve.measure.result;
+    std::replace(name.begin(), name.end(), '/', '_');
+    write_file_atomic(options.run + "/scale_" + name + ".svg",
+                      comparison::scale_plot(curves, curve.measure.result));
+  }
+}
+
 void run(examples::Program& program, comparison::ComparisonOptions& options, int64_t examples) {
+  options.settle();
+  if (options.quick) examples = std::min<int64_t>(examples, 1);
   examples::catch_stop_signals();
   examples::GridProgress progress;
   const auto hooks = progress.hooks();
@@ -63,6 +77,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     std::printf("%s", comparison::comparison_table(summary).c_str());
     write_file_atomic(options.run + "/summary.json",
                       comparison::summary_json(options, cells, summary, progress.seconds()));
+    write_scale_plots(options, summary.scale);
     std::string body = comparison::comparison_section(summary);
     if (examples > 0) body += write_film(options, examples, hooks);
     write_file_atomic(options.run + "/section.html", body);  // for `report --comparison`

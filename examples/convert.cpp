@@ -60,33 +60,26 @@ std::vector<OptionSection> ConvertOptions::sections() {
 /// A weight file and what its modules are.
 struct Model {
   WeightFile file;
-  std::string module;  // the encoder that describes the shape
-  std::optional<ModelFamily> family;
-  encoders::EncoderOptions encoder;
-  std::optional<predictors::PredictorOptions> predictor;
+  encoders::StoredEncoder encoder;  // the one that describes the shape
+  std::optional<predictors::StoredPredictor> predictor;
 };
 
 Model open_model(const ConvertOptions& options) {
   Model model;
   model.file = WeightFile::open(options.weights);
-  model.module = options.load.which;
-  if (!model.file.has(model.module)) {
-    model.module = model.module == "encoder" ? "target_encoder" : "encoder";
+  model.encoder = encoders::read_encoder(model.file, options.load);
+  auto& encoder = model.encoder.options;
+  if (model.file.options().empty() && encoder.vit.positions == "rope") {
+    if (options.size > 0) encoder.vit.height = encoder.vit.width = options.size;
+    if (options.frames > 0) encoder.vit.frames = options.frames;
   }
-  model.family = encoders::family_of(model.file, model.module, options.load);
-  model.encoder = encoders::encoder_options(model.file, model.module, model.family, options.load);
-  if (model.file.options().empty() && model.encoder.vit.positions == "rope") {
-    auto& vit = model.encoder.vit;
-    if (options.size > 0) vit.height = vit.width = options.size;
-    if (options.frames > 0) vit.frames = options.frames;
-  }
-  model.encoder.vit = encoders::resolve(model.encoder.vit, model.encoder.preset);
-  model.encoder.preset = "custom";
-  if (model.file.has("predictor") && model.family != ModelFamily::vjepa2_ac) {
-    model.predictor = predictors::predictor_options(
-        model.file, model.family, options.predictor_heads, model.encoder.vit.heads);
-    auto& masked = model.predictor->masked;
-    if (masked.heads == 0) masked.heads = model.encoder.vit.heads;
+  encoder = encoder.resolved();
+  encoder.preset = "custom";
+  if (model.file.has("predictor") && model.encoder.family != ModelFamily::vjepa2_ac) {
+    model.predictor = predictors::read_predictor(model.file, model.encoder.family,
+                                                 options.predictor_heads, encoder.vit.heads);
+    auto& masked = model.predictor->options.masked;
+    if (masked.heads == 0) masked.heads = encoder.vit.heads;
   }
   return model;
 }
@@ -102,17 +95,17 @@ void write_own(const std::string& folder, Model& model) {
   make_folder(folder);
   for (const std::string& module : model.file.modules()) {
     write_safetensors(folder + "/" + module + ".safetensors",
-                      family_weights(model.file, module, model.family));
+                      family_weights(model.file, module, model.encoder.family));
   }
   std::vector<OptionSection> sections = {
-      {"encoder", "", [&](OptionVisitor& visit) { model.encoder.describe(visit); }}};
+      {"encoder", "", [&](OptionVisitor& visit) { model.encoder.options.describe(visit); }}};
   if (model.predictor) {
     sections.push_back(
-        {"predictor", "", [&](OptionVisitor& visit) { model.predictor->describe(visit); }});
+        {"predictor", "", [&](OptionVisitor& visit) { model.predictor->options.describe(visit); }});
   }
-  if (model.family) {
+  if (model.encoder.family) {
     sections.push_back({"published", "", [&](OptionVisitor& visit) {
-                          std::string family = to_string(*model.family);
+                          std::string family = to_string(*model.encoder.family);
                           visit("family", family, {.help = "whose weights these are"});
                         }});
   }
@@ -121,7 +114,8 @@ void write_own(const std::string& folder, Model& model) {
 
 /// The V-JEPA code's nested dict as `module/key`; `dict` and `split("/")` make it again in Python.
 void write_vjepa(const std::string& path, const Model& model) {
-  const bool bare = model.family == ModelFamily::ijepa || model.family == ModelFamily::vjepa2_ac;
+  const auto family = model.encoder.family;
+  const bool bare = family == ModelFamily::ijepa || family == ModelFamily::vjepa2_ac;
   const std::string wrappers = bare ? "module." : "module.backbone.";
   TensorMap tensors;
   for (const std::string& module : model.file.modules()) {
@@ -130,12 +124,12 @@ void write_vjepa(const std::string& path, const Model& model) {
       tensors[probe ? "classifiers/0/module." + key : module + "/" + wrappers + key] = tensor;
     }
   }
-  const auto& vit = model.encoder.vit;
+  const auto& vit = model.encoder.options.vit;
   std::map<std::string, std::string> notes = {{"num_attention_heads", std::to_string(vit.heads)},
                                               {"crop_size", std::to_string(vit.height)},
                                               {"frames_per_clip", std::to_string(vit.frames)}};
   if (model.predictor) {
-    notes["pred_num_attention_heads"] = std::to_string(model.predictor->masked.heads);
+    notes["pred_num_attention_heads"] = std::to_string(model.predictor->options.masked.heads);
   }
   write_safetensors(path, tensors, notes);
 }
@@ -143,8 +137,8 @@ void write_vjepa(const std::string& path, const Model& model) {
 /// config.json of VJEPA2Model or, with a probe, VJEPA2ForVideoClassification.
 Json hugging_face_config(const Model& model, int64_t labels, int64_t pooler_layers,
                          int64_t mask_tokens) {
-  const auto& vit = model.encoder.vit;
-  const auto& masked = model.predictor->masked;
+  const auto& vit = model.encoder.options.vit;
+  const auto& masked = model.predictor->options.masked;
   Json config = {
       {"architectures", {labels > 0 ? "VJEPA2ForVideoClassification" : "VJEPA2Model"}},
       {"model_type", "vjepa2"},
@@ -183,12 +177,12 @@ Json hugging_face_config(const Model& model, int64_t labels, int64_t pooler_laye
 
 /// What VJEPA2Model cannot represent is an error that says what it is.
 void check_hugging_face(const Model& model) {
-  const auto& vit = model.encoder.vit;
+  const auto& vit = model.encoder.options.vit;
   const auto require = [](bool good, const std::string& what) {
     if (!good) throw ConfigError("Hugging Face's VJEPA2Model has no " + what);
   };
   require(model.predictor.has_value(), "place for a model without masked predictor");
-  const auto& masked = model.predictor->masked;
+  const auto& masked = model.predictor->options.masked;
   require(vit.positions == "rope" && masked.positions == "rope", "sin-cos positions");
   require(vit.rope_layout == "tiled" && masked.rope_layout == "tiled", "interleaved rotary table");
   require(vit.rope_reference == 0 && masked.rope_reference == 0, "interpolated positions");
@@ -206,11 +200,11 @@ void write_hugging_face(const std::string& folder, const Model& model) {
   TensorMap tensors;
   const auto add = [&](const std::string& stored, const std::string& module,
                        const std::string& start) {
-    const TensorMap weights = family_weights(model.file, stored, model.family);
+    const TensorMap weights = family_weights(model.file, stored, model.encoder.family);
     for (const auto& [key, tensor] : to_hugging_face(module, weights))
       tensors[start + key] = tensor;
   };
-  add(model.module, "encoder", prefix + "encoder.");
+  add(model.encoder.module, "encoder", prefix + "encoder.");
   add("predictor", "predictor", prefix + "predictor.");
   if (probe) add("probe", "probe", "");
   int64_t pooler_layers = 0;
@@ -236,9 +230,10 @@ void run(examples::Program& program, const ConvertOptions& options) {
   if (options.to == "safetensors") write_own(options.out, model);
   if (options.to == "vjepa") write_vjepa(options.out, model);
   if (options.to == "huggingface") write_hugging_face(options.out, model);
-  const auto& vit = model.encoder.vit;
+  const auto& vit = model.encoder.options.vit;
   std::cout << options.weights << " ("
-            << (model.family ? to_string(*model.family) : std::string("a run of this library"))
+            << (model.encoder.family ? to_string(*model.encoder.family)
+                                     : std::string("a run of this library"))
             << ", width " << vit.dim << ", depth " << vit.depth << ", heads " << vit.heads
             << ") written to " << options.out << " as " << options.to << "\n";
   program.results = {{"out", options.out}, {"to", options.to}};

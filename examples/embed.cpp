@@ -46,10 +46,10 @@ std::vector<OptionSection> EmbedOptions::sections() {
          visit(
              "which", load.which,
              {.help = "encoder of files that hold both", .choices = {"target_encoder", "encoder"}});
-         visit("clip", clip,
-               {.help =
-                    "FILE.safetensors:NAME of clips; float is taken as it is, uint8 through the "
-                    "encoder's pixel statistics"});
+         visit(
+             "clip", clip,
+             {.help = "FILE.safetensors:NAME of clips; float is taken as it is, uint8 through the "
+                      "encoder's pixel statistics"});
          visit("clip-layout", layout,
                {.help = "axes: batch, channels, frames, height, width",
                 .choices = {"bcthw", "btchw"}});
@@ -95,9 +95,7 @@ torch::Tensor read_clip_tensor(const std::string& argument, const std::string& l
 }
 
 /// How the videos are cut: as the encoder was trained, but for what the options say.
-ClipOptions choose_clips(const EmbedOptions& options, const WeightFile& file,
-                         const encoders::LoadedEncoder& loaded) {
-  ClipOptions clip = encoders::trained_clips(file, loaded);
+ClipOptions choose_clips(const EmbedOptions& options, ClipOptions clip) {
   if (options.frames > 0) clip.frames = options.frames;
   if (options.fps > 0 || options.frame_step > 0) {
     clip.fps = options.fps;
@@ -159,19 +157,17 @@ class Clips {
 torch::Tensor encode(encoders::LoadedEncoder& loaded, torch::Tensor clip, torch::Device device,
                      torch::ScalarType precision) {
   const torch::InferenceMode guard;
-  const auto& vit = loaded.options.vit;
   clip = clip.to(device);
   if (clip.scalar_type() == torch::kUInt8) clip = loaded.options.pixels.normalise(clip, device);
   clip = clip.to(torch::kFloat).contiguous();
   // A video encoder sees an image as a still of one tubelet; V-JEPA 2.1 has patches for images.
-  if (clip.size(2) == 1 && vit.frames > 1 && !vit.image_embedding) {
-    clip = clip.repeat({1, 1, vit.tubelet, 1, 1});
-  }
+  if (clip.size(2) == 1) clip = clip.repeat({1, 1, loaded.encoder->min_frames(), 1, 1});
   const AutocastScope autocast(device, precision);
   return loaded.encoder->forward(clip).to(torch::kFloat).cpu();
 }
 
-/// Where tokens go as they come: rows of an HDF5 dataset, a safetensors file at the end, or nowhere.
+/// Where tokens go as they come: rows of an HDF5 dataset, a safetensors file at the end, or
+/// nowhere.
 class TokenWriter {
  public:
   TokenWriter(std::string path, const std::string& weights) : path_(std::move(path)) {
@@ -223,10 +219,9 @@ void write_pca(const std::string& path, const torch::Tensor& clips, const torch:
   }
   const auto colours = eval::report::fit_pca(tokens).colours(tokens);
   const int64_t scale = std::max<int64_t>(1, 256 / pixels.size(3));
-  const int64_t tubelet = loaded.options.vit.frames == 1 ? 1 : loaded.options.vit.tubelet;
-  const TokenGrid grid{std::max<int64_t>(pixels.size(2) / tubelet, 1),
-                       pixels.size(3) / loaded.options.vit.patch,
-                       pixels.size(4) / loaded.options.vit.patch};
+  std::vector<int64_t> sizes = pixels.sizes().vec();
+  if (sizes[2] == 1) sizes[2] = loaded.encoder->min_frames();
+  const TokenGrid grid = loaded.encoder->grid(sizes);
   std::vector<torch::Tensor> frames;
   for (int64_t i = 0; i < pixels.size(0); ++i) {
     // [C, T, H, W] -> [T, H, W, 3], small clips enlarged
@@ -246,8 +241,7 @@ void run(examples::Program& program, EmbedOptions& options) {
   torch::Tensor tensor;
   if (!options.clip.empty()) tensor = read_clip_tensor(options.clip, options.layout);
   const auto start = std::chrono::steady_clock::now();
-  const WeightFile file = WeightFile::open(options.weights);
-  auto loaded = encoders::load_encoder(file, options.load);
+  auto loaded = encoders::load_encoder(WeightFile::open(options.weights), options.load);
   loaded.encoder->to(program.device);
   const double load_seconds = seconds_since(start);
   std::cout << printable(loaded.summary) << "\n";
@@ -256,9 +250,9 @@ void run(examples::Program& program, EmbedOptions& options) {
   if (tensor.defined()) {
     clips = std::make_unique<Clips>(tensor, options.batch);
   } else {
-    const ClipOptions clip = choose_clips(options, file, loaded);
+    const ClipOptions clip = choose_clips(options, loaded.clip);
     std::cout << encoders::describe_clips(clip) << "\n";
-    clips = std::make_unique<Clips>(options, clip, loaded.options.vit.height);
+    clips = std::make_unique<Clips>(options, clip, loaded.encoder->clip_sizes()[3]);
   }
   const auto encode_start = std::chrono::steady_clock::now();
   const bool first = !program.processes || program.processes->rank() == 0;
@@ -290,9 +284,12 @@ void run(examples::Program& program, EmbedOptions& options) {
   if (first && !options.pca.empty()) {
     write_pca(options.pca, torch::cat(shown), torch::cat(shown_tokens), loaded);
   }
-  program.results = {{"weights", loaded.summary},        {"module", loaded.module},
-                     {"shape", shape},    {"load_seconds", load_seconds},
-                     {"encode_seconds", encode_seconds}, {"peak_rss_mb", peak_memory_mb()}};
+  program.results = {{"weights", loaded.summary},
+                     {"module", loaded.module},
+                     {"shape", shape},
+                     {"load_seconds", load_seconds},
+                     {"encode_seconds", encode_seconds},
+                     {"peak_rss_mb", peak_memory_mb()}};
   if (loaded.family) program.results["family"] = to_string(*loaded.family);
 }
 

@@ -1,167 +1,159 @@
-// Plans with a trained world model in two rooms: success rates with intervals beside those of
-// controllers that need no model, whether the model walks through walls, and films.
+// Plans with a trained world model in the world of its protocol: success rates with intervals beside
+// those of controllers that need no model, in two rooms whether the model walks through walls, films.
 #include <eval/dynamics/films.hpp>
-#include <eval/dynamics/protocol.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
+#include <eval/planning/published.hpp>
 #include <eval/probes/protocol.hpp>
 #include <eval/report/html.hpp>
-#include <eval/report/run_report.hpp>
+#include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
+#include <eval/worlds/goals_ahead.hpp>
+#include <examples/plan_options.hpp>
+#include <examples/plan_report.hpp>
 #include <examples/program.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/random.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <set>
+#include <functional>
+#include <optional>
 
 namespace {
 
 using namespace jepa;
 using namespace jepa::eval;
 using namespace jepa::eval::dynamics;
+using examples::PlanOptions;
+using examples::PlanRow;
 
-constexpr const char* kControls = "random,straight,simulator,simulator_path,inverse,untrained";
+constexpr const char* kControls =
+    "random,straight,simulator,simulator_path,inverse,untrained,scripted";
+constexpr const char* kRooms = "two_rooms";
 constexpr uint64_t kEpisodeSeed = 20260101;  // with --seed 0; other seeds are other episodes
-
-/// Everything that decides an evaluation.
-struct PlanOptions {
-  std::string run = "runs/two_rooms";
-  std::string out;
-  int64_t episodes = 200;
-  int64_t unseen_episodes = 100;
-  int64_t at_once = 50;
-  int64_t films = 3;
-  std::string controls = kControls;
-  int64_t probe_clips = 512;
-  int64_t wall_cases = 512;
-  planning::PlannerOptions planner;
-  planning::RecedingHorizonOptions horizon;
-  planning::GoalCost cost{.over_time = "min"};
-  RunShape asked;  ///< what is asked for beside the run's own
-
-  PlanOptions() {
-    auto& cem = planner.cem;
-    cem.samples = 96;
-    cem.elites = 12;
-    cem.iterations = 4;
-    cem.correlation = 0.7;
-    cem.fresh_share = 0.5;
-  }
-  std::vector<OptionSection> sections();
-};
-
-std::vector<OptionSection> PlanOptions::sections() {
-  std::vector<OptionSection> sections = {
-      {"", "",
-       [this](OptionVisitor& visit) {
-         visit("run", run, {.help = "run of train_dynamics, or one of its checkpoints"});
-         visit("out", out, {.help = "folder of the results; empty: RUN/plan"});
-         visit("episodes", episodes, {.help = "on walls and doors as in training", .min = 1});
-         visit("unseen_episodes", unseen_episodes,
-               {.help = "on walls, and on doors, kept out of training", .min = 0});
-         visit("at_once", at_once, {.help = "episodes side by side", .min = 1});
-         visit("films", films, {.help = "episodes shown", .min = 0});
-         visit("controls", controls,
-               {.help = "what runs beside the model, a list; empty: nothing"});
-         visit("probe_clips", probe_clips,
-               {.help = "that the position probe is fitted on", .min = 8});
-         visit("wall_cases", wall_cases, {.help = "pushes at the wall of each kind", .min = 1});
-       }},
-      {"planner", "", [this](OptionVisitor& visit) { planner.describe(visit); }},
-      {"cem", "", [this](OptionVisitor& visit) { planner.cem.describe(visit); }},
-      {"mppi", "", [this](OptionVisitor& visit) { planner.mppi.describe(visit); }},
-      {"gradient", "", [this](OptionVisitor& visit) { planner.gradient.describe(visit); }},
-      {"shooting", "", [this](OptionVisitor& visit) { planner.random.describe(visit); }},
-      {"horizon", "", [this](OptionVisitor& visit) { horizon.describe(visit); }},
-      {"cost", "distance to the goal's latent",
-       [this](OptionVisitor& visit) {
-         visit("over_time", cost.over_time,
-               {.help = "of the distances along the horizon", .choices = {"sum", "last", "min"}});
-       }}};
-  for (auto& section : asked.sections()) sections.push_back(std::move(section));
-  return sections;
-}
-
-/// A line of the result.
-struct Row {
-  std::string name;
-  std::string what;
-  EpisodeResult result;
-};
 
 /// What an evaluation has at hand.
 struct Session {
   const PlanOptions& options;
-  const SavedDynamics& run;
+  EvaluationProtocol protocol;
   uint64_t seed;
   std::shared_ptr<const planning::Planner> planner;
-  DynamicsModel& model;
-  std::vector<Row> rows;
+  ActingModel acting;
+  SavedDynamics* run = nullptr;  ///< null: published weights
+  std::vector<PlanRow> rows = {};
 
+  std::unique_ptr<worlds::World> world(int64_t batch) const {
+    return worlds::open_world(protocol.world, batch, options.gym);
+  }
   EpisodeOptions episodes(int64_t count, const worlds::FactorRanges& ranges) const {
     return {.episodes = count,
             .at_once = options.at_once,
-            .steps = run.shape.protocol.steps,
+            .steps = protocol.steps,
             .seed = seed + kEpisodeSeed,
-            .ranges = ranges};
+            .ranges = ranges,
+            .world = [this](int64_t batch) { return world(batch); }};
+  }
+  /// Towards what the script reached.
+  EpisodeOptions ahead(int64_t count, const worlds::FactorRanges& ranges) const {
+    auto all = episodes(count, ranges);
+    all.steps = options.ahead_steps;
+    all.world = [this](int64_t batch) -> std::unique_ptr<worlds::World> {
+      auto inner = world(batch);
+      auto script = worlds::make_policy("scripted", {}, *inner);
+      return std::make_unique<worlds::GoalsAhead>(std::move(inner), std::move(script),
+                                                  options.ahead);
+    };
+    return all;
+  }
+  std::unique_ptr<Controller> plans() const {
+    return model_planner(acting, planner, options.horizon, options.cost, seed);
   }
   void add(const std::string& name, const std::string& what, Controller& controller,
-           const EpisodeOptions& episodes) {
-    rows.push_back({name, what, run_episodes(controller, episodes)});
-    const auto& r = rows.back().result;
-    const Rate rate = r.rate();
-    std::printf("%-16s %5.1f [%5.1f, %5.1f]  %5.1f  %5.1f  %4lld  %8.4f\n", name.c_str(),
-                100 * rate.rate, 100 * rate.low, 100 * rate.high,
-                100 * wilson(r.ever, r.episodes).rate, r.distance,
-                static_cast<long long>(r.episodes), r.seconds_per_decision);
+           const EpisodeOptions& episodes, bool ever = false) {
+    rows.push_back({name, what, run_episodes(controller, episodes), ever});
+    std::printf("%s\n", examples::plan_line(rows.back()).c_str());
     std::fflush(stdout);
   }
 };
 
-std::set<std::string> wanted_controls(const std::string& list) {
-  const auto all = probes::split_names(kControls), names = probes::split_names(list);
-  for (const auto& name : names) {
-    if (std::find(all.begin(), all.end(), name) == all.end()) {
-      throw ConfigError("option controls: '" + name + "' is none of " + kControls);
-    }
+/// A control, and what it is made by.
+struct Control {
+  std::string name;
+  std::string what;
+  std::function<std::unique_ptr<Controller>()> make;
+};
+
+/// Those that the world and the model have.
+std::vector<Control> available_controls(const Session& session,
+                                        std::shared_ptr<DynamicsModel> untrained) {
+  const auto& o = session.options;
+  const double longest = session.protocol.longest_step;
+  const auto policy = [&session](const char* name) {
+    return policy_controller(name, {.noise = 0}, *session.world(1));
+  };
+  const auto simulator = [&session, &o](bool path) {
+    return simulator_planner(session.planner, o.horizon, path, o.cost.over_time, session.seed);
+  };
+  std::vector<Control> all;
+  if (session.protocol.world == kRooms) {
+    all = {{"random", "a walk whose heading turns", [&] { return random_walk(session.seed); }},
+           {"straight", "straight to the goal", [longest] { return straight_line(longest); }},
+           {"simulator", "the same planner in the true simulator, squared distance",
+            [simulator] { return simulator(false); }},
+           {"simulator_path", "the same, length of the way through the door",
+            [simulator] { return simulator(true); }}};
+  } else {
+    all = {{"random", "actions drawn evenly", [policy] { return policy("random"); }}};
   }
-  return {names.begin(), names.end()};
+  if (session.run != nullptr && !session.run->model.inverse.is_empty()) {
+    all.push_back({"inverse", "the model's inverse dynamics, no planner", [&session, longest] {
+                     return inverse_policy(session.run->model, longest);
+                   }});
+  }
+  if (session.run != nullptr) {
+    all.push_back({"untrained", "the same planner, a model before training",
+                   [&session, &o, untrained] {
+                     return model_planner(*untrained, session.planner, o.horizon, o.cost,
+                                          session.seed);
+                   }});
+  }
+  all.push_back({"scripted", "the world's script, which sees the true state",
+                 [policy] { return policy("scripted"); }});
+  return all;
 }
 
-void run_controls(Session& session, const worlds::FactorRanges& ranges) {
-  const auto& o = session.options;
-  const auto names = wanted_controls(o.controls);
-  const auto episodes = session.episodes(o.episodes, ranges);
-  const double longest = session.run.shape.protocol.longest_step;
-  const auto add = [&](const std::string& name, const std::string& what, const auto& make) {
-    if (!names.contains(name)) return;
-    const auto controller = make();
-    session.add(name, what, *controller, episodes);
-  };
-  add("random", "a walk whose heading turns", [&] { return random_walk(session.seed); });
-  add("straight", "straight to the goal", [&] { return straight_line(longest); });
-  add("simulator", "the same planner in the true simulator, squared distance", [&] {
-    return simulator_planner(session.planner, o.horizon, false, o.cost.over_time, session.seed);
-  });
-  add("simulator_path", "the same, length of the way through the door", [&] {
-    return simulator_planner(session.planner, o.horizon, true, o.cost.over_time, session.seed);
-  });
-  add("inverse", "the model's inverse dynamics, no planner",
-      [&] { return inverse_policy(session.model, longest); });
-  if (!names.contains("untrained")) return;
-  DynamicsModel untrained(session.run.shape.model, session.model.predictor_shape);
-  untrained.precision = session.model.precision;
-  untrained.initialise(session.seed + 1);
-  add("untrained", "the same planner, a model before training", [&] {
-    return model_planner(untrained, session.planner, o.horizon, o.cost, session.seed);
-  });
+void run_controls(Session& session, const EpisodeOptions& episodes, const std::string& suffix,
+                  bool ever) {
+  std::shared_ptr<DynamicsModel> untrained;
+  if (session.run != nullptr) {
+    untrained = std::make_shared<DynamicsModel>(session.run->shape.model,
+                                                session.run->model.predictor_shape);
+    untrained->precision = session.run->model.precision;
+    untrained->initialise(session.seed + 1);
+  }
+  const auto all = available_controls(session, untrained);
+  const bool every = session.options.controls == "all";
+  const auto names = probes::split_names(every ? "" : session.options.controls);
+  const auto known = probes::split_names(kControls);
+  for (const auto& name : names) {
+    const bool there =
+        std::any_of(all.begin(), all.end(), [&](const Control& c) { return c.name == name; });
+    if (there) continue;
+    const bool exists = std::find(known.begin(), known.end(), name) != known.end();
+    throw ConfigError("option controls: '" + name + "' is none of " + kControls +
+                      (exists ? " that this world and model have" : ""));
+  }
+  for (const auto& control : all) {
+    if (!every && std::find(names.begin(), names.end(), control.name) == names.end()) continue;
+    const auto controller = control.make();
+    session.add(control.name + suffix, control.what, *controller, episodes, ever);
+  }
 }
 
 HeldOutClips probe_clips(const PlanOptions& options, const SavedDynamics& run, uint64_t seed) {
@@ -171,64 +163,13 @@ HeldOutClips probe_clips(const PlanOptions& options, const SavedDynamics& run, u
   return held_out(ClipLoader(source, loader, stream_seed(seed, "probe", 0)).next());
 }
 
-nlohmann::json numbers_of(const Row& row) {
-  const auto& r = row.result;
-  const Rate rate = r.rate(), ever = wilson(r.ever, r.episodes);
-  return {{"what", row.what},
-          {"success_rate", rate.rate},
-          {"low", rate.low},
-          {"high", rate.high},
-          {"ever", ever.rate},
-          {"episodes", r.episodes},
-          {"dropped", r.dropped},
-          {"distance", r.distance},
-          {"seconds", r.seconds},
-          {"seconds_per_decision", r.seconds_per_decision}};
-}
-
-std::string markup(const std::vector<Row>& rows, const WallTest& wall) {
-  namespace html = eval::report;
-  const auto percent = [](double share) { return html::short_number(100 * share); };
-  html::Table table{.head = {"controller", "success at the last step [%]", "ever [%]",
-                             "distance at the end [px]", "episodes", "s a decision"}};
-  for (const auto& row : rows) {
-    const auto& r = row.result;
-    const Rate rate = r.rate();
-    table.rows.push_back({{.text = row.name, .note = row.what},
-                          {.text = percent(rate.rate),
-                           .note = percent(rate.low) + " to " + percent(rate.high)},
-                          {.text = percent(wilson(r.ever, r.episodes).rate)},
-                          {.text = html::short_number(r.distance)},
-                          {.text = std::to_string(r.episodes)},
-                          {.text = html::short_number(r.seconds_per_decision)}});
-  }
-  html::Table walls{.head = {"pushed at the wall", "imagined beyond it [%]", "truly beyond it [%]"},
-                    .rows = {{{.text = "door more than 10 px away"},
-                              {.text = percent(wall.far)},
-                              {.text = percent(wall.true_far)}},
-                             {{.text = "door 6 to 10 px away"},
-                              {.text = percent(wall.near)},
-                              {.text = percent(wall.true_near)}},
-                             {{.text = "through the door"},
-                              {.text = percent(wall.door)},
-                              {.text = percent(wall.true_door)}}}};
-  const std::string depth = "Pushed for 20 steps far from the door, the dot is imagined " +
-                            html::short_number(wall.depth) + " px beyond the wall's middle; " +
-                            "truly " + html::short_number(wall.true_depth) + " px.";
-  return html::heading(2, "Planning", "planning") + html::table(table) +
-         html::paragraph("A model that walks through walls scores what the straight line scores:") +
-         html::table(walls) + html::paragraph(depth);
-}
-
-void make_films(Session& session, const StateProbe& probe, const worlds::FactorRanges& ranges,
+void make_films(Session& session, const StateProbe& probe, EpisodeOptions episodes,
                 const std::string& folder) {
   const auto& o = session.options;
   if (o.films == 0) return;
   EpisodeFilm film(probe);
-  const auto controller =
-      model_planner(session.model, session.planner, o.horizon, o.cost, session.seed);
-  auto episodes = session.episodes(o.films, ranges);
-  episodes.at_once = o.films;
+  const auto controller = session.plans();
+  episodes.episodes = episodes.at_once = o.films;
   run_episodes(*controller, episodes,
                [&](const worlds::World& world, int64_t step, Controller& by) {
                  film.watch(world, step, by);
@@ -241,86 +182,227 @@ void make_films(Session& session, const StateProbe& probe, const worlds::FactorR
   }
 }
 
-void write_page(const PlanOptions& options, const std::string& folder, const std::string& section) {
-  std::vector<report::RunReport> runs;
-  if (std::filesystem::exists(options.run + "/metrics.jsonl")) {
-    runs.push_back({report::read_run(options.run), {}});
+/// Costs of plans from an episode's start, the planner's choice marked. @returns its markup
+std::string draw_map(Session& session, const EpisodeOptions& episodes, nlohmann::json& results) {
+  const auto& o = session.options;
+  if (o.map.side == 0) return "";
+  const torch::NoGradGuard no_grad;
+  const auto world = episodes.world(1);
+  if (auto* ahead = dynamic_cast<worlds::GoalsAhead*>(world.get())) {
+    ahead->begin(episodes.seed, episodes.ranges, 0);
+  } else {
+    world->reset(episodes.seed, episodes.ranges);
   }
-  std::string films;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".mp4") continue;
-    std::ifstream file(entry.path(), std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-    films += report::figure(report::video(bytes, entry.path().stem().string(), 528),
-                            entry.path().stem().string() + ": the world, and what was imagined");
-  }
-  report::write_report(folder + "/report.html", "Planning in two rooms", runs, section + films);
+  auto& model = session.acting.model;
+  const auto costs = planning::goal_costs(model, model.encode(world->pixels()).unsqueeze(1), {},
+                                          model.encode(world->goal_pixels()), o.cost);
+  planning::RecedingHorizon horizon(
+      session.planner, o.horizon, session.acting.step_width,
+      planning::Draws::from(at::make_generator<at::CPUGeneratorImpl>(session.seed)));
+  horizon.begin(1);
+  horizon.act(costs, episodes.steps);
+  const auto& plan = horizon.last_plan().actions;
+  auto map = o.map;
+  const double longest = session.protocol.longest_step;
+  map.high = std::max(longest > 0 ? longest : 1.0, plan.abs().max().item<double>());
+  map.low = -map.high;
+  const auto found = planning::landscape(
+      [&](const torch::Tensor& c) { return costs(horizon.expand(c)); }, plan, map);
+  const auto picture = planning::draw_landscape(found, map);
+  if (!o.landscape.empty()) report::write_png(o.landscape, picture);
+  results["landscape"] = {{"best", found.best},          {"lowest", found.lowest},
+                          {"chosen", found.chosen},      {"chosen_cost", found.chosen_cost},
+                          {"low", map.low},              {"high", map.high}};
+  char text[480];
+  std::snprintf(text, sizeof text,
+                "Costs of one action held through the plan, from the first episode's start; across "
+                "and down its numbers from %.3g to %.3g. Cross: cheapest; ring: first action of the "
+                "planner's plan, which costs %.3g (cheapest held action %.3g).",
+                map.low, map.high, found.chosen_cost, found.lowest);
+  return report::figure(report::image(report::encode_png(picture), "energy landscape", 328), text);
 }
 
-void run(examples::Program& program, PlanOptions& options, const OptionValues& given) {
-  SavedDynamics saved = open_dynamics(options.run);
-  require_same(saved, given);
-  const auto& protocol = saved.shape.protocol;
-  if (protocol.world != "two_rooms" || protocol.history != 1) {
-    throw CheckpointError(saved.checkpoint + ": its protocol is world " + protocol.world +
-                          ", history " + std::to_string(protocol.history) +
-                          "; this program plans in two_rooms from one frame");
-  }
-  const int64_t block = saved.shape.model.block;
-  if (given.contains("horizon.block") && options.horizon.block != block) {
-    throw CheckpointError(saved.checkpoint + ": trained with blocks of " + std::to_string(block) +
-                          " steps, asked for horizon.block = " +
-                          std::to_string(options.horizon.block));
-  }
-  options.horizon.block = block;
-  if (!given.contains("cem.max_norm")) options.planner.cem.max_norm = protocol.longest_step;
-  saved.model.precision = program.precision;
-  Session session{options, saved, static_cast<uint64_t>(program.common.seed),
-                  planning::make_planner(options.planner), saved.model, {}};
-  const std::string folder = options.out.empty() ? options.run + "/plan" : options.out;
-  std::filesystem::create_directories(folder);
-  const worlds::TwoRooms world(1);
-  const auto ranges = worlds::training_ranges(world);
-
-  std::printf("%-16s %21s  %5s  %5s  %4s  %8s\n", "controller", "success % at the end", "ever",
-              "px", "n", "s/plan");
-  const auto model_on = [&](const std::string& name, const std::string& what, int64_t count,
-                            const worlds::FactorRanges& where) {
-    if (count == 0) return;
-    const auto controller =
-        model_planner(saved.model, session.planner, options.horizon, options.cost, session.seed);
-    session.add(name, what, *controller, session.episodes(count, where));
-  };
-  model_on("model", "planned with the model", options.episodes, ranges);
-  run_controls(session, ranges);
-  model_on("unseen_wall", "the model, walls kept out of training", options.unseen_episodes,
-           worlds::unseen_ranges(world, "wall"));
-  model_on("unseen_door", "the model, doors kept out of training", options.unseen_episodes,
-           worlds::unseen_ranges(world, "door"));
-
-  StateProbe probe;
-  const StepMetrics measured = measure(saved.model, probe_clips(options, saved, session.seed),
+/// Whether the model walks through walls; fits `probe`.
+WallTest test_walls(Session& session, const worlds::World& world, StateProbe& probe,
+                    nlohmann::json& results) {
+  auto& model = session.run->model;
+  const auto& o = session.options;
+  const StepMetrics measured = measure(model, probe_clips(o, *session.run, session.seed),
                                        world.info().state, &probe);
-  const WallTest wall = wall_test(saved.model, probe, options.wall_cases, session.seed);
+  const WallTest wall = wall_test(model, probe, o.wall_cases, session.seed);
   std::printf("wall test          imagined beyond the wall %.2f (truly %.2f), near the door %.2f "
               "(%.2f); through the door %.2f (%.2f); depth after 20 steps %.1f px (%.1f)\n",
               wall.far, wall.true_far, wall.near, wall.true_near, wall.door, wall.true_door,
               wall.depth, wall.true_depth);
-  make_films(session, probe, ranges, folder);
-
-  auto& results = program.results;
-  results = numbers_of(session.rows.front());
-  results["seeds"] = {program.common.seed};
-  results["run"] = options.run;
-  results["checkpoint"] = saved.checkpoint;
-  for (size_t i = 1; i < session.rows.size(); ++i) {
-    results["controls"][session.rows[i].name] = numbers_of(session.rows[i]);
-  }
   for (const auto& [name, value] : measured) results[name] = value;
   for (const auto& [name, value] : named(wall)) results[name] = value;
+  return wall;
+}
+
+/// The rows of the model and its controls on one kind of episodes.
+void run_rows(Session& session, const EpisodeOptions& episodes, const std::string& suffix,
+              bool ever) {
+  const auto controller = session.plans();
+  session.add("model" + suffix, "planned with the model", *controller, episodes, ever);
+  run_controls(session, episodes, suffix, ever);
+}
+
+void evaluate(examples::Program& program, Session& session, const std::string& folder,
+              const std::string& title) {
+  const auto& o = session.options;
+  const auto world = session.world(1);
+  const bool goals = world->info().has_goal;
+  const bool rooms = session.protocol.world == kRooms;
+  worlds::FactorRanges ranges;
+  if (o.factors == "training") ranges = worlds::training_ranges(*world);
+  const auto first =
+      goals ? session.episodes(o.episodes, ranges)
+            : session.ahead(o.ahead_episodes > 0 ? o.ahead_episodes : o.episodes, ranges);
+  std::printf("%s\n", examples::plan_head().c_str());
+  run_rows(session, first, "", !goals);
+  for (const auto& factor : world->info().factors) {
+    if (!goals || o.unseen_episodes == 0 || factor.unseen.high <= factor.unseen.low) continue;
+    const auto controller = session.plans();
+    session.add("unseen_" + factor.name, "the model, values kept out of training", *controller,
+                session.episodes(o.unseen_episodes, worlds::unseen_ranges(*world, factor.name)));
+  }
+  if (goals && o.ahead_episodes > 0) {
+    run_rows(session, session.ahead(o.ahead_episodes, ranges), "_ahead", true);
+  }
+
+  auto& results = program.results;
+  results = examples::plan_numbers(session.rows.front());
+  StateProbe probe;
+  std::optional<WallTest> wall;
+  if (rooms && session.run != nullptr) wall = test_walls(session, *world, probe, results);
+  make_films(session, probe, first, folder);
+  const std::string map = draw_map(session, first, results);
+
+  results["seeds"] = {program.common.seed};
+  results["world"] = session.protocol.world;
+  if (session.run != nullptr) {
+    results["run"] = o.run;
+    results["checkpoint"] = session.run->checkpoint;
+  } else {
+    results["weights"] = o.weights;
+  }
+  for (size_t i = 1; i < session.rows.size(); ++i) {
+    results["controls"][session.rows[i].name] = examples::plan_numbers(session.rows[i]);
+  }
   write_file_atomic(folder + "/summary.json", results.dump(2) + "\n");
-  write_page(options, folder, markup(session.rows, wall));
+  examples::write_plan_page(title, session.run != nullptr ? o.run : "", folder,
+                            examples::plan_markup(session.rows, "px", wall) + map);
   std::printf("results            %s\n", folder.c_str());
+}
+
+void require_block(const std::string& source, int64_t block, PlanOptions& options,
+                   const OptionValues& given) {
+  if (given.contains("horizon.block") && options.horizon.block != block) {
+    throw CheckpointError(source + ": trained with blocks of " + std::to_string(block) +
+                          " steps, asked for horizon.block = " +
+                          std::to_string(options.horizon.block));
+  }
+  options.horizon.block = block;
+}
+
+/// Bounds of a step's action, where the planner is not told others.
+void bound_actions(PlanOptions& options, const OptionValues& given, const worlds::WorldInfo& info,
+                   const EvaluationProtocol& protocol, const ActingModel& acting) {
+  auto& cem = options.planner.cem;
+  if (!given.contains("cem.max_norm")) cem.max_norm = protocol.longest_step;
+  const auto fill = [&](const char* key, const std::vector<double>& from, std::vector<double>& to) {
+    if (given.contains(key) || from.empty()) return;
+    to.clear();
+    for (size_t k = 0; k < from.size(); ++k) {
+      const auto of = [k](const std::vector<double>& x) { return x[x.size() == 1 ? 0 : k]; };
+      to.push_back((from[k] - of(acting.action_mean)) / of(acting.action_std));
+    }
+    const auto once = to;
+    for (int64_t b = 1; !options.horizon.hold && b < acting.block; ++b) {
+      to.insert(to.end(), once.begin(), once.end());
+    }
+  };
+  fill("cem.low", info.action_low, cem.low);
+  fill("cem.high", info.action_high, cem.high);
+}
+
+void run_saved(examples::Program& program, PlanOptions& options, const OptionValues& given) {
+  SavedDynamics saved = open_dynamics(options.run);
+  require_same(saved, given);
+  const auto& protocol = saved.shape.protocol;
+  if (protocol.history != 1) {
+    throw CheckpointError(saved.checkpoint + ": its protocol has a history of " +
+                          std::to_string(protocol.history) + ", its model sees one frame");
+  }
+  const auto& shape = saved.shape.model;
+  const auto world = worlds::open_world(protocol.world, 1, options.gym);
+  const auto& info = world->info();
+  const std::vector<int64_t> frame = {shape.encoder.channels, shape.encoder.height,
+                                      shape.encoder.width};
+  if (info.frame != frame || info.action_width != shape.action_width || info.action_choices > 0) {
+    throw CheckpointError(c10::str(saved.checkpoint, ": takes frames ", frame, " and actions of ",
+                                   shape.action_width, " numbers; ", info.name, " has ",
+                                   info.frame, " and ", info.action_width));
+  }
+  require_block(saved.checkpoint, shape.block, options, given);
+  saved.model.precision = program.precision;
+  const ActingModel acting{.model = saved.model,
+                           .block = shape.block,
+                           .step_width = shape.action_width,
+                           .action_mean = shape.action_mean,
+                           .action_std = shape.action_std};
+  bound_actions(options, given, info, protocol, acting);
+  Session session{options, protocol, static_cast<uint64_t>(program.common.seed),
+                  planning::make_planner(options.planner), acting, &saved};
+  const std::string folder = options.out.empty() ? options.run + "/plan" : options.out;
+  std::filesystem::create_directories(folder);
+  evaluate(program, session, folder, "Planning in " + protocol.world);
+}
+
+void run_published(examples::Program& program, PlanOptions& options, const OptionValues& given) {
+  if (given.contains("run")) throw ConfigError("options run and weights: one of them");
+  const auto& protocol = options.asked.protocol;
+  const auto world = worlds::open_world(protocol.world, 1, options.gym);
+  const auto& info = world->info();
+  if (info.action_choices > 0) {
+    throw ConfigError(info.name + ": its actions are choices; published models take numbers");
+  }
+  const auto published =
+      planning::open_published(options.weights, {info.name, info.frame, info.action_width});
+  if (protocol.history > published.longest_history) {
+    throw CheckpointError(options.weights + ": sees " + std::to_string(published.longest_history) +
+                          " frames at most, asked for protocol.history = " +
+                          std::to_string(protocol.history));
+  }
+  require_block(options.weights, published.block, options, given);
+  auto& horizon = options.horizon;
+  if (!given.contains("horizon.horizon")) horizon.horizon = published.horizon.horizon;
+  if (!given.contains("horizon.hold")) horizon.hold = published.horizon.hold;
+  if (!given.contains("horizon.execute")) {
+    horizon.execute = std::min(published.horizon.execute, horizon.horizon);
+  }
+  if (!given.contains("horizon.warm_start")) horizon.warm_start = published.horizon.warm_start;
+  const std::string over_time = options.cost.over_time;
+  options.cost = published.cost;
+  if (given.contains("cost.over_time")) options.cost.over_time = over_time;
+  const bool own = std::any_of(given.begin(), given.end(), [](const auto& one) {
+    return one.first.starts_with("cem.") || one.first.starts_with("planner.");
+  });
+  if (!own) options.planner.variant = published.variant;
+  const ActingModel acting{.model = *published.model,
+                           .block = published.block,
+                           .step_width = info.action_width,
+                           .history = protocol.history,
+                           .action_mean = options.action_mean,
+                           .action_std = options.action_std};
+  if (own) bound_actions(options, given, info, protocol, acting);
+  Session session{options, protocol, static_cast<uint64_t>(program.common.seed),
+                  planning::make_planner(options.planner), acting};
+  const std::string folder = options.out.empty() ? "runs/plan" : options.out;
+  std::filesystem::create_directories(folder);
+  std::printf("weights            %s: %s, blocks of %lld steps\n", options.weights.c_str(),
+              published.kind.c_str(), static_cast<long long>(published.block));
+  evaluate(program, session, folder, "Planning in " + protocol.world);
 }
 
 }  // namespace
@@ -331,12 +413,16 @@ int main(int argc, char** argv) {
   return examples::program_main(
       argc, argv,
       {.name = "plan",
-       .summary = "plans in two rooms with a run of train_dynamics, beside controls",
+       .summary = "plans with a run of train_dynamics or published weights, beside controls",
        .bfloat16 = true,
        .sections =
            [&](const OptionValues& values) {
              given = values;
              return options.sections();
            },
-       .run = [&](examples::Program& program) { run(program, options, given); }});
+       .run =
+           [&](examples::Program& program) {
+             options.weights.empty() ? run_saved(program, options, given)
+                                     : run_published(program, options, given);
+           }});
 }

@@ -1,7 +1,7 @@
 // Pretrains a JEPA on clips: masked latent prediction against a moving-average target encoder.
 #include <encoders/published.hpp>
-#include <eval/training/recipe.hpp>
 #include <eval/probes/online.hpp>
+#include <eval/training/recipe.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
@@ -12,6 +12,7 @@
 #include <jepa/training/pretraining.hpp>
 #include <predictors/published.hpp>
 
+#include <c10/util/accumulate.h>
 #include <torch/types.h>
 
 #include <cmath>
@@ -64,14 +65,16 @@ void take_sizes_from_data(PretrainOptions& options, const ClipSource& source,
   const PixelRect part = augmentation.choose(clip.height, clip.width, random);
   cropped.height = part.height;
   cropped.width = part.width;
-  auto& vit = options.recipe.encoder.vit;
-  const auto set = [&](const std::string& name, int64_t& member, int64_t value) {
-    if (!given.contains("encoder." + name)) member = value;
+  auto& encoder = options.recipe.encoder;
+  std::vector<int64_t> sizes = encoder.clip_sizes();
+  const auto set = [&](const std::string& name, size_t axis, int64_t value) {
+    if (!given.contains("encoder." + name)) sizes[axis] = value;
   };
-  set("channels", vit.channels, clip.channels);
-  set("frames", vit.frames, clip.frames);
-  set("height", vit.height, augmentation.out_height(cropped));
-  set("width", vit.width, augmentation.out_width(cropped));
+  set("channels", 1, clip.channels);
+  set("frames", 2, clip.frames);
+  set("height", 3, augmentation.out_height(cropped));
+  set("width", 4, augmentation.out_width(cropped));
+  encoder = encoder.fitted(sizes);
 }
 
 /// The online probe that the options ask for; empty: none.
@@ -108,38 +111,32 @@ std::string description_of(examples::Program& program) {
   return text;
 }
 
-/// The weights of one module, finite, with the fixed position table on the grid of this run.
-TensorMap weights_to_start_from(const WeightFile& file, const std::string& module,
-                                std::optional<ModelFamily> family, const TokenGrid& from,
-                                const TokenGrid& to) {
-  TensorMap weights = family_weights(file, module, family);
-  require_finite(weights, file.path());
-  encoders::resize_table(weights, module == "predictor" ? "predictor_pos_embed" : "pos_embed", from,
-                         to);
-  return weights;
-}
-
 /// Weights, and the optimiser's moments where they are there, of what `path` holds; the schedules
 /// start anew (V-JEPA 2's cooldown).
 /// @throws ConfigError where the weights are of another model than the options say
 void start_from(const std::string& path, const eval::training::Recipe& recipe, Trainer& trainer) {
   const WeightFile file = WeightFile::open(path);
-  const std::string online = file.has("encoder") ? "encoder" : "target_encoder";
-  const std::string target = file.has("target_encoder") ? "target_encoder" : "encoder";
-  const auto family = encoders::family_of(file, online, {});
-  encoders::require_same_encoder(file, online, family, recipe.encoder);
-  const auto& vit = recipe.encoder.vit;
-  const TokenGrid to = vit.grid();
-  const TokenGrid from =
-      encoders::encoder_options(file, online, family, {.heads = vit.heads}).vit.grid();
-  const auto weights = [&](const std::string& module) {
-    return weights_to_start_from(file, module, family, from, to);
+  EncoderImpl& encoder = *trainer.encoder();
+  const auto stored =
+      encoders::read_encoder(file, {.which = "encoder", .unknown_heads = encoder.heads()});
+  encoders::require_same_encoder(stored, recipe.encoder);
+  // Finite, with the fixed position table on the grid of this run.
+  const auto fill = [&](torch::nn::Module& module, TensorMap weights, const std::string& table) {
+    require_finite(weights, file.path());
+    if (weights.contains(table)) {
+      const TokenGrid from = encoder.grid(stored.options.clip_sizes());
+      encoders::resize_table(weights, table, from, encoder.clip_grid());
+    }
+    load_into(module, weights, file.path());
   };
-  load_into(*trainer.encoder(), weights(online), file.path());
-  load_into(*trainer.target_encoder(), weights(target), file.path());
+  fill(encoder, stored.weights, "pos_embed");
+  const bool both = stored.module == "encoder" && file.has("target_encoder");
+  fill(*trainer.target_encoder(),
+       both ? family_weights(file, "target_encoder", stored.family) : stored.weights, "pos_embed");
   if (file.has("predictor")) {
-    predictors::require_same_predictor(file, family, recipe.predictor, vit.heads);
-    load_into(*trainer.predictor(), weights("predictor"), file.path());
+    const auto predictor = predictors::read_predictor(file, stored.family, 0, encoder.heads());
+    predictors::require_same_predictor(predictor, recipe.predictor, encoder.heads());
+    fill(*trainer.predictor(), predictor.weights, "predictor_pos_embed");
   }
   for (const auto& term : trainer.objective()) {
     if (!term->module()) continue;
@@ -214,8 +211,7 @@ nlohmann::ordered_json report_json(const std::optional<CollapseReport>& report) 
 
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
   const std::shared_ptr<ClipSource> source = options.input.open(program.common.seed);
-  options.recipe.encoder.vit =
-      encoders::resolve(options.recipe.encoder.vit, options.recipe.encoder.preset);
+  options.recipe.encoder = options.recipe.encoder.resolved();
   take_sizes_from_data(options, *source, given);
   if (options.recipe.optimisation.total_steps == 0) {
     options.recipe.optimisation.total_steps = options.training.steps;
@@ -234,19 +230,14 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   check_clips(trainer.objective(),
               options.input.loader.batch / options.recipe.optimisation.accumulate);
   if (fresh && !options.init.empty()) start_from(options.init, options.recipe, trainer);
-  const auto& vit = options.recipe.encoder.vit;
+  const std::vector<int64_t> sizes = options.recipe.encoder.clip_sizes();
   const TrainingCost cost = estimate_cost(
-      trainer.encoder(), trainer.predictor(), samplers,
-      trainer.encoder()->grid({1, vit.channels, vit.frames, vit.height, vit.width}),
+      trainer.encoder(), trainer.predictor(), samplers, trainer.encoder()->clip_grid(),
       {.batch = options.input.loader.batch * trainer.views(),
        .accumulate = options.recipe.optimisation.accumulate,
        .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
-       .clip_bytes = vit.channels * vit.frames * vit.height * vit.width,
-       .whole = micro_batches_of(options) == 1},
-      {.dim = vit.dim, .depth = vit.depth, .checkpointing = vit.checkpointing},
-      {.dim = options.recipe.predictor.masked.dim,
-       .depth = options.recipe.predictor.masked.depth,
-       .checkpointing = options.recipe.predictor.masked.checkpointing});
+       .clip_bytes = c10::multiply_integers(sizes),
+       .whole = micro_batches_of(options) == 1});
   const bool first = !program.processes || program.processes->rank() == 0;
   if (program.processes) {
     require_same(description_of(program), "options", *program.processes);

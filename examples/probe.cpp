@@ -5,10 +5,10 @@
 #include <jepa/data/label_names.hpp>
 #include <jepa/data/readable_clips.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/printable.hpp>
 #include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <cstdio>
@@ -90,7 +90,7 @@ void take_published_clips(const WeightFile& weights, const encoders::LoadedEncod
   if (!weights.options().empty() && !loaded.family) return;
   // A store's clips were cut when it was made.
   if (options.test.ends_with(".h5") || options.test.ends_with(".hdf5")) return;
-  const ClipOptions trained = encoders::trained_clips(weights, loaded);
+  const ClipOptions& trained = loaded.clip;
   ClipOptions& clip = options.clip;
   const auto free = [&](const char* key) { return !given.contains(key); };
   if (free("clip.frames")) clip.frames = trained.frames;
@@ -102,11 +102,12 @@ void take_published_clips(const WeightFile& weights, const encoders::LoadedEncod
   auto& augment = options.probe.loader.augment;
   if (free("augment.crop") && free("augment.size")) {
     augment.crop = "centre";
-    augment.size = loaded.options.vit.height;
+    augment.size = loaded.encoder->clip_sizes()[3];
   }
 }
 
-/// @param left_out takes a line for each clip that cannot be read, where loader.max_errors lets some
+/// @param left_out takes a line for each clip that cannot be read, where loader.max_errors lets
+/// some
 eval::probes::ProbeSources open_sources(const Options& options,
                                         std::vector<std::string>& left_out) {
   const auto open = [&](const char* name, const std::string& path) {
@@ -140,7 +141,10 @@ class Untrained {
  public:
   Untrained(const WeightFile& weights, const encoders::LoadedEncoder& loaded,
             const encoders::LoadOptions& load, torch::Device device)
-      : options_(loaded.options), load_(load), device_(device) {
+      : options_(loaded.options),
+        scale_(loaded.encoder->initialisation()),
+        load_(load),
+        device_(device) {
     const auto& values = weights.options();
     of_run_ = !values.empty();
     if (const auto seed = values.find("seed"); seed != values.end()) {
@@ -159,14 +163,12 @@ class Untrained {
       control.what += "; these weights come without a run that says how they began";
       return control;
     }
-    const std::string scale =
-        options_.vit.xavier ? "Xavier's" : "the published one, deviation 0.02";
     const std::string others = draws > 1 ? "; others from further seeds" : "";
     std::string first = "the first from the run's seed" + others;
     if (init_.empty() && !first_.empty()) first = "the first is the run's step 0" + others;
     if (!init_.empty()) first = "not what the run began from, " + init_;
     return {"initialisation",
-            "as the run's recipe starts (" + scale + "), draws " + std::to_string(draws) + "; " +
+            "as the run's recipe starts (" + scale_ + "), draws " + std::to_string(draws) + "; " +
                 first,
             draws, [*this](int64_t draw) {
               if (draw == 0 && init_.empty() && !first_.empty()) return load(first_);
@@ -198,7 +200,7 @@ class Untrained {
  private:
   Encoder fresh(const encoders::EncoderOptions& options, uint64_t seed) const {
     Encoder encoder = encoders::make_encoder(options);
-    encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(seed));
+    encoder->initialise(seeded_generator(seed));
     encoder->to(device_);
     return encoder;
   }
@@ -209,6 +211,7 @@ class Untrained {
   }
 
   encoders::EncoderOptions options_;
+  std::string scale_;  // of the first weights
   encoders::LoadOptions load_;
   torch::Device device_;
   bool of_run_ = false;

@@ -4,11 +4,10 @@
 #include <examples/training_run.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/atomic_file.hpp>
-#include <jepa/random.hpp>
 #include <jepa/training/cost.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <cstdio>
@@ -126,7 +125,7 @@ void train_autoencoder(examples::Program& program, TrainDiffusionOptions& option
   options.autoencoder.channels = some.clips.size(1);
   const auto make = [&] {
     Autoencoder model(options.autoencoder);
-    model->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+    model->initialise(seeded_generator(seed, "model"));
     model->to(program.device);
     return std::make_unique<AutoencoderTask>(model, options.optimisation, seed, validation);
   };
@@ -185,8 +184,9 @@ void run(examples::Program& program, TrainDiffusionOptions& options) {
     throw ConfigError("fit_minutes: one process alone measures; give training.steps instead");
   }
   if (program.processes && options.stage == "autoencoder") {
-    throw ConfigError("stage = autoencoder: its statistics are those of one process's batch; "
-                      "train it by one");
+    throw ConfigError(
+        "stage = autoencoder: its statistics are those of one process's batch; "
+        "train it by one");
   }
   options.generative.transformer = options.generative.transformer.resolved();
   options.generative.transformer.preset = "custom";

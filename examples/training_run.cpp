@@ -6,8 +6,8 @@
 #include <jepa/version.hpp>
 
 #include <torch/types.h>
-#include <torch/version.h>
 #include <torch/utils.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <chrono>
@@ -49,7 +49,7 @@ std::shared_ptr<ClipSource> TrainingInput::open(int64_t seed) const {
 void require_unchanged(const std::string& folder, const OptionValues& before,
                        const OptionValues& now, const std::set<std::string>& free) {
   static const std::set<std::string> kAlwaysFree{"config", "run",     "json",     "threads",
-                                                "device", "timeout", "processes"};
+                                                 "device", "timeout", "processes"};
   for (const auto& [key, value] : now) {
     const auto old = before.find(key);
     if (old == before.end() || old->second == value) continue;
@@ -75,8 +75,7 @@ void continue_run(OptionValues& given, const std::string& default_run,
   const bool many = options.many;
   sections.push_back({"", "", [&](OptionVisitor& visit) {
                         common.describe(
-                            visit,
-                            {.name = {}, .summary = {}, .bfloat16 = true, .many = many});
+                            visit, {.name = {}, .summary = {}, .bfloat16 = true, .many = many});
                       }});
   apply_options(sections, stored);
   const OptionValues before = dump_options(sections);
@@ -85,9 +84,15 @@ void continue_run(OptionValues& given, const std::string& default_run,
   if (before.at("fit_minutes") == "0") fitted.clear();
   if (now.at("optimisation.total_steps") == "0") fitted.insert("optimisation.total_steps");
   for (const auto& key : fitted) now[key] = before.at(key);
-  std::set<std::string> free{"training.steps", "training.checkpoint_every", "training.keep_checkpoints",
-                             "fit_minutes", "loader.threads", "loader.prefetch",
-                             "loader.max_errors", "clip.cache_mb", "optimisation.shard_moments",
+  std::set<std::string> free{"training.steps",
+                             "training.checkpoint_every",
+                             "training.keep_checkpoints",
+                             "fit_minutes",
+                             "loader.threads",
+                             "loader.prefetch",
+                             "loader.max_errors",
+                             "clip.cache_mb",
+                             "optimisation.shard_moments",
                              "optimisation.bucket_mb"};
   // The same clips a step by another number of processes.
   if (const auto group = processes_from_environment(); group && many) {
@@ -143,23 +148,24 @@ std::map<std::string, std::string> provenance(const Program& program, const std:
 }
 
 LoopHooks progress_hooks(ProgressBar& bar, int64_t steps, int64_t batch,
-                         std::vector<std::string> told) {
+                         std::vector<std::string> shown) {
   LoopHooks hooks;
   catch_stop_signals();
   hooks.stop = stop_requested;
-  hooks.on_step = [&bar, steps, batch, told = std::move(told)](int64_t step,
-                                                               const StepMetrics& metrics) {
+  hooks.on_step = [&bar, steps, batch, shown = std::move(shown)](int64_t step,
+                                                                 const StepMetrics& metrics) {
     char text[96];
     std::snprintf(text, sizeof text, "loss %.4f  %.1f clips/s", metrics.at("loss"),
                   static_cast<double>(batch) / metrics.at("seconds"));
     bar.update(step, steps, text);
     std::string line;
-    for (const auto& [name, value] : metrics) {
-      const bool wanted = std::any_of(told.begin(), told.end(), [&](const std::string& prefix) {
+    for (const auto& metric : metrics) {
+      const std::string& name = metric.first;
+      const bool wanted = std::any_of(shown.begin(), shown.end(), [&](const std::string& prefix) {
         return name.starts_with(prefix);
       });
       if (!wanted) continue;
-      std::snprintf(text, sizeof text, "  %s %.4g", name.c_str(), value);
+      std::snprintf(text, sizeof text, "  %s %.4g", name.c_str(), metric.second);
       line += text;
     }
     if (line.empty()) return;

@@ -35,7 +35,7 @@ struct TrainingInput {
 struct ContinuedOptions {
   std::vector<OptionSection> sections;
   std::set<std::string> fitted = {};  ///< keys that `--fit_minutes` has changed in the run
-  bool many = false;  ///< the program can share its work among processes
+  bool many = false;                  ///< the program can share its work among processes
 };
 
 /// A run that goes on is what it was: `now` may change options that tell how long or where it runs,
@@ -67,9 +67,9 @@ void print_passes(const ClipSource& source, int64_t steps, int64_t batch);
 std::map<std::string, std::string> provenance(const Program& program, const std::string& data);
 
 /// Draws progress (loss, clips a second) and stops on SIGINT and SIGTERM. What an evaluation
-/// measured, the metrics whose names start with one of `told`, gets a line of its own.
+/// measured, the metrics whose names start with one of `shown`, gets a line of its own.
 /// @param bar outlives the hooks
 LoopHooks progress_hooks(ProgressBar& bar, int64_t steps, int64_t batch,
-                         std::vector<std::string> told);
+                         std::vector<std::string> shown);
 
 }  // namespace jepa::examples

@@ -1,7 +1,7 @@
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/masking.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/DistributionsHelper.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
@@ -102,7 +102,7 @@ class OptionSampler : public MaskSampler {
   Mask sample(int64_t batch, const TokenGrid& grid, int64_t counter,
               at::Generator& positions) const override {
     TORCH_CHECK(batch > 0 && grid.size() > 0, "MaskSampler: a batch and a grid expected");
-    const auto sizes = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(counter));
+    const auto sizes = seeded_generator(static_cast<uint64_t>(counter));
     Draws size_draws(at::check_generator<at::CPUGeneratorImpl>(sizes));
     Draws position_draws(at::check_generator<at::CPUGeneratorImpl>(positions));
     return draw(batch, grid, size_draws, position_draws);

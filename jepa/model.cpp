@@ -25,7 +25,8 @@ torch::Tensor PixelStatistics::normalise(const torch::Tensor& clips, torch::Devi
   const torch::Tensor scale = row(std).reciprocal();
   const torch::Tensor shift = row(mean) * scale;
   const auto type = torch::TensorOptions().dtype(torch::kFloat32).device(device);
-  return clips.to(device).to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true)
+  return clips.to(device)
+      .to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true)
       .mul_(scale.to(type))
       .sub_(shift.to(type));
 }
@@ -36,6 +37,21 @@ torch::Tensor PixelStatistics::restore(const torch::Tensor& clips) const {
   };
   const auto pixels = clips.to(torch::kCPU, torch::kFloat32) * row(std) + row(mean);
   return pixels.round().clamp_(0, 255).to(torch::kUInt8);
+}
+
+TokenGrid EncoderImpl::patch() const {
+  TORCH_CHECK(clip_sizes_.size() == 5, "an encoder without the sizes of its clips has no patch");
+  const TokenGrid tokens = clip_grid();
+  TORCH_CHECK(tokens.size() > 0, "an encoder gives no token for its own clips, ", clip_sizes_);
+  return {clip_sizes_[2] / tokens.t, clip_sizes_[3] / tokens.h, clip_sizes_[4] / tokens.w};
+}
+
+std::string EncoderImpl::description() const {
+  const std::string width = c10::str("width ", output_width() / output_levels());
+  if (clip_sizes_.empty()) return width;
+  const TokenGrid part = patch();
+  return c10::str(width, ", a token for ", part.t, part.t == 1 ? " frame" : " frames", " of ",
+                  part.h, " x ", part.w, " pixels");
 }
 
 torch::Tensor gather_tokens(const torch::Tensor& tokens, const torch::Tensor& ids) {

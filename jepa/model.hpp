@@ -2,10 +2,12 @@
 #pragma once
 
 #include <jepa/grid.hpp>
+
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
+#include <string>
 #include <vector>
 
 namespace jepa {
@@ -38,7 +40,18 @@ struct Mask {
 /// Rows of `tokens` [B, N, D] at `ids` [M*B, K] -> [M*B, K, D]; M target sets share the tokens.
 torch::Tensor gather_tokens(const torch::Tensor& tokens, const torch::Tensor& ids);
 
+/// What decides how much a network keeps of a token for its backward pass.
+struct ActivationShape {
+  int64_t dim = 0;
+  int64_t depth = 0;           ///< transformer blocks
+  bool checkpointing = false;  ///< only the blocks' inputs, and one block at a time
+  double feature_maps = 0;     ///< floats a token beside the blocks'
+};
+
 /// A network from clips to tokens. A clip is float [B, C, T, H, W]; an image is a clip with T = 1.
+///
+/// Whoever uses an encoder asks it here and never which one it is. An encoder of one's own defines
+/// the pure functions; the others have answers that do for most.
 class EncoderImpl : public torch::nn::Module {
  public:
   /// Width of a token that `encode` gives.
@@ -66,10 +79,40 @@ class EncoderImpl : public torch::nn::Module {
   /// Multiply-adds of one forward pass over `tokens` tokens of one clip, times two.
   virtual double flops(int64_t tokens) const = 0;
 
+  /// Whether `encode` gives all levels side by side (training, the default) or the last one
+  /// (everything else). No effect on encoders of one level.
+  virtual void set_all_levels(bool /*all*/) {}
+  /// Fewest frames of a clip; a still image is repeated to so many.
+  virtual int64_t min_frames() const { return clip_sizes_.empty() ? 1 : patch().t; }
+  /// For estimates of memory.
+  virtual ActivationShape activations() const {
+    return {.dim = output_width() / output_levels(), .depth = depth()};
+  }
+  /// What initialise() draws, in words, to be printed.
+  virtual std::string initialisation() const { return "the encoder's own"; }
+  /// Its sizes in words, to be printed: "width 192, depth 12, ...".
+  virtual std::string description() const;
+
+  /// Sizes [1, C, T, H, W] of the clips it is made for; other clips may do too.
+  at::IntArrayRef clip_sizes() const { return clip_sizes_; }
+  /// Attention heads, for predictors that take as many.
+  int64_t heads() const { return heads_; }
+  /// Token grid of the clips it is made for.
+  TokenGrid clip_grid() const { return grid(clip_sizes()); }
+  /// Frames, rows and columns of pixels that one of its tokens stands for.
+  TokenGrid patch() const;
+  /// By the constructor, or by what builds the encoder from options.
+  void set_clip_sizes(std::vector<int64_t> sizes) { clip_sizes_ = std::move(sizes); }
+  void set_heads(int64_t heads) { heads_ = heads; }
+
   /// Every token of a clip: [B, C, T, H, W] -> [B, N, output_width].
   torch::Tensor forward(const torch::Tensor& clip) {
     return encode(embed(clip), grid(clip.sizes()));
   }
+
+ private:
+  std::vector<int64_t> clip_sizes_;
+  int64_t heads_ = 0;
 };
 TORCH_MODULE(Encoder);
 
@@ -92,6 +135,8 @@ class PredictorImpl : public torch::nn::Module {
   virtual void initialise(at::Generator generator) = 0;
   /// Floating-point operations of one forward pass over one clip.
   virtual double flops(int64_t context_tokens, int64_t target_tokens) const = 0;
+  /// For estimates of memory; of a token, context or target. Nothing kept where it is not told.
+  virtual ActivationShape activations() const { return {}; }
 };
 TORCH_MODULE(Predictor);
 

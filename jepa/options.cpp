@@ -129,8 +129,8 @@ class Applier : public OptionVisitor {
   }
   void operator()(std::string_view name, std::string& value, const OptionInfo& info) override {
     if (const std::string* text = find(name)) {
-      if (!info.choices.empty() && std::find(info.choices.begin(), info.choices.end(), *text) ==
-                                       info.choices.end()) {
+      if (!info.choices.empty() &&
+          std::find(info.choices.begin(), info.choices.end(), *text) == info.choices.end()) {
         fail(name, *text, "one of " + choices_text(info));
       }
       value = *text;
@@ -190,6 +190,10 @@ std::string prefix_of(const OptionSection& section) {
   return section.name.empty() ? "" : section.name + ".";
 }
 
+/// Names that options once had: older runs and ini files stay readable.
+const std::pair<std::string, std::string> kRenamed[] = {{"diffusion.says", "diffusion.prediction"},
+                                                        {"diffusion.compared", "diffusion.loss"}};
+
 }  // namespace
 
 OptionValues parse_ini(const std::string& text, const std::string& name) {
@@ -228,7 +232,16 @@ OptionValues read_ini(const std::string& path) {
   return parse_ini(text.str(), path);
 }
 
-void apply_options(const std::vector<OptionSection>& sections, const OptionValues& values) {
+void apply_options(const std::vector<OptionSection>& sections, const OptionValues& given) {
+  OptionValues values = given;
+  for (const auto& [old, now] : kRenamed) {
+    if (auto node = values.extract(old)) {
+      node.key() = now;
+      if (!values.insert(std::move(node)).inserted) {
+        throw ConfigError("options " + old + " and " + now + " are the same: give one");
+      }
+    }
+  }
   std::set<std::string> known;
   for (const auto& section : sections) {
     Applier applier(prefix_of(section), values, known);

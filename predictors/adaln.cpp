@@ -1,10 +1,16 @@
 #include <jepa/errors.hpp>
 #include <jepa/nn/folder.hpp>
+#include <jepa/nn/mlp_kernel.hpp>
 #include <predictors/adaln.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
 
 namespace jepa::predictors {
 namespace {
@@ -18,6 +24,51 @@ constexpr double kPositionDeviation = 0.02;
 torch::Tensor modulate(const torch::Tensor& x, const torch::Tensor& shift,
                        const torch::Tensor& scale) {
   return at::layer_norm(x, {x.size(-1)}, {}, {}, kModulatedEps) * (1 + scale) + shift;
+}
+
+constexpr int64_t kLanes = 16;
+
+// Sum of products, in lanes that the compiler keeps side by side.
+float dot(const float* a, const float* b, int64_t d) {
+  std::array<float, kLanes> lanes{};
+  for (int64_t k = 0; k < d; k += kLanes) {
+    for (int64_t j = 0; j < kLanes; ++j) lanes[j] += a[k + j] * b[k + j];
+  }
+  return std::accumulate(lanes.begin(), lanes.end(), 0.0F);
+}
+
+// Attention of a few frames: the library's fused kernel spends far longer on calling itself than on
+// three keys. q [B, n, heads, d], keys and values [B, T, heads, d], the n queries are the last ones.
+torch::Tensor window_attention(const torch::Tensor& queries, const torch::Tensor& keys,
+                               const torch::Tensor& values) {
+  const int64_t rows = queries.size(0), n = queries.size(1), frames = keys.size(1);
+  const int64_t d = queries.size(3), width = queries.size(2) * d;
+  const float scale = 1 / std::sqrt(static_cast<float>(d));
+  auto result = torch::empty_like(queries);
+  const float *q = queries.const_data_ptr<float>(), *k = keys.const_data_ptr<float>(),
+              *v = values.const_data_ptr<float>();
+  float* out = result.mutable_data_ptr<float>();
+  std::vector<float> weights(static_cast<size_t>(frames));
+  for (int64_t b = 0; b < rows; ++b, k += frames * width, v += frames * width) {
+    for (int64_t i = 0; i < n; ++i, q += width, out += width) {
+      const int64_t seen = frames - n + i + 1;
+      for (int64_t head = 0; head < width; head += d) {
+        float most = -INFINITY, sum = 0;
+        for (int64_t t = 0; t < seen; ++t) {
+          weights[t] = scale * dot(q + head, k + t * width + head, d);
+          most = std::max(most, weights[t]);
+        }
+        for (int64_t t = 0; t < seen; ++t) sum += weights[t] = std::exp(weights[t] - most);
+        std::fill(out + head, out + head + d, 0.0F);
+        for (int64_t t = 0; t < seen; ++t) {
+          const float share = weights[t] / sum;
+          const float* value = v + t * width + head;
+          for (int64_t j = 0; j < d; ++j) out[head + j] += share * value[j];
+        }
+      }
+    }
+  }
+  return result;
 }
 
 }  // namespace
@@ -82,8 +133,13 @@ torch::Tensor AdaLnPredictorImpl::attend(const Block& block, const torch::Tensor
 }
 
 torch::Tensor AdaLnPredictorImpl::feed_forward(const Block& block, const torch::Tensor& x) const {
-  const auto hidden = drop(at::gelu(block.up->forward(block.mlp_norm->forward(x))));
-  return drop(block.down->forward(hidden));
+  const auto y = block.mlp_norm->forward(x);
+  const bool drops = is_training() && options_.dropout > 0;
+  if (!drops && nn::mlp_kernel_fits(y)) {
+    return nn::mlp_kernel(torch::zeros_like(y), y, block.up->weight, block.up->bias,
+                          block.down->weight, block.down->bias);
+  }
+  return drop(block.down->forward(drop(at::gelu(block.up->forward(y)))));
 }
 
 torch::Tensor AdaLnPredictorImpl::forward(const torch::Tensor& tokens,
@@ -109,6 +165,65 @@ torch::Tensor AdaLnPredictorImpl::forward(const torch::Tensor& tokens,
     x = x + part[2] * attend(block, modulate(x, part[0], part[1]), mask);
     x = x + part[5] * feed_forward(block, modulate(x, part[3], part[4]));
   }
+  return norm_->forward(x);
+}
+
+std::vector<torch::Tensor> AdaLnPredictorImpl::signals(const torch::Tensor& actions) const {
+  const auto condition = at::silu(actions);
+  std::vector<torch::Tensor> all;
+  for (const auto& block : blocks_) all.push_back(block.modulation->forward(condition));
+  return all;
+}
+
+torch::Tensor AdaLnPredictorImpl::attend_window(const Block& block, const torch::Tensor& x,
+                                                bool last, Window& window, size_t i) const {
+  const auto& o = options_;
+  const auto joint = block.qkv->forward(block.attention_norm->forward(x))
+                         .view({x.size(0), x.size(1), 3, o.heads, o.head_dim});
+  const auto longer = [](torch::Tensor& past, const torch::Tensor& more) {
+    past = past.defined() ? torch::cat({past, more}, 1) : more.contiguous();
+    return past;
+  };
+  const auto keys = longer(window.keys[i], joint.select(2, 1));
+  const auto values = longer(window.values[i], joint.select(2, 2));
+  auto q = joint.select(2, 0);
+  if (last) q = q.narrow(1, x.size(1) - 1, 1);
+  torch::Tensor seen;
+  if (x.device().is_cpu() && !joint.requires_grad() && o.head_dim % kLanes == 0) {
+    const auto full = [](const torch::Tensor& t) { return t.to(torch::kFloat32).contiguous(); };
+    seen = window_attention(full(q), full(keys), full(values)).to(joint.scalar_type());
+  } else {
+    const int64_t n = q.size(1), frames = keys.size(1);
+    const auto mask = torch::ones({n, frames}, torch::kBool).tril(frames - n).to(x.device());
+    seen = at::scaled_dot_product_attention(q.transpose(1, 2), keys.transpose(1, 2),
+                                            values.transpose(1, 2), mask)
+               .transpose(1, 2);
+  }
+  return block.out->forward(seen.flatten(2));
+}
+
+torch::Tensor AdaLnPredictorImpl::extend(Window& window, const torch::Tensor& tokens,
+                                         const std::vector<torch::Tensor>& signals) const {
+  const auto& o = options_;
+  const int64_t count = tokens.size(1);
+  TORCH_CHECK(o.tokens == 1 && count >= 1 && window.frames + count <= o.frames,
+              "AdaLnPredictor: windows are of up to ", o.frames, " frames of one token, got ",
+              window.frames, " and ", count, " more of ", o.tokens);
+  window.keys.resize(blocks_.size());
+  window.values.resize(blocks_.size());
+  auto x = tokens + pos_embedding_.narrow(1, window.frames, count);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const bool last = i + 1 == blocks_.size();
+    auto part = signals[i].chunk(6, -1);
+    const auto seen = modulate(x, part[0], part[1]);
+    if (last) {  // nothing comes after it that needs the frames before
+      x = x.narrow(1, count - 1, 1);
+      for (auto& one : part) one = one.narrow(1, count - 1, 1);
+    }
+    x = x + part[2] * attend_window(blocks_[i], seen, last, window, i);
+    x = x + part[5] * feed_forward(blocks_[i], modulate(x, part[3], part[4]));
+  }
+  window.frames += count;
   return norm_->forward(x);
 }
 

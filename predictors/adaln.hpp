@@ -38,6 +38,21 @@ class AdaLnPredictorImpl : public torch::nn::Module {
   /// @returns [B, T * tokens, dim]
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& actions);
 
+  /// Shift, scale and gate for attention and MLP of every block, of embedded actions [B, T, dim]:
+  /// depth tensors [B, T, 6 * dim]. Windows that overlap need them once.
+  std::vector<torch::Tensor> signals(const torch::Tensor& actions) const;
+  /// Keys and values of the frames that stand in a window already.
+  struct Window {
+    std::vector<torch::Tensor> keys, values;  ///< of each block [B, frames, heads, head_dim]
+    int64_t frames = 0;
+  };
+  /// `forward` over a window at its last frame alone, when the frames before these n are in
+  /// `window`; afterwards these are too. One token a frame.
+  /// @param x latents of the next n frames [B, n, dim] @param signals of these n frames
+  /// @returns [B, 1, dim]
+  torch::Tensor extend(Window& window, const torch::Tensor& x,
+                       const std::vector<torch::Tensor>& signals) const;
+
   /// Gates start at zero: every block begins as the identity.
   void initialise(at::Generator generator);
   const AdaLnOptions& options() const { return options_; }
@@ -51,6 +66,8 @@ class AdaLnPredictorImpl : public torch::nn::Module {
     nn::Linear up{nullptr}, down{nullptr};
   };
   torch::Tensor attend(const Block& block, const torch::Tensor& x, const torch::Tensor& mask) const;
+  torch::Tensor attend_window(const Block& block, const torch::Tensor& x, bool last, Window& window,
+                              size_t i) const;
   torch::Tensor feed_forward(const Block& block, const torch::Tensor& x) const;
   torch::Tensor drop(const torch::Tensor& x) const;
 

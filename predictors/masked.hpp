@@ -23,7 +23,7 @@ struct ModelShape {
 struct MaskedPredictorOptions {
   int64_t dim = 384;
   int64_t depth = 12;
-  int64_t heads = 0;      ///< 0: as the encoder (I-JEPA, V-JEPA); V-JEPA 2 has 12
+  int64_t heads = 0;  ///< 0: as the encoder (I-JEPA, V-JEPA); V-JEPA 2 has 12
   double mlp_ratio = 4;
 
   std::string positions = "rope";     ///< "rope" (V-JEPA 2) or "sincos" (I-JEPA, V-JEPA)
@@ -31,19 +31,19 @@ struct MaskedPredictorOptions {
   std::string rope_layout = "tiled";  ///< "tiled" (V-JEPA 2) or "interleaved" (2.1)
   int64_t rope_reference = 0;         ///< stretch h, w to a square of this side; 0: as they are
 
-  int64_t mask_tokens = 0;            ///< learnt mask tokens; 0: one per configured mask
-  int64_t mask_token_index = -1;      ///< the one in use; -1: the mask's own number (V-JEPA 1)
-  bool single_mask_token = false;     ///< I-JEPA: one token, named mask_token, random at first
-  bool depth_rescale = true;          ///< initial residual weights over sqrt(2 * layer)
-  bool xavier = false;                ///< initial matrices of Xavier's scale instead of 0.02
-  bool checkpointing = false;         ///< recompute blocks in backward to save memory
+  int64_t mask_tokens = 0;         ///< learnt mask tokens; 0: one per configured mask
+  int64_t mask_token_index = -1;   ///< the one in use; -1: the mask's own number (V-JEPA 1)
+  bool single_mask_token = false;  ///< I-JEPA: one token, named mask_token, random at first
+  bool depth_rescale = true;       ///< initial residual weights over sqrt(2 * layer)
+  bool xavier = false;             ///< initial matrices of Xavier's scale instead of 0.02
+  bool checkpointing = false;      ///< recompute blocks in backward to save memory
 
-  int64_t embed_hidden = 0;           ///< V-JEPA 2.1: hidden width of the input projection; 0: none
+  int64_t embed_hidden = 0;  ///< V-JEPA 2.1: hidden width of the input projection; 0: none
   /// Masks (from 0) for which it sees but the mean of the context tokens, which must then say all
   /// that is needed; sin-cos positions only.
   std::vector<int64_t> pooled_masks = {};
-  bool context_head = false;          ///< V-JEPA 2.1: predicts the context tokens too
-  bool modality_embedding = false;    ///< V-JEPA 2.1: vectors that tell images from video
+  bool context_head = false;        ///< V-JEPA 2.1: predicts the context tokens too
+  bool modality_embedding = false;  ///< V-JEPA 2.1: vectors that tell images from video
 
   void describe(OptionVisitor& visit);
 };
@@ -59,6 +59,9 @@ class MaskedPredictorImpl : public PredictorImpl {
                      int64_t mask_index) override;
   void initialise(at::Generator generator) override;
   double flops(int64_t context_tokens, int64_t target_tokens) const override;
+  ActivationShape activations() const override {
+    return {.dim = options_.dim, .depth = options_.depth, .checkpointing = options_.checkpointing};
+  }
 
   const MaskedPredictorOptions& options() const { return options_; }
 
@@ -68,7 +71,7 @@ class MaskedPredictorImpl : public PredictorImpl {
 
   MaskedPredictorOptions options_;
   ModelShape shape_;
-  std::vector<nn::Linear> embed_;      // one layer, or two with GELU between (2.1)
+  std::vector<nn::Linear> embed_;                  // one layer, or two with GELU between (2.1)
   std::vector<torch::Tensor> mask_tokens_;         // each [1, 1, dim]
   torch::Tensor image_modality_, video_modality_;  // [1, 1, dim]
   torch::Tensor pos_embed_;                        // [1, N, dim], sin-cos only

@@ -85,6 +85,11 @@ show 'make_data --kind digits --clips 1000 --generated.frames 12 --seed 1 --out 
 show 'make_data --kind digits --split validation --clips 200 --generated.frames 12 --seed 2 --out data/digits12_validation.h5'
 show 'make_data --kind digits --split test --clips 200 --generated.frames 12 --seed 3 --out data/digits12_test.h5'
 text <<'TEXT'
+Insects and spiders that walk, with body, colour, size and length of legs as columns; `held_out` are
+round red spiders and square blue insects, which `seen` never has together with their legs:
+TEXT
+show 'make_data --kind creatures --creatures.combinations held_out --split test --clips 100 --seed 1 --out data/creatures.h5'
+text <<'TEXT'
 Your own files: `--kind files --data FOLDER`; footage: `--kind footage --data FOLDER`.
 TEXT
 
@@ -202,6 +207,12 @@ show 'compare --config examples/configs/compare_digits.ini --run runs/compare --
   --judge.held_out_clips 100 --questions.train_clips 500 --questions.probe_clips 300 \
   --questions.validation_clips 100 --questions.test_clips 200 --questions.predicted_clips 8 --questions.futures 2'
 
+text <<'TEXT'
+Other worlds, with test clips outside the range of training, and curves over training compute (see
+[extrapolation](../extrapolation.md)); `--quick` shows that everything runs, no more:
+TEXT
+show 'compare --config examples/configs/compare_creatures.ini --run runs/creatures --quick --arms masked_pixels,random_init --film.examples 0'
+
 page train_dynamics <<'TEXT'
 Trains an action-conditioned world model: an encoder and a predictor together, then the predictor alone
 on the frozen encoder's latents. `--data two_rooms` makes its clips as it trains, and says what they
@@ -212,11 +223,26 @@ TEXT
 show 'train_dynamics --config examples/configs/two_rooms_quick.ini --run runs/rooms'
 
 page plan <<'TEXT'
-Plans in two rooms with a run of `train_dynamics`: success at the last of 200 steps, with Wilson
-intervals, beside controllers that need no model. Writes `summary.json`, `report.html` and films (the
-world, and where the plan leads). What the run was not trained for is refused.
+Plans with a run of `train_dynamics` in the world of its protocol: in two rooms success at the last of
+200 steps, with Wilson intervals, beside controllers that need no model (`--controls`, one of them the
+same model before training). Writes `summary.json`, `report.html`, films (the world, and where the plan
+leads) and the energy landscape: costs over two numbers of a held action, the cheapest and the
+planner's choice marked (`--landscape FILE.png` writes it alone). What the run was not trained for is
+refused.
 TEXT
 show 'plan --run runs/rooms --episodes 20 --unseen_episodes 10 --films 1 --cem.samples 32 --cem.iterations 2'
+text <<'TEXT'
+In other worlds (`protocol.world` of the run: `push`, `swm_two_rooms`, `gym:ID`) the controls are random
+actions, the world's script and the untrained model. `--ahead_episodes N` adds the published protocol of
+Push-T: the goal is a frame that the script reached `--ahead` steps later, success counts at any of
+`--ahead_steps`. Gymnasium's Push-T knows that kind alone: `--gym.make
+obs_type=state,visualization_width=96,visualization_height=96 --gym.pixels render`.
+
+`--weights FILE` plans with published weights instead of a run, in `--protocol.world`: eb_jepa's checkpoint
+(two_rooms), or LeWorldModel's folder (any world of RGB frames; `--action_mean` and `--action_std` are
+those of its data, which its files leave out). They bring their published planner; frames, actions,
+blocks or a history that do not fit are refused.
+TEXT
 
 page dream <<'TEXT'
 Learns inside its own dream (Ha and Schmidhuber): collects episodes of a game, trains V (frames to
@@ -243,6 +269,26 @@ text <<'TEXT'
 Published films, for those who have them (IntPhys dev, GRASP, InfLevel):
 `surprise --benchmark intphys --data intphys/dev --model WEIGHTS --run runs/intphys`.
 TEXT
+
+page watch <<'TEXT'
+Watches video of any length through a sliding window, each frame decoded once: a file, a folder
+(`--loop_minutes` again and again), or a pipe (`ffmpeg ... -f matroska - | watch --video -`). Memory
+does not grow with the film. `curve.csv` has a row for every watched frame as it comes, with a mark
+where a film begins, changes its size, is damaged or ends early; `index.html` has the curve, the most
+surprising moments and the film under its heat, which a click on the curve winds to that moment. A
+pipe that gives nothing for `--stall` seconds, or ends within a frame, is one line, once the files are
+finished; Ctrl-C finishes them too.
+TEXT
+show 'watch --weights runs/predict --video features.mp4 --around 0.3 --out watched'
+show 'head -n 4 watched/curve.csv; ls watched'
+text <<'TEXT'
+Is surprise worth anything on real footage? `--events` splices seven kinds of event into the end of
+each video, which the model was not trained on (`examples/configs/watch_footage.ini`), and asks it,
+untrained networks and pixels which windows hold one: AUROC, with intervals over stretches of footage;
+the grid of cells goes on where it was cut off. `--inspect` looks into the model: surprise by token,
+attention, principal components ([debugging](../debugging.md)).
+TEXT
+show 'watch --weights runs/predict --video features.mp4 --inspect --fault top_left --out inside'
 
 finish
 commands() { awk '/^\$ / { on = 1 } on { print } !/\\$/ { on = 0 }' "$1"; }

@@ -97,18 +97,16 @@ void encoder_features(Arm& arm, Encoder encoder, const PixelStatistics& pixels,
 /// Trains the recipe's encoder and predictor for `tera` TFLOP. @returns the run's folder
 std::string train_masked(const Setup& setup, const training::Recipe& general, Arm& arm) {
   training::Recipe recipe = general.fitted(setup.clip_sizes());
-  const auto& vit = recipe.encoder.vit;
   const auto samplers = recipe.samplers();
   Trainer sized = recipe.make_trainer(setup.seed(), setup.options.device, torch::kFloat32);
+  const TokenGrid grid = sized.encoder()->clip_grid();
   const int64_t rows = setup.batch() * sized.views();
   TrainingCost cost =
-      estimate_cost(sized.encoder(), sized.predictor(), samplers, vit.grid(), {.batch = rows},
-                    {.dim = vit.dim, .depth = vit.depth},
-                    {.dim = recipe.predictor.masked.dim, .depth = recipe.predictor.masked.depth});
+      estimate_cost(sized.encoder(), sized.predictor(), samplers, grid, {.batch = rows});
   double flops = cost.flops_per_step;
   // Pixels need no target encoder's pass.
   if (recipe.objective.targets == "pixels") {
-    flops -= static_cast<double>(rows) * sized.encoder()->flops(vit.grid().size());
+    flops -= static_cast<double>(rows) * sized.encoder()->flops(grid.size());
   }
   const int64_t steps = setup.steps(setup.plan.tera, flops);
   recipe.optimisation = setup.schedule(recipe.optimisation, steps);
@@ -152,9 +150,11 @@ Stage train_generative(const Setup& setup, const std::string& name, GenerativeOp
   if (decodes) flops += model->jepa()->prediction_flops(sizes, from);
   flops *= static_cast<double>(setup.batch());
   const int64_t steps = setup.steps(tera, flops);
-  const auto prepare = [model, from, steps, seed = setup.seed()](const ClipBatch& batch,
-                                                                 int64_t step) {
-    return model->training_example(batch, {}, step, steps, seed);
+  torch::Tensor prompts;
+  if (model->vocabulary()) prompts = model->vocabulary()->of_source(*setup.clips);
+  const auto prepare = [model, prompts, steps, seed = setup.seed()](const ClipBatch& batch,
+                                                                    int64_t step) {
+    return model->training_example(batch, prompts, step, steps, seed);
   };
   DiffusionTask task(model->initialise(setup.seed()), transformer, options.diffusion,
                      setup.schedule(setup.options.diffusion_optimisation, steps), setup.seed(),
@@ -200,6 +200,12 @@ void use_diffusion(const Setup& setup, const Stage& stage, Arm& arm) {
       return model->draw_future(clips, context, sampler, own);
     });
   };
+  if (model->vocabulary()) {
+    arm.draw = [model, sampler](const torch::Tensor& prompts, at::IntArrayRef sizes,
+                                uint64_t seed) {
+      return model->draw(sizes, {prompts, {}}, {}, sampler, seed);
+    };
+  }
   const auto sizes = setup.clip_sizes();
   const double passes = static_cast<double>(diffusion::network_passes(sampler));
   const auto grid = model->transformer()->grid(model->data_sizes(sizes));
@@ -250,6 +256,7 @@ Arm train_latents(const Setup& setup) {
 void add_decoder(const Setup& setup, const std::string& jepa, Arm& arm) {
   GenerativeOptions options = setup.options.generative;
   options.jepa = jepa;
+  options.prompts = "none";
   options.transformer.tubelet = setup.options.jepa.encoder.vit.tubelet;
   options.transformer.patch = setup.options.jepa.encoder.vit.patch;
   options.context_steps = setup.options.context_frames / options.transformer.tubelet;

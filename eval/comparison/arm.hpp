@@ -65,6 +65,10 @@ struct Arm {
   /// Futures of clips from their first `context_frames` frames, later ones are not looked at:
   /// uint8 [K, B, C, T - context, H, W]. Empty: the arm has none. A deterministic one gives K = 1.
   std::function<torch::Tensor(const torch::Tensor& clips, int64_t futures, uint64_t seed)> predict;
+  /// Clips of sizes [B, C, T, H, W] from words alone, ids int64 [B, slots] of a prompt vocabulary.
+  /// Empty: the arm is told none.
+  std::function<torch::Tensor(const torch::Tensor& prompts, at::IntArrayRef sizes, uint64_t seed)>
+      draw;
   /// A decoder's ceiling and floor: futures from the encoder's own latents, and from latents of
   /// another clip. Empty for arms without a decoder.
   std::function<torch::Tensor(const torch::Tensor& clips, uint64_t seed)> ceiling;

@@ -5,7 +5,9 @@
 #include <eval/comparison/judge.hpp>
 #include <eval/probes/attentive.hpp>
 #include <eval/probes/metrics.hpp>
+#include <eval/worlds/ball_films.hpp>
 #include <jepa/data/clip_source.hpp>
+#include <jepa/data/creatures.hpp>
 #include <jepa/data/generated.hpp>
 
 #include <functional>
@@ -18,7 +20,11 @@ namespace jepa::eval::comparison {
 
 /// The clips of a comparison and what is asked of each model. Without `data` clips are generated.
 struct QuestionOptions {
+  std::string world = "digits";  ///< what is generated: digits, creatures, balls
   GeneratedOptions clips{.frames = 12};  ///< what generated ones look like; the noise is the cell's
+  CreatureOptions creatures;             ///< what is trained on, of the world of creatures
+  double longer_min = 8.5, longer_max = 9.5;  ///< legs longer than any that is trained on
+  worlds::BallFilmOptions balls;
   // One's own clips, anything that open_clip_source() takes; `data` alone decides which it is.
   std::string data;        ///< to train on
   std::string probe;       ///< labelled, that probes are fitted on
@@ -26,7 +32,7 @@ struct QuestionOptions {
   std::string test;        ///< labelled, reported on
   ClipOptions clip;        ///< how they are cut
   /// Columns that probes are asked for, comma-separated; "auto": digit, shape, direction, position,
-  /// velocity and count, where they are there and vary.
+  /// velocity, count, legs, class, body, colour and leg_length, where they are there and vary.
   std::string labels = "auto";
   /// Clips that probes and futures are reported on: "test", once; "validation" while anything is
   /// tuned.
@@ -35,6 +41,8 @@ struct QuestionOptions {
   int64_t probe_clips = 3000;                    ///< that probes are fitted on
   int64_t validation_clips = 1000;               ///< that layers and decays are chosen on
   int64_t test_clips = 2000;                     ///< that probes are reported on
+  int64_t shift_clips = 400;                     ///< of each range outside that of training
+  int64_t prompted_clips = 96;                   ///< drawn from words, of each range
   int64_t predicted_clips = 128;                 ///< of the test clips, whose futures are asked for
   int64_t futures = 4;                           ///< drawn of each
   std::vector<int64_t> horizons = {1, 2, 4, 8};  ///< frames after the context
@@ -44,8 +52,16 @@ struct QuestionOptions {
 
   /// All but data and labels, the clips and the attentive probe, which are described elsewhere.
   void describe(OptionVisitor& visit);
-  /// data, probe, validation, test and labels.
+  /// world, data, probe, validation, test and labels.
   void describe_data(OptionVisitor& visit);
+  void describe_creatures(OptionVisitor& visit);
+};
+
+/// Test clips outside the range of training, and what they are called in results.
+struct Shift {
+  std::string name;
+  std::shared_ptr<const ClipSource> source;
+  bool probed = true;  ///< false: of another length, futures alone are asked for
 };
 
 /// The splits at one level of background noise. Generated digits are disjoint between them.
@@ -54,6 +70,9 @@ struct QuestionClips {
   std::shared_ptr<const ClipSource> probe;
   std::shared_ptr<const ClipSource> validation;
   std::shared_ptr<const ClipSource> test;
+  /// Of creatures `combination` (looks that only the other kind had) and `longer` (legs); of balls
+  /// `FACTOR_near`, `FACTOR_far`, `horizon_near`, `horizon_far`. None where one tunes.
+  std::vector<Shift> shifts = {};
 };
 
 /// Of the clips that every cell and film is asked about: all cells of a noise see the same.
@@ -62,6 +81,15 @@ inline constexpr uint64_t kQuestionSeed = 1;
 /// Generates the clips, or reads one's own, and holds them in memory.
 /// @throws ConfigError where a split is not named; DataError where splits differ in shape
 QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed);
+
+/// What a judge learns from and is scored on: of worlds with shifts it sees every range, and
+/// creatures of five to nine legs, so that it counts; else the clips of training and validation.
+struct JudgeClips {
+  std::shared_ptr<const ClipSource> train;
+  std::shared_ptr<const ClipSource> validation;
+};
+JudgeClips make_judge_clips(const QuestionOptions& options, const JudgeOptions& judge,
+                            const QuestionClips& clips, uint64_t seed);
 
 /// A label that probes are asked for.
 struct Question {
@@ -90,7 +118,8 @@ std::string results_json(const Results& results);
 /// What can be read from frozen features: `probe/LABEL` for every question (accuracy of classes, R2
 /// of quantities), fitted on the pooled tokens of each feature, the feature and decay chosen on
 /// validation, reported on test with an interval over units; `attentive/LABEL` on all tokens of the
-/// same feature, standardised. `layers` is told which feature was chosen.
+/// same feature, standardised. `layers` is told which feature was chosen. The same probes are asked
+/// about every shift: `shift/NAME/probe/LABEL`.
 /// @param scores takes what the results rest on; null: not wanted
 Results measure_features(const Arm& arm, const QuestionClips& clips, const QuestionOptions& options,
                          std::map<std::string, std::string>& layers, Scores* scores = nullptr);
@@ -98,8 +127,9 @@ Results measure_features(const Arm& arm, const QuestionClips& clips, const Quest
 /// Predicted frames beside the true ones at each horizon: `psnr/hN`, `mean_psnr/hN` (of the mean of
 /// futures), `ssim/hN`. With a judge, what it reads: `position_error/hN` (mean over futures),
 /// `best_position_error/hN`, `mean_position_error/hN` (of the mean of futures), `coverage/hN`,
-/// `energy/hN`, and over all predicted frames `digit` and `direction` (accuracy; the way that the
-/// truth goes over these frames).
+/// `energy/hN`, and over all predicted frames the judge's label, such as `digit`, and `direction`
+/// (accuracy; the way that the truth goes over these frames). Where the truth has at most four
+/// classes also `read/AasB`, the share of clips of class A that are read as B, and `read/Aasother`.
 /// @param futures uint8 [K, B, C, T', H, W] of the clips
 /// @param clips uint8 [B, C, T, H, W], the first ones of `source`, which has their truth
 /// @param judge an empty one where the source has no truth to judge by
@@ -113,6 +143,18 @@ std::map<std::string, Results> measure_trivial(const torch::Tensor& clips, const
                                                Judge& judge, const QuestionOptions& options,
                                                int64_t context_frames,
                                                std::map<std::string, Scores>* scores = nullptr);
+
+/// Futures of clips [B, C, T, H, W] of any length from an arm that was trained on clips of
+/// `trained_frames`: window after window, each from the last frames of the one before, as they were
+/// drawn. @returns as Arm::predict
+torch::Tensor roll_out(const Arm& arm, const torch::Tensor& clips, int64_t context_frames,
+                       int64_t trained_frames, int64_t futures, uint64_t seed);
+
+/// What an arm draws of creatures from words alone, as the judge counts its legs: `prompted/in/legs`
+/// and `prompted/combination/legs`, shares with the number asked for, and `.../read/AasB` as above.
+/// In range are a kind and a colour that it had; `combination` are red spiders and blue insects.
+Results measure_prompted(const Arm& arm, at::IntArrayRef clip_sizes, Judge& judge,
+                         const QuestionOptions& options, uint64_t seed, Scores* scores = nullptr);
 
 /// A space in which sets of clips are compared: uint8 [B, C, T, H, W] -> float [B, D].
 struct FeatureSpace {

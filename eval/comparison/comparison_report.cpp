@@ -57,7 +57,8 @@ std::vector<Part> make_parts(const std::vector<SummaryRow>& rows) {
       {"What frozen features know: linear probes on pooled tokens", label_columns(rows, "probe/")},
       {"The same, attentive probes on all tokens", label_columns(rows, "attentive/")},
       {"What predicted frames show",
-       {result("future/digit", "digit read"), result("future/direction", "direction read"),
+       {result("future/digit", "digit read"), result("future/legs", "legs read"),
+        result("future/count", "count read"), result("future/direction", "direction read"),
         result("future/position_error/h2", "error, h 2", true, "px"),
         result("future/position_error/h8", "error, h 8", true, "px"),
         result("future/best_position_error/h8", "least of K, h 8", true, "px"),
@@ -66,7 +67,10 @@ std::vector<Part> make_parts(const std::vector<SummaryRow>& rows) {
         result("future/coverage/h8", "coverage, h 8"),
         result("future/psnr/h4", "PSNR, h 4", false, "dB"), result("future/ssim/h4", "SSIM, h 4")}},
       {"The decoder between its ceiling and its floor",
-       {result("ceiling/digit", "encoder's latents: digit"),
+       {result("ceiling/legs", "encoder's latents: legs"),
+        result("future/legs", "predicted latents: legs"),
+        result("floor/legs", "shuffled latents: legs"),
+        result("ceiling/digit", "encoder's latents: digit"),
         result("future/digit", "predicted latents: digit"),
         result("floor/digit", "shuffled latents: digit"),
         result("ceiling/position_error", "encoder's: error", true, "px"),
@@ -96,7 +100,9 @@ std::string budget_text(double tera) {
 }
 
 std::string row_name(const SummaryRow& row) {
-  return row.tera > 0 ? row.arm + ", " + budget_text(row.tera) : row.arm;
+  std::string name = row.tera > 0 ? row.arm + ", " + budget_text(row.tera) : row.arm;
+  if (row.width > 0) name += ", width " + std::to_string(row.width);
+  return name;
 }
 
 std::string interval_text(const probes::Estimate& e) {
@@ -154,8 +160,9 @@ std::string value_table(const std::vector<SummaryRow>& rows, const Part& part) {
 /// Rows of one arm less the others, of the first noise; budgets as named.
 struct FirstArm {
   std::string arm;
-  std::vector<const ArmDifference*> others;  ///< those of the largest budget
+  std::vector<const ArmDifference*> others;  ///< those of the largest budget and width
   double tera = 0;
+  int64_t width = 0;
 };
 
 FirstArm first_arm(const ComparisonSummary& summary) {
@@ -166,22 +173,24 @@ FirstArm first_arm(const ComparisonSummary& summary) {
   for (const auto& difference : summary.differences) {
     if (difference.arm == first.arm && difference.noise == noise) {
       first.tera = std::max(first.tera, difference.tera);
+      first.width = std::max(first.width, difference.width);
     }
   }
   for (const auto& difference : summary.differences) {
     if (difference.arm == first.arm && difference.noise == noise &&
-        difference.tera == first.tera) {
+        difference.tera == first.tera && difference.width == first.width) {
       first.others.push_back(&difference);
     }
   }
   return first;
 }
 
-double value_of(const std::vector<SummaryRow>& rows, const std::string& arm, double tera,
+double value_of(const std::vector<SummaryRow>& rows, const std::string& arm, const FirstArm& at,
                 const std::string& result) {
   for (const auto& row : rows) {
     const auto found = row.results.find(result);
-    if (row.arm == arm && (row.tera == tera || row.tera == 0) && found != row.results.end() &&
+    if (row.arm == arm && (row.tera == at.tera || row.tera == 0) &&
+        (row.width == at.width || row.width == 0) && found != row.results.end() &&
         row.noise == rows.front().noise) {
       return found->second.value;
     }
@@ -203,8 +212,8 @@ std::string difference_part(const ComparisonSummary& summary, const FirstArm& fi
           {{column.title, other->less},
            as_interval(found->second),
            column.less_is_better,
-           {report::short_number(value_of(summary.rows, first.arm, first.tera, column.result)),
-            report::short_number(value_of(summary.rows, other->less, first.tera, column.result))},
+           {report::short_number(value_of(summary.rows, first.arm, first, column.result)),
+            report::short_number(value_of(summary.rows, other->less, first, column.result))},
            column.unit});
     }
   }
@@ -345,7 +354,8 @@ std::string comparison_section(const ComparisonSummary& summary) {
                                 : report::paragraph(part.note, report::Tone::kMuted);
     markup += report::details("Values of every arm and budget", values);
   }
-  return markup + plots_section(rows) + tuning_section(summary.tuning);
+  return markup + plots_section(rows) + shift_section(summary) + scale_section(summary.scale) +
+         tuning_section(summary.tuning);
 }
 
 std::string comparison_table(const ComparisonSummary& summary) {
@@ -382,7 +392,7 @@ std::string comparison_table(const ComparisonSummary& summary) {
     }
     if (!lines.empty()) text += "\n" + part.title + "\n" + lines;
   }
-  return text + "\n" + tuning_sentence(summary.tuning) + "\n";
+  return text + shift_table(summary) + scale_table(summary.scale) + "\n" + tuning_sentence(summary.tuning) + "\n";
 }
 
 }  // namespace jepa::eval::comparison

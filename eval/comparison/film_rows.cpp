@@ -23,7 +23,7 @@ std::vector<FilmRow> film_rows(const ComparisonOptions& options, int64_t count,
   const double noise = options.noises.front();
   const double tera = *std::max_element(options.budgets.begin(), options.budgets.end());
   QuestionOptions few = options.questions;
-  few.probe_clips = few.validation_clips = 10;
+  few.probe_clips = few.validation_clips = few.shift_clips = 10;
   const QuestionClips source = make_clips(few, noise, kQuestionSeed);
   const auto clips = first_clips(source.test, count);
   const int64_t context = options.arm.context_frames;
@@ -38,9 +38,11 @@ std::vector<FilmRow> film_rows(const ComparisonOptions& options, int64_t count,
   add("shown", shown, true);
   for (const auto& cell : plan_cells(options)) {
     const bool wanted =
-        cell.tera == tera && cell.noise == noise && cell.seed == options.seeds.front();
+        cell.tera == tera && cell.noise == noise && cell.seed == options.seeds.front() &&
+        cell.width == options.widths.back();
     if (!wanted) continue;
-    const Arm arm = train_arm(cell_plan(options, cell), options.arm, source.train, hooks.training);
+    const Arm arm = train_arm(cell_plan(options, cell), cell_arm(options, cell), source.train,
+                              hooks.training);
     if (!arm.predict) continue;
     const auto futures = arm.predict(clips, arm.ceiling ? kDraws : kShownDraws, 0);
     const auto add_future = [&](const std::string& caption, const torch::Tensor& future) {

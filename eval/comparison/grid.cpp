@@ -30,11 +30,6 @@ std::string short_text(double value) {
   return text.str();
 }
 
-std::string cell_folder(const ComparisonOptions& options, const CellRecord& cell) {
-  return options.run + "/cells/" + cell.arm + "-b" + short_text(cell.tera) + "-n" +
-         short_text(cell.noise) + "-s" + std::to_string(cell.seed);
-}
-
 /// Reads what a cell left. False: it is still to be run.
 bool read_cell(const std::string& folder, CellRecord& cell) {
   const std::string path = folder + "/cell.json";
@@ -59,7 +54,7 @@ bool read_cell(const std::string& folder, CellRecord& cell) {
 }
 
 void write_cell(const ComparisonOptions& options, const CellRecord& cell) {
-  const std::string folder = cell_folder(options, cell);
+  const std::string folder = cell_plan(options, cell).folder;
   fs::create_directories(folder);
   TensorMap sums;
   for (const auto& [name, scores] : cell.scores) sums[name] = scores.sums();
@@ -88,7 +83,11 @@ TrainedJudge judge_for(const ComparisonOptions& options, double noise, const Que
   hooks.say("training the judge on real frames, noise " + short_text(noise));
   JudgeOptions judge = options.judge;
   judge.noise = noise;
-  const TrainedJudge trained = train_judge(clips.train, clips.validation, judge, 0);
+  const JudgeClips shown = make_judge_clips(options.questions, judge, clips, kQuestionSeed);
+  const TrainedJudge trained = train_judge(shown.train, shown.validation, judge, 0);
+  hooks.say(c10::str("the judge reads ", judge.label, " of ", trained.held_out.clips,
+                     " held-out clips right in ", trained.held_out.classes, ", places within ",
+                     trained.held_out.position_error, " px"));
   save_judge(path, trained);
   return trained;
 }
@@ -113,12 +112,19 @@ void add_costs(const ArmCosts& costs, Results& results) {
   set("gflop_per_predicted_frame", costs.flops_per_frame * 1e-9);
 }
 
+/// Clips outside the range of training whose futures are drawn.
+struct AskedShift {
+  const Shift* shift;   ///< of the benchmark's clips
+  torch::Tensor clips;  ///< uint8 [B, C, T, H, W]
+};
+
 /// What predicted frames of one noise level are held against.
 struct Benchmark {
   QuestionClips clips;
   Judge judge{nullptr};  ///< empty where the clips have no truth that it could read
   torch::Tensor asked;  ///< test clips whose futures are drawn, uint8 [B, C, T, H, W]
   torch::Tensor real;   ///< true futures of 2B other test clips
+  std::vector<AskedShift> shifts;
   std::vector<FeatureSpace> spaces;
 };
 
@@ -147,6 +153,9 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
     throw DataError(c10::str("clips of ", made.asked.size(2), " frames: option arm.context_frames ",
                              "shows ", options.arm.context_frames, " and leaves none to predict"));
   }
+  for (const auto& shift : made.clips.shifts) {
+    made.shifts.push_back({&shift, first_clips(shift.source, count)});
+  }
   if (!made.judge.is_empty()) made.spaces.push_back(judge_space(made.judge));
   made.spaces.push_back(random_space(options.arm.jepa, made.real.sizes()));
   return made;
@@ -157,7 +166,8 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
               const ComparisonHooks& hooks) {
   const QuestionClips& clips = benchmark.clips;
   restart_peak_memory();
-  const Arm arm = train_arm(cell_plan(options, cell), options.arm, clips.train, hooks.training);
+  const Arm arm =
+      train_arm(cell_plan(options, cell), cell_arm(options, cell), clips.train, hooks.training);
   if (arm.features) {
     hooks.say(cell.arm + ": probes");
     cell.results = measure_features(arm, clips, options.questions, cell.layers, &cell.scores);
@@ -165,21 +175,67 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
   if (arm.predict) {
     hooks.say(cell.arm + ": futures");
     const auto& asked = benchmark.asked;
-    const auto measure = [&](const std::string& prefix, const torch::Tensor& futures) {
+    const auto seed = static_cast<uint64_t>(cell.seed);
+    const auto measure_of = [&](const std::string& prefix, const torch::Tensor& futures,
+                                const torch::Tensor& real, const ClipSource& source) {
       Scores scores;
       add(prefix,
-          measure_futures(futures, asked, *clips.test, benchmark.judge, options.questions, &scores),
+          measure_futures(futures, real, source, benchmark.judge, options.questions, &scores),
           cell.results);
       add(prefix, scores, cell.scores);
     };
-    const auto seed = static_cast<uint64_t>(cell.seed);
+    const auto measure = [&](const std::string& prefix, const torch::Tensor& futures) {
+      measure_of(prefix, futures, asked, *clips.test);
+    };
     const auto futures = arm.predict(asked, options.questions.futures, seed);
     measure("future/", futures);
     if (arm.ceiling) measure("ceiling/", arm.ceiling(asked, seed).unsqueeze(0));
     if (arm.floor) measure("floor/", arm.floor(asked, seed).unsqueeze(0));
+    for (const auto& [shift, real] : benchmark.shifts) {
+      measure_of("shift/" + shift->name + "/future/",
+                 roll_out(arm, real, options.arm.context_frames, asked.size(2),
+                          options.questions.futures, seed),
+                 real, *shift->source);
+    }
+    if (arm.draw && options.questions.world == "creatures") {
+      auto sizes = asked.sizes().vec();
+      cell.results.merge(measure_prompted(arm, sizes, benchmark.judge, options.questions, seed,
+                                          &cell.scores));
+    }
     add("distance/", measure_distances(futures[0], benchmark.real, benchmark.spaces), cell.results);
   }
   add_costs(arm.costs, cell.results);
+}
+
+/// Trivial predictors and the truth, as cells.
+void measure_controls(std::vector<CellRecord>& controls, const ComparisonOptions& options,
+                      Benchmark& benchmark) {
+  for (auto& cell : controls) {
+    cell.results.clear();
+    cell.scores.clear();
+  }
+  const auto measure = [&](const std::string& prefix, const torch::Tensor& asked,
+                           const ClipSource& source) {
+    std::map<std::string, Scores> scores;
+    const auto measured = measure_trivial(asked, source, benchmark.judge, options.questions,
+                                          options.arm.context_frames, &scores);
+    for (auto& cell : controls) {
+      const auto found = measured.find(cell.arm);
+      if (found == measured.end()) continue;
+      add(prefix, found->second, cell.results);
+      add(prefix, scores[cell.arm], cell.scores);
+    }
+  };
+  measure("future/", benchmark.asked, *benchmark.clips.test);
+  for (const auto& [shift, asked] : benchmark.shifts) {
+    measure("shift/" + shift->name + "/future/", asked, *shift->source);
+  }
+  for (auto& cell : controls) {
+    if (cell.arm == "truth") {
+      add("distance/", distance_floor(benchmark.real, benchmark.spaces), cell.results);
+    }
+    write_cell(options, cell);
+  }
 }
 
 /// Runs the cells that nobody has run, one after the other, and reads those that others ran
@@ -189,7 +245,7 @@ void share_cells(std::vector<CellRecord*> open, const ComparisonOptions& options
   while (!open.empty()) {
     const size_t before = open.size();
     std::erase_if(open, [&](CellRecord* cell) {
-      const std::string folder = cell_folder(options, *cell);
+      const std::string folder = cell_plan(options, *cell).folder;
       fs::create_directories(folder);
       const auto lock = FolderLock::take(folder, ".cell-lock");
       if (!lock) return false;
@@ -205,111 +261,6 @@ void share_cells(std::vector<CellRecord*> open, const ComparisonOptions& options
 
 }  // namespace
 
-std::vector<OptionSection> ComparisonOptions::sections() {
-  std::vector<OptionSection> sections{
-      {"", "",
-       [this](OptionVisitor& visit) {
-         visit("run", run, {.help = "folder; cells that are done are not run again"});
-         visit("arms", arms, {.help = "comma-separated: " + c10::Join(", ", arm_names())});
-         visit("budgets", budgets, {.help = "of training", .unit = "TFLOP", .min = 0});
-         visit("seeds", seeds, {.help = "each a cell", .min = 0});
-         visit("noises", noises,
-               {.help = "brightest background pixel; beyond the first at the first budget only",
-                .min = 0,
-                .max = 1});
-         questions.describe_data(visit);
-       }},
-      {"clip", "how one's own clips are cut",
-       [this](OptionVisitor& visit) { questions.clip.describe(visit); }},
-      {"clips", "generated video",
-       [this](OptionVisitor& visit) { questions.clips.describe(visit); }},
-      {"questions", "", [this](OptionVisitor& visit) { questions.describe(visit); }},
-      {"attentive", "training of the attentive probes",
-       [this](OptionVisitor& visit) { questions.attentive_probe.describe(visit); }},
-      {"arm", "",
-       [this](OptionVisitor& visit) {
-         visit("batch", arm.batch, {.help = "clips a step", .min = 2});
-         visit("context_frames", arm.context_frames,
-               {.help = "shown when a future is asked for", .min = 2});
-         visit(
-             "decoder_tera", arm.decoder_tera,
-             {.help = "to train the decoder of latents, counted apart", .unit = "TFLOP", .min = 0});
-         visit("autoencoder_share", arm.autoencoder_share,
-               {.help = "of the budget of diffusion in latents", .min = 0.01, .max = 0.99});
-         visit("feature_times", arm.feature_times,
-               {.help = "at which diffusion features are read; 1: clean", .min = 0, .max = 1});
-       }},
-      {"tuning", "how settings were found on the validation split: `RUNS: grid`, for the report",
-       [this](OptionVisitor& visit) {
-         for (const auto& arm : arm_names()) {
-           if (arm != "random_init") visit(arm, tuning[arm], {.help = "empty: not stated"});
-         }
-       }},
-      {"judge", "reads digits and places from frames",
-       [this](OptionVisitor& visit) { judge.describe(visit); }},
-      {"model", "diffusion transformer",
-       [this](OptionVisitor& visit) { arm.generative.transformer.describe(visit); }},
-      {"diffusion", "", [this](OptionVisitor& visit) { arm.generative.diffusion.describe(visit); }},
-      {"times", "of training",
-       [this](OptionVisitor& visit) { arm.generative.diffusion.times.describe(visit); }},
-      {"diffusion_optimisation", "of diffusion, autoencoder and decoder",
-       [this](OptionVisitor& visit) { arm.diffusion_optimisation.describe(visit); }},
-      {"autoencoder", "", [this](OptionVisitor& visit) { arm.autoencoder.describe(visit); }},
-      {"sampler", "", [this](OptionVisitor& visit) { arm.sampler.describe(visit); }}};
-  for (auto& section : arm.jepa.sections()) sections.push_back(std::move(section));
-  return sections;
-}
-
-ArmPlan cell_plan(const ComparisonOptions& options, const CellRecord& cell) {
-  return {cell.arm, cell.tera, cell.seed, cell_folder(options, cell)};
-}
-
-std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
-  const auto names = probes::split_names(options.arms);
-  for (const auto& name : names) {
-    if (std::find(arm_names().begin(), arm_names().end(), name) == arm_names().end()) {
-      throw ConfigError("option arms: " + name + " is not one of " + c10::Join(", ", arm_names()));
-    }
-  }
-  const auto& questions = options.questions;
-  if (!questions.data.empty() && (options.noises.size() != 1 || options.noises.front() != 0)) {
-    throw ConfigError("option noises: of generated clips; with data it is 0");
-  }
-  const bool tuned = questions.report_on == "validation";
-  const int64_t reported = tuned ? questions.validation_clips : questions.test_clips;
-  if (3 * questions.predicted_clips > reported) {
-    throw ConfigError(
-        "option questions.predicted_clips: twice as many other test clips are needed beside them; "
-        "there are " +
-        std::to_string(reported));
-  }
-  const auto& objective = options.arm.jepa.objective;
-  if (objective.target_norm == "content") {
-    throw ConfigError(
-        "option objective.target_norm = content: such predictions are relative to a batch's means "
-        "and cannot be decoded; use token");
-  }
-  if (objective.freeze_encoder) {
-    throw ConfigError("option objective.freeze_encoder: the arm frozen_random is what does it");
-  }
-  std::vector<CellRecord> cells;
-  for (size_t n = 0; n < options.noises.size(); ++n) {
-    for (size_t b = 0; b < options.budgets.size(); ++b) {
-      if (n > 0 && b > 0) continue;
-      for (const int64_t seed : options.seeds) {
-        for (const auto& arm : names) {
-          if (arm == "random_init" && b > 0) continue;
-          cells.push_back({.arm = arm,
-                           .tera = arm == "random_init" ? 0 : options.budgets[b],
-                           .seed = seed,
-                           .noise = options.noises[n]});
-        }
-      }
-    }
-  }
-  return cells;
-}
-
 std::vector<CellRecord> run_cells(const ComparisonOptions& options, const ComparisonHooks& hooks) {
   std::vector<CellRecord> cells = plan_cells(options);
   fs::create_directories(options.run + "/cells");
@@ -317,7 +268,7 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
   for (const double noise : options.noises) {
     std::vector<CellRecord*> open;
     for (auto& cell : cells) {
-      if (cell.noise == noise && !read_cell(cell_folder(options, cell), cell))
+      if (cell.noise == noise && !read_cell(cell_plan(options, cell).folder, cell))
         open.push_back(&cell);
     }
     // Trivial predictors and the truth as the judge reads it, as cells of one seed.
@@ -326,28 +277,13 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
     std::vector<std::string> names{"copy_last", "linear", "truth"};
     for (const auto& name : names) {
       trivial.push_back({.arm = name, .noise = noise});
-      known = read_cell(cell_folder(options, trivial.back()), trivial.back()) && known;
+      known = read_cell(cell_plan(options, trivial.back()).folder, trivial.back()) && known;
     }
     if (!open.empty() || !known) {
       Benchmark benchmark = make_benchmark(options, noise, hooks);
       share_cells(open, options, benchmark, hooks);
       if (!known) {
-        std::map<std::string, Scores> scores;
-        const auto measured =
-            measure_trivial(benchmark.asked, *benchmark.clips.test, benchmark.judge,
-                            options.questions, options.arm.context_frames, &scores);
-        for (auto& cell : trivial) {
-          cell.results.clear();
-          cell.scores.clear();
-          if (const auto found = measured.find(cell.arm); found != measured.end()) {
-            add("future/", found->second, cell.results);
-            add("future/", scores[cell.arm], cell.scores);
-          }
-          if (cell.arm == "truth") {
-            add("distance/", distance_floor(benchmark.real, benchmark.spaces), cell.results);
-          }
-          write_cell(options, cell);
-        }
+        measure_controls(trivial, options, benchmark);
       }
     }
     finished.insert(finished.end(), trivial.begin(), trivial.end());

@@ -4,6 +4,7 @@
 #include <eval/comparison/cell.hpp>
 #include <eval/comparison/film.hpp>
 #include <eval/comparison/paired.hpp>
+#include <eval/comparison/scale.hpp>
 
 #include <functional>
 #include <map>
@@ -20,6 +21,9 @@ struct ComparisonOptions {
   std::vector<double> budgets = {40, 120};  ///< training, TFLOP
   std::vector<int64_t> seeds = {0, 1, 2};
   std::vector<double> noises = {0};         ///< background; beyond the first at the first budget
+  /// Widths of every arm's transformers, each a model size; 0: as the options say.
+  std::vector<int64_t> widths = {0};
+  bool quick = false;  ///< everything as small as it can be: a test of the program
   ArmOptions arm;
   QuestionOptions questions;
   JudgeOptions judge;
@@ -28,6 +32,8 @@ struct ComparisonOptions {
   std::map<std::string, std::string> tuning;
 
   std::vector<OptionSection> sections();
+  /// Where `quick` is asked for, the sizes that make it so; prompts where the world has them.
+  void settle();
 };
 
 /// A cell and what came of it.
@@ -36,6 +42,7 @@ struct CellRecord {
   double tera = 0;    ///< budget, TFLOP; 0: it is not trained
   int64_t seed = 0;
   double noise = 0;
+  int64_t width = 0;  ///< of its transformers; 0: as the options say
   Results results = {};
   std::map<std::string, std::string> layers = {};  ///< which feature each probe chose
   Scores scores = {};  ///< what the results rest on; empty in cells of earlier versions
@@ -47,6 +54,7 @@ struct SummaryRow {
   std::string arm;
   double tera = 0;
   double noise = 0;
+  int64_t width = 0;
   int64_t seeds = 0;
   Results results = {};
 };
@@ -64,6 +72,10 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options);
 
 /// Where a cell is trained, and as what.
 ArmPlan cell_plan(const ComparisonOptions& options, const CellRecord& cell);
+
+/// How its arm is built: of the cell's width, heads as wide as before.
+/// @throws ConfigError where the width does not fit the heads
+ArmOptions cell_arm(const ComparisonOptions& options, const CellRecord& cell);
 
 /// Runs every cell that has no `cell.json` yet and returns them all. A cell that was cut off goes
 /// on from its training's last checkpoint. Several processes may share a run's folder: each takes
@@ -91,18 +103,24 @@ struct TuningEffort {
 /// Of the arms that are trained. @throws ConfigError where a text does not begin with a number
 std::vector<TuningEffort> tuning_efforts(const ComparisonOptions& options);
 
+/// Adds to the rows what position errors are beside copying's on the same clips, 1 - error / error of
+/// copying: `.../future/skill` over all frames and `.../future/skill/hN`. 0: no better than a still
+/// picture. Intervals as those of differences.
+void add_skill(const std::vector<CellRecord>& cells, std::vector<SummaryRow>& rows);
+
 /// What a comparison came to.
 struct ComparisonSummary {
   std::vector<SummaryRow> rows;
   std::vector<ArmDifference> differences;
   std::vector<TuningEffort> tuning;
+  std::vector<ScaleCurve> scale = {};  ///< where there are several budgets
   std::string report_on = "test";  ///< the split that everything is reported on
 };
 
 ComparisonSummary summarise_comparison(const ComparisonOptions& options,
                                        const std::vector<CellRecord>& cells);
 
-/// The comparison's `summary.json`: options, rows, differences, tuning and cells.
+/// The comparison's `summary.json`: options, rows, differences, scale, tuning and cells.
 std::string summary_json(const ComparisonOptions& options, const std::vector<CellRecord>& cells,
                          const ComparisonSummary& summary, double seconds);
 
@@ -111,6 +129,11 @@ std::string comparison_section(const ComparisonSummary& summary);
 
 /// The same as plain text.
 std::string comparison_table(const ComparisonSummary& summary);
+
+/// What every arm knows and draws in the range of training and outside it, as tables; empty where
+/// nothing lies outside. As markup, and as plain text.
+std::string shift_section(const ComparisonSummary& summary);
+std::string shift_table(const ComparisonSummary& summary);
 
 /// Rows of the side-by-side film for `count` test clips: truth, what the models are shown, each
 /// arm's future; of a decoder several draws, their mean and deviation, ceiling and floor. The arms

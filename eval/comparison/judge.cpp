@@ -16,18 +16,18 @@ namespace {
 
 constexpr int64_t kReadFrames = 1024;  // at once; bounds the memory of reading
 constexpr double kWhite = 255.0;
-constexpr int64_t kWindowCells = 16;  // samples along a side of the window
 
 /// The square of `side` px around `centres` [n, 2] of frames [n, C, H, W], black outside ->
-/// [n, C, kWindowCells, kWindowCells].
-torch::Tensor cut_windows(const torch::Tensor& frames, const torch::Tensor& centres, double side) {
+/// [n, C, cells, cells].
+torch::Tensor cut_windows(const torch::Tensor& frames, const torch::Tensor& centres, double side,
+                          int64_t cells) {
   const auto sides = torch::tensor({frames.size(3), frames.size(2)}, frames.options());
   // Frames span -1 to 1 both ways for grid_sampler.
   const auto theta = torch::cat({at::diag_embed(side / sides).expand({frames.size(0), 2, 2}),
                                  (2 * centres / sides - 1).unsqueeze(2)},
                                 2);
   const auto grid = at::affine_grid_generator(
-      theta, {frames.size(0), frames.size(1), kWindowCells, kWindowCells}, /*align_corners=*/false);
+      theta, {frames.size(0), frames.size(1), cells, cells}, /*align_corners=*/false);
   return at::grid_sampler_2d(frames, grid, /*bilinear*/ 0, /*zeros*/ 0, /*align_corners=*/false);
 }
 
@@ -43,6 +43,8 @@ void JudgeOptions::describe(OptionVisitor& visit) {
   visit("width", width, {.help = "channels of the first layers", .min = 1, .max = 1024});
   visit("window", window,
         {.help = "square around the object that its class is read in", .unit = "px", .min = 1});
+  visit("cells", cells,
+        {.help = "samples along a side of that square, a multiple of 4", .min = 4, .max = 256});
   visit("clips", clips, {.help = "training clips, held in memory", .min = 1});
   visit("held_out_clips", held_out_clips, {.help = "clips it is scored on", .min = 1});
   visit("steps", steps, {.help = "optimiser steps", .min = 1});
@@ -75,6 +77,10 @@ JudgeImpl::JudgeImpl(const JudgeOptions& options, int64_t channels, int64_t clas
                       std::to_string(options.width) + ", " + std::to_string(channels) + " and " +
                       std::to_string(classes));
   }
+  if (options.cells < 4 || options.cells % 4 != 0) {
+    throw ConfigError("judge: cells must be a multiple of 4, found " +
+                      std::to_string(options.cells));
+  }
   const int64_t w = options.width;
   // At half resolution; dilated, so that a place sees the whole object around it.
   place_ = {convolution("place0", channels, w, 5, 2), convolution("place1", w, w, 3),
@@ -82,7 +88,7 @@ JudgeImpl::JudgeImpl(const JudgeOptions& options, int64_t channels, int64_t clas
   place_map_ = convolution("place_map", w, 1, 1);
   kind_ = {convolution("kind0", channels, 2 * w, 3), convolution("kind1", 2 * w, 2 * w, 3, 2),
            convolution("kind2", 2 * w, 4 * w, 3), convolution("kind3", 4 * w, 4 * w, 3, 2)};
-  const int64_t cells = kWindowCells / 4;  // after two strides
+  const int64_t cells = options.cells / 4;  // after two strides
   head_weight_ = register_parameter("head_weight", torch::empty({classes, 4 * w * cells * cells}));
   head_bias_ = register_parameter("head_bias", torch::empty({classes}));
 }
@@ -100,7 +106,7 @@ torch::Tensor JudgeImpl::centres(const torch::Tensor& frames) const {
 }
 
 torch::Tensor JudgeImpl::logits(const torch::Tensor& frames, const torch::Tensor& centres) const {
-  auto x = cut_windows(frames, centres, options_.window);
+  auto x = cut_windows(frames, centres, options_.window, options_.cells);
   for (const auto& layer : kind_) x = at::relu(layer(x));
   return at::linear(x.flatten(1), head_weight_, head_bias_);
 }
@@ -155,10 +161,21 @@ torch::Tensor true_centres(const ClipSource& source, const torch::Tensor& ids, i
   const auto column = [&](const std::string& name) {
     return probes::label_column(source, name).index_select(0, ids).unsqueeze(1);
   };
+  const auto known = source.columns();
+  const auto has = [&](const char* name) {
+    return std::find(known.begin(), known.end(), name) != known.end();
+  };
+  if (has("track")) {
+    const auto track = probes::label_column(source, "track").index_select(0, ids);
+    if (track.size(1) != 2 * frames) {
+      throw DataError(c10::str("column 'track': ", 2 * frames, " numbers a clip expected for ",
+                               frames, " frames, found ", track.size(1)));
+    }
+    return track.view({-1, frames, 2});
+  }
   const auto time = (torch::arange(frames) - 0.5 * (frames - 1)).view({1, -1, 1});
   const auto straight = column("position") + time * column("velocity");
-  const auto known = source.columns();
-  if (std::find(known.begin(), known.end(), "acceleration") == known.end()) return straight;
+  if (!has("acceleration")) return straight;
   return straight + 0.5 * time.square() * column("acceleration");
 }
 

@@ -21,6 +21,7 @@ struct JudgeOptions {
   std::string label = "digit";    ///< int64 column of the object's class
   int64_t width = 16;             ///< channels of the first layers; later ones have 2 and 4 times
   double window = 16;             ///< side of the square that the class is read in, px
+  int64_t cells = 16;             ///< samples along a side of that square; a multiple of 4
   int64_t clips = 6000;           ///< training clips held in memory, the source's first ones
   int64_t held_out_clips = 1000;  ///< of the validation source, for the accuracy reported
   int64_t steps = 2400;
@@ -93,7 +94,8 @@ torch::Tensor line_velocity(const torch::Tensor& centres);
 torch::Tensor nearest_direction(const torch::Tensor& velocity);
 
 /// True centres of the generated clips at `ids` int64 [B] of a source with the columns `position`
-/// and `velocity`, and `acceleration` where motion is not straight -> [B, T, 2], px.
+/// and `velocity`, and `acceleration` where motion is not straight, or with a column `track` of the
+/// centre in each of its `frames` frames -> [B, T, 2], px.
 /// @throws DataError where the source lacks a column
 torch::Tensor true_centres(const ClipSource& source, const torch::Tensor& ids, int64_t frames);
 

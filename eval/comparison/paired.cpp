@@ -74,12 +74,16 @@ struct ArmCells {
   std::map<int64_t, const CellRecord*> seeds;
 };
 
+bool without_seeds(const std::string& arm) { return arm == "copy_last" || arm == "linear"; }
+
 /// In the order in which arms occur.
-std::vector<ArmCells> arms_at(const std::vector<CellRecord>& cells, double noise, double tera) {
+std::vector<ArmCells> arms_at(const std::vector<CellRecord>& cells, double noise, double tera,
+                              int64_t width) {
   std::vector<ArmCells> arms;
   for (const auto& cell : cells) {
     // Arms without a budget stand beside those of every budget.
-    if (cell.noise != noise || cell.arm == "truth" || (cell.tera != tera && cell.tera != 0)) {
+    if (cell.noise != noise || cell.arm == "truth" || (cell.tera != tera && cell.tera != 0) ||
+        (cell.width != width && !without_seeds(cell.arm))) {
       continue;
     }
     auto at = std::find_if(arms.begin(), arms.end(),
@@ -90,14 +94,12 @@ std::vector<ArmCells> arms_at(const std::vector<CellRecord>& cells, double noise
   return arms;
 }
 
-bool without_seeds(const std::string& arm) { return arm == "copy_last" || arm == "linear"; }
-
 class Differences {
  public:
   /// Empty results where the arms share no seed or no result.
-  ArmDifference of(const ArmCells& a, const ArmCells& b, double noise) {
+  ArmDifference of(const ArmCells& a, const ArmCells& b, double noise, int64_t width) {
     ArmDifference difference{.arm = a.arm, .less = b.arm, .tera = std::max(a.tera, b.tera),
-                             .noise = noise};
+                             .noise = noise, .width = width};
     std::vector<const CellRecord*> first, second;
     for (const auto& [seed, cell] : a.seeds) {
       if (const auto other = b.seeds.find(seed); other != b.seeds.end()) {
@@ -161,25 +163,26 @@ class Differences {
 }  // namespace
 
 std::vector<ArmDifference> paired_differences(const std::vector<CellRecord>& cells) {
-  std::set<std::pair<double, double>> grid;  // noise, budget
+  std::set<std::tuple<double, double, int64_t>> grid;  // noise, budget, width
   for (const auto& cell : cells) {
-    if (cell.tera > 0) grid.insert({cell.noise, cell.tera});
+    if (cell.tera > 0) grid.insert({cell.noise, cell.tera, cell.width});
   }
   for (const auto& cell : cells) {  // of noises where nothing is trained
     const bool trained = std::any_of(grid.begin(), grid.end(),
-                                     [&](const auto& at) { return at.first == cell.noise; });
-    if (!trained) grid.insert({cell.noise, 0});
+                                     [&](const auto& at) { return std::get<0>(at) == cell.noise; });
+    if (!trained) grid.insert({cell.noise, 0, cell.width});
   }
   Differences differences;
   std::vector<ArmDifference> all;
-  std::set<std::tuple<double, std::string, std::string>> untrained;  // once, not at every budget
-  for (const auto& [noise, tera] : grid) {
-    const auto arms = arms_at(cells, noise, tera);
+  // Once, not at every budget.
+  std::set<std::tuple<double, int64_t, std::string, std::string>> untrained;
+  for (const auto& [noise, tera, width] : grid) {
+    const auto arms = arms_at(cells, noise, tera, width);
     for (size_t i = 0; i < arms.size(); ++i) {
       for (size_t j = i + 1; j < arms.size(); ++j) {
         const bool trained = arms[i].tera > 0 || arms[j].tera > 0;
-        if (!trained && !untrained.insert({noise, arms[i].arm, arms[j].arm}).second) continue;
-        auto difference = differences.of(arms[i], arms[j], noise);
+        if (!trained && !untrained.insert({noise, width, arms[i].arm, arms[j].arm}).second) continue;
+        auto difference = differences.of(arms[i], arms[j], noise, width);
         if (!difference.results.empty()) all.push_back(std::move(difference));
       }
     }

@@ -17,6 +17,7 @@ struct ArmDifference {
   std::string less;  ///< the arm that is taken off
   double tera = 0;   ///< budget, TFLOP; 0: neither is trained
   double noise = 0;
+  int64_t width = 0;  ///< of both arms' transformers; 0: as the options say
   int64_t seeds = 0;  ///< that both have; an arm without seeds (copy_last) stands against all
   Results results = {};
 };

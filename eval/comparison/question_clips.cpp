@@ -66,6 +66,10 @@ void QuestionOptions::describe(OptionVisitor& visit) {
   visit("validation_clips", validation_clips,
         {.help = "to choose layers and decays on", .min = 10});
   visit("test_clips", test_clips, {.help = "to report probes on", .min = 10});
+  visit("shift_clips", shift_clips,
+        {.help = "test clips of each range outside that of training", .min = 10});
+  visit("prompted_clips", prompted_clips,
+        {.help = "creatures drawn from words, of each range", .min = 2});
   visit("predicted_clips", predicted_clips,
         {.help = "test clips whose futures are drawn", .min = 2});
   visit("futures", futures, {.help = "drawn of each", .min = 1});
@@ -74,7 +78,17 @@ void QuestionOptions::describe(OptionVisitor& visit) {
   visit("attentive", attentive, {.help = "attentive probes too: they take a few minutes a cell"});
 }
 
+void QuestionOptions::describe_creatures(OptionVisitor& visit) {
+  creatures.describe(visit);
+  visit("longer_min", longer_min,
+        {.help = "shortest legs of those longer than any seen", .unit = "px", .min = 1});
+  visit("longer_max", longer_max,
+        {.help = "longest legs of those longer than any seen", .unit = "px", .min = 1});
+}
+
 void QuestionOptions::describe_data(OptionVisitor& visit) {
+  visit("world", world,
+        {.help = "what clips are generated of", .choices = {"digits", "creatures", "balls"}});
   visit("data", data,
         {.help = "one's own clips to train on (clip store, videos, list, folder); empty: generated "
                  "ones"});
@@ -84,13 +98,71 @@ void QuestionOptions::describe_data(OptionVisitor& visit) {
   visit("test", test, {.help = "labelled clips that are reported on, with data"});
   visit("labels", labels,
         {.help = "columns that probes are asked for, comma-separated; auto: digit, shape, "
-                 "direction, position, velocity, count where they are there"});
+                 "direction, position, velocity, count, legs, class, body, colour, leg_length "
+                 "where they are there"});
 }
 
 namespace {
 
+/// Creatures of a split in memory.
+std::shared_ptr<const ClipSource> hold_creatures(CreatureOptions creatures, const char* split,
+                                                 int64_t count, uint64_t seed) {
+  creatures.split = split;
+  creatures.clips = count;
+  return hold_in_memory(CreatureSource(creatures, seed), 0, 0);
+}
+
+QuestionClips creature_clips(const QuestionOptions& options, uint64_t seed) {
+  const auto hold = [&](const CreatureOptions& creatures, const char* split, int64_t count,
+                        uint64_t stream) {
+    return hold_creatures(creatures, split, count, stream_seed(seed, "creatures", stream));
+  };
+  const CreatureOptions& seen = options.creatures;
+  QuestionClips clips{hold(seen, "train", options.train_clips, 0),
+                      hold(seen, "train", options.probe_clips, 1),
+                      hold(seen, "validation", options.validation_clips, 2),
+                      hold(seen, "test", options.test_clips, 3)};
+  CreatureOptions combination = seen, longer = seen;
+  combination.combinations = "held_out";
+  longer.length_min = options.longer_min;
+  longer.length_max = options.longer_max;
+  clips.shifts = {{"combination", hold(combination, "test", options.shift_clips, 4)},
+                  {"longer", hold(longer, "test", options.shift_clips, 5)}};
+  return clips;
+}
+
+QuestionClips ball_clips(const QuestionOptions& options, uint64_t seed) {
+  const auto hold = [&](const worlds::FactorRanges& ranges, int64_t count, int64_t frames,
+                        uint64_t stream) {
+    return worlds::ball_films(options.balls, ranges, count, frames,
+                              stream_seed(seed, "balls", stream));
+  };
+  const auto seen = worlds::ball_ranges(options.balls);
+  const int64_t frames = options.balls.frames;
+  QuestionClips clips{hold(seen, options.train_clips, frames, 0),
+                      hold(seen, options.probe_clips, frames, 1),
+                      hold(seen, options.validation_clips, frames, 2),
+                      hold(seen, options.test_clips, frames, 3)};
+  uint64_t stream = 4;
+  for (const auto& factor : worlds::ball_factors()) {
+    for (const char* level : {"near", "far"}) {
+      const auto ranges = worlds::ball_ranges(options.balls, factor, level);
+      clips.shifts.push_back(
+          {factor + "_" + level, hold(ranges, options.shift_clips, frames, stream++)});
+    }
+  }
+  for (const auto& [name, length] : {std::pair{"horizon_near", options.balls.near_frames},
+                                     {"horizon_far", options.balls.far_frames}}) {
+    clips.shifts.push_back(
+        {name, hold(seen, options.shift_clips, length, stream++), /*probed=*/false});
+  }
+  return clips;
+}
+
 QuestionClips all_clips(const QuestionOptions& options, double noise, uint64_t seed) {
   if (!options.data.empty()) return own_clips(options);
+  if (options.world == "creatures") return creature_clips(options, seed);
+  if (options.world == "balls") return ball_clips(options, seed);
   const auto hold = [&](const char* split, int64_t count, uint64_t stream) {
     GeneratedOptions generated = options.clips;
     generated.split = split;
@@ -106,14 +178,45 @@ QuestionClips all_clips(const QuestionOptions& options, double noise, uint64_t s
 
 QuestionClips make_clips(const QuestionOptions& options, double noise, uint64_t seed) {
   QuestionClips clips = all_clips(options, noise, seed);
-  if (options.report_on == "validation") clips.test = clips.validation;  // test is not looked at
+  if (options.report_on == "validation") {  // test is not looked at
+    clips.test = clips.validation;
+    clips.shifts.clear();
+  }
   return clips;
+}
+
+JudgeClips make_judge_clips(const QuestionOptions& options, const JudgeOptions& judge,
+                            const QuestionClips& clips, uint64_t seed) {
+  if (!options.data.empty() || options.world == "digits") return {clips.train, clips.validation};
+  const uint64_t own = stream_seed(seed, "judge clips", 0);
+  if (options.world == "creatures") {
+    CreatureOptions any = options.creatures;
+    any.combinations = "all";
+    any.length_max = std::max(any.length_max, options.longer_max);
+    CreatureOptions counted = any;
+    counted.legs = {5, 6, 7, 8, 9};
+    return {hold_creatures(counted, "train", judge.clips, own),
+            hold_creatures(any, "validation", judge.held_out_clips, own)};
+  }
+  auto ranges = worlds::ball_ranges(options.balls);
+  for (const auto& factor : worlds::ball_factors()) {
+    const auto far = worlds::ball_ranges(options.balls, factor, "far").at(factor);
+    auto& range = ranges.at(factor);
+    range = {.low = std::min(range.low, far.low), .high = std::max(range.high, far.high)};
+  }
+  const int64_t frames = options.balls.frames;
+  return {worlds::ball_films(options.balls, ranges, judge.clips, frames, own),
+          worlds::ball_films(options.balls, ranges, judge.held_out_clips, frames,
+                             stream_seed(seed, "judge clips", 1))};
 }
 
 std::vector<Question> make_questions(const QuestionClips& clips, const QuestionOptions& options) {
   std::vector<std::string> names = probes::split_names(options.labels);
   const bool choose = options.labels == "auto";
-  if (choose) names = {"digit", "shape", "direction", "position", "velocity", "count"};
+  if (choose) {
+    names = {"digit", "shape", "direction", "position", "velocity",
+             "count", "legs",  "class",     "body",     "colour",   "leg_length"};
+  }
   std::vector<Question> asked;
   for (const auto& name : names) {
     if (choose && !has_column(*clips.probe, name)) continue;

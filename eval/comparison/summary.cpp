@@ -30,7 +30,7 @@ probes::Estimate over_seeds(const std::vector<probes::Estimate>& values) {
 
 std::string cell_json(const CellRecord& cell) {
   const Json json{{"arm", cell.arm},      {"tera", cell.tera},  {"seed", cell.seed},
-                  {"noise", cell.noise},  {"commit", commit()}, {"results", to_json(cell.results)},
+                  {"noise", cell.noise},  {"width", cell.width}, {"commit", commit()}, {"results", to_json(cell.results)},
                   {"layers", cell.layers}};
   return json.dump(2) + "\n";
 }
@@ -41,11 +41,12 @@ std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells) {
   for (const auto& cell : cells) {
     size_t at = 0;
     while (at < rows.size() && !(rows[at].arm == cell.arm && rows[at].tera == cell.tera &&
-                                 rows[at].noise == cell.noise)) {
+                                 rows[at].noise == cell.noise && rows[at].width == cell.width)) {
       ++at;
     }
     if (at == rows.size()) {
-      rows.push_back({.arm = cell.arm, .tera = cell.tera, .noise = cell.noise});
+      rows.push_back(
+          {.arm = cell.arm, .tera = cell.tera, .noise = cell.noise, .width = cell.width});
       values.emplace_back();
     }
     ++rows[at].seeds;
@@ -79,8 +80,10 @@ std::vector<TuningEffort> tuning_efforts(const ComparisonOptions& options) {
 
 ComparisonSummary summarise_comparison(const ComparisonOptions& options,
                                        const std::vector<CellRecord>& cells) {
-  return {summarise(cells), paired_differences(cells), tuning_efforts(options),
-          options.questions.report_on};
+  ComparisonSummary summary{summarise(cells), paired_differences(cells), tuning_efforts(options),
+                            fit_scale(cells), options.questions.report_on};
+  add_skill(cells, summary.rows);
+  return summary;
 }
 
 std::string summary_json(const ComparisonOptions& options, const std::vector<CellRecord>& cells,
@@ -96,6 +99,7 @@ std::string summary_json(const ComparisonOptions& options, const std::vector<Cel
     json["rows"].push_back({{"arm", row.arm},
                             {"tera", row.tera},
                             {"noise", row.noise},
+                            {"width", row.width},
                             {"seeds", row.seeds},
                             {"results", to_json(row.results)}});
   }
@@ -105,9 +109,11 @@ std::string summary_json(const ComparisonOptions& options, const std::vector<Cel
                                    {"less", difference.less},
                                    {"tera", difference.tera},
                                    {"noise", difference.noise},
+                                   {"width", difference.width},
                                    {"seeds", difference.seeds},
                                    {"results", to_json(difference.results)}});
   }
+  json["scale"] = Json::parse(scale_json(summary.scale));
   json["tuning"] = Json::array();
   for (const auto& effort : summary.tuning) {
     json["tuning"].push_back({{"arm", effort.arm},

@@ -2,10 +2,9 @@
 #include <eval/diffusion/saved_run.hpp>
 #include <eval/diffusion/training.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -185,8 +184,7 @@ AutoencoderTask::AutoencoderTask(Autoencoder model, const OptimisationOptions& o
 StepMetrics AutoencoderTask::step(const ClipBatch& batch, bool watched,
                                   std::map<std::string, std::string>& texts) {
   const auto clips = to_unit_range(batch.clips, device_);
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(
-      stream_seed(seed_, "autoencoder", static_cast<uint64_t>(step_)));
+  auto generator = seeded_generator(seed_, "autoencoder", static_cast<uint64_t>(step_));
   model_->train();
   optimizer_.zero_gradients();
   MetricSums sums;

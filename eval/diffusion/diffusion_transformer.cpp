@@ -32,7 +32,7 @@ torch::Tensor plain_norm(const torch::Tensor& x) {
   return at::layer_norm(x, {x.size(-1)}, {}, {}, kModulatedEps);
 }
 
-/// Tokens that follow one another, and the rows of a condition that tell them.
+/// Tokens that follow one another, and the rows of the condition that apply to them.
 struct Part {
   int64_t first_token, count, first_row, rows;
 
@@ -41,13 +41,13 @@ struct Part {
     return x.narrow(1, first_token, count).unflatten(1, {rows, count / rows});
   }
   /// [B, G, dim] -> [B, rows, 1, dim]
-  torch::Tensor told(const torch::Tensor& condition) const {
+  torch::Tensor of_rows(const torch::Tensor& condition) const {
     return condition.narrow(1, first_row, rows).unsqueeze(2);
   }
 };
 
-/// `apply` on the words and on the patches of `tokens` tokens. Views and broadcasting: what a group
-/// is told is never copied to each of its tokens.
+/// `apply` on the words and on the patches of `tokens` tokens. Views and broadcasting: a
+/// group's condition is never copied to each of its tokens.
 template <class Apply>
 torch::Tensor each_part(const TokenGroups& groups, int64_t tokens, const Apply& apply) {
   const auto patches =
@@ -61,7 +61,7 @@ torch::Tensor modulate(const torch::Tensor& x, const torch::Tensor& shift,
   const auto h = plain_norm(x);
   const auto factor = scale + 1;
   return each_part(groups, x.size(1), [&](const Part& part) {
-    return at::addcmul(part.told(shift), part.tokens(h), part.told(factor));
+    return at::addcmul(part.of_rows(shift), part.tokens(h), part.of_rows(factor));
   });
 }
 
@@ -69,7 +69,7 @@ torch::Tensor modulate(const torch::Tensor& x, const torch::Tensor& shift,
 torch::Tensor add_gated(const torch::Tensor& x, const torch::Tensor& gate,
                         const torch::Tensor& branch, const TokenGroups& groups) {
   return each_part(groups, x.size(1), [&](const Part& part) {
-    return at::addcmul(part.tokens(x), part.told(gate), part.tokens(branch));
+    return at::addcmul(part.tokens(x), part.of_rows(gate), part.tokens(branch));
   });
 }
 
@@ -158,15 +158,15 @@ AdaptiveBlockImpl::AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hid
 
 torch::Tensor AdaptiveBlockImpl::forward(const torch::Tensor& x, const torch::Tensor& condition,
                                          const TokenGroups& groups, const nn::RotaryTable& rotary,
-                                         Look look, const TokenGrid& grid) {
+                                         Attention attention, const TokenGrid& grid) {
   // [B, G, 6 dim] -> six of [B, G, dim]
-  const auto told = modulation_->forward(torch::silu(condition)).chunk(6, 2);
-  auto h = modulate(x, told[0], told[1], groups);
+  const auto modulation = modulation_->forward(torch::silu(condition)).chunk(6, 2);
+  auto h = modulate(x, modulation[0], modulation[1], groups);
   const int64_t batch = x.size(0);
   const int64_t dim = x.size(2);
-  if (look == Look::kSpace) {
+  if (attention == Attention::kSpace) {
     h = attn_->forward(h.reshape({batch * grid.t, grid.frame_size(), dim})).view({batch, -1, dim});
-  } else if (look == Look::kTime) {
+  } else if (attention == Attention::kTime) {
     h = attn_
             ->forward(h.view({batch, grid.t, grid.frame_size(), dim})
                           .transpose(1, 2)
@@ -177,8 +177,9 @@ torch::Tensor AdaptiveBlockImpl::forward(const torch::Tensor& x, const torch::Te
   } else {
     h = attn_->forward(h, rotary);
   }
-  const auto y = add_gated(x, told[2], h, groups);
-  return add_gated(y, told[5], mlp_->forward(modulate(y, told[3], told[4], groups)), groups);
+  const auto y = add_gated(x, modulation[2], h, groups);
+  return add_gated(y, modulation[5],
+                   mlp_->forward(modulate(y, modulation[3], modulation[4], groups)), groups);
 }
 
 void AdaptiveBlockImpl::clear_modulation() {
@@ -256,7 +257,7 @@ DiffusionTransformerImpl::Sequence DiffusionTransformerImpl::begin(const torch::
                 "diffusion transformer: one latent a patch expected");
     patches = patches + condition_->forward(condition.latents);
   }
-  // What each group is told: its time, and all words together.
+  // The condition of each group: its time, and all words together.
   auto times = t.dim() == 1 ? t.unsqueeze(1) : t;
   TORCH_CHECK(times.size(0) == batch && (times.size(1) == 1 || times.size(1) == s.grid.t),
               "diffusion transformer: times ", t.sizes(), " for ", s.grid.t, " time steps");
@@ -281,19 +282,21 @@ DiffusionTransformerImpl::Sequence DiffusionTransformerImpl::begin(const torch::
 }
 
 void DiffusionTransformerImpl::run(size_t block, Sequence& s) {
-  using Look = AdaptiveBlockImpl::Look;
-  Look look = Look::kAll;
-  if (options_.attention == "factorised") look = block % 2 == 0 ? Look::kSpace : Look::kTime;
-  s.tokens = blocks_[block]->forward(s.tokens, s.condition, s.groups, s.rotary, look, s.grid);
+  using Attention = AdaptiveBlockImpl::Attention;
+  Attention attention = Attention::kAll;
+  if (options_.attention == "factorised")
+    attention = block % 2 == 0 ? Attention::kSpace : Attention::kTime;
+  s.tokens = blocks_[block]->forward(s.tokens, s.condition, s.groups, s.rotary, attention, s.grid);
 }
 
 torch::Tensor DiffusionTransformerImpl::forward(const torch::Tensor& z, const torch::Tensor& t,
                                                 const Condition& condition) {
   Sequence s = begin(z, t, condition);
   for (size_t i = 0; i < blocks_.size(); ++i) run(i, s);
-  const auto told = last_modulation_->forward(torch::silu(s.condition)).chunk(2, 2);
+  const auto modulation = last_modulation_->forward(torch::silu(s.condition)).chunk(2, 2);
   const auto patches = s.tokens.narrow(1, s.groups.words, s.grid.size());
-  const auto h = modulate(patches, told[0], told[1], {.words = 0, .steps = s.groups.steps});
+  const auto h =
+      modulate(patches, modulation[0], modulation[1], {.words = 0, .steps = s.groups.steps});
   return nn::fold_patches(head_->forward(h), s.grid, options_.tubelet, options_.patch);
 }
 

@@ -38,17 +38,17 @@ struct DiffusionTransformerOptions {
 
 /// What a sample is conditioned on. Undefined: on nothing.
 struct Condition {
-  torch::Tensor prompt;   ///< int64 [B, slots], word ids, 0: not said
+  torch::Tensor prompt;   ///< int64 [B, slots], word ids, 0: none
   torch::Tensor latents;  ///< float [B, N, condition_width], one for each patch
 
-  /// Nothing said of `batch` samples, where this says something (classifier-free guidance).
+  /// No condition for `batch` samples, where this has one (classifier-free guidance).
   Condition nothing() const;
   Condition rows(int64_t start, int64_t count) const;
   Condition to(torch::Device device) const;
 };
 
-/// Which tokens are told what: first `words`, told by the last row of a condition [B, G, dim], then
-/// the patches in `steps` equal groups, each told by its own row.
+/// Which row of a condition [B, G, dim] applies to which tokens: the last to the first `words`,
+/// then one each to the patches in `steps` equal groups.
 struct TokenGroups {
   int64_t words = 0;
   int64_t steps = 1;
@@ -61,13 +61,13 @@ class AdaptiveBlockImpl : public torch::nn::Module {
   AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hidden);
 
   /// Which tokens attend to one another.
-  enum class Look { kAll, kSpace, kTime };
+  enum class Attention { kAll, kSpace, kTime };
 
   /// @param x [B, N, dim]
-  /// @param condition [B, G, dim]: what each group of tokens is told
+  /// @param condition [B, G, dim]: of each group of tokens
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& condition,
-                        const TokenGroups& groups, const nn::RotaryTable& rotary, Look look,
-                        const TokenGrid& grid);
+                        const TokenGroups& groups, const nn::RotaryTable& rotary,
+                        Attention attention, const TokenGrid& grid);
 
   /// Makes the block the identity.
   void clear_modulation();
@@ -83,7 +83,7 @@ TORCH_MODULE(AdaptiveBlock);
 ///
 /// Each time step of the token grid has its own diffusion time, so any frames can be given clean
 /// (time 1). Prompt words are tokens in the sequence (always clean) and, summed, part of what the
-/// norms are told; latents are added patch by patch. Positions are sin-cos, once, and rotary.
+/// norms are modulated; latents are added patch by patch. Positions are sin-cos, once, and rotary.
 /// Weights are uninitialised until `initialise()` or a loader fills them.
 class DiffusionTransformerImpl : public torch::nn::Module {
  public:
@@ -92,7 +92,7 @@ class DiffusionTransformerImpl : public torch::nn::Module {
 
   /// @param z noisy clip [B, channels, T, H, W]; T = 1 with tubelet 1 is an image
   /// @param t times, [B] or [B, T / tubelet]
-  /// @returns what the network says of every pixel, [B, channels, T, H, W]
+  /// @returns the prediction for every pixel, [B, channels, T, H, W]
   torch::Tensor forward(const torch::Tensor& z, const torch::Tensor& t, const Condition& condition);
 
   /// Outputs of the blocks `layers` (0-based, ascending) at patch tokens, each [B, N, dim].
@@ -102,10 +102,11 @@ class DiffusionTransformerImpl : public torch::nn::Module {
   /// Sets by which mean and deviation [condition_width] latents are normalised.
   void set_latent_statistics(const torch::Tensor& mean, const torch::Tensor& deviation);
   /// Latents as the network is to be given them: channel by channel about zero with unit
-  /// deviation. Zeros then say nothing.
+  /// deviation. Zeros are then the mean.
   torch::Tensor normalise_latents(const torch::Tensor& latents) const;
 
-  /// Xavier uniform matrices, zero modulations and a zero last layer (DiT): a fresh model says 0.
+  /// Xavier uniform matrices, zero modulations and a zero last layer (DiT): a fresh model predicts
+  /// 0.
   void initialise(at::Generator generator);
   /// Floating-point operations of one forward pass over one sample.
   double flops(const TokenGrid& grid) const;
@@ -130,7 +131,7 @@ class DiffusionTransformerImpl : public torch::nn::Module {
   nn::Linear time_in_{nullptr}, time_out_{nullptr};
   nn::Linear condition_{nullptr};
   torch::Tensor latent_mean_, latent_deviation_;  ///< [condition_width], buffers
-  torch::Tensor word_table_;                      ///< [words + 1, dim], row 0: not said
+  torch::Tensor word_table_;                      ///< [words + 1, dim], row 0: none
   std::vector<AdaptiveBlock> blocks_;
   nn::Linear last_modulation_{nullptr};
   nn::Linear head_{nullptr};

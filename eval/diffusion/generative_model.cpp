@@ -1,9 +1,9 @@
 #include <eval/diffusion/generative_model.hpp>
 #include <eval/diffusion/saved_run.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -11,10 +11,6 @@
 
 namespace jepa::eval::diffusion {
 namespace {
-
-at::Generator stream(uint64_t seed, const char* name, uint64_t index) {
-  return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, index));
-}
 
 /// Known frames, bool [T] or [B, T], as groups that share a time, bool [B, F].
 /// @throws ConfigError where a group is known in part
@@ -49,7 +45,7 @@ std::vector<OptionSection> GenerativeOptions::sections() {
        [this](OptionVisitor& visit) {
          visit("prompts", prompts,
                {.help = "words of prompts, from the clips' labels",
-                .choices = {"none", "digits", "shapes"}});
+                .choices = {"none", "digits", "shapes", "creatures"}});
          visit("autoencoder", autoencoder,
                {.help = "run folder of an autoencoder: diffuse in its latents"});
          visit("jepa", jepa, {.help = "run or weights of a JEPA: decode its latents into clips"});
@@ -111,7 +107,7 @@ void GenerativeModel::to(torch::Device device) {
 
 DiffusionTransformer GenerativeModel::initialise(uint64_t seed) {
   transformer_->to(torch::kCPU);
-  transformer_->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "model", 0)));
+  transformer_->initialise(seeded_generator(seed, "model"));
   transformer_->to(device_);
   DiffusionTransformer online(transformer_->options());
   online->to(device_);
@@ -181,11 +177,12 @@ torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition&
   const Denoiser without = [&](const torch::Tensor& z, const torch::Tensor& t) {
     return transformer_->forward(z, t, nothing);
   };
-  const auto noise = torch::randn(sizes, stream(seed, "sample", 0)).to(device_);
+  const auto noise = torch::randn(sizes, seeded_generator(seed, "sample", 0)).to(device_);
   const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
-  const auto x = sample(
-      guide(with, without, options.guidance, options.guidance_from, options.guidance_to),
-      quantity(options_.diffusion.says), path, noise, options, given, stream(seed, "sample", 1));
+  const auto x =
+      sample(guide(with, without, options.guidance, options.guidance_from, options.guidance_to),
+             quantity(options_.diffusion.prediction), path, noise, options, given,
+             seeded_generator(seed, "sample", 1));
   auto clips = decode(x);
   if (known.clips.defined()) {
     const auto frames = given.known.cpu()
@@ -259,7 +256,8 @@ std::vector<torch::Tensor> GenerativeModel::features(const torch::Tensor& clips,
   // One noise for all clips: what differs between features is the clip's doing.
   auto one = x.sizes().vec();
   one[0] = 1;
-  const auto noise = torch::randn(one, stream(seed, "features", 0)).to(device_).expand_as(x);
+  const auto noise =
+      torch::randn(one, seeded_generator(seed, "features", 0)).to(device_).expand_as(x);
   const auto times = torch::full({x.size(0)}, t, x.options());
   const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
   Condition nothing;
@@ -293,7 +291,7 @@ DiffusionTask::Example GenerativeModel::training_example(const ClipBatch& batch,
   DiffusionTask::Example made = example(batch, prompts, predicted);
   auto& latents = made.condition.latents;
   if (latents.defined() && options_.latent_noise > 0) {
-    auto generator = stream(seed, "latent noise", static_cast<uint64_t>(step));
+    auto generator = seeded_generator(seed, "latent noise", static_cast<uint64_t>(step));
     const auto deviation = torch::rand({latents.size(0), 1, 1}, generator) * options_.latent_noise;
     latents = latents + (deviation * torch::randn(latents.sizes(), generator)).to(device_);
   }

@@ -13,9 +13,9 @@
 
 namespace jepa::eval::diffusion {
 
-/// What a diffusion model works on and is told.
+/// What a diffusion model works on, and its condition.
 struct GenerativeOptions {
-  std::string prompts = "none";  ///< vocabulary: none, digits, shapes
+  std::string prompts = "none";  ///< vocabulary: none, digits, shapes, creatures
   std::string autoencoder = {};  ///< its run folder: diffusion in its latents; empty: in pixels
   std::string jepa = {};         ///< run or weights whose latents are decoded; empty: no decoder
   /// Time steps that the predictor is shown; a decoder draws those that follow.
@@ -70,7 +70,7 @@ class GenerativeModel {
   torch::Tensor decode(const torch::Tensor& x) const;
 
   /// Draws clips of sizes [B, C, T, H, W].
-  /// @param asked prompt ids (undefined: nothing is said), latents
+  /// @param asked prompt ids (undefined: none), latents
   /// @returns uint8; known frames come back as they were given
   torch::Tensor draw(at::IntArrayRef clip_sizes, const Condition& asked, const KnownFrames& known,
                      const SamplerOptions& options, uint64_t seed);

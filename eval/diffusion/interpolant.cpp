@@ -53,7 +53,8 @@ Interpolant::Coefficients Interpolant::at(const torch::Tensor& t) const {
       const auto sigma = torch::sin(half_pi * (1 - t));  // 0 at t = 1, where cos rounds
       return {alpha, sigma, half_pi * sigma, -half_pi * alpha};
     }
-    case Path::kVp: break;
+    case Path::kVp:
+      break;
   }
   // With u = 1 - t: ln alpha = -u^2 (b1 - b0) / 4 - u b0 / 2.
   const auto u = 1 - t;
@@ -70,11 +71,11 @@ torch::Tensor Interpolant::mix(const torch::Tensor& x, const torch::Tensor& e,
   return at::addcmul(c.alpha * x, c.sigma, e);
 }
 
-Estimate Interpolant::estimate(Quantity said, const torch::Tensor& value, const torch::Tensor& z,
-                               const torch::Tensor& t) const {
+Estimate Interpolant::estimate(Quantity predicted, const torch::Tensor& value,
+                               const torch::Tensor& z, const torch::Tensor& t) const {
   const auto c = at(spread_times(t, z));
   Estimate all;
-  switch (said) {
+  switch (predicted) {
     case Quantity::kClean:
       all.clean = value;
       all.noise = (z - c.alpha * value) / c.sigma.clamp_min(floor_);
@@ -91,37 +92,37 @@ Estimate Interpolant::estimate(Quantity said, const torch::Tensor& value, const 
       break;
     }
   }
-  all.velocity = said == Quantity::kVelocity
+  all.velocity = predicted == Quantity::kVelocity
                      ? value
                      : at::addcmul(c.alpha_rate * all.clean, c.sigma_rate, all.noise);
   all.score = -all.noise / c.sigma.clamp_min(floor_);
   return all;
 }
 
-torch::Tensor Interpolant::gain(Quantity said, Quantity compared, const Coefficients& c) const {
-  if (said == compared) return torch::ones_like(c.alpha);
-  if (said == Quantity::kVelocity) {
+torch::Tensor Interpolant::gain(Quantity predicted, Quantity target, const Coefficients& c) const {
+  if (predicted == target) return torch::ones_like(c.alpha);
+  if (predicted == Quantity::kVelocity) {
     const auto determinant = c.alpha * c.sigma_rate - c.sigma * c.alpha_rate;
-    return (compared == Quantity::kClean ? -c.sigma : c.alpha) / determinant;
+    return (target == Quantity::kClean ? -c.sigma : c.alpha) / determinant;
   }
-  const bool clean = said == Quantity::kClean;
-  const auto other = clean ? -c.alpha / c.sigma.clamp_min(floor_)
-                           : -c.sigma / c.alpha.clamp_min(floor_);
-  if (compared != Quantity::kVelocity) return other;
+  const bool clean = predicted == Quantity::kClean;
+  const auto other =
+      clean ? -c.alpha / c.sigma.clamp_min(floor_) : -c.sigma / c.alpha.clamp_min(floor_);
+  if (target != Quantity::kVelocity) return other;
   return clean ? at::addcmul(c.alpha_rate, c.sigma_rate, other)
                : at::addcmul(c.sigma_rate, c.alpha_rate, other);
 }
 
-torch::Tensor Interpolant::loss(Quantity said, Quantity compared, const torch::Tensor& value,
+torch::Tensor Interpolant::loss(Quantity predicted, Quantity target, const torch::Tensor& value,
                                 const torch::Tensor& x, const torch::Tensor& e,
                                 const torch::Tensor& t) const {
   const auto c = at(spread_times(t, x));
   torch::Tensor truth = x;
-  if (said == Quantity::kNoise) truth = e;
-  if (said == Quantity::kVelocity) truth = at::addcmul(c.alpha_rate * x, c.sigma_rate, e);
+  if (predicted == Quantity::kNoise) truth = e;
+  if (predicted == Quantity::kVelocity) truth = at::addcmul(c.alpha_rate * x, c.sigma_rate, e);
   // The sample drops out of the difference of two estimates: an error is only scaled.
   const auto counted = spread_times(t, x).lt(1).to(x.scalar_type());
-  const auto weight = gain(said, compared, c).square() * counted;
+  const auto weight = gain(predicted, target, c).square() * counted;
   const auto count = counted.expand_as(x).sum().clamp_min(1);
   return ((value - truth).square() * weight).sum() / count;
 }

@@ -1,5 +1,5 @@
 // The one time convention of the library's diffusion, and the algebra between what a network may
-// say: t = 0 is noise, t = 1 is data.
+// predict: t = 0 is noise, t = 1 is data.
 #pragma once
 
 #include <torch/types.h>
@@ -8,7 +8,7 @@
 
 namespace jepa::eval::diffusion {
 
-/// What a network says, or a loss compares.
+/// What a network predicts, or a loss is of.
 enum class Quantity {
   kClean,     ///< "x", the data
   kNoise,     ///< "e", the noise
@@ -53,18 +53,17 @@ class Interpolant {
   /// The noisy sample.
   torch::Tensor mix(const torch::Tensor& x, const torch::Tensor& e, const torch::Tensor& t) const;
   /// Everything that follows from one quantity and the noisy sample `z`.
-  Estimate estimate(Quantity said, const torch::Tensor& value, const torch::Tensor& z,
+  Estimate estimate(Quantity predicted, const torch::Tensor& value, const torch::Tensor& z,
                     const torch::Tensor& t) const;
 
-  /// Mean squared error between what is `said` and the truth, both brought to quantity `compared`
-  /// by the same formula. Where t = 1 the sample is given and nothing is to be said: it does not
-  /// count.
-  torch::Tensor loss(Quantity said, Quantity compared, const torch::Tensor& value,
+  /// Mean squared error between what is `predicted` and the truth, both brought to the quantity
+  /// `target` by the same formula. Where t = 1 the sample is given and does not count.
+  torch::Tensor loss(Quantity predicted, Quantity target, const torch::Tensor& value,
                      const torch::Tensor& x, const torch::Tensor& e, const torch::Tensor& t) const;
 
  private:
-  /// What an error in what is said makes of the quantity compared, by the formulas of `estimate`.
-  torch::Tensor gain(Quantity said, Quantity compared, const Coefficients& c) const;
+  /// What an error in the prediction makes of the target, by the formulas of `estimate`.
+  torch::Tensor gain(Quantity predicted, Quantity target, const Coefficients& c) const;
 
   enum class Path { kLinear, kCosine, kVp };
   Path path_;

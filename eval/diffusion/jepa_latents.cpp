@@ -37,10 +37,9 @@ JepaLatents::JepaLatents(const std::string& path) {
   const auto target = encoders::load_encoder(file, {.which = "target_encoder"});
   encoder_ = online.encoder;
   target_ = target.encoder;
-  const auto& vit = online.options.vit;
-  predictor_ = predictors::load_predictor(file, online.family, 0, vit.heads, vit.grid()).predictor;
+  predictor_ = predictors::load_predictor(file, online.family, 0, *online.encoder).predictor;
   pixels_ = online.options.pixels;
-  tubelet_ = vit.frames == 1 ? 1 : vit.tubelet;
+  tubelet_ = encoder_->patch().t;
   mask_index_ = future_mask(file.options());
   predictor_->eval();
   width_ = target_->output_width();

@@ -15,7 +15,7 @@ class JepaLatents {
   /// @throws CheckpointError, ConfigError as the loaders do
   explicit JepaLatents(const std::string& path);
 
-  /// Moves it; what it says is then there, clips may come from anywhere.
+  /// Moves it; its results are then there, clips may come from anywhere.
   void to(torch::Device device);
 
   /// Width of a latent.
@@ -25,10 +25,10 @@ class JepaLatents {
   /// Frames of one time step of the grid.
   int64_t tubelet() const { return tubelet_; }
 
-  /// What the target encoder says of the time steps from `from` on when it sees the whole clip,
+  /// The target encoder's latents of the time steps from `from` on when it sees the whole clip,
   /// layer-normed as the predictor's targets are: uint8 [B, C, T, H, W] -> [B, N', width].
   torch::Tensor encoded(const torch::Tensor& clips, int64_t from) const;
-  /// What the predictor says of them when only the steps before `from` are shown. Later frames are
+  /// The predictor's latents of them when only the steps before `from` are shown. Later frames are
   /// not looked at.
   torch::Tensor predicted(const torch::Tensor& clips, int64_t from) const;
   /// Floating-point operations of `predicted` for one clip of sizes [1, C, T, H, W].

@@ -22,9 +22,9 @@ std::vector<double> step_times(const SamplerOptions& options) {
 /// One sample under way.
 class Walk {
  public:
-  Walk(const Denoiser& denoise, Quantity said, const Interpolant& path, const torch::Tensor& start,
-       const GivenFrames& given)
-      : denoise_(denoise), said_(said), path_(path), z_(start.clone()), given_(given) {
+  Walk(const Denoiser& denoise, Quantity predicted, const Interpolant& path,
+       const torch::Tensor& start, const GivenFrames& given)
+      : denoise_(denoise), predicted_(predicted), path_(path), z_(start.clone()), given_(given) {
     if (given_.clip.defined()) {
       known_ = spread_times(given_.known.to(start.scalar_type()), start).to(torch::kBool);
       keep_given();
@@ -33,36 +33,36 @@ class Walk {
 
   torch::Tensor& z() { return z_; }
 
-  Estimate look(const torch::Tensor& z, double t) const {
+  Estimate estimate(const torch::Tensor& z, double t) const {
     const auto times = times_at(t);
-    return path_.estimate(said_, denoise_(z, times), z, times);
+    return path_.estimate(predicted_, denoise_(z, times), z, times);
   }
 
-  /// Given frames are put back after every step: nothing said of them counts.
+  /// Given frames are put back after every step: predictions of them do not count.
   void keep_given() { keep_given(z_); }
 
-  /// The last step of any method: at t = 1 the sample is what is said to be clean.
+  /// The last step of any method: at t = 1 the sample is the clean estimate.
   void finish(double t) {
-    z_.copy_(look(z_, t).clean);
+    z_.copy_(estimate(z_, t).clean);
     keep_given();
   }
 
   void euler(double t, double s) {
-    z_.add_(look(z_, t).velocity, s - t);
+    z_.add_(estimate(z_, t).velocity, s - t);
     keep_given();
   }
 
   void heun(double t, double s) {
-    const auto first = look(z_, t).velocity;
+    const auto first = estimate(z_, t).velocity;
     auto ahead = at::add(z_, first, s - t);
     keep_given(ahead);
-    z_.add_(first + look(ahead, s).velocity, 0.5 * (s - t));
+    z_.add_(first + estimate(ahead, s).velocity, 0.5 * (s - t));
     keep_given();
   }
 
   /// DDIM from t to s, with a share `eta` of the ancestral noise; eta = 1 is DDPM's posterior.
   void jump(double t, double s, double eta, const at::Generator& generator) {
-    const Estimate said = look(z_, t);
+    const Estimate now = estimate(z_, t);
     const auto at_t = coefficients(t);
     const auto at_s = coefficients(s);
     const double ratio = at_t.alpha / std::max(at_s.alpha, 1e-12);
@@ -70,7 +70,7 @@ class Walk {
     const double added = std::max(0.0, at_t.sigma * at_t.sigma - carried * carried);
     const double deviation = eta * std::sqrt(added) * at_s.sigma / std::max(at_t.sigma, 1e-12);
     const double kept = std::sqrt(std::max(0.0, at_s.sigma * at_s.sigma - deviation * deviation));
-    z_.copy_(said.clean).mul_(at_s.alpha).add_(said.noise, kept);
+    z_.copy_(now.clean).mul_(at_s.alpha).add_(now.noise, kept);
     if (deviation > 0) {
       const auto noise = torch::randn(z_.sizes(), generator, z_.options().device(torch::kCPU));
       z_.add_(noise.to(z_.device()), deviation);
@@ -97,7 +97,7 @@ class Walk {
   }
 
   const Denoiser& denoise_;
-  Quantity said_;
+  Quantity predicted_;
   const Interpolant& path_;
   torch::Tensor z_;
   const GivenFrames& given_;
@@ -159,7 +159,7 @@ Denoiser guide(Denoiser conditional, Denoiser unconditional, double weight, doub
   };
 }
 
-torch::Tensor sample(const Denoiser& denoise, Quantity said, const Interpolant& path,
+torch::Tensor sample(const Denoiser& denoise, Quantity predicted, const Interpolant& path,
                      const torch::Tensor& noise, const SamplerOptions& options,
                      const GivenFrames& given, at::Generator generator) {
   const auto& method = options.method;
@@ -167,7 +167,7 @@ torch::Tensor sample(const Denoiser& denoise, Quantity said, const Interpolant& 
     throw ConfigError("sampler " + method + " is not one of euler, heun, ddim, ddpm");
   }
   const torch::NoGradGuard no_grad;
-  Walk walk(denoise, said, path, noise, given);
+  Walk walk(denoise, predicted, path, noise, given);
   const auto times = step_times(options);
   for (size_t i = 0; i + 1 < times.size(); ++i) {
     const double t = times[i];
@@ -186,19 +186,19 @@ torch::Tensor sample(const Denoiser& denoise, Quantity said, const Interpolant& 
   return walk.z();
 }
 
-torch::Tensor invert(const Denoiser& denoise, Quantity said, const Interpolant& path,
+torch::Tensor invert(const Denoiser& denoise, Quantity predicted, const Interpolant& path,
                      const torch::Tensor& data, const SamplerOptions& options) {
   const torch::NoGradGuard no_grad;
   const GivenFrames none;
-  Walk walk(denoise, said, path, data, none);
+  Walk walk(denoise, predicted, path, data, none);
   const auto times = step_times(options);
   for (size_t i = times.size() - 1; i > 0; --i) {
-    // At t = 1 itself nothing is noisy yet: what is said just before it stands in.
+    // At t = 1 itself nothing is noisy yet: the estimate just before it stands in.
     const double t = i + 1 == times.size() ? 0.5 * (times[i] + times[i - 1]) : times[i];
     const double s = times[i - 1];
-    const Estimate said_here = walk.look(walk.z(), t);
+    const Estimate here = walk.estimate(walk.z(), t);
     const auto c = path.at(torch::tensor({s}, torch::kFloat64));
-    walk.z() = c.alpha.item<double>() * said_here.clean + c.sigma.item<double>() * said_here.noise;
+    walk.z() = c.alpha.item<double>() * here.clean + c.sigma.item<double>() * here.noise;
   }
   return walk.z();
 }

@@ -15,9 +15,9 @@ namespace jepa::eval::diffusion {
 /// How training times are drawn.
 struct TimeOptions {
   std::string distribution = "logit_normal";  ///< or "uniform"
-  double mean = -0.4;      ///< logit-normal: below 0 nearer to noise (JiT: -0.8)
-  double deviation = 1.0;  ///< logit-normal (JiT: 0.8)
-  double shift = 1.0;      ///< above 1: more noise, in training and sampling
+  double mean = -0.4;                         ///< logit-normal: below 0 nearer to noise (JiT: -0.8)
+  double deviation = 1.0;                     ///< logit-normal (JiT: 0.8)
+  double shift = 1.0;                         ///< above 1: more noise, in training and sampling
 
   void describe(OptionVisitor& visit);
 };
@@ -30,12 +30,12 @@ torch::Tensor draw_times(int64_t count, const TimeOptions& options, at::Generato
 
 /// How samples are made.
 struct SamplerOptions {
-  std::string method = "heun";   ///< euler, heun, ddim, ddpm
+  std::string method = "heun";  ///< euler, heun, ddim, ddpm
   int64_t steps = 20;
-  double guidance = 1.0;         ///< classifier-free; 1: the conditional model as it is
-  double guidance_from = 0.0;    ///< guided only while t lies between
+  double guidance = 1.0;       ///< classifier-free; 1: the conditional model as it is
+  double guidance_from = 0.0;  ///< guided only while t lies between
   double guidance_to = 1.0;
-  double eta = 0.0;              ///< ddim: share of the ancestral noise (ddpm: 1)
+  double eta = 0.0;  ///< ddim: share of the ancestral noise (ddpm: 1)
   double shift = 1.0;
 
   void describe(OptionVisitor& visit);
@@ -44,7 +44,7 @@ struct SamplerOptions {
 /// How often a sample asks the network, guidance counted twice.
 int64_t network_passes(const SamplerOptions& options);
 
-/// The network at a noisy sample: (z, t) -> what it says. `t` is [B], or [B, F] where frames are
+/// The network at a noisy sample: (z, t) -> its prediction. `t` is [B], or [B, F] where frames are
 /// given.
 using Denoiser = std::function<torch::Tensor(const torch::Tensor& z, const torch::Tensor& t)>;
 
@@ -60,16 +60,16 @@ struct GivenFrames {
 
 /// Draws a sample from noise of the wanted shape. Nothing is kept for gradients, and the same
 /// buffers serve all steps.
-/// @param said what `denoise` says
+/// @param predicted what `denoise` gives
 /// @param generator of the noise that ddim (eta > 0) and ddpm add; unused by the others
 /// @throws ConfigError for an unknown method
-torch::Tensor sample(const Denoiser& denoise, Quantity said, const Interpolant& path,
+torch::Tensor sample(const Denoiser& denoise, Quantity predicted, const Interpolant& path,
                      const torch::Tensor& noise, const SamplerOptions& options,
                      const GivenFrames& given, at::Generator generator);
 
 /// The way back of a deterministic sampler: data to the noise it comes from, by the same steps
 /// (Song et al. 2021, "DDIM", section 4.3).
-torch::Tensor invert(const Denoiser& denoise, Quantity said, const Interpolant& path,
+torch::Tensor invert(const Denoiser& denoise, Quantity predicted, const Interpolant& path,
                      const torch::Tensor& data, const SamplerOptions& options);
 
 }  // namespace jepa::eval::diffusion

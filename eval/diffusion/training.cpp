@@ -2,10 +2,9 @@
 #include <eval/diffusion/training.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -14,11 +13,6 @@
 
 namespace jepa::eval::diffusion {
 namespace {
-
-at::Generator stream(uint64_t seed, const char* name, int64_t index) {
-  return at::make_generator<at::CPUGeneratorImpl>(
-      stream_seed(seed, name, static_cast<uint64_t>(index)));
-}
 
 /// Withholds whole conditions, single words of those that stay, and prompts of clips some of whose
 /// groups are `given`, [B, G].
@@ -51,9 +45,9 @@ Condition withhold(const Condition& condition, const torch::Tensor& given,
 }  // namespace
 
 void DiffusionOptions::describe(OptionVisitor& visit) {
-  visit("says", says,
-        {.help = "what the network says: data, noise or velocity", .choices = {"x", "e", "v"}});
-  visit("compared", compared, {.help = "what the loss compares", .choices = {"x", "e", "v"}});
+  visit("prediction", prediction,
+        {.help = "what the network predicts: data, noise or velocity", .choices = {"x", "e", "v"}});
+  visit("loss", loss, {.help = "what the loss is of", .choices = {"x", "e", "v"}});
   visit("path", path, {.help = "from noise to data", .choices = {"linear", "cosine", "vp"}});
   visit("floor", floor,
         {.help = "smallest share of noise or data that is divided by", .min = 1e-6, .max = 0.5});
@@ -66,7 +60,7 @@ void DiffusionOptions::describe(OptionVisitor& visit) {
         {.help = "share of those whose prompt is withheld", .min = 0, .max = 1});
   visit("average", average, {.help = "momentum of the weights' average", .min = 0, .max = 1});
   visit("deterministic", deterministic,
-        {.help = "no noise: says the mean of the data under its condition in one pass"});
+        {.help = "no noise: predicts the mean of the data under its condition in one pass"});
 }
 
 torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
@@ -102,8 +96,7 @@ StepMetrics apply_gradients(AdamW& optimizer, const OptimisationOptions& optimis
                             int64_t steps_done, MetricSums& sums) {
   const StepRates rates = rates_at(optimisation, steps_done + 1);
   const bool clip = steps_done >= optimisation.clip_from_step;
-  sums.add("grad_norm",
-           optimizer.clip_gradients("model", clip ? optimisation.clip_gradient : 0.0));
+  sums.add("grad_norm", optimizer.clip_gradients("model", clip ? optimisation.clip_gradient : 0.0));
   StepMetrics metrics = sums.read();
   check_finite(metrics, steps_done);
   metrics["lr"] = rates.lr;
@@ -120,8 +113,8 @@ DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer av
       options_(options),
       optimisation_(optimisation),
       path_(options.path, options.floor),
-      says_(quantity(options.says)),
-      compared_(quantity(options.compared)),
+      prediction_(quantity(options.prediction)),
+      loss_(quantity(options.loss)),
       seed_(seed),
       prepare_(std::move(prepare)),
       validation_(std::move(validation)),
@@ -136,11 +129,11 @@ torch::Tensor DiffusionTask::loss(DiffusionTransformer& model, const Example& ex
   const AutocastScope autocast(example.x.device(), options_.precision);
   if (options_.deterministic) {
     const auto nothing = torch::zeros_like(example.x);
-    const auto said = model->forward(nothing, torch::zeros_like(t), example.condition);
-    return (said - example.x).abs().mean();
+    const auto predicted = model->forward(nothing, torch::zeros_like(t), example.condition);
+    return (predicted - example.x).abs().mean();
   }
-  const auto said = model->forward(path_.mix(example.x, noise, t), t, example.condition);
-  return path_.loss(says_, compared_, said, example.x, noise, t);
+  const auto predicted = model->forward(path_.mix(example.x, noise, t), t, example.condition);
+  return path_.loss(prediction_, loss_, predicted, example.x, noise, t);
 }
 
 StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
@@ -148,10 +141,10 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   Example example = prepare_(batch, step_);
   const int64_t count = example.x.size(0);
   const int64_t groups = model_->grid(example.x.sizes()).t;
-  auto generator = stream(seed_, "diffusion", step_);
+  auto generator = seeded_generator(seed_, "diffusion", step_);
   const auto noise = torch::randn(example.x.sizes(), generator);
   auto t = draw_times(count, options_.times, generator).unsqueeze(1).repeat({1, groups});
-  // A deterministic network is shown no frames: it says all of them in one pass.
+  // A deterministic network is shown no frames: it predicts all of them in one pass.
   const double given_share = options_.deterministic ? 0 : options_.given_share;
   const auto given = draw_given_frames(count, groups, given_share, generator);
   t.masked_fill_(given, 1.0);
@@ -159,7 +152,7 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
 
   model_->train();
   optimizer_.zero_gradients();
-  // The loss is a mean over what is to be said: a micro-batch counts by how much of that it has.
+  // The loss is a mean over what is predicted: a micro-batch counts by how much of that it has.
   const auto unsaid = t.lt(1).to(torch::kFloat32);
   const auto all_unsaid = unsaid.sum().clamp_min(1);
   MetricSums sums;
@@ -195,7 +188,7 @@ StepMetrics DiffusionTask::evaluate() {
   constexpr int kTimes = 10;
   StepMetrics metrics;
   double sum = 0;
-  const auto noise = torch::randn(validation_.x.sizes(), stream(seed_, "validation", 0))
+  const auto noise = torch::randn(validation_.x.sizes(), seeded_generator(seed_, "validation", 0))
                          .to(validation_.x.device());
   for (int i = 0; i < kTimes; ++i) {
     const double time = (i + 0.5) / kTimes;

@@ -14,20 +14,20 @@
 
 namespace jepa::eval::diffusion {
 
-/// What is said, compared and drawn.
+/// What is predicted, compared and drawn.
 struct DiffusionOptions {
-  std::string says = "x";       ///< what the network says: x, e or v
-  std::string compared = "v";   ///< what the loss compares: x, e or v
-  std::string path = "linear";  ///< linear, cosine, vp
-  double floor = 0.05;          ///< smallest alpha or sigma that is divided by
+  std::string prediction = "x";  ///< what the network predicts: x, e or v
+  std::string loss = "v";        ///< what the loss is of: x, e or v
+  std::string path = "linear";   ///< linear, cosine, vp
+  double floor = 0.05;           ///< smallest alpha or sigma that is divided by
   TimeOptions times = {};
-  double dropout = 0.1;         ///< share of samples, and of words, whose condition is withheld
-  double given_share = 0.5;     ///< of clips that are shown some of their frames
+  double dropout = 0.1;      ///< share of samples, and of words, whose condition is withheld
+  double given_share = 0.5;  ///< of clips that are shown some of their frames
   /// Share of those clips whose prompt is withheld. At `dropout` alone the network would leave the
   /// frames unread: the words say where to go.
   double given_dropout = 0.5;
-  double average = 0.999;       ///< momentum of the weights' average, which is what samples
-  /// No noise and no time: the network says the mean of x under its condition, in one pass.
+  double average = 0.999;  ///< momentum of the weights' average, which is what samples
+  /// No noise and no time: the network predicts the mean of x under its condition, in one pass.
   bool deterministic = false;
   torch::ScalarType precision = torch::kFloat32;  ///< of matrix products in training
 
@@ -61,8 +61,7 @@ class DiffusionTask : public TrainingTask {
   ///   null: this one alone
   DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
                 const DiffusionOptions& options, const OptimisationOptions& optimisation,
-                uint64_t seed, Prepare prepare, Example validation,
-                Processes* processes = nullptr);
+                uint64_t seed, Prepare prepare, Example validation, Processes* processes = nullptr);
 
   int64_t steps_done() const override { return step_; }
   StepMetrics step(const ClipBatch& batch, bool watched,
@@ -86,8 +85,8 @@ class DiffusionTask : public TrainingTask {
   DiffusionOptions options_;
   OptimisationOptions optimisation_;
   Interpolant path_;
-  Quantity says_;
-  Quantity compared_;
+  Quantity prediction_;
+  Quantity loss_;
   uint64_t seed_;
   Prepare prepare_;
   Example validation_;

@@ -35,8 +35,9 @@ double way(const RoomLayout& layout, const Point& from, const Point& to) {
 class PlanningController : public Controller {
  public:
   PlanningController(std::shared_ptr<const planning::Planner> planner,
-                     const planning::RecedingHorizonOptions& horizon, uint64_t seed)
-      : horizon_(std::move(planner), horizon, /*action_width=*/2, planner_draws(seed)) {}
+                     const planning::RecedingHorizonOptions& horizon, uint64_t seed,
+                     int64_t action_width = 2)
+      : horizon_(std::move(planner), horizon, action_width, planner_draws(seed)) {}
 
   double seconds_per_decision() const override {
     return decisions_ == 0 ? 0 : horizon_.planning_seconds() / static_cast<double>(decisions_);
@@ -121,47 +122,88 @@ class SimulatorPlanner : public PlanningController {
 
 class ModelPlanner : public PlanningController {
  public:
-  ModelPlanner(DynamicsModel& model, std::shared_ptr<const planning::Planner> planner,
+  ModelPlanner(const ActingModel& model, std::shared_ptr<const planning::Planner> planner,
                const planning::RecedingHorizonOptions& horizon, planning::GoalCost cost,
                uint64_t seed)
-      : PlanningController(std::move(planner), horizon, seed),
+      : PlanningController(std::move(planner), horizon, seed, model.step_width),
         model_(model),
         cost_(std::move(cost)) {
-    if (horizon.block != model.options.block) {
+    if (horizon.block != model.block) {
       throw DataError("the controller holds actions for " + std::to_string(horizon.block) +
-                      " steps, the model predicts blocks of " +
-                      std::to_string(model.options.block));
+                      " steps, the model predicts blocks of " + std::to_string(model.block));
     }
+    mean_ = per_step(model.action_mean, "action_mean");
+    std_ = per_step(model.action_std, "action_std");
   }
 
   void begin(const worlds::World& world) override {
     const torch::NoGradGuard no_grad;
     horizon_.begin(world.batch());
-    goal_ = model_.encode(world.goal_pixels());
+    goal_ = model_.model.encode(world.goal_pixels());
+    latents_.clear();
+    blocks_.clear();
+    steps_.clear();
   }
 
   torch::Tensor act(const worlds::World& world, int64_t steps_left) override {
     const torch::NoGradGuard no_grad;
-    if (!horizon_.needs_plan()) return decide({}, world.batch(), steps_left);
-    present_ = model_.encode(world.pixels()).unsqueeze(1);
-    return decide(planning::goal_costs(model_, present_, {}, goal_, cost_), world.batch(),
-                  steps_left);
+    if (static_cast<int64_t>(steps_.size()) == model_.block) {
+      blocks_.push_back(torch::cat(steps_, 1));
+      steps_.clear();
+    }
+    // A block begins: with a history every such frame counts, without only where a plan is made.
+    if (steps_.empty() && (model_.history > 1 || horizon_.needs_plan())) {
+      latents_.push_back(model_.model.encode(world.pixels()));
+      keep_last(latents_, model_.history);
+      keep_last(blocks_, static_cast<int64_t>(latents_.size()) - 1);
+    }
+    planning::CostFunction costs;
+    if (horizon_.needs_plan()) {
+      past_ = torch::stack(latents_, 1);
+      past_actions_ = blocks_.empty() ? torch::Tensor() : torch::stack(blocks_, 1);
+      costs = planning::goal_costs(model_.model, past_, past_actions_, goal_, cost_);
+    }
+    const auto action = decide(costs, world.batch(), steps_left);
+    steps_.push_back(action);
+    return mean_ + std_ * action;
   }
 
   torch::Tensor imagined() override {
-    return model_.rollout(present_, {}, horizon_.expand(horizon_.last_plan().actions));
+    return model_.model.rollout(past_, past_actions_,
+                                horizon_.expand(horizon_.last_plan().actions));
   }
 
  private:
-  DynamicsModel& model_;
+  static void keep_last(std::vector<torch::Tensor>& all, int64_t count) {
+    const auto surplus = static_cast<int64_t>(all.size()) - count;
+    if (surplus > 0) all.erase(all.begin(), all.begin() + surplus);
+  }
+  torch::Tensor per_step(const std::vector<double>& values, const char* what) const {
+    const auto count = static_cast<int64_t>(values.size());
+    if (count != 1 && count != model_.step_width) {
+      throw ConfigError("planning: " + std::string(what) + " has " + std::to_string(count) +
+                        " values, actions have " + std::to_string(model_.step_width));
+    }
+    return torch::tensor(values, torch::kFloat32);
+  }
+
+  ActingModel model_;
   planning::GoalCost cost_;
-  torch::Tensor goal_;     // [B, D]
-  torch::Tensor present_;  // at the last decision, [B, 1, D]
+  torch::Tensor mean_, std_;            // of a step's action
+  torch::Tensor goal_;                  // [B, D]
+  std::vector<torch::Tensor> latents_;  // of the last blocks' first frames, [B, D]
+  std::vector<torch::Tensor> blocks_;   // of actions between them, [B, block * width]
+  std::vector<torch::Tensor> steps_;    // of the present block, [B, width]
+  torch::Tensor past_, past_actions_;   // at the last decision
 };
 
 class InversePolicy : public Controller {
  public:
-  InversePolicy(DynamicsModel& model, double longest) : model_(model), longest_(longest) {}
+  InversePolicy(DynamicsModel& model, double longest) : model_(model), longest_(longest) {
+    if (model.inverse.is_empty()) {
+      throw ConfigError("the model was stored without inverse dynamics: no inverse policy");
+    }
+  }
 
   void begin(const worlds::World& world) override {
     const torch::NoGradGuard no_grad;
@@ -176,6 +218,7 @@ class InversePolicy : public Controller {
         const auto length = action_.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-9);
         action_ = action_ * (length.clamp_max(longest_) / length);
       }
+      action_ = model_.options.world_actions(action_);
     }
     return action_;
   }
@@ -197,11 +240,24 @@ std::unique_ptr<Controller> simulator_planner(std::shared_ptr<const planning::Pl
                                             seed);
 }
 
-std::unique_ptr<Controller> model_planner(DynamicsModel& model,
+std::unique_ptr<Controller> model_planner(const ActingModel& model,
                                           std::shared_ptr<const planning::Planner> planner,
                                           const planning::RecedingHorizonOptions& horizon,
                                           const planning::GoalCost& cost, uint64_t seed) {
   return std::make_unique<ModelPlanner>(model, std::move(planner), horizon, cost, seed);
+}
+
+std::unique_ptr<Controller> model_planner(DynamicsModel& model,
+                                          std::shared_ptr<const planning::Planner> planner,
+                                          const planning::RecedingHorizonOptions& horizon,
+                                          const planning::GoalCost& cost, uint64_t seed) {
+  const auto& o = model.options;
+  return model_planner(ActingModel{.model = model,
+                                   .block = o.block,
+                                   .step_width = o.action_width,
+                                   .action_mean = o.action_mean,
+                                   .action_std = o.action_std},
+                       std::move(planner), horizon, cost, seed);
 }
 
 std::unique_ptr<Controller> inverse_policy(DynamicsModel& model, double longest) {

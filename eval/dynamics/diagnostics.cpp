@@ -85,10 +85,11 @@ StepMetrics measure(DynamicsModel& model, const HeldOutClips& held,
   const auto z = encode_in_parts(model, held.clips);
   const int64_t blocks = held.actions.size(1);
   const auto past = z.narrow(1, 0, blocks).flatten(0, 1).unsqueeze(1);
-  const auto next = model.rollout(past, {}, held.actions.flatten(0, 1).unsqueeze(1));
+  const auto actions = model.options.model_actions(held.actions);
+  const auto next = model.rollout(past, {}, actions.flatten(0, 1).unsqueeze(1));
   const auto later = z.narrow(1, 1, blocks);
   const auto one = next.squeeze(1).view_as(later);
-  const auto imagined = model.rollout(z.narrow(1, 0, 1), {}, held.actions);
+  const auto imagined = model.rollout(z.narrow(1, 0, 1), {}, actions);
   const auto last = [&](const torch::Tensor& x) { return x.select(1, x.size(1) - 1); };
   StepMetrics metrics;
   metrics["skill_1"] = skill(one, later, z.narrow(1, 0, blocks));
@@ -186,7 +187,8 @@ Pushed push_at(DynamicsModel& model, const StateProbe& probe, PushKind kind, int
     found.true_depth += share * depth_of(push, at[0]);
   }
   const int64_t blocks = kPushSteps / model.options.block;
-  const auto actions = torch::tensor(steps).view({cases, 2 * blocks, model.action_width()});
+  const auto actions = model.options.model_actions(
+      torch::tensor(steps).view({cases, 2 * blocks, model.action_width()}));
   const auto z = model.encode(frames).unsqueeze(1);
   const auto read = probe.read(model.rollout(z, {}, actions)).to(torch::kFloat64).contiguous();
   for (int64_t i = 0; i < cases; ++i) {

@@ -1,4 +1,6 @@
 #include <eval/dynamics/episodes.hpp>
+#include <eval/worlds/goals_ahead.hpp>
+#include <eval/worlds/registry.hpp>
 #include <jepa/random.hpp>
 
 #include <torch/types.h>
@@ -22,11 +24,16 @@ double episode_clock() {
 // Runs `count` episodes from number `first` on and adds what came of them.
 void run_batch(Controller& controller, const EpisodeOptions& options, int64_t first, int64_t count,
                const EpisodeWatcher& watch, EpisodeResult& result) {
-  worlds::TwoRooms world(count);
-  world.reset(options.seed, options.ranges, first);
+  const auto made = options.world ? options.world(count) : worlds::make_world("two_rooms", count);
+  worlds::World& world = *made;
+  if (auto* ahead = dynamic_cast<worlds::GoalsAhead*>(made.get())) {
+    ahead->begin(options.seed, options.ranges, first);
+  } else {
+    world.reset(options.seed, options.ranges, first);
+  }
   const auto trivial = world.success();
   auto ever = torch::zeros({count}, torch::kBool);
-  controller.begin(world);
+  controller.start(world, options.seed, first);
   for (int64_t step = 0; step < options.steps; ++step) {
     const auto actions = controller.act(world, options.steps - step);
     if (watch) watch(world, step, controller);
@@ -92,7 +99,26 @@ class StraightLine : public Controller {
   double longest_;
 };
 
+class PolicyController : public Controller {
+ public:
+  explicit PolicyController(std::unique_ptr<worlds::Policy> policy) : policy_(std::move(policy)) {}
+  void begin(const worlds::World&) override {}
+  void start(worlds::World& world, uint64_t seed, int64_t first) override {
+    policy_->begin(world, seed, first);
+  }
+  torch::Tensor act(const worlds::World& world, int64_t) override { return policy_->act(world); }
+
+ private:
+  std::unique_ptr<worlds::Policy> policy_;
+};
+
 }  // namespace
+
+std::unique_ptr<Controller> policy_controller(const std::string& name,
+                                              const worlds::PolicyOptions& options,
+                                              const worlds::World& world) {
+  return std::make_unique<PolicyController>(worlds::make_policy(name, options, world));
+}
 
 Rate wilson(int64_t successes, int64_t of) {
   if (of == 0) return {0, 0, 1};

@@ -3,6 +3,7 @@
 
 #include <eval/dynamics/diagnostics.hpp>
 #include <eval/planning/receding_horizon.hpp>
+#include <eval/worlds/policies.hpp>
 #include <eval/worlds/two_rooms.hpp>
 
 #include <ATen/core/Generator.h>
@@ -29,6 +30,8 @@ class Controller {
   virtual ~Controller() = default;
   /// New episodes begin, in the state in which `world` is.
   virtual void begin(const worlds::World& world) = 0;
+  /// The same, for what acts by the episodes' numbers. @param seed, first see worlds::Policy::begin
+  virtual void start(worlds::World& world, uint64_t seed, int64_t first) { begin(world); }
   /// @param steps_left this one counted @returns [B, action_width]
   virtual torch::Tensor act(const worlds::World& world, int64_t steps_left) = 0;
   /// Decisions of one episode, and seconds they took; 0: it decides nothing dear.
@@ -45,6 +48,8 @@ struct EpisodeOptions {
   int64_t steps = 200;
   uint64_t seed = 0;
   worlds::FactorRanges ranges = {};
+  /// Makes the world for so many episodes; empty: two_rooms. GoalsAhead sets its own goals.
+  std::function<std::unique_ptr<worlds::World>(int64_t batch)> world = {};
 };
 
 /// What came of the episodes.
@@ -53,7 +58,7 @@ struct EpisodeResult {
   int64_t dropped = 0;       ///< since their start already succeeded
   int64_t at_end = 0;        ///< successes at the last step: the published rule
   int64_t ever = 0;          ///< successes at any step
-  double distance = 0;       ///< mean at the end [px]
+  double distance = 0;       ///< mean at the end, in the unit of the world's rule
   double seconds = 0;        ///< of the controller and the world
   double seconds_per_decision = 0;
   Rate rate() const { return wilson(at_end, episodes); }
@@ -63,7 +68,7 @@ struct EpisodeResult {
 using EpisodeWatcher =
     std::function<void(const worlds::World& world, int64_t step, Controller& controller)>;
 
-/// Runs a controller in two rooms.
+/// Runs a controller in a world that has goals.
 EpisodeResult run_episodes(Controller& controller, const EpisodeOptions& options,
                            const EpisodeWatcher& watch = {});
 
@@ -78,7 +83,27 @@ std::unique_ptr<Controller> simulator_planner(std::shared_ptr<const planning::Pl
                                               const planning::RecedingHorizonOptions& horizon,
                                               bool through_door, const std::string& over_time,
                                               uint64_t seed);
-/// Plans with a model. @param history frames it sees, 1
+/// One of the data policies, by its name. @param world of the kind that it will act in
+std::unique_ptr<Controller> policy_controller(const std::string& name,
+                                              const worlds::PolicyOptions& options,
+                                              const worlds::World& world);
+
+/// A model, and how its actions are those of a world.
+struct ActingModel {
+  planning::WorldModel& model;  ///< takes the world's frames as they are, uint8 [N, C, H, W]
+  int64_t block = 1;            ///< steps of the world that an action of the model covers
+  int64_t step_width = 2;       ///< numbers of the world's action
+  int64_t history = 1;          ///< frames it sees before it plans, at most
+  /// A step's action is mean + std times what the model takes; one value or one for each number.
+  std::vector<double> action_mean = {0};
+  std::vector<double> action_std = {1};
+};
+/// Plans with a model. The horizon's block must be the model's.
+/// @throws DataError where they differ
+std::unique_ptr<Controller> model_planner(const ActingModel& model,
+                                          std::shared_ptr<const planning::Planner> planner,
+                                          const planning::RecedingHorizonOptions& horizon,
+                                          const planning::GoalCost& cost, uint64_t seed);
 std::unique_ptr<Controller> model_planner(DynamicsModel& model,
                                           std::shared_ptr<const planning::Planner> planner,
                                           const planning::RecedingHorizonOptions& horizon,

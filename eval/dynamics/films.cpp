@@ -10,7 +10,7 @@
 namespace jepa::eval::dynamics {
 namespace {
 
-constexpr int64_t kScale = 4, kGap = 8;
+constexpr int64_t kScale = 4, kGap = 8, kLarger = 2;
 using Colour = std::array<uint8_t, 3>;
 constexpr Colour kDot{31, 89, 178}, kGoal{46, 139, 61}, kImagined{230, 126, 34};
 
@@ -50,7 +50,16 @@ void EpisodeFilm::watch(const worlds::World& world, int64_t, Controller& control
     const torch::NoGradGuard no_grad;
     places = probe_.read(latents).to(torch::kFloat64).contiguous();
   }
+  const bool rooms = world.info().name == "two_rooms";
+  const auto aims = rooms ? torch::Tensor() : world.goal_pixels();
   for (int64_t i = 0; i < world.batch(); ++i) {
+    succeeded_[static_cast<size_t>(i)] = success[i].item<bool>();
+    if (!rooms) {
+      const auto both = torch::stack({pixels[i], aims[i]}, 1);  // [C, 2, H, W]
+      frames_[static_cast<size_t>(i)].push_back(
+          report::upscale(report::frame_grid(report::clip_frames(both), 2), kLarger));
+      continue;
+    }
     auto left = draw_walls(pixels[i]);
     auto right = left.clone();
     const auto at = [&](const torch::Tensor& of, int64_t k) { return of[i][k].item<double>(); };
@@ -62,7 +71,6 @@ void EpisodeFilm::watch(const worlds::World& world, int64_t, Controller& control
     }
     const auto between = torch::full({left.size(0), kGap, 3}, 255, torch::kUInt8);
     frames_[static_cast<size_t>(i)].push_back(torch::cat({left, between, right}, 1));
-    succeeded_[static_cast<size_t>(i)] = success[i].item<bool>();
   }
 }
 

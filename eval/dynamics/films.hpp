@@ -12,7 +12,7 @@ namespace jepa::eval::dynamics {
 
 /// Collects the frames of a batch of episodes; give `watch` to run_episodes. Left: the world, dot
 /// blue, goal green. Right: where the controller's plan leads, as the probe reads the imagined
-/// latents, one orange dot a block.
+/// latents, one orange dot a block. Other worlds: left the frame, right the goal's.
 class EpisodeFilm {
  public:
   /// @param probe of the controller's latents; without `read` nothing imagined is drawn

@@ -87,6 +87,9 @@ void ModelOptions::describe(OptionVisitor& visit) {
   visit("block", block, {.help = "steps that one prediction covers", .min = 1});
   encoder.describe(visit);
   visit("inverse_hidden", inverse_hidden, {.help = "width of the inverse dynamics", .min = 1});
+  visit("action_mean", action_mean,
+        {.help = "taken off a step's action, one value or one a number"});
+  visit("action_std", action_std, {.help = "what actions are then divided by"});
   visit("pixel_mean", pixels.mean, {.help = "taken off pixels 0..255, one value or one a channel"});
   visit("pixel_std", pixels.std, {.help = "what they are then divided by"});
 }
@@ -108,6 +111,33 @@ ModelOptions ModelOptions::fitted(at::IntArrayRef clips, int64_t actions) const 
   take("frame width", fit.encoder.width, clips[4]);
   take("action width", fit.action_width, actions / block);
   return fit;
+}
+
+namespace {
+
+// `values` for actions of `count` numbers, steps of `width` side by side.
+torch::Tensor for_actions(const std::vector<double>& values, int64_t width, int64_t count,
+                          const char* what) {
+  const auto given = static_cast<int64_t>(values.size());
+  if (given != 1 && given != width) {
+    throw ConfigError(c10::str("model.", what, " has ", given, " values, actions have ", width));
+  }
+  const auto one = torch::tensor(values, torch::kFloat32);
+  return given == 1 ? one : one.repeat({count / width});
+}
+
+}  // namespace
+
+torch::Tensor ModelOptions::model_actions(const torch::Tensor& actions) const {
+  const int64_t count = actions.size(-1);
+  return (actions - for_actions(action_mean, action_width, count, "action_mean")) /
+         for_actions(action_std, action_width, count, "action_std");
+}
+
+torch::Tensor ModelOptions::world_actions(const torch::Tensor& actions) const {
+  const int64_t count = actions.size(-1);
+  return actions * for_actions(action_std, action_width, count, "action_std") +
+         for_actions(action_mean, action_width, count, "action_mean");
 }
 
 DynamicsModel::DynamicsModel(const ModelOptions& o, const PredictorShape& shape)

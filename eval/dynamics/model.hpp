@@ -12,6 +12,7 @@
 #include <torch/types.h>
 
 #include <string>
+#include <vector>
 
 namespace jepa::eval::dynamics {
 
@@ -30,6 +31,13 @@ struct ModelOptions {
   int64_t action_width = 0;  ///< numbers of one step's action
   int64_t block = 5;         ///< steps that one prediction covers
   int64_t inverse_hidden = 256;
+  std::vector<double> action_mean = {0};  ///< of a step's numbers in the data, one value or each
+  std::vector<double> action_std = {1};   ///< what they are divided by; the model sees the rest
+
+  /// What the model takes, of the world's actions side by side [..., n * action_width].
+  torch::Tensor model_actions(const torch::Tensor& actions) const;
+  /// The other way.
+  torch::Tensor world_actions(const torch::Tensor& actions) const;
 
   void describe(OptionVisitor& visit);
   /// With the sizes of clips [B, C, T, H, W] and actions [B, T, block * action_width].
@@ -62,7 +70,7 @@ class DynamicsModel : public planning::WorldModel {
   torch::ScalarType precision = torch::kFloat32;  ///< of matrix products
   encoders::ConvolutionStack encoder{nullptr};
   predictors::ResidualMlp predictor{nullptr};
-  predictors::InverseDynamics inverse{nullptr};
+  predictors::InverseDynamics inverse{nullptr};  ///< null: stored without
 };
 
 /// Weights of the loss's terms; what has none is not computed. The regularisers are VICReg's and

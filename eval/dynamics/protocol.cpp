@@ -7,7 +7,7 @@
 namespace jepa::eval::dynamics {
 
 void EvaluationProtocol::describe(OptionVisitor& visit) {
-  visit("world", world, {.help = "that the model is evaluated in"});
+  visit("world", world, {.help = "that the model is evaluated in; gym:ID too"});
   visit("steps", steps, {.help = "of an episode; success counts at the last", .min = 1});
   visit("history", history, {.help = "frames that the model sees before it plans", .min = 1});
   visit("longest_step", longest_step,
@@ -26,7 +26,7 @@ std::vector<OptionSection> RunShape::sections() {
 }
 
 SavedDynamics open_dynamics(const std::string& path) {
-  const std::string folder = diffusion::weights_folder(path, "inverse", "train_dynamics");
+  const std::string folder = diffusion::weights_folder(path, "encoder", "train_dynamics");
   RunShape shape;
   diffusion::apply_saved_options(folder, shape.sections());
   return {shape, folder,

@@ -97,7 +97,7 @@ StepMetrics DynamicsTask::step(const ClipBatch& batch, bool,
 }
 
 StepMetrics DynamicsTask::joint_step(const ClipBatch& batch) {
-  const auto actions = actions_between(batch);
+  const auto actions = model_.options.model_actions(actions_between(batch));
   first_->zero_gradients();
   const auto latents = model_.encode_clips(batch.clips);
   const auto loss = joint_loss(model_, latents, actions.to(latents.device()), options_.weights,
@@ -146,7 +146,8 @@ StepMetrics DynamicsTask::predictor_step(const ClipBatch& batch) {
   {
     const torch::NoGradGuard no_grad;
     const auto latents = model_.encode_clips(batch.clips);
-    remember(latents, actions_between(batch).to(latents.device()));
+    remember(latents,
+             model_.options.model_actions(actions_between(batch)).to(latents.device()));
   }
   const int64_t held = std::min(buffer_.written, o.buffer);
   StepMetrics metrics;
@@ -232,7 +233,12 @@ DynamicsModel load_dynamics(const std::string& folder, const ModelOptions& optio
                             const PredictorShape& first, const PredictorShape& second) {
   const bool alone = has_second_predictor(folder);
   DynamicsModel model(options, alone ? second : first);
-  load_encoder(folder, model);
+  fill_from(folder, "encoder", *model.encoder);
+  if (std::filesystem::exists(folder + "/inverse.safetensors")) {
+    fill_from(folder, "inverse", *model.inverse);
+  } else {
+    model.inverse = nullptr;  // of no use to a planner
+  }
   fill_from(folder, alone ? kAlone : kJoint, *model.predictor);
   return model;
 }

@@ -93,6 +93,7 @@ void load_encoder(const std::string& folder, DynamicsModel& model);
 /// A trained model read back from a run's checkpoint.
 /// @param folder of the checkpoint
 /// @param options, first, second shapes as the run's config.ini has them
+/// Inverse dynamics may be missing there: planning does without.
 /// @throws CheckpointError naming file and key
 DynamicsModel load_dynamics(const std::string& folder, const ModelOptions& options,
                             const PredictorShape& first, const PredictorShape& second);

@@ -9,20 +9,42 @@
 
 namespace jepa::eval::physics {
 
+void FrameOverlap::add(int64_t first, const torch::Tensor& tokens) {
+  for (int64_t t = 0; t < tokens.size(0) * tubelet_; ++t) {
+    const auto map = tokens[t / tubelet_];
+    auto& [sum, count] = sums_[first + t];
+    sum = count == 0 ? map.clone() : sum.add_(map);
+    ++count;
+  }
+}
+
+torch::Tensor FrameOverlap::take(int64_t frame) {
+  torch::Tensor map;
+  const auto found = sums_.find(frame);
+  if (found != sums_.end()) map = found->second.first / static_cast<double>(found->second.second);
+  sums_.erase(sums_.begin(), sums_.upper_bound(frame));
+  return map;
+}
+
 torch::Tensor FilmSurprise::frame_map(int64_t film, int64_t frames) const {
   const auto all = tokens[film];  // [W, t, h, w]
-  auto sum = torch::zeros({frames, all.size(2), all.size(3)});
-  auto count = torch::zeros({frames, 1, 1});
+  FrameOverlap overlap(tubelet);
   for (int64_t window = 0; window < all.size(0); ++window) {
-    const int64_t first = window * asked.stride + asked.past;
-    for (int64_t t = 0; t < all.size(1); ++t) {
-      const int64_t from = first + t * tubelet;
-      sum.narrow(0, from, tubelet).add_(all[window][t]);
-      count.narrow(0, from, tubelet).add_(1);
-    }
+    overlap.add(window * asked.stride + asked.past, all[window]);
   }
-  return torch::where(count > 0, sum / count.clamp_min(1),
-                      torch::full({}, std::numeric_limits<float>::quiet_NaN()));
+  auto maps = torch::full({frames, all.size(2), all.size(3)},
+                          std::numeric_limits<float>::quiet_NaN());
+  for (int64_t frame = 0; frame < frames; ++frame) {
+    if (const auto map = overlap.take(frame); map.defined()) maps[frame].copy_(map);
+  }
+  return maps;
+}
+
+void require_past(const SurpriseModel& model, int64_t past) {
+  if (past >= 1 && past < model.window && past % model.tubelet == 0) return;
+  throw ConfigError(c10::str("surprise of ", model.name, ": a past of ", past,
+                             " frames; expected a multiple of ", model.tubelet, " below ",
+                             model.window));
 }
 
 FilmSurprise surprise_of(const SurpriseModel& model, const torch::Tensor& films,
@@ -34,11 +56,7 @@ FilmSurprise surprise_of(const SurpriseModel& model, const torch::Tensor& films,
     throw DataError(c10::str("surprise of ", model.name, ": films of ", films.size(2),
                              " frames are shorter than its window of ", model.window));
   }
-  if (options.past < 1 || options.past >= model.window || options.past % model.tubelet != 0) {
-    throw ConfigError(c10::str("surprise of ", model.name, ": a past of ", options.past,
-                               " frames; expected a multiple of ", model.tubelet, " below ",
-                               model.window));
-  }
+  require_past(model, options.past);
   const torch::NoGradGuard no_grad;
   const auto rows = films.unfold(2, model.window, options.stride)  // [F, C, W, H, W', window]
                         .permute({0, 2, 1, 5, 3, 4});

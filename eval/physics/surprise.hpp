@@ -6,7 +6,9 @@
 #include <torch/types.h>
 
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace jepa::eval::physics {
@@ -29,6 +31,21 @@ struct WindowOptions {
   int64_t batch = 32;  ///< windows at a time
 };
 
+/// Surprise frame by frame from that of windows that overlap: the mean over the windows that
+/// foretell a frame. Keeps only frames that were not taken.
+class FrameOverlap {
+ public:
+  explicit FrameOverlap(int64_t tubelet) : tubelet_(tubelet) {}
+  /// @param first frame that the tokens float [t, h, w] begin with
+  void add(int64_t first, const torch::Tensor& tokens);
+  /// A frame's map float [h, w], undefined where no window foretells it; forgets it and all before.
+  torch::Tensor take(int64_t frame);
+
+ private:
+  int64_t tubelet_;
+  std::map<int64_t, std::pair<torch::Tensor, int64_t>> sums_;  // and of how many windows
+};
+
 /// The surprise of films, window by window.
 struct FilmSurprise {
   torch::Tensor windows;  ///< float [F, W], means over the tokens of each window
@@ -42,6 +59,9 @@ struct FilmSurprise {
   /// [frames, h, w]; NaN for frames that none does.
   torch::Tensor frame_map(int64_t film, int64_t frames) const;
 };
+
+/// @throws ConfigError where a model can be told no such past
+void require_past(const SurpriseModel& model, int64_t past);
 
 /// Asks a model about films uint8 [F, C, T, H, W] of one length.
 /// @throws DataError where a film is shorter than a window; ConfigError for a past that is none

@@ -167,7 +167,8 @@ std::vector<OptionSection> SurpriseOptions::sections() {
        }},
       {"world", "", [this](OptionVisitor& visit) { world.describe(visit); }}};
   const std::set<std::string> others{"",      "clip",      "clips", "questions", "attentive",
-                                     "arm",   "tuning",    "judge", "sampler"};
+                                     "arm",   "tuning",    "judge", "sampler",
+                                     "creatures", "balls"};
   for (auto& section : training.sections()) {
     if (!others.contains(section.name)) sections.push_back(std::move(section));
   }

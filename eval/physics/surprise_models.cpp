@@ -62,8 +62,8 @@ torch::Tensor denoising_error(GenerativeModel& model, const torch::Tensor& x,
                               const torch::Tensor& noise, const torch::Tensor& times) {
   const auto& options = model.options().diffusion;
   const diffusion::Interpolant path(options.path, options.floor);
-  const auto said = diffusion::quantity(options.says);
-  const auto compared = diffusion::quantity(options.compared);
+  const auto said = diffusion::quantity(options.prediction);
+  const auto compared = diffusion::quantity(options.loss);
   diffusion::Condition nothing;
   if (model.vocabulary()) {
     nothing.prompt = torch::zeros({x.size(0), diffusion::PromptVocabulary::kSlots},
@@ -105,7 +105,6 @@ struct LoadedMasked {
 LoadedMasked load_masked(const std::string& path) {
   const WeightFile file = WeightFile::open(path);
   const auto online = encoders::load_encoder(file, {.which = "encoder"});
-  const auto& vit = online.options.vit;
   const auto setting = [&](const char* key) {
     const auto found = file.options().find(key);
     return found == file.options().end() ? std::string() : found->second;
@@ -119,16 +118,16 @@ LoadedMasked load_masked(const std::string& path) {
   if (setting("objective.targets") != "pixels") {
     model.target_encoder = encoders::load_encoder(file, {.which = "target_encoder"}).encoder;
   }
-  model.predictor =
-      predictors::load_predictor(file, online.family, 0, vit.heads, vit.grid()).predictor;
+  model.predictor = predictors::load_predictor(file, online.family, 0, *online.encoder).predictor;
   model.pixels = online.options.pixels;
-  model.tubelet = vit.frames == 1 ? 1 : vit.tubelet;
-  model.patch = vit.patch;
+  const TokenGrid patch = online.encoder->patch();
+  model.tubelet = patch.t;
+  model.patch = patch.h;
   model.mask_index = foretelling_mask(file.options());
   if (const auto loss = setting("objective.loss"); !loss.empty()) {
     model.loss = latent_loss_from_name(loss);
   }
-  return {model, vit.frames};
+  return {model, online.encoder->clip_sizes()[2]};
 }
 
 }  // namespace
@@ -218,6 +217,12 @@ SurpriseModel pixel_difference_surprise(int64_t window, int64_t tubelet, int64_t
     return pool((pixels.slice(2, past) - before).abs().contiguous(), tubelet, patch);
   };
   return {"pixel_difference", window, tubelet, tokens};
+}
+
+MaskedModel load_masked_model(const std::string& path, int64_t& window) {
+  const LoadedMasked loaded = load_masked(path);
+  window = loaded.window;
+  return loaded.model;
 }
 
 SurpriseModel load_surprise(const std::string& path, int64_t window, torch::Device device) {

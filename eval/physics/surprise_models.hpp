@@ -42,6 +42,11 @@ SurpriseModel copy_last_surprise(int64_t window, int64_t tubelet, int64_t patch)
 /// Each frame is compared with the one before it.
 SurpriseModel pixel_difference_surprise(int64_t window, int64_t tubelet, int64_t patch);
 
+/// The parts of a run of `pretrain`, or of published weights with a masked predictor.
+/// @param window the frames of the clips it was trained on
+/// @throws CheckpointError, ConfigError as the loaders do
+MaskedModel load_masked_model(const std::string& path, int64_t& window);
+
 /// A run of `pretrain` (latents or pixels), `train_diffusion` or `compare`, or published weights
 /// with a masked predictor. A JEPA's window is the clip it was trained on.
 /// @param window of a diffusion model, in frames

@@ -1,15 +1,15 @@
 #include <eval/probes/attentive.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
-#include <ATen/CPUGeneratorImpl.h>
+#include <jepa/generator.hpp>
+
 #include <torch/optim.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cmath>
 #include <cstdio>
-#include <numbers>
 #include <memory>
+#include <numbers>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -47,8 +47,7 @@ std::vector<Member> make_grid(const AttentiveOptions& options, int64_t width, in
       AttentiveProbe probe(
           nn::AttentivePoolerOptions{.dim = width, .heads = heads, .depth = options.depth},
           outputs);
-      probe->initialise(at::make_generator<at::CPUGeneratorImpl>(
-          stream_seed(static_cast<uint64_t>(options.seed), "attentive", 0)));
+      probe->initialise(seeded_generator(static_cast<uint64_t>(options.seed), "attentive"));
       probe->to(options.device);
       grid.push_back({probe, rate, decay});
     }
@@ -73,8 +72,7 @@ void train_grid(std::vector<Member>& grid, const TokenRows& tokens, const torch:
   const int64_t rows = targets.size(0);
   const int64_t steps_per_epoch = (rows + options.batch - 1) / options.batch;
   const auto steps = static_cast<double>(options.epochs * steps_per_epoch);
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(
-      stream_seed(static_cast<uint64_t>(options.seed), "attentive batches", 0));
+  auto generator = seeded_generator(static_cast<uint64_t>(options.seed), "attentive batches");
   for (int64_t epoch = 0; epoch < options.epochs; ++epoch) {
     const auto order = at::randperm(rows, std::optional<at::Generator>(generator));
     for (int64_t i = 0; i < steps_per_epoch; ++i) {
@@ -99,8 +97,7 @@ void train_grid(std::vector<Member>& grid, const TokenRows& tokens, const torch:
 
 }  // namespace
 
-AttentiveProbeImpl::AttentiveProbeImpl(const nn::AttentivePoolerOptions& options,
-                                       int64_t outputs) {
+AttentiveProbeImpl::AttentiveProbeImpl(const nn::AttentivePoolerOptions& options, int64_t outputs) {
   TORCH_CHECK(options.queries == 1, "AttentiveProbe: one query, found ", options.queries);
   pooler_ = register_module("pooler", nn::AttentivePooler(options));
   linear_ = register_module("linear", nn::Linear(options.dim, outputs));
@@ -118,7 +115,8 @@ void AttentiveProbeImpl::initialise(at::Generator generator) {
 void AttentiveOptions::describe(OptionVisitor& visit) {
   visit("depth", depth,
         {.help = "1: V-JEPA's cross-attention alone; 4: three blocks before it, as V-JEPA 2",
-         .min = 1, .max = 64});
+         .min = 1,
+         .max = 64});
   visit("heads", heads, {.help = "0: 16, or what it shares with the width", .min = 0});
   visit("epochs", epochs, {.help = "passes over the training clips", .min = 1});
   visit("batch", batch, {.help = "clips in one step", .min = 1});

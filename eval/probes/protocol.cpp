@@ -4,6 +4,7 @@
 #include <eval/probes/token_cache.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
+
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 
@@ -16,8 +17,8 @@ namespace {
 
 /// The clips of one split through one encoder, or as raw pixels.
 struct SplitFeatures {
-  torch::Tensor pooled;  ///< [n, D]; undefined where no probe takes them
-  torch::Tensor wide;    ///< raw pixels for k-NN [n, D]; undefined: `pooled` serves
+  torch::Tensor pooled;             ///< [n, D]; undefined where no probe takes them
+  torch::Tensor wide;               ///< raw pixels for k-NN [n, D]; undefined: `pooled` serves
   std::optional<TokenRows> tokens;  ///< on disk; none where no probe takes them
 };
 
@@ -99,8 +100,7 @@ Labels read_labels(const ProbeSources& sources, const std::string& name) {
   Labels labels{label_column(*sources.train, name), label_column(*sources.validation, name),
                 label_column(*sources.test, name), 0};
   for (const auto& other : {labels.validation, labels.test}) {
-    if (other.scalar_type() != labels.train.scalar_type() ||
-        other.dim() != labels.train.dim() ||
+    if (other.scalar_type() != labels.train.scalar_type() || other.dim() != labels.train.dim() ||
         (other.dim() == 2 && other.size(1) != labels.train.size(1))) {
       throw DataError("column '" + name + "' differs in type or width between the splits");
     }
@@ -165,19 +165,19 @@ Fitted fit_pooled_probe(const std::string& kind, const Features& features, const
     return kind == "knn" && split.wide.defined() ? split.wide : split.pooled;
   };
   const auto candidates = fit(kind, pick(features.train), labels, protocol.share(labels));
-  const auto& chosen = choose_candidate(
-      candidates, {pick(features.validation), labels.validation, labels.classes});
+  const auto& chosen =
+      choose_candidate(candidates, {pick(features.validation), labels.validation, labels.classes});
   const auto predicted = decide(chosen.predict(pick(features.test)), labels.classes);
   return {protocol.score(predicted, labels), chosen.setting};
 }
 
 /// Every probe of every label on one subject's features, kind by kind.
 std::vector<Fitted> fit_all(const Features& features, const Protocol& protocol,
-                            const std::function<void(const std::string&)>& tell) {
+                            const std::function<void(const std::string&)>& report) {
   std::vector<Fitted> all;
   for (const auto& kind : protocol.kinds) {
     for (size_t i = 0; i < protocol.names.size(); ++i) {
-      tell(kind + " probe of " + protocol.names[i]);
+      report(kind + " probe of " + protocol.names[i]);
       const Labels& labels = protocol.labels[i];
       all.push_back(kind == "attentive" ? fit_attentive_probe(features, labels, protocol)
                                         : fit_pooled_probe(kind, features, labels, protocol));
@@ -217,8 +217,8 @@ std::string pixel_note(const ClipSource& source, int64_t values) {
   const std::vector<int64_t> whole{1, clip.channels, clip.frames, clip.height, clip.width};
   const auto used = raw_pixel_sizes(whole, values);
   const auto text = [](at::IntArrayRef s) {
-    return c10::str(s[1], " frames of ", s[2], " x ", s[3], ", ", s[0], s[0] == 1 ? " channel"
-                                                                              : " channels");
+    return c10::str(s[1], " frames of ", s[2], " x ", s[3], ", ", s[0],
+                    s[0] == 1 ? " channel" : " channels");
   };
   const auto own = at::IntArrayRef(whole).slice(1);
   if (own == at::IntArrayRef(used)) return "all pixels: " + text(own);
@@ -250,16 +250,14 @@ std::vector<ProbeResult> assemble(const Answers& model, const std::vector<Answer
       }
       result.draws.erase("raw_pixels");
       result.control_notes["raw_pixels"] =
-          kind == "attentive"
-              ? "patches averaged down to about 192 numbers, and their place"
-              : pixel_note(test, kind == "knn" ? protocol.options.knn_pixel_values
-                                               : protocol.options.pixel_values);
+          kind == "attentive" ? "patches averaged down to about 192 numbers, and their place"
+                              : pixel_note(test, kind == "knn" ? protocol.options.knn_pixel_values
+                                                               : protocol.options.pixel_values);
       const auto constant = protocol.score(
           majority(labels.train.index_select(0, rows), labels.classes, labels.test.size(0)),
           labels);
       result.controls["majority"] = estimate(constant, protocol.counts);
-      result.differences["majority"] =
-          paired_difference(fitted.scores, constant, protocol.counts);
+      result.differences["majority"] = paired_difference(fitted.scores, constant, protocol.counts);
       results.push_back(std::move(result));
     }
   }
@@ -273,7 +271,8 @@ void ProbeOptions::describe(OptionVisitor& visit) {
   visit("kind", kind, {.help = "probes, comma-separated: linear, ridge, knn, attentive"});
   visit("unit", unit,
         {.help = "column of what is independent (intervals resample it); auto: the first of " +
-                 c10::Join(", ", unit_columns()) + " that is there, else each clip; none: each clip"});
+                 c10::Join(", ", unit_columns()) +
+                 " that is there, else each clip; none: each clip"});
   visit("share", share, {.help = "of the training labels to use", .min = 1e-6, .max = 1});
   visit("resamples", resamples, {.help = "of the bootstrap", .min = 1});
   visit("pixel_values", pixel_values,
@@ -288,9 +287,8 @@ void ProbeOptions::describe(OptionVisitor& visit) {
 std::vector<ProbeResult> run_probes(Encoder& model, const std::vector<ControlEncoders>& controls,
                                     const ProbeSources& sources, const ProbeOptions& options,
                                     const std::function<void(const std::string&)>& progress) {
-  Protocol protocol{.options = options,
-                    .kinds = split_names(options.kind),
-                    .names = split_names(options.labels)};
+  Protocol protocol{
+      .options = options, .kinds = split_names(options.kind), .names = split_names(options.labels)};
   for (const auto& kind : protocol.kinds) {
     if (!asked_for({"linear", "ridge", "knn", "attentive"}, kind)) {
       throw ConfigError("kind: expected linear, ridge, knn or attentive, found '" + kind + "'");
@@ -299,23 +297,23 @@ std::vector<ProbeResult> run_probes(Encoder& model, const std::vector<ControlEnc
   if (protocol.names.empty() || protocol.kinds.empty()) {
     throw ConfigError("probe: name at least one label and kind");
   }
-  const auto tell = [&](const std::string& what) {
+  const auto report = [&](const std::string& what) {
     if (progress) progress(what);
   };
   for (const auto& name : protocol.names) protocol.labels.push_back(read_labels(sources, name));
   protocol.units = choose_units(*sources.test, options.unit, protocol.names);
-  protocol.counts = resample_units(protocol.units.count, options.resamples,
-                                   static_cast<uint64_t>(options.seed));
-  tell(protocol.units.text);
+  protocol.counts =
+      resample_units(protocol.units.count, options.resamples, static_cast<uint64_t>(options.seed));
+  report(protocol.units.text);
 
   const Wanted wanted(protocol.kinds);
   const auto answers = [&](const std::string& who, auto features) {
-    tell(who + ": features of " + std::to_string(sources.train->size()) + " training, " +
-         std::to_string(sources.validation->size()) + " validation and " +
-         std::to_string(sources.test->size()) + " test clips");
+    report(who + ": features of " + std::to_string(sources.train->size()) + " training, " +
+           std::to_string(sources.validation->size()) + " validation and " +
+           std::to_string(sources.test->size()) + " test clips");
     const Features all{features(sources.train), features(sources.validation),
                        features(sources.test)};
-    return fit_all(all, protocol, [&](const std::string& what) { tell(who + ": " + what); });
+    return fit_all(all, protocol, [&](const std::string& what) { report(who + ": " + what); });
   };
   const auto of_encoder = [&](Encoder& encoder) {
     return [&](const std::shared_ptr<const ClipSource>& source) {
@@ -328,17 +326,16 @@ std::vector<ProbeResult> run_probes(Encoder& model, const std::vector<ControlEnc
     Answers all{.name = control.name, .what = control.what, .draws = {}};
     for (int64_t draw = 0; draw < control.draws; ++draw) {
       Encoder encoder = control.make(draw);
-      const std::string who = control.name + " " + std::to_string(draw + 1) + " of " +
-                              std::to_string(control.draws);
+      const std::string who =
+          control.name + " " + std::to_string(draw + 1) + " of " + std::to_string(control.draws);
       all.draws.push_back(answers(who, of_encoder(encoder)));
     }
     if (control.draws > 0) of_controls.push_back(std::move(all));
   }
   const auto grid = [&](at::IntArrayRef sizes) { return model->grid(sizes); };
-  of_controls.push_back(
-      {"raw_pixels", "", {answers("raw pixels", [&](const auto& source) {
-         return pixel_features(grid, source, options, wanted);
-       })}});
+  of_controls.push_back({"raw_pixels", "", {answers("raw pixels", [&](const auto& source) {
+                           return pixel_features(grid, source, options, wanted);
+                         })}});
   return assemble(of_model, of_controls, protocol, *sources.test);
 }
 

@@ -144,7 +144,13 @@ Thinned thin(const Series& series) {
   return out;
 }
 
-std::string draw_curve(const Thinned& curve, const Axis& x, const Axis& y, size_t index) {
+/// A value as it was before its logarithm was taken.
+double shown_value(double value, bool logarithmic) {
+  return logarithmic ? std::pow(10.0, value) : value;
+}
+
+std::string draw_curve(const Thinned& curve, const Axis& x, const Axis& y, size_t index,
+                       const LinePlot& plot) {
   std::string out;
   if (!curve.low.empty()) {
     std::string band;
@@ -175,8 +181,8 @@ std::string draw_curve(const Thinned& curve, const Axis& x, const Axis& y, size_
       if (!std::isfinite(curve.mean[i])) continue;
       out += "<circle cx=\"" + coordinate(x(curve.x[i])) + "\" cy=\"" +
              coordinate(y(curve.mean[i])) + "\" r=\"2.6\" fill=\"" + colour(index) + "\"><title>" +
-             short_number(curve.x[i]) + ": " + short_number(curve.mean[i], 4) +
-             "</title></circle>\n";
+             short_number(shown_value(curve.x[i], plot.log_x)) + ": " +
+             short_number(shown_value(curve.mean[i], plot.log_y), 4) + "</title></circle>\n";
     }
   }
   return out;
@@ -201,14 +207,43 @@ std::string draw_stack(const std::vector<Series>& series, const Axis& x, const A
   return out;
 }
 
-std::string draw_axes(const Axis& x, const Axis& y, const std::string& x_label) {
-  std::string out;
-  for (double tick : nice_ticks(y.low, y.high)) {
-    out += line_between(x.from, y(tick), x.to, y(tick), kLineColour);
-    out += text_at(x.from - 7, y(tick) + 4, tick_text(tick), "end", kMuted) + "\n";
+/// Places and texts of an axis's ticks; a logarithmic one has log10 of its values.
+std::vector<std::pair<double, std::string>> axis_ticks(const Axis& axis, bool logarithmic) {
+  std::vector<std::pair<double, std::string>> ticks;
+  if (!logarithmic) {
+    for (const double tick : nice_ticks(axis.low, axis.high)) {
+      ticks.emplace_back(tick, tick_text(tick));
+    }
+    return ticks;
   }
-  for (double tick : nice_ticks(x.low, x.high)) {
-    out += text_at(x(tick), y.from + 16, tick_text(tick), "middle", kMuted) + "\n";
+  // All of 1, 2, 5 times powers of ten, or over many decades the powers alone.
+  const bool wide = axis.high - axis.low > 3;
+  for (double power = std::floor(axis.low); power <= axis.high; ++power) {
+    for (const double lead : {1.0, 2.0, 5.0}) {
+      const double at = power + std::log10(lead);
+      if ((wide && lead > 1) || at < axis.low - 1e-9 || at > axis.high + 1e-9) continue;
+      ticks.emplace_back(at, tick_text(lead * std::pow(10.0, power)));
+    }
+  }
+  return ticks;
+}
+
+/// log10 of what is above 0, else not finite: not drawn.
+void take_logarithms(std::vector<double>& values) {
+  for (double& value : values) {
+    value = value > 0 ? std::log10(value) : std::numeric_limits<double>::quiet_NaN();
+  }
+}
+
+std::string draw_axes(const Axis& x, const Axis& y, const LinePlot& plot) {
+  std::string out;
+  const std::string& x_label = plot.x_label;
+  for (const auto& [tick, text] : axis_ticks(y, plot.log_y)) {
+    out += line_between(x.from, y(tick), x.to, y(tick), kLineColour);
+    out += text_at(x.from - 7, y(tick) + 4, text, "end", kMuted) + "\n";
+  }
+  for (const auto& [tick, text] : axis_ticks(x, plot.log_x)) {
+    out += text_at(x(tick), y.from + 16, text, "middle", kMuted) + "\n";
   }
   out += line_between(x.from, y.from, x.to, y.from, kMuted);
   return out + text_at(x.to, y.from + 31, x_label, "end", kMuted) + "\n";
@@ -229,7 +264,12 @@ std::vector<double> nice_ticks(double low, double high, int count) {
   return ticks;
 }
 
-std::string line_plot(const LinePlot& plot) {
+std::string line_plot(const LinePlot& asked) {
+  LinePlot plot = asked;
+  for (Series& series : plot.series) {
+    if (plot.log_x) take_logarithms(series.x);
+    if (plot.log_y) take_logarithms(series.y);
+  }
   Range across, up;
   std::vector<LegendEntry> entries;
   for (size_t s = 0; s < plot.series.size(); ++s) {
@@ -247,7 +287,7 @@ std::string line_plot(const LinePlot& plot) {
   if (!plot.stacked) {
     // Zero is shown where the data come near it; else the data get a small margin.
     const double room = 0.05 * (up.high - up.low);
-    up.low = up.low >= 0 && up.low < 0.4 * up.high ? 0 : up.low - room;
+    up.low = !plot.log_y && up.low >= 0 && up.low < 0.4 * up.high ? 0 : up.low - room;
     up.high += room;
   }
   const Axis x{across.low, across.high, kLeft, kWidth - kRight};
@@ -255,11 +295,11 @@ std::string line_plot(const LinePlot& plot) {
 
   std::string out = open_svg(kTop + kPlotHeight + 38, plot.title) + legend(entries);
   if (plot.stacked) {
-    out += draw_stack(plot.series, x, y) + draw_axes(x, y, plot.x_label);
+    out += draw_stack(plot.series, x, y) + draw_axes(x, y, plot);
   } else {
-    out += draw_axes(x, y, plot.x_label);
+    out += draw_axes(x, y, plot);
     for (size_t s = 0; s < plot.series.size(); ++s) {
-      out += draw_curve(thin(plot.series[s]), x, y, s);
+      out += draw_curve(thin(plot.series[s]), x, y, s, plot);
     }
   }
   for (const Level& level : plot.levels) {

@@ -29,6 +29,9 @@ struct LinePlot {
   std::vector<Level> levels = {};
   /// Shares that add up: drawn as bands over one another from 0 to 1. All series share their x.
   bool stacked = false;
+  /// Logarithmic axes; values at or below 0 are left out.
+  bool log_x = false;
+  bool log_y = false;
 };
 
 /// Draws curves with ticks, grid and legend. A curve of more than 400 points is drawn as the mean

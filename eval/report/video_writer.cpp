@@ -1,4 +1,5 @@
 #include <eval/report/video_writer.hpp>
+#include <jepa/data/hdf5_file.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -12,21 +13,27 @@ extern "C" {
 }
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 namespace jepa::eval::report {
 namespace {
 
-/// The growing file in memory. MP4 goes back to fill in sizes, so it must be seekable.
+/// The growing file, in memory or on disk. MP4 goes back to fill in sizes, so it must be seekable.
 struct MemoryFile {
   std::string bytes;
   size_t position = 0;
+  std::FILE* disk = nullptr;
 };
 
 int write_memory(void* opaque, uint8_t* data, int size) {
   auto& file = *static_cast<MemoryFile*>(opaque);
   const auto count = static_cast<size_t>(size);
+  if (file.disk != nullptr) {
+    return std::fwrite(data, 1, count, file.disk) == count ? size : AVERROR(ENOSPC);
+  }
   if (file.position + count > file.bytes.size()) file.bytes.resize(file.position + count);
   std::memcpy(file.bytes.data() + file.position, data, count);
   file.position += count;
@@ -35,6 +42,11 @@ int write_memory(void* opaque, uint8_t* data, int size) {
 
 int64_t seek_memory(void* opaque, int64_t offset, int whence) {
   auto& file = *static_cast<MemoryFile*>(opaque);
+  if (file.disk != nullptr) {
+    if (whence == AVSEEK_SIZE) return AVERROR(ENOSYS);
+    if (fseeko(file.disk, offset, whence) != 0) return AVERROR(errno);
+    return ftello(file.disk);
+  }
   const auto end = static_cast<int64_t>(file.bytes.size());
   if (whence == AVSEEK_SIZE) return end;
   const int64_t base = whence == SEEK_CUR   ? static_cast<int64_t>(file.position)
@@ -85,6 +97,7 @@ AVCodecContext* open_encoder(int height, int width, AVRational frame_rate) {
 struct VideoEncoder::State {
   int64_t height = 0, width = 0;  // as given
   MemoryFile file;
+  std::string path;  // empty: in memory
   AVCodecContext* codec = nullptr;
   AVFormatContext* format = nullptr;
   AVStream* stream = nullptr;
@@ -105,6 +118,10 @@ struct VideoEncoder::State {
       }
       avformat_free_context(format);
     }
+    if (file.disk != nullptr) {  // not finished
+      std::fclose(file.disk);
+      std::remove((path + ".partial").c_str());
+    }
   }
 
   /// Sends a frame (null: the end) and moves finished packets into the file.
@@ -122,7 +139,7 @@ struct VideoEncoder::State {
   }
 };
 
-VideoEncoder::VideoEncoder(int64_t height, int64_t width, double fps)
+VideoEncoder::VideoEncoder(int64_t height, int64_t width, double fps, const std::string& path)
     : state_(std::make_unique<State>()) {
   TORCH_CHECK(height > 0 && width > 0 && height <= 16384 && width <= 16384,
               "a film's sides are 1 to 16384 pixels, got ", width, " x ", height);
@@ -130,10 +147,17 @@ VideoEncoder::VideoEncoder(int64_t height, int64_t width, double fps)
   State& s = *state_;
   s.height = height;
   s.width = width;
+  s.path = path;
   const int even_height = static_cast<int>(height + height % 2);
   const int even_width = static_cast<int>(width + width % 2);
   s.codec = open_encoder(even_height, even_width, av_d2q(fps, 60000));
 
+  if (!path.empty()) {
+    s.file.disk = std::fopen((path + ".partial").c_str(), "wb");
+    if (s.file.disk == nullptr) {
+      throw DataError(path + ": cannot be written (" + std::strerror(errno) + ")");
+    }
+  }
   check(avformat_alloc_output_context2(&s.format, nullptr, "mp4", nullptr), "make an MP4");
   constexpr int kBuffer = 1 << 16;
   s.format->pb = avio_alloc_context(static_cast<unsigned char*>(av_malloc(kBuffer)), kBuffer, 1,
@@ -187,6 +211,16 @@ std::string VideoEncoder::finish() {
   s.encode(nullptr);
   check(av_write_trailer(s.format), "end the MP4");
   avio_flush(s.format->pb);
+  if (s.file.disk != nullptr) {
+    const bool good = std::fflush(s.file.disk) == 0 && s.format->pb->error >= 0;
+    std::fclose(s.file.disk);
+    s.file.disk = nullptr;
+    if (!good) {
+      std::remove((s.path + ".partial").c_str());
+      throw DataError(s.path + ": cannot be written: the disk is full");
+    }
+    put_in_place(s.path + ".partial", s.path);
+  }
   return std::move(s.file.bytes);
 }
 

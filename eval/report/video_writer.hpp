@@ -15,15 +15,18 @@ namespace jepa::eval::report {
 /// column repeated once.
 class VideoEncoder {
  public:
-  /// @throws DataError where no encoder takes frames of this size.
-  VideoEncoder(int64_t height, int64_t width, double fps);
+  /// @param path where the film is written as it grows, beside it until finish() renames it: memory
+  ///   is then that of the frames under way and of the film's index; empty: kept in memory
+  /// @throws DataError where no encoder takes frames of this size, or the file cannot be made
+  VideoEncoder(int64_t height, int64_t width, double fps, const std::string& path = {});
   ~VideoEncoder();
   VideoEncoder(const VideoEncoder&) = delete;
   VideoEncoder& operator=(const VideoEncoder&) = delete;
 
   /// Appends uint8 [H, W, 3] or [T, H, W, 3].
   void add(const torch::Tensor& frames);
-  /// Ends the film; nothing can be added after. @throws DataError if no frame was added.
+  /// Ends the film; nothing can be added after. Empty where it is a file.
+  /// @throws DataError if no frame was added, or the disk is full
   std::string finish();
   /// Name of the encoder in use, such as `libx264`.
   std::string codec() const;

@@ -1,8 +1,7 @@
 #include <eval/training/recipe.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -40,13 +39,8 @@ std::vector<OptionSection> Recipe::sections() {
 
 Recipe Recipe::fitted(at::IntArrayRef clip_sizes) const {
   Recipe recipe = *this;
-  auto& vit = recipe.encoder.vit;
-  vit = encoders::resolve(vit, recipe.encoder.preset);
+  recipe.encoder = encoder.resolved().fitted(clip_sizes);
   recipe.encoder.preset = "custom";
-  vit.channels = clip_sizes[1];
-  vit.frames = clip_sizes[2];
-  vit.height = clip_sizes[3];
-  vit.width = clip_sizes[4];
   return recipe;
 }
 
@@ -57,22 +51,19 @@ std::vector<std::unique_ptr<MaskSampler>> Recipe::samplers() const {
 }
 
 Trainer Recipe::make_trainer(uint64_t seed, torch::Device device,
-                                 torch::ScalarType precision) const {
+                             torch::ScalarType precision) const {
   Encoder online = encoders::make_encoder(encoder);
   Encoder target = encoders::make_encoder(encoder);
-  const auto& vit = encoder.vit;
-  const TokenGrid grid = online->grid({1, vit.channels, vit.frames, vit.height, vit.width});
-  const int64_t patch_values = vit.channels * (vit.frames / grid.t) * (vit.height / grid.h) *
-                               (vit.width / grid.w);
+  const int64_t patch_values = encoder.clip_sizes()[1] * online->patch().size();
   const predictors::ModelShape shape{
       .encoder_width = online->output_width(),
       .target_width = objective.targets == "pixels" ? patch_values : target->output_width(),
-      .encoder_heads = vit.heads,
+      .encoder_heads = online->heads(),
       .masks = static_cast<int64_t>(masks.size()),
-      .grid = grid};
+      .grid = online->clip_grid()};
   Predictor masked = predictors::make_predictor(predictor, shape);
-  online->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "encoder", 0)));
-  masked->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "predictor", 0)));
+  online->initialise(seeded_generator(seed, "encoder"));
+  masked->initialise(seeded_generator(seed, "predictor"));
   Objective terms = make_objective(objective, online->output_width(), seed);
   terms.insert(terms.end(), extra.begin(), extra.end());
   return Trainer(online, target, masked,

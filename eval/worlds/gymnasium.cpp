@@ -105,7 +105,7 @@ std::string find_python(const std::string& id) {
 /// The processes, the episodes each has, and where their numbers lie.
 class Gymnasium::Servers {
  public:
-  Servers(const GymnasiumOptions& options, int64_t batch) : batch_(batch) {
+  Servers(const GymnasiumOptions& options, int64_t batch) {
     if (batch < 1) throw ConfigError("gym:" + options.id + ": a batch needs an episode");
     if ((options.height == 0) != (options.width == 0)) {
       throw ConfigError("gym: height and width go together");
@@ -170,7 +170,6 @@ class Gymnasium::Servers {
     size_t server;
     int64_t row;
   };
-  int64_t batch_;
   std::vector<Server> servers_;
   std::vector<Place> places_;
 };

@@ -8,12 +8,12 @@
 namespace jepa::eval::worlds {
 namespace {
 
-constexpr double kPi = std::numbers::pi;
+constexpr double kPushPi = std::numbers::pi;
 constexpr double kStride = 20;        // px a step at full action
 constexpr int kSubsteps = 20;         // at most 1 px each
 constexpr int kCorrections = 4;       // of the deepest contact in a substep
 constexpr double kNear = 20;          // success, px
-constexpr double kNearAngle = kPi / 9;
+constexpr double kNearAngle = kPushPi / 9;
 constexpr double kWallMargin = 5;
 
 // A box of the block, in the block's frame (its centre of mass at the origin).
@@ -71,7 +71,7 @@ Touch touch(const Part& part, double x, double y, double radius) {
 
 PoseError pose_error(const Pose& pose, const Pose& goal) {
   return {std::hypot(pose.x - goal.x, pose.y - goal.y),
-          std::abs(std::remainder(pose.angle - goal.angle, 2 * kPi))};
+          std::abs(std::remainder(pose.angle - goal.angle, 2 * kPushPi))};
 }
 
 Push::Push(int64_t batch)
@@ -91,12 +91,14 @@ Push::Push(int64_t batch)
                           .unseen = {20, 26}},
                          {.name = "goal_angle",
                           .unit = "rad",
-                          .standard = kPi / 4,
-                          .training = {0, kPi / 2},
-                          .unseen = {3 * kPi / 4, kPi}}},
+                          .standard = kPushPi / 4,
+                          .training = {0, kPushPi / 2},
+                          .unseen = {3 * kPushPi / 4, kPushPi}}},
              .step_limit = 300,
              .has_goal = true,
-             .success_rule = "block within 20 px and pi / 9 of the goal"},
+             .success_rule = "block within 20 px and pi / 9 of the goal",
+             .action_low = {-1, -1},
+             .action_high = {1, 1}},
             batch),
       episodes_(batch) {}
 
@@ -114,7 +116,7 @@ void Push::start(int64_t i, const std::vector<double>& factors, Random& random) 
   e.radius = factors[1];
   e.goal = {kCanvas / 2, kCanvas / 2, factors[2]};
   do {  // not a start that already succeeds
-    e.block = {random.uniform(100, 412), random.uniform(100, 412), random.uniform(-kPi, kPi)};
+    e.block = {random.uniform(100, 412), random.uniform(100, 412), random.uniform(-kPushPi, kPushPi)};
   } while (succeeds(i));
   bool free = false;
   while (!free) {

@@ -120,17 +120,34 @@ class Away : public Scripted {
   }
 };
 
-// Gets behind the block as seen from the goal, then pushes; turns it by pushing off its centre.
+// Gets behind the block as seen from the goal, then pushes; turns it by pushing off its centre. In
+// gym-pusht, whose goal stands still and whose actions are places, the same.
 class PushBlock : public Scripted {
  public:
-  using Scripted::Scripted;
+  PushBlock(const PolicyOptions& options, const World& world)
+      : Scripted(options, world), places_(world.info().name != "push") {}
 
  protected:
   void start(World& world, int64_t i, Random&) override {
-    if (i == 0) goal_ = world.goal_state();
+    if (i > 0) return;
+    goal_ = world.info().has_goal
+                ? world.goal_state()
+                : torch::tensor({{0.0, 0.0, 256.0, 256.0, std::numbers::pi / 4}}, torch::kFloat64)
+                      .expand({world.batch(), 5})
+                      .contiguous();
   }
 
-  void script(const World&, int64_t i, const double* state, double* action) override {
+  void script(const World& world, int64_t i, const double* state, double* action) override {
+    push(i, state, action);
+    if (!places_) return;
+    constexpr double kStride = 20;
+    for (int64_t k = 0; k < 2; ++k) {
+      action[k] = std::clamp(state[k] + kStride * action[k], 0.0, 512.0);
+    }
+  }
+
+ private:
+  void push(int64_t i, const double* state, double* action) const {
     constexpr double kStride = 20, kRound = 95, kAim = 0.35;
     const double* goal = goal_.const_data_ptr<double>() + i * goal_.size(1);
     const double gx = goal[2] - state[2], gy = goal[3] - state[3];
@@ -154,7 +171,7 @@ class PushBlock : public Scripted {
     go(state, bx + kRound * std::cos(next), by + kRound * std::sin(next), kStride, kStride, action);
   }
 
- private:
+  bool places_;
   torch::Tensor goal_;
 };
 
@@ -166,10 +183,11 @@ std::unique_ptr<Policy> make_scripted(const PolicyOptions& options, const World&
     return std::make_unique<ThroughTheDoor>(options, world);
   }
   if (name == "dodge") return std::make_unique<Away>(options, world);
-  if (name == "push") return std::make_unique<PushBlock>(options, world);
-  throw ConfigError("policy: " + name +
-                    " has no script; two_rooms, swm_two_rooms, dodge and push "
-                    "have");
+  if (name == "push" || (name.ends_with("PushT-v0") && world.info().state.size() == 5)) {
+    return std::make_unique<PushBlock>(options, world);
+  }
+  throw ConfigError("policy: " + name + " has no script; two_rooms, swm_two_rooms, dodge, push and "
+                    "gym:gym_pusht/PushT-v0 with --gym.make obs_type=state have");
 }
 
 }  // namespace jepa::eval::worlds

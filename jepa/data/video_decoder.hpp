@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,13 @@ class Scaler {
   std::vector<uint8_t> room_;
 };
 
+/// Bytes that come through a pipe.
+struct PipeInput {
+  int descriptor = -1;
+  double timeout = 0;               ///< seconds without a byte after which it has stalled; 0: waits
+  std::function<bool()> stop = {};  ///< asked while it waits; true ends the stream
+};
+
 /// An open file with its best video stream and a decoder. Opens no other file, whatever the file
 /// says, and takes no name for a pattern or a protocol.
 class Decoder {
@@ -78,9 +86,13 @@ class Decoder {
 
   /// @throws DataError naming the file
   explicit Decoder(const std::string& path);
+  /// A container that can be read in one go.
+  /// @param name in messages
+  /// @throws DataError naming it
+  Decoder(const std::string& name, const PipeInput& pipe);
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
-  ~Decoder() { close(); }
+  ~Decoder();
 
   const AVStream& stream() const;
   const AVCodecContext& codec() const { return *codec_; }
@@ -90,6 +102,10 @@ class Decoder {
   const AVPacket* packet();
   /// Why packet() gave none; empty: the file's regular end.
   std::string read_error() const;
+
+  /// At the end: why it is not a regular one, in words; empty: it is. A cut between the frames of a
+  /// pipe is not seen where the container does not say how long it is.
+  std::string early_end() const;
 
   /// The next frame, valid until the next call; null at the end of the file.
   const AVFrame* frame(const Bad& bad);
@@ -114,11 +130,15 @@ class Decoder {
 
  private:
   void open();
+  void open_file();
   void open_container();
   void close();
   bool is_format(const char* name) const;
 
+  struct Pipe;
+
   std::string path_;
+  std::unique_ptr<Pipe> pipe_;  // where it is no file
   int64_t file_size_ = 0;
   AVIOContext* io_ = nullptr;
   AVFormatContext* format_ = nullptr;
@@ -127,6 +147,8 @@ class Decoder {
   AVFrame* frame_ = nullptr;
   int stream_ = -1;
   int read_error_ = 0;
+  bool cut_packet_ = false;  // the last packet is known to be cut off
+  int64_t packets_end_ = 0;  // bytes from the start to where packets so far end
   bool draining_ = false;
   int64_t last_time_;
 };

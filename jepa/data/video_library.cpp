@@ -33,16 +33,16 @@ ColourMatrix matrix_of(const LumaWeights& weights) {
           fixed(-2 * weights.red * (1 - weights.red) / green), fixed(2 * (1 - weights.blue))};
 }
 
-void write_rgb(const VideoFrame& frame, const VideoInfo& info, const PixelRect& part,
+void write_rgb(const VideoFrame& frame, int64_t height, int64_t width, const PixelRect& part,
                uint8_t* to) {
   const ColourMatrix matrix = matrix_of(frame.weights);
-  const int64_t half_width = (info.width + 1) / 2;
+  const int64_t half_width = (width + 1) / 2;
   const uint8_t* luma = frame.planes.data();
-  const uint8_t* cb = luma + info.height * info.width;
-  const uint8_t* cr = cb + (info.height + 1) / 2 * half_width;
+  const uint8_t* cb = luma + height * width;
+  const uint8_t* cr = cb + (height + 1) / 2 * half_width;
   for (int64_t y = part.top; y < part.top + part.height; ++y) {
     for (int64_t x = part.left; x < part.left + part.width; ++x, to += 3) {
-      const int32_t bright = matrix.luma * (luma[y * info.width + x] - 16);
+      const int32_t bright = matrix.luma * (luma[y * width + x] - 16);
       const int32_t blue = cb[y / 2 * half_width + x / 2] - 128;
       const int32_t red = cr[y / 2 * half_width + x / 2] - 128;
       to[0] = to_byte(bright + matrix.red_cr * red);
@@ -64,6 +64,20 @@ std::shared_ptr<const FrameBlock> decode_block(VideoReader& reader, int64_t vide
 }
 
 }  // namespace
+
+void write_part(const VideoFrame& picture, int64_t whole_height, int64_t whole_width,
+                int64_t channels, const PixelRect& part, uint8_t* to) {
+  if (channels == 3) {
+    write_rgb(picture, whole_height, whole_width, part, to);
+    return;
+  }
+  for (int64_t y = part.top; y < part.top + part.height; ++y) {
+    for (int64_t x = part.left; x < part.left + part.width; ++x) {
+      const int32_t value = picture.planes[static_cast<size_t>(y * whole_width + x)] - 16;
+      *to++ = to_byte(kLuma * value);
+    }
+  }
+}
 
 VideoLibrary::VideoLibrary(std::vector<std::string> paths, const FrameScale& scale,
                            int64_t channels, int64_t cache_mb)
@@ -199,16 +213,7 @@ void VideoLibrary::read(int64_t video, int64_t number, const PixelRect& part, ui
   std::shared_ptr<const FrameBlock> hold;
   const VideoFrame& decoded = frame(video, number, hold);
   const VideoInfo& info = *videos_[static_cast<size_t>(video)]->info;
-  if (channels_ == 3) {
-    write_rgb(decoded, info, part, to);
-    return;
-  }
-  for (int64_t y = part.top; y < part.top + part.height; ++y) {
-    for (int64_t x = part.left; x < part.left + part.width; ++x) {
-      const int32_t value = decoded.planes[static_cast<size_t>(y * info.width + x)] - 16;
-      *to++ = to_byte(kLuma * value);
-    }
-  }
+  write_part(decoded, info.height, info.width, channels_, part, to);
 }
 
 const uint8_t* VideoLibrary::luma(int64_t video, int64_t number,

@@ -14,6 +14,11 @@
 
 namespace jepa {
 
+/// Writes a part of a picture as [height, width, channels], RGB or luma stretched to 0 to 255.
+/// @param whole_height, whole_width of the picture that the planes hold
+void write_part(const VideoFrame& picture, int64_t whole_height, int64_t whole_width,
+                int64_t channels, const PixelRect& part, uint8_t* to);
+
 /// Decoded frames that follow each other.
 struct FrameBlock {
   int64_t video = 0;

@@ -14,9 +14,7 @@ extern "C" {
 #include <iterator>
 
 namespace jepa {
-namespace {
 
-/// Height and width of a frame once it is scaled; even, for 4:2:0.
 void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
   const int64_t now = std::min(height, width);
   const int64_t wanted = scale.short_side > 0 ? scale.short_side : now;
@@ -28,8 +26,6 @@ void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
   height = scaled(height);
   width = scaled(width);
 }
-
-}  // namespace
 
 class VideoReader::Impl {
  public:
@@ -105,7 +101,7 @@ class VideoReader::Impl {
       if (decoded == nullptr) break;
       const int64_t number = number_of(decoded->best_effort_timestamp, next_);
       next_ = number + 1;
-      const std::string error = judge(*decoded, number);
+      const std::string error = check_frame(*decoded, number);
       if (VideoFrame* frame = slot(number)) {
         if (frame->error.empty()) frame->error = error;
         if (frame->error.empty()) keep(*decoded, *frame);
@@ -194,8 +190,8 @@ class VideoReader::Impl {
     info_.fps = measured;
     const double whole = std::max(1.0, std::round(measured));
     const double ntsc = std::max(1.0, std::round(measured * 1.001)) / 1.001;
-    const AVRational told = decoder_->stream().avg_frame_rate;
-    const double header = told.den > 0 ? av_q2d(told) : 0.0;
+    const AVRational average = decoder_->stream().avg_frame_rate;
+    const double header = average.den > 0 ? av_q2d(average) : 0.0;
     const auto near = [header](double rate) { return std::abs(header - rate) < 1e-6 * rate; };
     const std::array<double, 4> rates = {near(ntsc) ? ntsc : whole, ntsc, header, measured};
     for (const double rate : rates) {
@@ -241,24 +237,25 @@ class VideoReader::Impl {
 
   /// What is wrong with a decoded frame; empty: nothing. Until the next key frame, frames build on
   /// the ones before them, so what follows a broken one is guesswork of the decoder.
-  std::string judge(const AVFrame& decoded, int64_t number) {
+  std::string check_frame(const AVFrame& decoded, int64_t number) {
     if ((decoded.flags & AV_FRAME_FLAG_CORRUPT) != 0 || decoded.decode_error_flags != 0) {
       broken_ = number;
       return "it is corrupt";
     }
-    if (timed_ && std::binary_search(corrupt_.begin(), corrupt_.end(),
-                                     times_[static_cast<size_t>(number)])) {
+    if (timed_ &&
+        std::binary_search(corrupt_.begin(), corrupt_.end(), times_[static_cast<size_t>(number)])) {
       broken_ = number;
       return "a part of it is lost";
     }
     // Streams may change their size and are scaled then, but not their shape.
-    const AVCodecParameters& told = *decoder_->stream().codecpar;
-    const double shape = static_cast<double>(decoded.width) * told.height /
-                         (static_cast<double>(decoded.height) * told.width);
+    const AVCodecParameters& header = *decoder_->stream().codecpar;
+    const double shape = static_cast<double>(decoded.width) * header.height /
+                         (static_cast<double>(decoded.height) * header.width);
     if (shape < 0.9 || shape > 1.1) {
       broken_ = number;
       return "it is " + std::to_string(decoded.width) + " x " + std::to_string(decoded.height) +
-             " px, its video " + std::to_string(told.width) + " x " + std::to_string(told.height);
+             " px, its video " + std::to_string(header.width) + " x " +
+             std::to_string(header.height);
     }
     if (decoded.key_frame != 0) broken_ = -1;
     return broken_ < 0 ? ""

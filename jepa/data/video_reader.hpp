@@ -25,6 +25,9 @@ struct FrameScale {
   int64_t divide = 1;      ///< then to 1 / divide
 };
 
+/// Height and width of a frame once it is scaled; even, for 4:2:0.
+void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width);
+
 /// A decoded frame, turned as it is shown: planar Y'CbCr, 4:2:0, limited range; or why there is
 /// none.
 struct VideoFrame {

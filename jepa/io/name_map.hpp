@@ -8,9 +8,9 @@
 
 namespace jepa {
 
-/// `key` without what PyTorch's wrappers add: `module.`, `backbone.` and `model.` in front;
-/// `_orig_mod.`, `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.` and `_forward_module.` at
-/// any depth.
+/// `key` without what the wrappers of PyTorch add, each with a dot behind: `module`, `backbone` and
+/// `model` in front; `_orig_mod`, `_fsdp_wrapped_module`, `_checkpoint_wrapped_module` and
+/// `_forward_module` at any depth.
 std::string strip_wrappers(std::string key);
 /// Those at any depth alone.
 std::string strip_inner_wrappers(std::string key);

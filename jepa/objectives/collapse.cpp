@@ -131,8 +131,8 @@ void CollapseOptions::describe(OptionVisitor& visit) {
          .max = 1});
 }
 
-Verdict judge(const CollapseReport& report, const CollapseReport& initial,
-              const CollapseOptions& options) {
+Verdict assess(const CollapseReport& report, const CollapseReport& initial,
+               const CollapseOptions& options) {
   const auto content = [](const CollapseReport& r) { return r.clip_share + r.rest_share; };
   const auto rest = [&](const CollapseReport& r) {
     return content(r) > 0 ? r.rest_share / content(r) : 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <jepa/options.hpp>
+
 #include <torch/types.h>
 
 #include <map>
@@ -75,7 +76,7 @@ struct Verdict {
 /// the content or the median standard deviation has fallen. The worst of them is named. A small
 /// V-JEPA without regulariser drifts after 150 steps and has collapsed after 250, its loss falling
 /// all the while from 0.9 to 0.02, its shares of variance hardly changing.
-Verdict judge(const CollapseReport& report, const CollapseReport& initial,
-              const CollapseOptions& options = {});
+Verdict assess(const CollapseReport& report, const CollapseReport& initial,
+               const CollapseOptions& options = {});
 
 }  // namespace jepa

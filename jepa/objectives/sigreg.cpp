@@ -1,6 +1,6 @@
+#include <jepa/generator.hpp>
 #include <jepa/objectives/sigreg.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <cmath>
@@ -19,21 +19,20 @@ torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by
   TORCH_CHECK(slices > 0, "sigreg: needs at least one slice");
   // Drawn on the CPU, wherever the samples are: the generator is the CPU's.
   const auto options = samples.options().requires_grad(false);
-  const auto directions = at::randn({samples.size(-1), slices},
-                                    std::optional<at::Generator>(generator),
-                                    options.device(torch::kCPU))
-                              .to(options.device());
+  const auto directions =
+      at::randn({samples.size(-1), slices}, std::optional<at::Generator>(generator),
+                options.device(torch::kCPU))
+          .to(options.device());
   return sigreg(samples, directions / directions.norm(2, {0}, /*keepdim=*/true), scale_by_n);
 }
 
-torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions,
-                     bool scale_by_n, int64_t knot_count) {
+torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions, bool scale_by_n,
+                     int64_t knot_count) {
   TORCH_CHECK(samples.dim() == 2 || samples.dim() == 3,
               "sigreg: expected samples [n, D] or [T, n, D], found ", samples.sizes());
-  TORCH_CHECK(directions.dim() == 2 && directions.size(0) == samples.size(-1) &&
-                  directions.size(1) > 0,
-              "sigreg: directions [", samples.size(-1), ", slices] expected, found ",
-              directions.sizes());
+  TORCH_CHECK(
+      directions.dim() == 2 && directions.size(0) == samples.size(-1) && directions.size(1) > 0,
+      "sigreg: directions [", samples.size(-1), ", slices] expected, found ", directions.sizes());
   TORCH_CHECK(knot_count >= 2, "sigreg: two knots or more are needed");
   const double step = kReach / static_cast<double>(knot_count - 1);
   // The knots are few and fixed: one multiple of the step each, so that sums over samples and
@@ -62,8 +61,7 @@ torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directio
 
 torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& directions,
                             int64_t knots) {
-  TORCH_CHECK(samples.dim() == 2 && directions.dim() == 2 &&
-                  directions.size(0) == samples.size(1),
+  TORCH_CHECK(samples.dim() == 2 && directions.dim() == 2 && directions.size(0) == samples.size(1),
               "bcs_statistic: samples [n, D] and directions [D, slices] expected, found ",
               samples.sizes(), " and ", directions.sizes());
   const auto t = at::linspace(-kReach, kReach, knots, samples.options().requires_grad(false));
@@ -75,7 +73,7 @@ torch::Tensor bcs_statistic(const torch::Tensor& samples, const torch::Tensor& d
 }
 
 torch::Tensor bcs_directions(int64_t dim, int64_t slices, int64_t call) {
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(call));
+  auto generator = seeded_generator(static_cast<uint64_t>(call));
   const auto drawn = at::randn({dim, slices}, std::optional<at::Generator>(generator),
                                at::TensorOptions(at::kFloat));
   return drawn / drawn.norm(2, {0}, /*keepdim=*/true);

@@ -1,8 +1,7 @@
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/objectives/terms.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
@@ -11,8 +10,8 @@
 namespace jepa {
 
 at::Generator StepContext::generator(std::string_view name) const {
-  return at::make_generator<at::CPUGeneratorImpl>(stream_seed(
-      seed, name, static_cast<uint64_t>(step) * 64 + static_cast<uint64_t>(mask_index)));
+  return seeded_generator(seed, name,
+                          static_cast<uint64_t>(step) * 64 + static_cast<uint64_t>(mask_index));
 }
 
 void ObjectiveOptions::describe(OptionVisitor& visit) {
@@ -61,8 +60,7 @@ torch::Tensor ContextTerm::loss(const StepContext& step, MetricSums& metrics) {
   const double weight = this->weight(step.step);
   if (!step.predicted_context.defined() || weight == 0) return {};
   const int64_t sets = step.mask.targets_per_context();
-  const torch::Tensor targets =
-      gather_tokens(step.targets, step.mask.context).repeat({sets, 1, 1});
+  const torch::Tensor targets = gather_tokens(step.targets, step.mask.context).repeat({sets, 1, 1});
   const torch::Tensor loss =
       options_.context_distance
           ? weighted_context_loss(step.predicted_context, targets,
@@ -77,8 +75,7 @@ double ContextTerm::weight(int64_t step) const {
   if (step < o.context_from_step) return 0.0;
   const double length =
       static_cast<double>(std::max<int64_t>(1, o.context_full_step - o.context_from_step));
-  return o.context_weight *
-         std::min(1.0, static_cast<double>(step - o.context_from_step) / length);
+  return o.context_weight * std::min(1.0, static_cast<double>(step - o.context_from_step) / length);
 }
 
 AgreementTerm::AgreementTerm(const AgreementOptions& options, int64_t dim, uint64_t seed)
@@ -87,11 +84,11 @@ AgreementTerm::AgreementTerm(const AgreementOptions& options, int64_t dim, uint6
     throw ConfigError("agreement.kind: expected vicreg or sigreg, found '" + options.kind + "'");
   }
   if (options.views % 2 != 0 || (options.kind == "vicreg" && options.views != 2)) {
-    throw ConfigError("agreement.views: vicreg compares two views and sigreg an even number, found " +
-                      std::to_string(options.views));
+    throw ConfigError(
+        "agreement.views: vicreg compares two views and sigreg an even number, found " +
+        std::to_string(options.views));
   }
-  projector_->initialise(
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "projector", 0)));
+  projector_->initialise(seeded_generator(seed, "projector"));
 }
 
 Views AgreementTerm::make_views(const torch::Tensor& clips, const RowShare& share,
@@ -120,9 +117,8 @@ torch::Tensor AgreementTerm::loss(const StepContext& step, MetricSums& metrics) 
 
 torch::Tensor RegulariserTerm::loss(const StepContext& step, MetricSums& metrics) {
   // Under SIGReg the slices differ by mask and step, never by what else was drawn.
-  const RegulariserTerms terms =
-      regularise(step.whole(step.visible), step.whole(step.mask.context), step.grid, options_,
-                 step.generator("regulariser"));
+  const RegulariserTerms terms = regularise(step.whole(step.visible), step.whole(step.mask.context),
+                                            step.grid, options_, step.generator("regulariser"));
   metrics.add("loss_regulariser", terms.loss);
   return terms.loss;
 }

@@ -18,8 +18,9 @@ constexpr double kBytesPerFloat = 4.0;
 /// Floats kept of one token on its way through a network.
 double floats_per_token(const ActivationShape& shape) {
   const auto depth = static_cast<double>(shape.depth);
-  return static_cast<double>(shape.dim) *
-         (shape.checkpointing ? depth + kFloatsPerTokenAndBlock : depth * kFloatsPerTokenAndBlock);
+  const double blocks =
+      shape.checkpointing ? depth + kFloatsPerTokenAndBlock : depth * kFloatsPerTokenAndBlock;
+  return static_cast<double>(shape.dim) * blocks + shape.feature_maps;
 }
 
 std::string scaled(double value) {
@@ -60,9 +61,7 @@ double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor
 
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TokenGrid& grid, const BatchShape& batch,
-                           const ActivationShape& encoder_shape,
-                           const ActivationShape& predictor_shape) {
+                           const TokenGrid& grid, const BatchShape& batch) {
   constexpr int64_t kDraws = 8;
   // Masks are drawn for a micro-batch, whose shortest one cuts the others.
   const int64_t micro_batch = (batch.batch + batch.accumulate - 1) / batch.accumulate;
@@ -82,6 +81,8 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
     clip_flops += training_flops(*encoder, *predictor, grid.size(), masks) / kDraws;
   }
   cost.flops_per_step = clip_flops * static_cast<double>(batch.batch);
+  const ActivationShape encoder_shape = encoder->activations();
+  const ActivationShape predictor_shape = predictor->activations();
   double kept = 0;  // floats a clip, of the largest mask
   for (size_t i = 0; i < samplers.size(); ++i) {
     kept = std::max(kept, context[i] * floats_per_token(encoder_shape) +
@@ -95,7 +96,8 @@ TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
   const auto loaded = static_cast<double>((batch.prefetch + 1) * batch.clip_bytes *
                                           (batch.whole ? batch.batch : micro_batch));
   cost.peak_memory_mb =
-      kProcessMb + (kBytesPerFloat * (weights + static_cast<double>(micro_batch) * kept) + loaded) / 1e6;
+      kProcessMb +
+      (kBytesPerFloat * (weights + static_cast<double>(micro_batch) * kept) + loaded) / 1e6;
   cost.context_tokens = std::move(context);
   cost.target_tokens = std::move(target);
   return cost;

@@ -11,13 +11,6 @@
 
 namespace jepa {
 
-/// What decides how much a network keeps of a token for its backward pass.
-struct ActivationShape {
-  int64_t dim = 0;
-  int64_t depth = 0;
-  bool checkpointing = false;  ///< only the blocks' inputs, and one block at a time
-};
-
 /// How clips come to a step.
 struct BatchShape {
   int64_t batch = 1;       ///< clips a step
@@ -31,14 +24,14 @@ struct BatchShape {
 struct TrainingCost {
   int64_t encoder_parameters = 0;
   int64_t predictor_parameters = 0;
-  int64_t tokens = 0;              ///< of one clip
+  int64_t tokens = 0;                  ///< of one clip
   std::vector<double> context_tokens;  ///< per mask, mean over draws
   std::vector<double> target_tokens;   ///< per mask, all target sets together
-  double flops_per_step = 0;       ///< forward and backward, target encoder forward only
+  double flops_per_step = 0;           ///< forward and backward, target encoder forward only
   /// Estimate: LibTorch, weights, moments, one mask's activations of a micro-batch, loaded clips.
   double peak_memory_mb = 0;
 
-  std::string text() const;        ///< a few lines for people
+  std::string text() const;  ///< a few lines for people
 };
 
 /// Forward and backward pass together: backward takes two products for each one of forward, by
@@ -51,12 +44,10 @@ constexpr double with_backward(double forward) { return 3 * forward; }
 double training_flops(const EncoderImpl& encoder, const PredictorImpl& predictor, int64_t tokens,
                       const std::vector<Mask>& masks);
 
-/// Estimates from a few draws of the masks.
+/// Estimates from a few draws of the masks, for clips of the token grid `grid`.
 TrainingCost estimate_cost(Encoder& encoder, Predictor& predictor,
                            const std::vector<std::unique_ptr<MaskSampler>>& samplers,
-                           const TokenGrid& grid, const BatchShape& batch,
-                           const ActivationShape& encoder_shape,
-                           const ActivationShape& predictor_shape);
+                           const TokenGrid& grid, const BatchShape& batch);
 
 /// Number of values in a module's parameters.
 int64_t count_parameters(const torch::nn::Module& module);

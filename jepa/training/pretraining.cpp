@@ -1,7 +1,7 @@
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
-#include <jepa/device.hpp>
 #include <jepa/training/pretraining.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -40,7 +40,8 @@ void TrainingOptions::describe(OptionVisitor& visit) {
   visit("diagnose_every", diagnose_every, {.help = "steps between collapse diagnostics", .min = 1});
   visit("probe_every", probe_every, {.help = "steps between online probes", .min = 1});
   visit("probe_module", probe_module,
-        {.help = "what the online probe and the diagnostics read", .choices = {"target_encoder", "encoder"}});
+        {.help = "what the online probe and the diagnostics read",
+         .choices = {"target_encoder", "encoder"}});
   visit("stop_on_collapse", stop_on_collapse, {.help = "end a run that has collapsed"});
 }
 
@@ -132,7 +133,7 @@ void MaskedPrediction::diagnose(const torch::Tensor& tokens, StepMetrics& metric
   if (first) initial_ = last_;
   metrics.merge(last_->values());
   const CollapseState before = verdict_.state;
-  verdict_ = judge(*last_, *initial_, options_.collapse);
+  verdict_ = assess(*last_, *initial_, options_.collapse);
   texts["verdict"] = verdict_.text;
   if (hooks_.on_verdict && (first || before != verdict_.state)) {
     hooks_.on_verdict(trainer_.steps_done(), verdict_);
@@ -149,9 +150,8 @@ StepMetrics MaskedPrediction::evaluate() {
 }
 
 std::map<std::string, TensorMap> MaskedPrediction::tensors() const {
-  std::map<std::string, TensorMap> all{
-      {"target_encoder", state_dict(*trainer_.target_encoder())},
-      {"optimizer", trainer_.optimizer_state()}};
+  std::map<std::string, TensorMap> all{{"target_encoder", state_dict(*trainer_.target_encoder())},
+                                       {"optimizer", trainer_.optimizer_state()}};
   for (const auto& [name, module] : trainer_.trained_modules()) all[name] = state_dict(*module);
   return all;
 }
@@ -178,7 +178,7 @@ std::map<std::string, double> MaskedPrediction::numbers() const {
 void MaskedPrediction::restore_numbers(const std::map<std::string, double>& numbers) {
   initial_ = find_report(numbers, kInitial);
   last_ = find_report(numbers, "");
-  verdict_ = initial_ && last_ ? judge(*last_, *initial_, options_.collapse) : Verdict{};
+  verdict_ = initial_ && last_ ? assess(*last_, *initial_, options_.collapse) : Verdict{};
 }
 
 std::map<std::string, std::string> MaskedPrediction::texts() const {

@@ -1,11 +1,11 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/loop.hpp>
 #include <jepa/training/trainer.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -29,9 +29,8 @@ std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t rows, const T
                              uint64_t seed, int64_t step, int64_t part) {
   std::vector<Mask> masks;
   for (size_t i = 0; i < samplers.size(); ++i) {
-    auto generator = at::make_generator<at::CPUGeneratorImpl>(
-        stream_seed(seed, part_stream("mask " + std::to_string(i), part),
-                    static_cast<uint64_t>(step)));
+    auto generator = seeded_generator(seed, part_stream("mask " + std::to_string(i), part),
+                                      static_cast<uint64_t>(step));
     masks.push_back(samplers[i]->sample(rows, grid, step, generator));
   }
   return masks;
@@ -44,9 +43,9 @@ Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
       target_encoder_((copy_parameters(*encoder, *target_encoder),
                        target_encoder->to(options_.device), target_encoder)),
       predictor_((predictor->to(options_.device), predictor)),
-      objective_(objective.empty() ? make_objective(options_.objective, encoder_->output_width(),
-                                                    options_.seed)
-                                   : std::move(objective)),
+      objective_(objective.empty()
+                     ? make_objective(options_.objective, encoder_->output_width(), options_.seed)
+                     : std::move(objective)),
       optimizer_(
           [this] {
             // Before the optimiser takes what is to be trained.
@@ -96,7 +95,7 @@ void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks,
     if (term->views() == 1) continue;
     const int64_t clips = batch.clips.size(0);
     rows = term->make_views(batch.clips, {.first = rank() * clips, .all = processes() * clips},
-                            at::make_generator<at::CPUGeneratorImpl>(part_seed("views")));
+                            seeded_generator(part_seed("views")));
   }
   StepContext context;
   context.clips = options_.pixels.normalise(rows.clips, options_.device);  // [R, C, T, H, W]

@@ -342,6 +342,104 @@ class Sampling:
             return self.velocity(z, 1 - 1 / self.steps)[1]
 
 
+class ClassTokenVit(nn.Module):
+    """ViT-tiny of 14 px patches, as LeWorldModel's encoder; the class token is its latent."""
+
+    def __init__(self, size=224, patch=14, dim=192, depth=12, heads=3):
+        super().__init__()
+        self.patches = nn.Conv2d(3, dim, patch, patch)
+        self.token = nn.Parameter(torch.randn(1, 1, dim))
+        self.positions = nn.Parameter(torch.randn(1, 1 + (size // patch) ** 2, dim))
+        self.blocks = nn.ModuleList(Block(dim, heads, None) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat((self.token.expand(len(x), -1, -1), x), 1) + self.positions
+        for block in self.blocks:
+            x = block(x, None)
+        return self.norm(x[:, 0])
+
+
+class AdaLnBlock(nn.Module):
+    def __init__(self, dim, heads, head_dim, hidden):
+        super().__init__()
+        inner = heads * head_dim
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * inner, bias=False), nn.Linear(inner, dim)
+        self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(),
+                                 nn.Linear(hidden, dim))
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+
+    def attend(self, x):
+        q, k, v = self.qkv(self.attention_norm(x)).chunk(3, -1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(x.transpose(1, 2).flatten(2))
+
+    def forward(self, x, condition):
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).chunk(6, -1)
+        x = x + gate1 * self.attend(self.norm1(x) * (1 + scale1) + shift1)
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+
+
+def norm_mlp(dim, hidden):
+    return nn.Sequential(nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.GELU(),
+                         nn.Linear(hidden, dim))
+
+
+class LeWorldModelPlan:
+    """LeWorldModel's search: 300 candidates of 5 blocks, 30 iterations, 30 elites. Each step runs the
+    window of the last three latents and keeps what it says of the last. Present and goal are encoded
+    once a plan."""
+
+    def __init__(self, compiled, bfloat16=False, dim=192, window=3):
+        self.bfloat16, self.window = bfloat16, window
+        self.encoder, self.projector = ClassTokenVit().eval(), norm_mlp(dim, 2048).eval()
+        self.smooth = nn.Linear(10, 10)
+        self.embed = nn.Sequential(nn.Linear(10, 4 * dim), nn.SiLU(), nn.Linear(4 * dim, dim))
+        self.positions = torch.randn(1, window, dim)
+        self.blocks = nn.ModuleList(AdaLnBlock(dim, 16, 64, 2048) for _ in range(6)).eval()
+        self.norm, self.pred_proj = nn.LayerNorm(dim), norm_mlp(dim, 2048).eval()
+        if compiled:
+            self.predict = torch.compile(self.predict)
+        self.frames = torch.randn(2, 3, 224, 224)
+
+    def prepare(self, i):
+        return None
+
+    def predict(self, latents, actions):
+        x = latents + self.positions[:, :latents.shape[1]]
+        for block in self.blocks:
+            x = block(x, actions)
+        x = self.norm(x)
+        return self.pred_proj(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def costs(self, present, goal, candidates):
+        latents = present.expand(len(candidates), 1, -1)
+        actions = self.embed(self.smooth(candidates))
+        for t in range(candidates.shape[1]):
+            first = max(0, t + 1 - self.window)
+            said = self.predict(latents[:, first:], actions[:, first:t + 1])
+            latents = torch.cat((latents, said[:, -1:]), 1)
+        return (latents[:, -1] - goal).square().sum(-1)
+
+    def __call__(self, _):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            present, goal = self.projector(self.encoder(self.frames)).float().unbind(0)
+            mean, std = torch.zeros(5, 10), torch.ones(5, 10)
+            for _ in range(30):
+                candidates = mean + std * torch.randn(300, 5, 10)
+                candidates[0] = mean
+                costs = self.costs(present, goal, candidates)
+                elites = candidates[costs.topk(30, largest=False).indices]
+                mean, std = elites.mean(0), elites.std(0)
+            return mean
+
+
 def vit_tiny(rope):
     return dict(dim=192, depth=12, heads=3, channels=3, frames=16, size=112, patch=16, batch=8,
                 pdim=96, pdepth=6, pheads=3, rope=rope)
@@ -358,6 +456,8 @@ TASKS = {
     "encoder_forward/vit_tiny_16x112_b1": lambda compiled: EncoderForward(vit_tiny(True), compiled, 1),
     "diffusion/train_step_b32": lambda compiled: DiffusionStep(compiled),
     "diffusion/sample_heun20_b8": lambda compiled: Sampling(compiled),
+    "planning/lewm_plan": lambda compiled: LeWorldModelPlan(compiled),
+    "planning/lewm_plan_bfloat16": lambda compiled: LeWorldModelPlan(compiled, bfloat16=True),
 }
 
 

@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
+
 namespace jepa {
 namespace {
 
@@ -66,10 +68,67 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   refuses("plan", {"--run", path("run"), "--protocol.steps", "100"}, 1, "protocol.steps = 200");
   refuses("plan", {"--run", path("run"), "--controls", "luck"}, 2, "'luck' is none of");
   refuses("plan", {"--run", path("nothing")}, 1, "train_dynamics");
+  // Planning does without inverse dynamics.
+  std::filesystem::remove(path("run/checkpoints/step-00000030/inverse.safetensors"));
+  const std::vector<std::string> few = {
+      "--run", path("run"), "--episodes", "2", "--unseen_episodes", "0", "--films", "0",
+      "--probe_clips", "32", "--wall_cases", "16", "--cem.samples", "8", "--cem.elites", "4",
+      "--cem.iterations", "1", "--horizon.horizon", "3", "--landscape", path("map.png")};
+  const auto with = [&](const std::string& controls) {
+    auto all = few;
+    all.insert(all.end(), {"--controls", controls});
+    return all;
+  };
+  ASSERT_EQ(run("plan", with("")), 0) << said();
+  EXPECT_EQ(read_bytes(path("map.png")).substr(1, 3), "PNG");
+  refuses("plan", with("inverse"), 2, "that this world and model have");
 }
 
-// What examples/models/README.md says of it: 0.88 of 200 episodes.
+TEST_F(DynamicsPrograms, PublishedWeightsPlanInAWorldThatFits) {
+  const std::string fixtures = JEPA_TEST_FIXTURES;
+  const auto arguments = [&](const std::string& weights, std::vector<std::string> more) {
+    std::vector<std::string> all = {"--weights", fixtures + "/" + weights,
+                                    "--episodes", "2", "--unseen_episodes", "0",
+                                    "--ahead_episodes", "2", "--ahead_steps", "6",
+                                    "--films", "1", "--landscape_side", "5",
+                                    "--controls", "random,scripted",
+                                    "--cem.samples", "8", "--cem.elites", "4",
+                                    "--cem.iterations", "1", "--out", path("out"),
+                                    "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  ASSERT_EQ(run("plan", arguments("lewm_checkpoint", {"--protocol.world", "push",
+                                                      "--protocol.steps", "12",
+                                                      "--protocol.history", "2"})),
+            0)
+      << said();
+  const auto found = Json::parse(read_bytes(path("out/summary.json")));
+  EXPECT_EQ(found.at("world"), "push");
+  for (const char* name : {"random", "scripted", "model_ahead", "random_ahead", "scripted_ahead"}) {
+    EXPECT_TRUE(found.at("controls").contains(name)) << name;
+  }
+  EXPECT_EQ(found.at("controls").at("model_ahead").at("success_counts"), "at any step");
+  refuses("plan", arguments("lewm_checkpoint", {"--protocol.world", "two_rooms"}), 1,
+          "takes frames of 3 channels, two_rooms's have 2");
+  refuses("plan", arguments("lewm_checkpoint", {"--protocol.world", "push", "--protocol.history",
+                                                "4"}),
+          1, "sees 3 frames at most, asked for protocol.history = 4");
+  refuses("plan", arguments("lewm_checkpoint", {"--protocol.world", "push", "--horizon.block",
+                                                "5"}),
+          1, "blocks of 3 steps, asked for horizon.block = 5");
+  refuses("plan", arguments("ebjepa_checkpoint.pth.tar", {}), 1, "mlp.weight");
+  refuses("plan", arguments("lewm_checkpoint", {"--run", path("run")}), 2, "one of them");
+}
+
+// What examples/models/README.md says of it: 0.885 of 200 episodes, below 1,000,000 bytes.
 TEST_F(DynamicsPrograms, TheShippedModelFindsTheDoor) {
+  uintmax_t bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(std::string(JEPA_SOURCE_DIR) +
+                                                              "/examples/models/two_rooms")) {
+    bytes += file.file_size();
+  }
+  EXPECT_LT(bytes, 1000000U);
   ASSERT_EQ(run("plan", {"--run", std::string(JEPA_SOURCE_DIR) + "/examples/models/two_rooms",
                          "--episodes", "24", "--unseen_episodes", "0", "--films", "0",
                          "--controls", "straight", "--out", path("shipped")}),

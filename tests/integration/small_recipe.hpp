@@ -16,7 +16,8 @@ inline std::vector<std::string> pretraining_recipes() {
   for (const auto& entry :
        std::filesystem::directory_iterator(std::string(JEPA_SOURCE_DIR) + "/examples/configs")) {
     const std::string file = entry.path().filename();
-    if (!file.ends_with(".ini") || file.starts_with("compare") || file.starts_with("surprise")) {
+    if (!file.ends_with(".ini") || file.starts_with("compare") || file.starts_with("surprise") ||
+        file.starts_with("scale")) {
       continue;
     }
     // What other programs read has no masks.

@@ -4,6 +4,7 @@
 #include <eval/probes/attentive.hpp>
 #include <jepa/io/weights.hpp>
 #include <predictors/published.hpp>
+
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -21,8 +22,8 @@ void checkpoint_expected(Case& test) {
 
 /// A Hugging Face folder: encoder, predictor on all tokens, classifier.
 void hugging_face_expected(Case& test) {
-  const auto file =
-      jepa::WeightFile::open(test.folder() + "/" + test.config().at("directory").get<std::string>());
+  const auto file = jepa::WeightFile::open(test.folder() + "/" +
+                                           test.config().at("directory").get<std::string>());
   const torch::NoGradGuard no_grad;
   const auto clip = test.clip("in/clip").transpose(1, 2).contiguous();  // [B, T, C, H, W] there
   auto loaded = jepa::encoders::load_encoder(file);
@@ -30,12 +31,9 @@ void hugging_face_expected(Case& test) {
   test.forward("tokens", tokens);
 
   const auto grid = loaded.encoder->grid(clip.sizes());
-  const auto ids =
-      torch::arange(grid.size(), torch::kInt64).unsqueeze(0).repeat({clip.size(0), 1});
-  auto predictor =
-      jepa::predictors::load_predictor(file, loaded.family, 0, loaded.options.vit.heads, grid);
-  test.forward("predicted",
-               predictor.predictor->forward(tokens, {ids, ids}, grid, 0).target);
+  const auto ids = torch::arange(grid.size(), torch::kInt64).unsqueeze(0).repeat({clip.size(0), 1});
+  auto predictor = jepa::predictors::load_predictor(file, loaded.family, 0, *loaded.encoder);
+  test.forward("predicted", predictor.predictor->forward(tokens, {ids, ids}, grid, 0).target);
 
   const auto weights = file.weights("probe");
   jepa::eval::probes::AttentiveProbe probe(

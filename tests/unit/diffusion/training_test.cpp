@@ -5,8 +5,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -148,10 +148,21 @@ TEST(DiffusionTask, ValidationIsTheSameTwiceAndMovesNothing) {
   EXPECT_EQ(first.at("score"), -first.at("validation_loss"));
 }
 
-/// A fresh model says 0, so the loss on velocities is that of the data and the noise.
+TEST(Diffusion, OlderNamesOfItsOptionsAreRead) {
+  DiffusionOptions options;
+  const std::vector<OptionSection> sections{
+      {"diffusion", "", [&](OptionVisitor& visit) { options.describe(visit); }}};
+  apply_options(sections, {{"diffusion.says", "v"}, {"diffusion.compared", "x"}});
+  EXPECT_EQ(options.prediction, "v");
+  EXPECT_EQ(options.loss, "x");
+  EXPECT_THROW(apply_options(sections, {{"diffusion.says", "v"}, {"diffusion.prediction", "x"}}),
+               ConfigError);
+}
+
+/// A fresh model predicts 0, so the loss on velocities is that of the data and the noise.
 TEST(DiffusionTask, StartsAtTheVariance) {
   auto model = fresh(tiny()), average = fresh(tiny());
-  DiffusionTask task(model, average, {.says = "v", .compared = "v"}, steady(1e-3), 5, prepare,
+  DiffusionTask task(model, average, {.prediction = "v", .loss = "v"}, steady(1e-3), 5, prepare,
                      prepare(batch_of(99), 0));
   const double expected = 1 + prepare(batch_of(99), 0).x.square().mean().item<double>();
   EXPECT_NEAR(task.evaluate().at("validation_loss"), expected, 0.1);

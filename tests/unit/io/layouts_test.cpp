@@ -75,8 +75,8 @@ TEST(Layouts, ModelsAreFoundUnderAnyName) {
   const std::string first = "patch_embed.proj.weight";
   for (const std::string prefix :
        {"net.module.backbone.", "lit.net._orig_mod.model.", "module.net.encoder.backbone."}) {
-    const WeightFile file = open({prefix + first, prefix + "blocks.0._fsdp_wrapped_module.a",
-                                  "other.head.weight"});
+    const WeightFile file =
+        open({prefix + first, prefix + "blocks.0._fsdp_wrapped_module.a", "other.head.weight"});
     ASSERT_TRUE(file.has("encoder")) << prefix;
     EXPECT_TRUE(file.stored("encoder").contains(first)) << prefix;
     EXPECT_TRUE(file.stored("encoder").contains("blocks.0.a")) << prefix;
@@ -94,9 +94,10 @@ TEST(Layouts, ModelsAreFoundUnderAnyName) {
   EXPECT_TRUE(face.stored("probe").contains("classifier.bias"));
   // One under the usual names goes before a copy; two strangers are not chosen between.
   EXPECT_EQ(open({"model." + first, "copies.ema." + first}).stored("encoder").size(), 1U);
-  EXPECT_SAYS(
-      message_of<CheckpointError>([&] { open({"teacher." + first, "student." + first}); }),
-      "more than one encoder, under 'student.' and 'teacher.'");
+  EXPECT_SAYS(message_of<CheckpointError>([&] {
+                open({"teacher." + first, "student." + first});
+              }),
+              "more than one encoder, under 'student.' and 'teacher.'");
   EXPECT_SAYS(message_of<CheckpointError>([&] { open({"resnet.conv1.weight"}); }), "its keys are");
 }
 
@@ -132,11 +133,10 @@ TEST(Layouts, RecordsAreInert) {
       global_of("numpy.core.multiarray", "scalar") + tuple_of({dtype, bytes}) + "R";
   const std::string arguments = global_of("argparse", "Namespace") + ")\x81" +
                                 dict_of({{"lr", scalar}, {"out", string_of("here")}}) + "b";
-  const std::string value =
-      dict_of({{"state_dict", tensor_dict("patch_embed.proj.weight")},
-               {"args", arguments},
-               {"best", scalar},
-               {"hyper_parameters", dict_of({{"args", arguments}})}});
+  const std::string value = dict_of({{"state_dict", tensor_dict("patch_embed.proj.weight")},
+                                     {"args", arguments},
+                                     {"best", scalar},
+                                     {"hyper_parameters", dict_of({{"args", arguments}})}});
   const TemporaryFolder folder;
   write_bytes(folder.file("x.pt"), checkpoint_of(value, {{"0", std::string(24, '\0')}}));
   const TorchFile file = read_torch_file(folder.file("x.pt"));
@@ -156,10 +156,10 @@ TEST(Layouts, AHuggingFaceFolderWithABinFile) {
     const std::vector<int32_t> sizes(values.sizes().begin(), values.sizes().end());
     const std::vector<int32_t> strides(values.strides().begin(), values.strides().end());
     const std::string number = std::to_string(storages.size());
-    items.emplace_back(key, tensor_of(storage_of("Float", number, values.numel()), 0, sizes,
-                                      strides));
-    storages.emplace_back(number, std::string(static_cast<const char*>(values.const_data_ptr()),
-                                              values.nbytes()));
+    items.emplace_back(key,
+                       tensor_of(storage_of("Float", number, values.numel()), 0, sizes, strides));
+    storages.emplace_back(
+        number, std::string(static_cast<const char*>(values.const_data_ptr()), values.nbytes()));
   }
   write_bytes(folder.file("pytorch_model.bin"), checkpoint_of(dict_of(items), storages));
   write_bytes(folder.file("config.json"), read_bytes(kFixtures + "/hf_vjepa2/config.json"));
@@ -200,8 +200,8 @@ TEST(Layouts, OtherFilesSayWhatTheyAre) {
 
 TEST(Layouts, WeightsThatAreNotFiniteAreRefusedUnlessAskedFor) {
   const TemporaryFolder folder;
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
-                          -std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     TensorMap tensors = read_safetensors(kFixtures + "/hf_vjepa2/model.safetensors").tensors;
     auto& one = tensors.at("vjepa2.encoder.layer.1.norm1.bias");
     one = one.clone();
@@ -217,11 +217,10 @@ TEST(Layouts, WeightsThatAreNotFiniteAreRefusedUnlessAskedFor) {
 
 TEST(Layouts, AnotherModelsOptionsAreNamed) {
   const WeightFile file = WeightFile::open(kFixtures + "/hf_vjepa2");
-  const auto own = encoders::encoder_options(file, "encoder", ModelFamily::vjepa2, {});
+  const auto stored = encoders::read_encoder(file);
+  const auto own = stored.options;
   const auto error = [&](const encoders::EncoderOptions& options) {
-    return message_of<ConfigError>([&] {
-      encoders::require_same_encoder(file, "encoder", ModelFamily::vjepa2, options);
-    });
+    return message_of<ConfigError>([&] { encoders::require_same_encoder(stored, options); });
   };
   EXPECT_EQ(error(own), "");
   auto other = own;

@@ -7,8 +7,8 @@
 #include <jepa/io/weights.hpp>
 #include <predictors/published.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -57,7 +57,7 @@ TEST(Published, HuggingFaceModelReproducesTokensAndPredictions) {
   EXPECT_LT(difference(tokens, data.at("out/tokens")), 2e-5);
 
   const TokenGrid grid = loaded.encoder->grid(clip.sizes());
-  auto predictor = predictors::load_predictor(file, loaded.family, 0, 3, grid).predictor;
+  auto predictor = predictors::load_predictor(file, loaded.family, 0, *loaded.encoder).predictor;
   const auto all = torch::arange(grid.size()).expand({clip.size(0), grid.size()}).contiguous();
   const Prediction prediction = predictor->forward(tokens, {all, all}, grid, 0);
   EXPECT_LT(difference(prediction.target, data.at("out/predicted")), 2e-5);
@@ -101,8 +101,8 @@ TEST(Published, FourLevelModelsLoad) {
   const auto image = data.at("in/image").to(torch::kFloat) / 127.5 - 1;
   EXPECT_LT(difference(loaded.encoder->forward(clip), data.at("out/encoder")), 2e-5);
   EXPECT_LT(difference(loaded.encoder->forward(image), data.at("out/encoder_image")), 2e-5);
-  EXPECT_EQ(predictors::load_predictor(file, loaded.family, 1, 2, {2, 4, 4}).options.masked.depth,
-            4);
+  EXPECT_EQ(
+      predictors::load_predictor(file, loaded.family, 1, *loaded.encoder).options.masked.depth, 4);
 }
 
 TEST(Published, LevelsOfThePublishedDepths) {
@@ -223,6 +223,43 @@ TEST(Published, RunsAndCheckpointFoldersOpen) {
               "no model.safetensors");
   EXPECT_SAYS(message_of<CheckpointError>([&] { WeightFile::open(folder.file("absent")); }),
               "absent");
+}
+
+// What others need of an encoder stands on its base class: grid, patch and heads are not the vision
+// transformer's options.
+TEST(Published, AConvolutionalRunLoadsWithItsPredictor) {
+  const TemporaryFolder folder;
+  encoders::EncoderOptions options{.type = "convolutional", .preset = "custom"};
+  options.vit.heads = 2;
+  options.convolutional.stages = {8, 8};
+  options.convolutional.dim = 24;
+  options = options.fitted({7, 1, 5, 16, 16});
+  auto encoder = encoders::make_encoder(options);
+  EXPECT_EQ(encoder->clip_sizes(), at::IntArrayRef({1, 1, 5, 16, 16}));
+  EXPECT_EQ(encoder->clip_grid(), (TokenGrid{5, 1, 1}));
+  EXPECT_EQ(encoder->patch(), (TokenGrid{1, 16, 16}));
+  EXPECT_EQ(encoder->min_frames(), 1);
+  EXPECT_EQ(encoder->heads(), 2);
+  EXPECT_EQ(encoder->activations().feature_maps, 8 * (64 + 16) * 7);
+  predictors::PredictorOptions masked;
+  masked.masked.dim = 12;
+  masked.masked.depth = 1;
+  masked.masked.positions = "sincos";
+  auto predictor = predictors::make_predictor(
+      masked, {.encoder_width = 24, .encoder_heads = 2, .grid = encoder->clip_grid()});
+  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(7));
+  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(8));
+  write_safetensors(folder.file("encoder.safetensors"), state_dict(*encoder));
+  write_safetensors(folder.file("predictor.safetensors"), state_dict(*predictor));
+  write_bytes(folder.file("config.ini"),
+              dump_ini({{"encoder", "", [&](OptionVisitor& visit) { options.describe(visit); }},
+                        {"predictor", "", [&](OptionVisitor& visit) { masked.describe(visit); }}}));
+  const WeightFile file = WeightFile::open(folder.path().string());
+  const auto loaded = encoders::load_encoder(file);
+  EXPECT_SAYS(loaded.summary, "width 24, a token for 1 frame of 16 x 16 pixels");
+  EXPECT_EQ(loaded.clip.frames, 5);
+  const auto own = predictors::load_predictor(file, loaded.family, 0, *loaded.encoder).predictor;
+  EXPECT_EQ(own->named_buffers()["predictor_pos_embed"].size(1), 5);
 }
 
 }  // namespace

@@ -41,8 +41,8 @@ TEST(Collapse, RanksCountDirections) {
   EXPECT_NEAR(report.content_rank, 5, 0.1);
   EXPECT_NEAR(report.cosine, 0, 0.01);
   // Position codes keep every rank but that of the content.
-  const auto positions = torch::randn({1, 64, 32}) + 0.1 * at::matmul(torch::randn({20, 64, 1}),
-                                                                      torch::randn({1, 32}));
+  const auto positions = torch::randn({1, 64, 32}) +
+                         0.1 * at::matmul(torch::randn({20, 64, 1}), torch::randn({1, 32}));
   const auto codes = measure_collapse(positions);
   EXPECT_GT(codes.rankme, 20);
   EXPECT_NEAR(codes.content_rank, 1, 0.05);
@@ -58,26 +58,26 @@ TEST(Collapse, OnePointIsAllZeroButForItsDirection) {
 
 TEST(Collapse, JudgesInPlainWords) {
   const auto initial = measure_collapse(tokens(2, 0.1, 1));  // 0.8 position, as a random encoder
-  const auto healthy = judge(measure_collapse(tokens(1.4, 0.3, 1)), initial);
+  const auto healthy = assess(measure_collapse(tokens(1.4, 0.3, 1)), initial);
   EXPECT_EQ(healthy.state, CollapseState::healthy) << healthy.text;
-  EXPECT_EQ(judge(initial, initial).state, CollapseState::healthy);
+  EXPECT_EQ(assess(initial, initial).state, CollapseState::healthy);
 
-  const auto position = judge(measure_collapse(tokens(2, 0.01, 0.1)), initial);
+  const auto position = assess(measure_collapse(tokens(2, 0.01, 0.1)), initial);
   EXPECT_EQ(position.state, CollapseState::position_codes) << position.text;
   EXPECT_TRUE(position.collapsed);
   EXPECT_NE(position.text.find("position codes"), std::string::npos);
 
-  const auto drifting = judge(measure_collapse(tokens(2, 0.05, 0.65)), initial);
+  const auto drifting = assess(measure_collapse(tokens(2, 0.05, 0.65)), initial);
   EXPECT_EQ(drifting.state, CollapseState::position_codes) << drifting.text;
   EXPECT_FALSE(drifting.collapsed);
 
-  const auto clip = judge(measure_collapse(tokens(0.5, 2, 0.5)), initial);
+  const auto clip = assess(measure_collapse(tokens(0.5, 2, 0.5)), initial);
   EXPECT_EQ(clip.state, CollapseState::clip_codes) << clip.text;
   EXPECT_TRUE(clip.collapsed);
 
-  const auto flat = judge(measure_collapse(0.01 * tokens(2, 0.1, 1)), initial);
+  const auto flat = assess(measure_collapse(0.01 * tokens(2, 0.1, 1)), initial);
   EXPECT_EQ(flat.state, CollapseState::dimensional) << flat.text;
-  const auto point = judge(measure_collapse(torch::ones({8, 8, 96})), initial);
+  const auto point = assess(measure_collapse(torch::ones({8, 8, 96})), initial);
   EXPECT_EQ(point.state, CollapseState::dimensional) << point.text;
   EXPECT_TRUE(point.collapsed);
 }

@@ -46,7 +46,7 @@ TEST(ActionConditioned, CachedRolloutIsTheRollout) {
     // One history, three candidates: as if each had its own.
     auto cache = predictor->start_cache(2, 5, 2, 3);
     predictor->extend(cache, known, conditions.first(3));
-    auto many = cache.repeat(3);
+    auto many = predictor->branch(cache, 3, 2);
     const auto next = torch::randn({6, 6, 20});
     const predictors::Conditions after{torch::randn({6, 1, 7}), torch::randn({6, 1, 7}),
                                        torch::randn({6, 1, 6})};
@@ -62,6 +62,15 @@ TEST(ActionConditioned, CachedRolloutIsTheRollout) {
     EXPECT_LT((expected.narrow(1, 18, 6) - got).abs().max().item<double>(), 1e-5);
     EXPECT_EQ(cache.steps, 3);
     EXPECT_EQ(many.steps, 4);
+    EXPECT_TRUE(many.common_keys.front().is_alias_of(cache.keys.front()));
+    // Two at once, and where there is no history in common.
+    auto pair = predictor->branch(cache, 3, 2);
+    const auto two = torch::cat({next, next}, 1);
+    const predictors::Conditions twice{after.actions.repeat({1, 2, 1}),
+                                       after.states.repeat({1, 2, 1}),
+                                       after.extrinsics.repeat({1, 2, 1})};
+    const auto both = predictor->extend(pair, two, twice);
+    EXPECT_LT((both.narrow(1, 0, 6) - got).abs().max().item<double>(), 1e-5);
     EXPECT_THROW(predictor->extend(cache, torch::zeros({2, 18, 20}), conditions.first(3)),
                  std::exception);  // no room
   }

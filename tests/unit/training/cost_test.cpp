@@ -3,9 +3,9 @@
 #include <jepa/training/cost.hpp>
 #include <predictors/masked.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/profiler.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -37,8 +37,8 @@ double profiled_flops(const std::function<void()>& work) {
   work();
   const auto result = profiler::disableProfiler();
   context.setSDPUseFlash(flash);
-  const std::set<std::string> counted = {"aten::mm",      "aten::addmm",  "aten::bmm",
-                                         "aten::baddbmm", "aten::conv2d"};
+  const std::set<std::string> counted = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm",
+                                         "aten::conv2d"};
   double flops = 0;
   for (const auto& event : result->events()) {
     if (counted.contains(event.name())) flops += static_cast<double>(event.flops());
@@ -51,18 +51,28 @@ double profiled_flops(const std::function<void()>& work) {
 }
 
 encoders::VisionTransformerOptions encoder_options(const std::string& positions) {
-  return {.dim = 48, .depth = 3, .heads = 3, .mlp_ratio = 4, .channels = 1, .frames = 8,
-          .height = 32, .width = 32, .patch = 4, .tubelet = 2, .positions = positions};
+  return {.dim = 48,
+          .depth = 3,
+          .heads = 3,
+          .mlp_ratio = 4,
+          .channels = 1,
+          .frames = 8,
+          .height = 32,
+          .width = 32,
+          .patch = 4,
+          .tubelet = 2,
+          .positions = positions};
 }
 
 struct Models {
   explicit Models(const std::string& positions)
       : options(encoder_options(positions)),
         encoder(options),
-        predictor(predictors::MaskedPredictorOptions{.dim = 24, .depth = 2, .heads = 2,
-                                                     .positions = positions},
-                  predictors::ModelShape{.encoder_width = 48, .encoder_heads = 3,
-                                         .grid = options.grid()}) {
+        predictor(
+            predictors::MaskedPredictorOptions{
+                .dim = 24, .depth = 2, .heads = 2, .positions = positions},
+            predictors::ModelShape{
+                .encoder_width = 48, .encoder_heads = 3, .grid = options.grid()}) {
     encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
     predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
     encoder->to(torch::kFloat64);
@@ -103,18 +113,20 @@ TEST(Cost, MemoryIsThatOfAMicroBatch) {
   const auto options = encoder_options("sincos");
   Encoder encoder(std::static_pointer_cast<EncoderImpl>(
       std::make_shared<encoders::VisionTransformerImpl>(options)));
-  Predictor predictor(std::static_pointer_cast<PredictorImpl>(
-      std::make_shared<predictors::MaskedPredictorImpl>(
+  Predictor predictor(
+      std::static_pointer_cast<PredictorImpl>(std::make_shared<predictors::MaskedPredictorImpl>(
           predictors::MaskedPredictorOptions{.dim = 24, .depth = 2, .heads = 2},
-          predictors::ModelShape{.encoder_width = 48, .encoder_heads = 3,
-                                 .grid = options.grid()})));
+          predictors::ModelShape{
+              .encoder_width = 48, .encoder_heads = 3, .grid = options.grid()})));
   std::vector<std::unique_ptr<MaskSampler>> samplers;
   samplers.push_back(make_mask_sampler({}));
   const auto memory = [&](int64_t batch, int64_t accumulate, bool whole) {
     return estimate_cost(encoder, predictor, samplers, options.grid(),
-                         {.batch = batch, .accumulate = accumulate, .prefetch = 3,
-                          .clip_bytes = 1 << 20, .whole = whole},
-                         {.dim = 48, .depth = 3}, {.dim = 24, .depth = 2})
+                         {.batch = batch,
+                          .accumulate = accumulate,
+                          .prefetch = 3,
+                          .clip_bytes = 1 << 20,
+                          .whole = whole})
         .peak_memory_mb;
   };
   EXPECT_EQ(memory(128, 16, false), memory(8, 1, false));

@@ -1,0 +1,41 @@
+// Means over seeds on resamples of clips and seeds.
+#pragma once
+
+#include <eval/comparison/grid.hpp>
+
+#include <torch/types.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace jepa::eval::comparison {
+
+/// Cells of one arm, budget, noise and width, by their seeds' order.
+using SeedCells = std::vector<const CellRecord*>;
+
+/// Resamples of clips, the same for all results of as many units.
+class ClipResamples {
+ public:
+  explicit ClipResamples(int64_t resamples, uint64_t seed) : resamples_(resamples), seed_(seed) {}
+  const torch::Tensor& of(int64_t units);
+
+ private:
+  int64_t resamples_;
+  uint64_t seed_;
+  std::map<int64_t, torch::Tensor> counts_;
+};
+
+/// A result of every seed [S] and on every resample double [R, S]; undefined where a cell lacks it.
+struct SeedResamples {
+  torch::Tensor values;
+  torch::Tensor resampled;
+};
+SeedResamples resample_seeds(const SeedCells& cells, const std::string& result,
+                             ClipResamples& clips);
+
+/// Means over seeds double [R] of values double [R, S]: each resample draws seeds too. Deviations
+/// between seeds are stretched as in arm_difference(), since few seeds make a bootstrap too narrow.
+torch::Tensor mean_over_seeds(const torch::Tensor& values, uint64_t seed);
+
+}  // namespace jepa::eval::comparison

@@ -1,0 +1,215 @@
+// Every arm asked about every kind of event, cell by cell, so that what was cut off goes on.
+#include <encoders/published.hpp>
+#include <eval/physics/surprise_models.hpp>
+#include <eval/watching/events.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/safetensors.hpp>
+
+#include <c10/util/StringUtil.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <filesystem>
+
+namespace jepa::eval::watching {
+namespace {
+
+namespace fs = std::filesystem;
+using physics::Metric;
+using physics::RuleValues;
+
+constexpr uint64_t kBootstrap = 11;
+constexpr uint64_t kUntrained = 2000;  // first seed
+
+/// The event films of one kind and the stretches that they were made of.
+struct KindFilms {
+  std::vector<torch::Tensor> films;  ///< uint8 [C, T, H, W]
+  std::vector<int64_t> stretches;
+};
+
+/// One arm and draw, whose model is made when it is first asked.
+struct Draw {
+  std::string arm;
+  int64_t number = 0;
+  std::function<physics::SurpriseModel()> make;
+};
+
+std::vector<Draw> draws_of(const EventOptions& options, const WatchOptions& watch,
+                           const WatchedModel& model, torch::Device device) {
+  const auto& asked = model.surprise;
+  const auto file = WeightFile::open(watch.weights);
+  const int64_t patch = encoders::load_encoder(file, {.which = "encoder"}).options.vit.patch;
+  const auto tubelet = asked.tubelet, window = asked.window;
+  std::vector<Draw> draws{{"jepa", 0, [&model] { return model.surprise; }}};
+  for (int64_t i = 0; i < options.untrained; ++i) {
+    draws.push_back({"untrained", i, [i, &watch, device] {
+                       return physics::untrained_surprise(
+                           watch.weights, kUntrained + static_cast<uint64_t>(i), device);
+                     }});
+  }
+  draws.push_back({"copy_last", 0, [=] {
+                     return physics::copy_last_surprise(window, tubelet, patch);
+                   }});
+  draws.push_back({"pixel_difference", 0, [=] {
+                     return physics::pixel_difference_surprise(window, tubelet, patch);
+                   }});
+  draws.push_back({"change_of_difference", 0, [=] {
+                     return change_of_difference(window, tubelet, patch);
+                   }});
+  return draws;
+}
+
+/// Surprise of every window of films, by the mean and the largest of its tokens: [films, windows, 2].
+torch::Tensor score(const physics::SurpriseModel& model, const std::vector<torch::Tensor>& films,
+                    int64_t past, const comparison::ComparisonHooks& hooks) {
+  std::vector<torch::Tensor> parts;
+  constexpr size_t kAtOnce = 8;
+  for (size_t i = 0; i < films.size(); i += kAtOnce) {
+    if (hooks.stop && hooks.stop()) throw comparison::Stopped();
+    const std::vector<torch::Tensor> some(
+        films.begin() + static_cast<std::ptrdiff_t>(i),
+        films.begin() + static_cast<std::ptrdiff_t>(std::min(i + kAtOnce, films.size())));
+    const auto surprise =
+        physics::surprise_of(model, torch::stack(some), {.past = past, .stride = 1});
+    parts.push_back(torch::stack({surprise.windows, surprise.tokens.flatten(2).amax(2)}, 2));
+  }
+  return torch::cat(parts).to(torch::kFloat64);
+}
+
+/// The scores of a draw, kept on disk: of what is lawful, then of each kind.
+class Scores {
+ public:
+  Scores(const std::string& run, Draw draw, int64_t past, const comparison::ComparisonHooks& hooks)
+      : folder_(c10::str(run, "/cells/", draw.arm, "-s", draw.number)),
+        draw_(std::move(draw)),
+        past_(past),
+        hooks_(hooks) {}
+
+  torch::Tensor of(const std::string& what, const std::vector<torch::Tensor>& films) {
+    const std::string path = folder_ + "/" + what + ".safetensors";
+    if (fs::exists(path)) {
+      const auto kept = read_safetensors(path).tensors.at("surprise").clone();
+      if (kept.size(0) == static_cast<int64_t>(films.size())) return kept;
+    }
+    if (!model_.tokens) model_ = draw_.make();
+    const auto made = score(model_, films, past_, hooks_);
+    fs::create_directories(folder_);
+    write_safetensors(path, {{"surprise", made}});
+    return made;
+  }
+
+ private:
+  std::string folder_;
+  Draw draw_;
+  int64_t past_;
+  const comparison::ComparisonHooks& hooks_;
+  physics::SurpriseModel model_;
+};
+
+std::map<std::string, Metric> asked_metrics() {
+  return {{"auroc", Metric::kAuroc},
+          {"auroc_max", Metric::kAurocMax},
+          {"relative", Metric::kRelative},
+          {"relative_max", Metric::kRelativeMax}};
+}
+
+using Kinds = std::vector<torch::Tensor>;  // of one draw: [stretches, windows, 2, 2] of each
+
+EventTable summarise(const EventOptions& options,
+                     const std::vector<std::pair<std::string, Kinds>>& scored) {
+  std::vector<std::string> arms;
+  std::map<std::string, std::map<std::string, std::vector<RuleValues>>> values;  // arm, metric
+  for (const auto& [arm, kinds] : scored) {
+    if (std::find(arms.begin(), arms.end(), arm) == arms.end()) arms.push_back(arm);
+    for (const auto& [name, metric] : asked_metrics()) {
+      values[arm][name].push_back(
+          physics::measure(kinds, metric, 0, options.resamples, kBootstrap));
+    }
+  }
+  EventTable table;
+  for (const auto& kind : scored.front().second) table.stretches.push_back(kind.size(0));
+  table.windows = scored.front().second.front().size(1);
+  for (const auto& arm : arms) {
+    EventRow row{.arm = arm, .draws = static_cast<int64_t>(values[arm]["auroc"].size())};
+    for (const auto& [name, draws] : values[arm]) row.metrics[name] = physics::pooled(draws, kBootstrap);
+    if (arm == arms.front()) {
+      for (const auto& other : arms) {
+        if (other == arm) continue;
+        row.less[other] = physics::pooled_difference(values[arm]["auroc"], values[other]["auroc"],
+                                                     kBootstrap);
+      }
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+}  // namespace
+
+void EventOptions::describe(OptionVisitor& visit) {
+  visit("events", events,
+        {.help = "splice events into the held-out end of each video, and ask who finds them"});
+  visit("from", from,
+        {.help = "share of each video where the held-out part starts", .min = 0, .max = 0.95});
+  visit("untrained", untrained,
+        {.help = "networks with the model's own initialisation, as a control", .min = 1});
+  visit("segments", segments, {.help = "stretches of footage at most; 0: all", .min = 0});
+  visit("resamples", resamples, {.help = "of the bootstrap over stretches", .min = 10});
+  visit("quick", quick, {.help = "as small as it can be: shows that everything runs"});
+}
+
+void EventOptions::settle() {
+  if (!quick) return;
+  untrained = 2;
+  segments = 6;
+  resamples = 100;
+}
+
+EventTable run_events(const EventOptions& options, const WatchOptions& watch,
+                      const WatchedModel& model, torch::Device device,
+                      const comparison::ComparisonHooks& hooks) {
+  const int64_t window = model.surprise.window, tubelet = model.surprise.tubelet;
+  const int64_t past =
+      watch.past > 0 ? watch.past : std::max(window / 2 / tubelet, int64_t{1}) * tubelet;
+  physics::require_past(model.surprise, past);
+  const Footage footage = read_footage(watch.video, options.from, model, watch.short_side);
+  const auto stretches = find_stretches(footage, window, past, options.segments);
+  if (stretches.empty()) {
+    throw ConfigError(c10::str(watch.video, ": no video has ", 2 * window - 1 - past,
+                               " held-out frames"));
+  }
+  std::vector<torch::Tensor> lawful;
+  for (const auto& stretch : stretches) lawful.push_back(lawful_film(footage, stretch, window, past));
+  std::vector<KindFilms> kinds;
+  for (const auto& kind : event_kinds()) {
+    KindFilms films;
+    for (size_t i = 0; i < stretches.size(); ++i) {
+      const auto film = spliced_film(kind, footage, stretches[i], window, past);
+      if (!film) continue;
+      films.films.push_back(*film);
+      films.stretches.push_back(static_cast<int64_t>(i));
+    }
+    if (films.films.empty()) {
+      throw ConfigError(watch.video + ": nowhere room for the event '" + kind + "'");
+    }
+    kinds.push_back(std::move(films));
+  }
+  std::vector<std::pair<std::string, Kinds>> scored;
+  for (auto& draw : draws_of(options, watch, model, device)) {
+    hooks.say(c10::str("cell ", draw.arm, " ", draw.number));
+    const std::string arm = draw.arm;
+    Scores scores(watch.out, std::move(draw), past, hooks);
+    const auto plain = scores.of("lawful", lawful);
+    Kinds all;
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      const auto with = scores.of(event_kinds()[i], kinds[i].films);
+      const auto without = plain.index_select(0, torch::tensor(kinds[i].stretches));
+      all.push_back(torch::stack({without, with}, 2));  // as FilmKind has them
+    }
+    scored.emplace_back(arm, std::move(all));
+  }
+  return summarise(options, scored);
+}
+
+}  // namespace jepa::eval::watching

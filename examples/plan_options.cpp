@@ -1,0 +1,55 @@
+#include <examples/plan_options.hpp>
+
+namespace jepa::examples {
+
+void PlanOptions::describe(OptionVisitor& visit) {
+  visit("run", run, {.help = "run of train_dynamics, or one of its checkpoints"});
+  visit("weights", weights,
+        {.help = "instead of a run: eb_jepa's published checkpoint, or LeWorldModel's folder"});
+  visit("action_mean", action_mean,
+        {.help = "with weights: of a step's action in their data, one value or one a number"});
+  visit("action_std", action_std, {.help = "with weights: likewise"});
+  visit("out", out, {.help = "folder of the results; empty: RUN/plan"});
+  visit("episodes", episodes, {.help = "with factors as in training", .min = 1});
+  visit("factors", factors,
+        {.help = "of these episodes", .choices = {"training", "standard"}});
+  visit("unseen_episodes", unseen_episodes,
+        {.help = "for each factor whose unseen values were kept out of training", .min = 0});
+  visit("ahead_episodes", ahead_episodes,
+        {.help = "towards a frame that the world's script reached (Push-T's published protocol); "
+                 "worlds without goals: episodes of them",
+         .min = 0});
+  visit("ahead", ahead, {.help = "steps from start to that frame", .min = 1});
+  visit("ahead_steps", ahead_steps, {.help = "steps to get there; success at any", .min = 1});
+  visit("at_once", at_once, {.help = "episodes side by side", .min = 1});
+  visit("films", films, {.help = "episodes shown", .min = 0});
+  visit("controls", controls,
+        {.help = "what runs beside the model, a list; all: what there is; empty: nothing"});
+  visit("probe_clips", probe_clips, {.help = "that the position probe is fitted on", .min = 8});
+  visit("wall_cases", wall_cases, {.help = "pushes at the wall of each kind", .min = 1});
+  visit("landscape", landscape,
+        {.help = "also write the picture of costs over two numbers of an action (.png)"});
+  visit("landscape_side", map.side, {.help = "plans along its axes; 0: no picture", .min = 0});
+}
+
+std::vector<OptionSection> PlanOptions::sections() {
+  std::vector<OptionSection> sections = {
+      {"", "", [this](OptionVisitor& visit) { describe(visit); }},
+      {"planner", "", [this](OptionVisitor& visit) { planner.describe(visit); }},
+      {"cem", "", [this](OptionVisitor& visit) { planner.cem.describe(visit); }},
+      {"mppi", "", [this](OptionVisitor& visit) { planner.mppi.describe(visit); }},
+      {"gradient", "", [this](OptionVisitor& visit) { planner.gradient.describe(visit); }},
+      {"shooting", "", [this](OptionVisitor& visit) { planner.random.describe(visit); }},
+      {"horizon", "", [this](OptionVisitor& visit) { horizon.describe(visit); }},
+      {"cost", "distance to the goal's latent",
+       [this](OptionVisitor& visit) {
+         visit("over_time", cost.over_time,
+               {.help = "of the distances along the horizon", .choices = {"sum", "last", "min"}});
+       }}};
+  sections.push_back({"gym", "of Gymnasium environments",
+                      [this](OptionVisitor& visit) { gym.describe(visit); }});
+  for (auto& section : asked.sections()) sections.push_back(std::move(section));
+  return sections;
+}
+
+}  // namespace jepa::examples

@@ -1,0 +1,53 @@
+// What `plan` can be told.
+#pragma once
+
+#include <eval/dynamics/protocol.hpp>
+#include <eval/planning/landscape.hpp>
+#include <eval/planning/planner.hpp>
+#include <eval/planning/receding_horizon.hpp>
+#include <eval/worlds/gymnasium.hpp>
+#include <jepa/options.hpp>
+
+#include <string>
+#include <vector>
+
+namespace jepa::examples {
+
+/// Everything that decides an evaluation.
+struct PlanOptions {
+  std::string run = "runs/two_rooms";
+  std::string weights;
+  std::vector<double> action_mean = {0}, action_std = {1};  ///< with weights
+  std::string out;
+  std::string factors = "training";
+  int64_t episodes = 200;
+  int64_t unseen_episodes = 100;
+  int64_t ahead_episodes = 0;
+  int64_t ahead = 25;
+  int64_t ahead_steps = 50;
+  int64_t at_once = 50;
+  int64_t films = 3;
+  std::string controls = "all";
+  int64_t probe_clips = 512;
+  int64_t wall_cases = 512;
+  std::string landscape;
+  eval::planning::LandscapeOptions map;
+  eval::planning::PlannerOptions planner;
+  eval::planning::RecedingHorizonOptions horizon;
+  eval::planning::GoalCost cost{.over_time = "min"};
+  eval::worlds::GymnasiumOptions gym;
+  eval::dynamics::RunShape asked;  ///< what is asked for beside the run's own
+
+  PlanOptions() {
+    auto& cem = planner.cem;
+    cem.samples = 96;
+    cem.elites = 12;
+    cem.iterations = 4;
+    cem.correlation = 0.7;
+    cem.fresh_share = 0.5;
+  }
+  void describe(OptionVisitor& visit);
+  std::vector<OptionSection> sections();
+};
+
+}  // namespace jepa::examples

@@ -1,0 +1,106 @@
+#include <eval/report/html.hpp>
+#include <eval/report/run_report.hpp>
+#include <examples/plan_report.hpp>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+namespace jepa::examples {
+
+namespace html = eval::report;
+using eval::dynamics::Rate;
+using eval::dynamics::wilson;
+
+Rate PlanRow::rate() const {
+  return wilson(ever ? result.ever : result.at_end, result.episodes);
+}
+
+std::string plan_head() {
+  char text[120];
+  std::snprintf(text, sizeof text, "%-16s %21s  %5s  %5s  %4s  %8s", "controller",
+                "success % [95 %]", "ever", "px", "n", "s/plan");
+  return text;
+}
+
+std::string plan_line(const PlanRow& row) {
+  const auto& r = row.result;
+  const Rate rate = row.rate();
+  char text[160];
+  std::snprintf(text, sizeof text, "%-16s %5.1f [%5.1f, %5.1f]  %5.1f  %5.1f  %4lld  %8.4f",
+                row.name.c_str(), 100 * rate.rate, 100 * rate.low, 100 * rate.high,
+                100 * wilson(r.ever, r.episodes).rate, r.distance,
+                static_cast<long long>(r.episodes), r.seconds_per_decision);
+  return text;
+}
+
+nlohmann::json plan_numbers(const PlanRow& row) {
+  const auto& r = row.result;
+  const Rate rate = row.rate(), ever = wilson(r.ever, r.episodes);
+  return {{"what", row.what},
+          {"success_counts", row.ever ? "at any step" : "at the last step"},
+          {"success_rate", rate.rate},
+          {"low", rate.low},
+          {"high", rate.high},
+          {"ever", ever.rate},
+          {"episodes", r.episodes},
+          {"dropped", r.dropped},
+          {"distance", r.distance},
+          {"seconds", r.seconds},
+          {"seconds_per_decision", r.seconds_per_decision}};
+}
+
+std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& unit,
+                        const std::optional<eval::dynamics::WallTest>& wall) {
+  const auto percent = [](double share) { return html::short_number(100 * share); };
+  html::Table table{.head = {"controller", "success [%]", "ever [%]",
+                             "distance at the end [" + unit + "]", "episodes", "s a decision"}};
+  for (const auto& row : rows) {
+    const auto& r = row.result;
+    const Rate rate = row.rate();
+    table.rows.push_back({{.text = row.name, .note = row.what},
+                          {.text = percent(rate.rate),
+                           .note = percent(rate.low) + " to " + percent(rate.high)},
+                          {.text = percent(wilson(r.ever, r.episodes).rate)},
+                          {.text = html::short_number(r.distance)},
+                          {.text = std::to_string(r.episodes)},
+                          {.text = html::short_number(r.seconds_per_decision)}});
+  }
+  std::string markup = html::heading(2, "Planning", "planning") +
+                       html::paragraph("Success at the last step; towards goals ahead: at any.") +
+                       html::table(table);
+  if (!wall) return markup;
+  html::Table walls{.head = {"pushed at the wall", "imagined beyond it [%]", "truly beyond it [%]"},
+                    .rows = {{{.text = "door more than 10 px away"},
+                              {.text = percent(wall->far)},
+                              {.text = percent(wall->true_far)}},
+                             {{.text = "door 6 to 10 px away"},
+                              {.text = percent(wall->near)},
+                              {.text = percent(wall->true_near)}},
+                             {{.text = "through the door"},
+                              {.text = percent(wall->door)},
+                              {.text = percent(wall->true_door)}}}};
+  const std::string depth = "Pushed for 20 steps far from the door, the dot is imagined " +
+                            html::short_number(wall->depth) + " px beyond the wall's middle; " +
+                            "truly " + html::short_number(wall->true_depth) + " px.";
+  return markup +
+         html::paragraph("A model that walks through walls scores what the straight line scores:") +
+         html::table(walls) + html::paragraph(depth);
+}
+
+void write_plan_page(const std::string& title, const std::string& run, const std::string& folder,
+                     const std::string& section) {
+  std::vector<html::RunReport> runs;
+  if (std::filesystem::exists(run + "/metrics.jsonl")) runs.push_back({html::read_run(run), {}});
+  std::string films;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".mp4") continue;
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    films += html::figure(html::video(bytes, entry.path().stem().string(), 528),
+                          entry.path().stem().string() + ": the world, and what was imagined");
+  }
+  html::write_report(folder + "/report.html", title, runs, section + films);
+}
+
+}  // namespace jepa::examples

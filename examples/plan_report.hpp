@@ -1,0 +1,40 @@
+// What `plan` found: rows of controllers, as numbers and as a page.
+#pragma once
+
+#include <eval/dynamics/diagnostics.hpp>
+#include <eval/dynamics/episodes.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace jepa::examples {
+
+/// A line of the result.
+struct PlanRow {
+  std::string name;
+  std::string what;
+  eval::dynamics::EpisodeResult result;
+  bool ever = false;  ///< success at any step counts, not at the last
+
+  eval::dynamics::Rate rate() const;
+};
+
+/// `name`'s line for people, under `plan_head()`.
+std::string plan_line(const PlanRow& row);
+std::string plan_head();
+
+nlohmann::json plan_numbers(const PlanRow& row);
+
+/// The section of a page. @param unit of distances @param wall of two rooms alone
+std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& unit,
+                        const std::optional<eval::dynamics::WallTest>& wall);
+
+/// Writes `folder`/report.html with the films that lie there. @param run its curves come first, where
+/// it has any
+void write_plan_page(const std::string& title, const std::string& run, const std::string& folder,
+                     const std::string& section);
+
+}  // namespace jepa::examples

@@ -1,0 +1,141 @@
+// Watches video of any length, a file, a folder or a pipe, and says what surprised a model; or
+// splices events into held-out footage and asks who finds them (--events); or looks into the model
+// (--inspect).
+#include <eval/report/html.hpp>
+#include <eval/watching/events.hpp>
+#include <eval/watching/inspect.hpp>
+#include <eval/watching/watch.hpp>
+#include <examples/grid_run.hpp>
+#include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+
+namespace {
+
+using namespace jepa;
+namespace watching = jepa::eval::watching;
+
+void watch(examples::Program& program, const watching::WatchOptions& options,
+           const watching::WatchedModel& model) {
+  watching::WatchHooks hooks;
+  hooks.stop = examples::stop_requested;
+  auto told = std::chrono::steady_clock::now();
+  hooks.progress = [&told](int64_t frames, double seconds, double rate) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - told < std::chrono::seconds(10)) return;
+    told = now;
+    std::fprintf(stderr, "watch %lld frames, %.0f s of film, %.1f frames a second\n",
+                 static_cast<long long>(frames), seconds, rate);
+  };
+  const auto result = watching::run_watch(options, model, program.device, hooks);
+  std::printf("watched            %lld frames, %.1f s of film%s\n",
+              static_cast<long long>(result.frames), result.seconds,
+              result.stopped ? " (stopped)" : "");
+  std::printf("frames a second    %.1f (the film's own: %.1f)\n", result.fps(), result.film_fps);
+  std::printf("a frame            %.1f ms at first, %.1f ms at last\n", result.first_ms,
+              result.last_ms);
+  std::printf("peak memory        %.0f MB\n", result.peak_mb);
+  for (const auto& [mark, count] : result.marks) {
+    std::printf("mark               %s, %lld times\n", mark.c_str(), static_cast<long long>(count));
+  }
+  for (const auto& peak : result.peaks) {
+    std::printf("peak               %.2f s, surprise %.4g\n", peak.at.row.seconds,
+                peak.at.row.surprise);
+  }
+  std::printf("page               %s/index.html\n", options.out.c_str());
+  program.results = {{"out", options.out},
+                     {"frames", result.frames},
+                     {"fps", result.fps()},
+                     {"peak_mb", result.peak_mb}};
+}
+
+void ask_events(examples::Program& program, const watching::WatchOptions& options,
+                watching::EventOptions& events, const watching::WatchedModel& model) {
+  events.settle();
+  examples::GridProgress progress;
+  examples::require_cells_unchanged(options.out, program.sections,
+                                    {"out", "untrained", "resamples"});
+  std::filesystem::create_directories(options.out);
+  write_file_atomic(options.out + "/config.ini", dump_ini(program.sections));
+  try {
+    const auto table =
+        watching::run_events(events, options, model, program.device, progress.hooks());
+    std::printf("%s", watching::event_table(table).c_str());
+    write_file_atomic(options.out + "/summary.json",
+                      watching::event_json(events, options, table, progress.seconds()));
+    const std::string body = watching::event_section(events, options, model, table);
+    write_file_atomic(options.out + "/section.html", body);
+    write_file_atomic(options.out + "/report.html",
+                      eval::report::page("jepa: events in footage", body));
+    std::printf("report             %s/report.html (%.0f s)\n", options.out.c_str(),
+                progress.seconds());
+    program.results = {{"out", options.out}, {"seconds", progress.seconds()}};
+  } catch (const eval::comparison::Stopped&) {
+    throw Error("stopped; the same command goes on from here");
+  }
+}
+
+void look_into(examples::Program& program, const watching::WatchOptions& options,
+               const watching::InspectOptions& asked, const watching::WatchedModel& model) {
+  int64_t window = 0;
+  const auto parts = eval::physics::load_masked_model(options.weights, window);
+  const int64_t tubelet = parts.tubelet;
+  const int64_t past =
+      options.past > 0 ? options.past : std::max(window / 2 / tubelet, int64_t{1}) * tubelet;
+  const auto film = watching::read_watched(options.video, asked.at, window * asked.windows, model,
+                                           options.short_side);
+  const auto seen = watching::inspect(parts, window, past, film, asked);
+  std::printf("%s", watching::inspection_text(seen).c_str());
+  std::filesystem::create_directories(options.out);
+  write_file_atomic(options.out + "/summary.json", watching::inspection_json(seen, asked));
+  const std::string body = watching::inspection_section(seen, asked);
+  write_file_atomic(options.out + "/section.html", body);  // for `report --comparison`
+  write_file_atomic(options.out + "/report.html",
+                    eval::report::page("jepa: inside a model", body));
+  std::printf("report             %s/report.html\n", options.out.c_str());
+  program.results = {{"out", options.out}};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  watching::WatchOptions options;
+  watching::EventOptions events;
+  watching::InspectOptions inspect;
+  return examples::program_main(
+      argc, argv,
+      {.name = "watch",
+       .summary = "watches video of any length through a sliding window: the surprise curve, the "
+                  "most surprising moments, the film under its heat, a page; memory does not grow",
+       .exact = true,
+       .sections =
+           [&](const OptionValues&) {
+             return std::vector<OptionSection>{{"", "", [&](OptionVisitor& visit) {
+                                                  options.describe(visit);
+                                                  events.describe(visit);
+                                                  inspect.describe(visit);
+                                                }}};
+           },
+       .run =
+           [&](examples::Program& program) {
+             if (options.weights.empty()) throw ConfigError("option weights: name a model");
+             if (options.video.empty()) {
+               throw ConfigError("option video: name a file, a folder or -");
+             }
+             examples::catch_stop_signals();
+             const auto model = watching::load_watched(options.weights, program.device);
+             if (events.events) {
+               ask_events(program, options, events, model);
+             } else if (inspect.inspect) {
+               look_into(program, options, inspect, model);
+             } else {
+               watch(program, options, model);
+             }
+           }});
+}
