@@ -392,7 +392,8 @@ std::string comparison_table(const ComparisonSummary& summary) {
     }
     if (!lines.empty()) text += "\n" + part.title + "\n" + lines;
   }
-  return text + shift_table(summary) + scale_table(summary.scale) + "\n" + tuning_sentence(summary.tuning) + "\n";
+  return text + shift_table(summary) + scale_table(summary.scale) + "\n" +
+         tuning_sentence(summary.tuning) + "\n";
 }
 
 }  // namespace jepa::eval::comparison

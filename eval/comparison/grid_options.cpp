@@ -139,7 +139,9 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
   if (noisy && (!questions.data.empty() || questions.world != "digits")) {
     throw ConfigError("option noises: of generated digits; with data or another world it is 0");
   }
-  if (options.widths.empty()) throw ConfigError("option widths: expected at least one; 0: as it is");
+  if (options.widths.empty()) {
+    throw ConfigError("option widths: expected at least one; 0: as it is");
+  }
   const bool tuned = questions.report_on == "validation";
   const int64_t reported = tuned ? questions.validation_clips : questions.test_clips;
   if (3 * questions.predicted_clips > reported) {

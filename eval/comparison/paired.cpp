@@ -181,7 +181,9 @@ std::vector<ArmDifference> paired_differences(const std::vector<CellRecord>& cel
     for (size_t i = 0; i < arms.size(); ++i) {
       for (size_t j = i + 1; j < arms.size(); ++j) {
         const bool trained = arms[i].tera > 0 || arms[j].tera > 0;
-        if (!trained && !untrained.insert({noise, width, arms[i].arm, arms[j].arm}).second) continue;
+        if (!trained && !untrained.insert({noise, width, arms[i].arm, arms[j].arm}).second) {
+          continue;
+        }
         auto difference = differences.of(arms[i], arms[j], noise, width);
         if (!difference.results.empty()) all.push_back(std::move(difference));
       }

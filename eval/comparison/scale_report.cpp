@@ -64,8 +64,8 @@ std::string scale_section(const std::vector<ScaleCurve>& curves) {
   std::string markup =
       report::heading(2, "Error over training compute") +
       report::paragraph(
-          "Both axes logarithmic; every budget with the size that is best there. Slope: d log error "
-          "/ d log FLOP, its 95 % interval from a bootstrap over clip x seed that chooses sizes "
+          "Both axes logarithmic; every budget with the size that is best there. Slope: d log "
+          "error / d log FLOP, its 95 % interval from a bootstrap over clip x seed that chooses sizes "
           "anew. Losses of different latents are not compared.",
           report::Tone::kMuted);
   std::vector<std::string> plots;

@@ -87,12 +87,14 @@ std::vector<ShiftTable> shift_tables(const std::vector<SummaryRow>& rows) {
                        [&](const SummaryRow& row) { return row.results.contains(name); });
   };
   if (has("prompted/in/legs")) {
-    tables.push_back({"Drawn from words alone: share with the number of legs that the words call for",
+    tables.push_back({"Drawn from words alone: share with the number of legs that they call for",
                       {"in range", "combination"},
                       {"prompted/in/legs", "prompted/combination/legs"}});
   }
   std::vector<std::pair<std::string, std::string>> read{{"future/", "futures, in range"}};
-  for (const auto& shift : shifts) read.emplace_back("shift/" + shift + "/future/", "futures, " + shift);
+  for (const auto& shift : shifts) {
+    read.emplace_back("shift/" + shift + "/future/", "futures, " + shift);
+  }
   read.emplace_back("prompted/in/", "from words, in range");
   read.emplace_back("prompted/combination/", "from words, combination");
   for (const auto& [prefix, what] : read) {
