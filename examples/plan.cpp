@@ -1,5 +1,6 @@
-// Plans with a trained world model in the world of its protocol: success rates with intervals beside
-// those of controllers that need no model, in two rooms whether the model walks through walls, films.
+// Plans with a trained world model in the world of its protocol: success rates with intervals
+// beside those of controllers that need no model; in two rooms whether the model walks through
+// walls; films.
 #include <eval/dynamics/films.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
 #include <eval/planning/published.hpp>
@@ -215,9 +216,9 @@ std::string draw_map(Session& session, const EpisodeOptions& episodes, nlohmann:
                           {"low", map.low},              {"high", map.high}};
   char text[480];
   std::snprintf(text, sizeof text,
-                "Costs of one action held through the plan, from the first episode's start; across "
-                "and down its numbers from %.3g to %.3g. Cross: cheapest; ring: first action of the "
-                "planner's plan, which costs %.3g (cheapest held action %.3g).",
+                "Costs of one action held through the plan, from the first episode's start; "
+                "across and down its numbers from %.3g to %.3g. Cross: cheapest; ring: first "
+                "action of the planner's plan, which costs %.3g (cheapest held action %.3g).",
                 map.low, map.high, found.chosen_cost, found.lowest);
   return report::figure(report::image(report::encode_png(picture), "energy landscape", 328), text);
 }
@@ -293,37 +294,6 @@ void evaluate(examples::Program& program, Session& session, const std::string& f
   examples::write_plan_page(title, session.run != nullptr ? o.run : "", folder,
                             examples::plan_markup(session.rows, "px", wall) + map);
   std::printf("results            %s\n", folder.c_str());
-}
-
-void require_block(const std::string& source, int64_t block, PlanOptions& options,
-                   const OptionValues& given) {
-  if (given.contains("horizon.block") && options.horizon.block != block) {
-    throw CheckpointError(source + ": trained with blocks of " + std::to_string(block) +
-                          " steps, asked for horizon.block = " +
-                          std::to_string(options.horizon.block));
-  }
-  options.horizon.block = block;
-}
-
-/// Bounds of a step's action, where the planner is not told others.
-void bound_actions(PlanOptions& options, const OptionValues& given, const worlds::WorldInfo& info,
-                   const EvaluationProtocol& protocol, const ActingModel& acting) {
-  auto& cem = options.planner.cem;
-  if (!given.contains("cem.max_norm")) cem.max_norm = protocol.longest_step;
-  const auto fill = [&](const char* key, const std::vector<double>& from, std::vector<double>& to) {
-    if (given.contains(key) || from.empty()) return;
-    to.clear();
-    for (size_t k = 0; k < from.size(); ++k) {
-      const auto of = [k](const std::vector<double>& x) { return x[x.size() == 1 ? 0 : k]; };
-      to.push_back((from[k] - of(acting.action_mean)) / of(acting.action_std));
-    }
-    const auto once = to;
-    for (int64_t b = 1; !options.horizon.hold && b < acting.block; ++b) {
-      to.insert(to.end(), once.begin(), once.end());
-    }
-  };
-  fill("cem.low", info.action_low, cem.low);
-  fill("cem.high", info.action_high, cem.high);
 }
 
 void run_saved(examples::Program& program, PlanOptions& options, const OptionValues& given) {

@@ -1,4 +1,5 @@
 #include <examples/plan_options.hpp>
+#include <jepa/errors.hpp>
 
 namespace jepa::examples {
 
@@ -50,6 +51,38 @@ std::vector<OptionSection> PlanOptions::sections() {
                       [this](OptionVisitor& visit) { gym.describe(visit); }});
   for (auto& section : asked.sections()) sections.push_back(std::move(section));
   return sections;
+}
+
+void require_block(const std::string& source, int64_t block, PlanOptions& options,
+                   const OptionValues& given) {
+  if (given.contains("horizon.block") && options.horizon.block != block) {
+    throw CheckpointError(source + ": trained with blocks of " + std::to_string(block) +
+                          " steps, asked for horizon.block = " +
+                          std::to_string(options.horizon.block));
+  }
+  options.horizon.block = block;
+}
+
+void bound_actions(PlanOptions& options, const OptionValues& given,
+                   const eval::worlds::WorldInfo& info,
+                   const eval::dynamics::EvaluationProtocol& protocol,
+                   const eval::dynamics::ActingModel& acting) {
+  auto& cem = options.planner.cem;
+  if (!given.contains("cem.max_norm")) cem.max_norm = protocol.longest_step;
+  const auto fill = [&](const char* key, const std::vector<double>& from, std::vector<double>& to) {
+    if (given.contains(key) || from.empty()) return;
+    to.clear();
+    for (size_t k = 0; k < from.size(); ++k) {
+      const auto of = [k](const std::vector<double>& x) { return x[x.size() == 1 ? 0 : k]; };
+      to.push_back((from[k] - of(acting.action_mean)) / of(acting.action_std));
+    }
+    const auto once = to;
+    for (int64_t b = 1; !options.horizon.hold && b < acting.block; ++b) {
+      to.insert(to.end(), once.begin(), once.end());
+    }
+  };
+  fill("cem.low", info.action_low, cem.low);
+  fill("cem.high", info.action_high, cem.high);
 }
 
 }  // namespace jepa::examples

@@ -1,6 +1,7 @@
 // What `plan` can be told.
 #pragma once
 
+#include <eval/dynamics/episodes.hpp>
 #include <eval/dynamics/protocol.hpp>
 #include <eval/planning/landscape.hpp>
 #include <eval/planning/planner.hpp>
@@ -49,5 +50,14 @@ struct PlanOptions {
   void describe(OptionVisitor& visit);
   std::vector<OptionSection> sections();
 };
+
+/// The horizon takes the model's block. @throws CheckpointError where another was asked for
+void require_block(const std::string& source, int64_t block, PlanOptions& options,
+                   const OptionValues& given);
+/// Bounds of a step's action, where the planner is not told others.
+void bound_actions(PlanOptions& options, const OptionValues& given,
+                   const eval::worlds::WorldInfo& info,
+                   const eval::dynamics::EvaluationProtocol& protocol,
+                   const eval::dynamics::ActingModel& acting);
 
 }  // namespace jepa::examples

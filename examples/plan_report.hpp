@@ -32,8 +32,8 @@ nlohmann::json plan_numbers(const PlanRow& row);
 std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& unit,
                         const std::optional<eval::dynamics::WallTest>& wall);
 
-/// Writes `folder`/report.html with the films that lie there. @param run its curves come first, where
-/// it has any
+/// Writes `folder`/report.html with the films that lie there. @param run its curves come first,
+/// where it has any
 void write_plan_page(const std::string& title, const std::string& run, const std::string& folder,
                      const std::string& section);
 

@@ -58,7 +58,7 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
   /// frame of tokens and not the whole history.
   struct Cache {
     std::vector<torch::Tensor> keys, values;  ///< of each block [B, heads, capacity, d]
-    /// Of frames that `times` neighbouring rows have in common [B / times, heads, n, d]; empty: none.
+    /// Of frames that `times` neighbouring rows have in common [B / times, heads, n, d], or none.
     std::vector<torch::Tensor> common_keys, common_values;
     nn::RotaryTable rotary;                   ///< of all steps there is room for
     TokenGrid frame{1, 0, 0};
@@ -69,8 +69,8 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
   };
   /// An empty cache for `batch` rows of up to `steps` frames of `h` x `w` tokens.
   Cache start_cache(int64_t batch, int64_t steps, int64_t h, int64_t w) const;
-  /// Many futures of one history: every row `times` times, neighbours the same, with room for `room`
-  /// further frames. The history's keys and values are shared, not copied, so leave it as it is.
+  /// Many futures of one history: every row `times` times, neighbours the same, with room for
+  /// `room` further frames. The history's keys and values are shared, so leave it as it is.
   Cache branch(const Cache& history, int64_t times, int64_t room) const;
   /// Takes n >= 1 further frames, without gradients. @param tokens [B, n*h*w, encoder_width]
   /// @param conditions of these n steps alone

@@ -77,8 +77,8 @@ torch::Tensor run_cached(const nn::Block& block, int64_t heads, const torch::Ten
 Cache ActionConditionedPredictorImpl::branch(const Cache& history, int64_t times,
                                              int64_t room) const {
   TORCH_CHECK(history.common == 0 && history.steps >= 1 && times >= 1 && room >= 1,
-              "branch: a history of 1 or more frames that is no branch itself, 1 or more rows, room "
-              "for 1 or more frames");
+              "branch: a history of 1 or more frames that is no branch itself, 1 or more rows, "
+              "room for 1 or more frames");
   const torch::NoGradGuard no_grad;
   Cache cache = history;
   cache.times = times;

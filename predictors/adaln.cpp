@@ -38,7 +38,7 @@ float dot(const float* a, const float* b, int64_t d) {
 }
 
 // Attention of a few frames: the library's fused kernel spends far longer on calling itself than on
-// three keys. q [B, n, heads, d], keys and values [B, T, heads, d], the n queries are the last ones.
+// three keys. q [B, n, heads, d], keys and values [B, T, heads, d], the n queries come last.
 torch::Tensor window_attention(const torch::Tensor& queries, const torch::Tensor& keys,
                                const torch::Tensor& values) {
   const int64_t rows = queries.size(0), n = queries.size(1), frames = keys.size(1);

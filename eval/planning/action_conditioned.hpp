@@ -28,9 +28,9 @@ using StateUpdate =
 torch::Tensor moved_pose(const torch::Tensor& state, const torch::Tensor& action);
 
 /// Energies [B, S] of candidates [B, S, H, A]: mean absolute difference of the last imagined frame
-/// and the goal. With `cached` the history is run once, when the costs are made; its keys and values
-/// are shared by all candidates and iterations, and a step costs one frame of tokens. Without,
-/// every step runs history and imagined frames anew, as published.
+/// and the goal. With `cached` the history is run once, when the costs are made; its keys and
+/// values are shared by all candidates and iterations, and a step costs one frame of tokens.
+/// Without, every step runs history and imagined frames anew, as published.
 /// @param goal layer-normed tokens [B, n, D]
 /// @throws DataError where history, goal or candidates have other shapes than the model
 CostFunction action_conditioned_costs(predictors::ActionConditionedPredictor model,

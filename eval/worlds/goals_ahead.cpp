@@ -24,7 +24,8 @@ StateRule state_rule(const WorldInfo& info) {
   if (info.name == "two_rooms") return StateRule::rooms;
   if (info.name == "swm_two_rooms") return StateRule::swm_rooms;
   throw ConfigError(info.name + ": no rule says when a state is a goal's; push, two_rooms, "
-                    "swm_two_rooms and gym:gym_pusht/PushT-v0 with --gym.make obs_type=state have one");
+                    "swm_two_rooms and gym:gym_pusht/PushT-v0 with --gym.make "
+                    "obs_type=state have one");
 }
 
 WorldInfo with_goal(const World& world) {

@@ -1,5 +1,5 @@
-// Goals that were reached: where a policy stood some steps after the start, the published protocol of
-// Push-T (a later frame of the same recorded episode).
+// Goals that were reached: where a policy stood some steps after the start, the published protocol
+// of Push-T (a later frame of the same recorded episode).
 #pragma once
 
 #include <eval/worlds/policies.hpp>
@@ -12,16 +12,16 @@
 
 namespace jepa::eval::worlds {
 
-/// Whether `state` is where `goal` is, by the world's published rule on states: Push-T (also Gymnasium's)
-/// disc and block within 20 px together and the block's angle within pi / 9, two_rooms 4.5 px,
-/// swm_two_rooms 16 px. @param state, goal one episode's
+/// Whether `state` is where `goal` is, by the world's published rule on states: Push-T (also
+/// Gymnasium's) disc and block within 20 px together and the block's angle within pi / 9,
+/// two_rooms 4.5 px, swm_two_rooms 16 px. @param state, goal one episode's
 /// @throws ConfigError for a world without such a rule
 bool state_reached(const WorldInfo& info, const double* state, const double* goal);
 /// The distance that rule looks at [px].
 double state_distance(const WorldInfo& info, const double* state, const double* goal);
 
-/// Episodes of another world, from where its policy was after `lead` steps (drawn for each batch) to
-/// where it was `ahead` steps later. The world must be a function of its seed and actions.
+/// Episodes of another world, from where its policy was after `lead` steps (drawn for each batch)
+/// to where it was `ahead` steps later. The world must be a function of its seed and actions.
 class GoalsAhead : public World {
  public:
   /// @param policy of `world`; acts as long as start and goal are sought

@@ -116,7 +116,8 @@ void Push::start(int64_t i, const std::vector<double>& factors, Random& random) 
   e.radius = factors[1];
   e.goal = {kCanvas / 2, kCanvas / 2, factors[2]};
   do {  // not a start that already succeeds
-    e.block = {random.uniform(100, 412), random.uniform(100, 412), random.uniform(-kPushPi, kPushPi)};
+    e.block = {random.uniform(100, 412), random.uniform(100, 412),
+               random.uniform(-kPushPi, kPushPi)};
   } while (succeeds(i));
   bool free = false;
   while (!free) {

@@ -1,4 +1,4 @@
-// Decision time: a block-causal model with and without kept keys and values, and LeWorldModel's plan.
+// Decision time: a block-causal model with and without kept keys and values, LeWorldModel's plan.
 #include <eval/planning/action_conditioned.hpp>
 #include <eval/planning/le_world_model.hpp>
 #include <eval/planning/planner.hpp>
@@ -45,8 +45,8 @@ struct BlockCausal {
   }
 };
 
-/// Energies of all candidates, the history's share counted. Both arms take turns, so that a drift of
-/// the machine's speed hits both; `ratio` is the median of the pairs.
+/// Energies of all candidates, the history's share counted. Both arms take turns, so that a drift
+/// of the machine's speed hits both; `ratio` is the median of the pairs.
 void energies(benchmark::State& state) {
   using clock = std::chrono::steady_clock;
   BlockCausal task;
