@@ -11,7 +11,7 @@
 namespace jepa::eval::watching {
 namespace {
 
-constexpr int64_t kColumns = 5;
+constexpr int64_t kTableColumns = 5;
 constexpr size_t kRowsAtOnce = 256;  // of the table
 
 /// A number of the curve, empty where it is not known.
@@ -52,12 +52,12 @@ void CurveWriter::add(const CurveRow& row) {
                              row.mark.empty() ? 0.0 : 1.0}) {
     waiting_.push_back(static_cast<float>(value));
   }
-  if (waiting_.size() >= kRowsAtOnce * kColumns) flush_table();
+  if (waiting_.size() >= kRowsAtOnce * kTableColumns) flush_table();
 }
 
 void CurveWriter::flush_table() {
   if (waiting_.empty()) return;
-  rows_.append(torch::tensor(waiting_).view({-1, kColumns}));
+  rows_.append(torch::tensor(waiting_).view({-1, kTableColumns}));
   waiting_.clear();
 }
 

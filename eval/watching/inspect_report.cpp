@@ -15,7 +15,7 @@ namespace jepa::eval::watching {
 namespace {
 
 constexpr int64_t kEnlarged = 2;
-constexpr int64_t kColumns = 4;
+constexpr int64_t kGridColumns = 4;
 
 /// A quadrant's value over the mean of the other three.
 std::array<double, 4> over_others(const std::array<double, 4>& values) {
@@ -45,7 +45,7 @@ report::Table quadrant_table(const Inspection& seen) {
 
 std::string picture(const torch::Tensor& frames, const std::string& caption) {
   const auto sheet =
-      report::frame_grid(frames.contiguous(), std::min<int64_t>(frames.size(0), kColumns));
+      report::frame_grid(frames.contiguous(), std::min<int64_t>(frames.size(0), kGridColumns));
   return report::figure(
       report::image(report::encode_png(sheet), caption, static_cast<int>(sheet.size(1))), caption);
 }

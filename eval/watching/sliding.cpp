@@ -8,11 +8,11 @@
 namespace jepa::eval::watching {
 
 SlidingSurprise::SlidingSurprise(physics::SurpriseModel model, const physics::WindowOptions& asked,
-                                 Take take, Look look)
+                                 Take take, OnWindows on_windows)
     : model_(std::move(model)),
       asked_(asked),
       take_(std::move(take)),
-      look_(std::move(look)),
+      on_windows_(std::move(on_windows)),
       overlap_(model_.tubelet) {
   physics::require_past(model_, asked_.past);
   if (asked_.stride < 1 || asked_.batch < 1) {
@@ -41,7 +41,7 @@ void SlidingSurprise::ask() {
   }
   if (!windows.empty()) {
     const auto all = torch::stack(windows).contiguous();
-    if (look_) look_(all);
+    if (on_windows_) on_windows_(all);
     const auto tokens = model_.tokens(all, asked_.past);
     for (size_t i = 0; i < waiting_.size(); ++i) {
       overlap_.add(waiting_[i] + asked_.past, tokens[static_cast<int64_t>(i)]);

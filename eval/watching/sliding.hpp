@@ -27,11 +27,11 @@ class SlidingSurprise {
   /// Gets frames in order, each once.
   using Take = std::function<void(const WatchedFrame&)>;
   /// Gets windows uint8 [b, C, window, H, W] as they are asked about, in order.
-  using Look = std::function<void(const torch::Tensor& windows)>;
+  using OnWindows = std::function<void(const torch::Tensor& windows)>;
 
   /// @throws ConfigError for a past that is none
   SlidingSurprise(physics::SurpriseModel model, const physics::WindowOptions& asked, Take take,
-                  Look look = {});
+                  OnWindows on_windows = {});
 
   /// @param picture uint8 [C, H, W], as large as all others
   void add(const torch::Tensor& picture);
@@ -56,7 +56,7 @@ class SlidingSurprise {
   physics::SurpriseModel model_;
   physics::WindowOptions asked_;
   Take take_;
-  Look look_;
+  OnWindows on_windows_;
   std::deque<Kept> frames_;
   int64_t first_ = 0;       // index of the first frame that is kept
   int64_t emitted_ = 0;     // index of the frame that is taken next

@@ -96,10 +96,10 @@ class Watch {
         features_(options.features.empty() ? nullptr
                                            : std::make_unique<FeatureWriter>(options, device)) {
     asked_ = {.past = past(), .stride = options.stride, .batch = options.batch};
-    SlidingSurprise::Look look;
-    if (features_) look = [this](const torch::Tensor& windows) { features_->add(windows); };
+    SlidingSurprise::OnWindows on_windows;
+    if (features_) on_windows = [this](const torch::Tensor& windows) { features_->add(windows); };
     sliding_ = std::make_unique<SlidingSurprise>(
-        model.surprise, asked_, [this](const WatchedFrame& frame) { take(frame); }, look);
+        model.surprise, asked_, [this](const WatchedFrame& frame) { take(frame); }, on_windows);
   }
 
   WatchResult run() {

@@ -90,7 +90,7 @@ WatchedModel load_watched(const std::string& weights, torch::Device device) {
   if (vit.frames < 2) {
     throw ConfigError(weights + ": a model of still images foretells no frames");
   }
-  const ClipOptions clip = encoders::trained_clips(file, loaded);
+  const ClipOptions& clip = loaded.clip;
   WatchedModel model;
   model.surprise = physics::load_surprise(weights, vit.frames, device);
   model.height = vit.height;
