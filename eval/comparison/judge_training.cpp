@@ -14,7 +14,7 @@
 namespace jepa::eval::comparison {
 namespace {
 
-constexpr double kWhite = 255.0;
+constexpr double kBrightest = 255.0;
 constexpr double kPositionWeight = 0.5;  // of a pixel, against a nat of class loss
 constexpr double kJitter = 0.4;          // px: deviation of the window from the true centre
 constexpr int64_t kWarmUp = 50;
@@ -132,7 +132,7 @@ void train(Judge& judge, const Examples& examples, uint64_t seed, const JudgePro
     const auto times = at::randint(frames, {options.batch}, generator, torch::kInt64);
     const auto centres = examples.centres.index({ids, times});
     const auto pictures = examples.clips.index({ids, torch::indexing::Slice(), times});
-    const auto seen = spoil(pictures.to(torch::kFloat32) / kWhite, centres);
+    const auto seen = spoil(pictures.to(torch::kFloat32) / kBrightest, centres);
     // Windows around the true centres, not quite: centres read later are not exact either.
     const auto around = centres + kJitter * at::randn(centres.sizes(), generator);
     const auto loss =
