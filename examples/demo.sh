@@ -17,8 +17,8 @@ say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - start)); }
 
 mkdir -p "$run"
 run=$(cd "$run" && pwd)
-(cd "$run" && rm -rf digits footage compare digits.json footage.json report.html summary.json \
-  data/digits{,_train,_validation,_test}.h5 data/{motion,drift}_{train,validation,test}.h5)
+(cd "$run" && rm -rf digits footage compare digits.json footage.json report.html summary.json shipped_digits.mp4 \
+  data/digits{,_train,_validation,_test,_film}.h5 data/{motion,drift}_{train,validation,test}.h5)
 mkdir -p "$run/data"
 
 say "moving digits: 20,000 clips to train on, 3,000 + 1,000 + 2,000 to probe"
@@ -49,6 +49,14 @@ probe() { # probe RUN DATASET LABELS UNIT KINDS
 }
 probe digits digits digit,direction,position instance linear,knn
 runs=$run/digits
+
+say "what half an hour gives: a shipped model on the same digits; its features: $run/shipped_digits.mp4"
+digits test 12 5 digits_film
+"$programs/embed" --weights examples/models/digits --video "$run/data/digits_film.h5" --video.clips 1 \
+  --pca "$run/shipped_digits.mp4"
+"$programs/probe" --weights examples/models/digits --labels digit,direction,position --unit instance \
+  --kind linear --control.draws 1 --train "$run/data/digits_train.h5" \
+  --validation "$run/data/digits_validation.h5" --test "$run/data/digits_test.h5"
 
 say "real footage: seven videos, fetched once"
 fetched=0
