@@ -125,7 +125,7 @@ TEST(Surprise, DenoisingErrorOfANetworkThatSaysNothing) {
   options.transformer.dim = 32;
   options.transformer.depth = 1;
   options.transformer.heads = 2;
-  options.diffusion.compared = "x";
+  options.diffusion.loss = "x";
   const auto model = std::make_shared<diffusion::GenerativeModel>(options, 3);
   model->initialise(0);
   const auto surprise = diffusion_surprise(model, kWindow, torch::kCPU);
@@ -135,7 +135,7 @@ TEST(Surprise, DenoisingErrorOfANetworkThatSaysNothing) {
   EXPECT_TRUE(torch::allclose(tokens, torch::ones_like(tokens), 1e-5, 1e-5));
   EXPECT_TRUE(surprise.tokens(frames, 4).equal(tokens));  // common random numbers
   // In the velocity's units an error counts by 1 / (1 - t)^2.
-  options.diffusion.compared = "v";
+  options.diffusion.loss = "v";
   const auto scaled = std::make_shared<diffusion::GenerativeModel>(options, 3);
   scaled->initialise(0);
   double mean = 0;
