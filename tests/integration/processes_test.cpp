@@ -182,6 +182,10 @@ class EveryRecipe : public ProgramTest {
     if (recipe.contains("agreement.weight")) {
       arguments.insert(arguments.end(), {"--optimisation.eps", "1e-3"});
     }
+    // Its gradients are about 1e-6 here (1.3e-6 apart with eps 1e-8, 1e-7 with 1e-6).
+    if (file.ends_with("watch_footage.ini")) {
+      arguments.insert(arguments.end(), {"--optimisation.eps", "1e-6"});
+    }
     for (const auto& option : cut_down(recipe)) arguments.push_back(option);
     ASSERT_EQ(run("pretrain", arguments), 0) << said();
   }
