@@ -65,13 +65,12 @@ class Session {
     }
     open_log();
     loader_.seek(task_.steps_done());
-    exchange();
     std::optional<RunEnd> end;
-    while (!(end = over())) {
-      if (asked_to_stop_) {
-        end = RunEnd::stopped;
-        break;
-      }
+    while (true) {
+      exchange();
+      end = over();
+      if (!end && asked_to_stop_) end = RunEnd::stopped;
+      if (end) break;
       step();
     }
     if (saved_step_ != task_.steps_done()) save(/*best=*/false);
@@ -105,7 +104,7 @@ class Session {
     totals_.train_seconds += metrics["seconds"];
     totals_.clips += static_cast<double>(clips);
 
-    exchange();
+    if (alone()) note_left_out(news());
     if (errors_ > 0) metrics["clips_left_out"] = static_cast<double>(errors_);
     const int64_t done = task_.steps_done();
     const bool last = done == options_.steps;
@@ -115,36 +114,36 @@ class Session {
     if (done % options_.checkpoint_every == 0 || last || best) save(best);
   }
 
-  /// What processes tell each other once a step: whether one of them was asked to stop, so that all
-  /// end at the same step, and which clips their loaders left out.
+  bool alone() const { return hooks_.processes == nullptr || hooks_.processes->count() == 1; }
+
+  /// What processes tell each other before each step: whether one of them was asked to stop, so that
+  /// all end at the same step, and which clips their loaders left out.
   void exchange() {
-    const bool asked = hooks_.stop && hooks_.stop();
-    const LoaderStats& stats = loader_.stats();
-    asked_to_stop_ = asked;
-    bool others = false;  // have something to tell
-    if (hooks_.processes != nullptr && hooks_.processes->count() > 1) {
-      const torch::Tensor own =
-          torch::tensor({int64_t{asked}, static_cast<int64_t>(stats.messages.size() - told_)});
-      const torch::Tensor all = hooks_.processes->gather(own.view({1, 2}));
-      asked_to_stop_ = all.select(1, 0).any().item<bool>();
-      others = loader_.share().count > 1 && all.select(1, 1).any().item<bool>();
-    }
-    std::string news;
-    for (; told_ < stats.messages.size(); ++told_) news += stats.messages[told_] + '\n';
-    if (others) {
-      const auto texts = gather_texts(news, *hooks_.processes);
-      news.clear();
-      for (const auto& text : texts) news += text;
-    }
-    note_left_out(news);
-    errors_ = std::max(stats.errors, std::ssize(left_out_));
-    if (others && errors_ > loader_.options().max_errors) {
+    asked_to_stop_ = hooks_.stop && hooks_.stop();
+    if (alone()) return;
+    const std::string own = news();
+    const torch::Tensor all = hooks_.processes->gather(
+        torch::tensor({int64_t{asked_to_stop_}, int64_t{!own.empty()}}).view({1, 2}));
+    asked_to_stop_ = all.select(1, 0).any().item<bool>();
+    if (!all.select(1, 1).any().item<bool>()) return;
+    std::string lines;
+    for (const auto& text : gather_texts(own, *hooks_.processes)) lines += text;
+    note_left_out(lines);
+    if (errors_ > loader_.options().max_errors) {
       throw DataError(left_out_.back() + " (" + std::to_string(errors_) +
                       " clips could not be read)");
     }
   }
 
-  /// A line of the log for each clip of `lines` that is not in it.
+  /// Lines of the clips that the loader left out since the last call.
+  std::string news() {
+    const LoaderStats& stats = loader_.stats();
+    std::string lines;
+    for (; told_ < stats.messages.size(); ++told_) lines += stats.messages[told_] + '\n';
+    return lines;
+  }
+
+  /// Counts the clips of `lines`; the log gets those that are not in it.
   void note_left_out(const std::string& lines) {
     std::istringstream text(lines);
     for (std::string line; std::getline(text, line);) {
@@ -152,6 +151,7 @@ class Session {
       left_out_.push_back(line);
       if (log_) log_->summary("left_out", {}, {{"clip", line}});
     }
+    errors_ = std::max(loader_.stats().errors, std::ssize(left_out_));
   }
 
   /// A step; where it fails for NaN, what is on disk is named, not what is in memory.
