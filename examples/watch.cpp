@@ -96,8 +96,7 @@ void look_into(examples::Program& program, const watching::WatchOptions& options
   write_file_atomic(options.out + "/summary.json", watching::inspection_json(seen, asked));
   const std::string body = watching::inspection_section(seen, asked);
   write_file_atomic(options.out + "/section.html", body);  // for `report --comparison`
-  write_file_atomic(options.out + "/report.html",
-                    eval::report::page("jepa: inside a model", body));
+  write_file_atomic(options.out + "/report.html", eval::report::page("jepa: inside a model", body));
   std::printf("report             %s/report.html\n", options.out.c_str());
   program.results = {{"out", options.out}};
 }

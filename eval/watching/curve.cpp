@@ -105,7 +105,8 @@ void RunningQuantile::add(const torch::Tensor& values) {
   const float* at = flat.const_data_ptr<float>();
   for (int64_t i = 0; i < flat.numel(); ++i) {
     if (!std::isfinite(at[i])) continue;
-    const double bin = at[i] > 0 ? std::log(static_cast<double>(at[i]) / 1e-9) / std::log(1.025) : 0;
+    const double bin =
+        at[i] > 0 ? std::log(static_cast<double>(at[i]) / 1e-9) / std::log(1.025) : 0;
     ++counts_[static_cast<size_t>(std::clamp<int64_t>(static_cast<int64_t>(bin), 0, kBins - 1))];
     ++total_;
   }

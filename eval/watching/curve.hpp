@@ -17,17 +17,17 @@ namespace jepa::eval::watching {
 
 /// One frame of those that are watched.
 struct CurveRow {
-  int64_t frame = 0;    ///< of the film, from 0, with those that are passed over
-  double seconds = 0;   ///< since the first frame
+  int64_t frame = 0;   ///< of the film, from 0, with those that are passed over
+  double seconds = 0;  ///< since the first frame
   double surprise = std::numeric_limits<double>::quiet_NaN();  ///< mean over tokens; NaN: not known
   double most = std::numeric_limits<double>::quiet_NaN();      ///< of the frame's tokens
   int64_t window = -1;  ///< number of the window that ends with this frame; -1: none
-  std::string mark;     ///< what happened before it: `cut`, see also StreamFrame::mark; joined by `+`
+  std::string mark;  ///< what happened before it: `cut`, see also StreamFrame::mark; joined by `+`
 };
 
 /// Writes rows to `PATH.csv`, row by row as they come, so that all are there after kill -9, and to
-/// `PATH.h5`: `curve` float32 [rows, 5], frame, seconds, surprise, most, and 1 where there is a mark
-/// (complete once finish() was called; until then `PATH.h5.partial`).
+/// `PATH.h5`: `curve` float32 [rows, 5], frame, seconds, surprise, most, and 1 where there is a
+/// mark (complete once finish() was called; until then `PATH.h5.partial`).
 class CurveWriter {
  public:
   /// @throws DataError naming the file that cannot be made

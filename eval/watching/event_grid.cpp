@@ -48,19 +48,17 @@ std::vector<Draw> draws_of(const EventOptions& options, const WatchOptions& watc
                            watch.weights, kUntrained + static_cast<uint64_t>(i), device);
                      }});
   }
-  draws.push_back({"copy_last", 0, [=] {
-                     return physics::copy_last_surprise(window, tubelet, patch);
-                   }});
-  draws.push_back({"pixel_difference", 0, [=] {
-                     return physics::pixel_difference_surprise(window, tubelet, patch);
-                   }});
-  draws.push_back({"change_of_difference", 0, [=] {
-                     return change_of_difference(window, tubelet, patch);
-                   }});
+  draws.push_back(
+      {"copy_last", 0, [=] { return physics::copy_last_surprise(window, tubelet, patch); }});
+  draws.push_back({"pixel_difference", 0,
+                   [=] { return physics::pixel_difference_surprise(window, tubelet, patch); }});
+  draws.push_back(
+      {"change_of_difference", 0, [=] { return change_of_difference(window, tubelet, patch); }});
   return draws;
 }
 
-/// Surprise of every window of films, by the mean and the largest of its tokens: [films, windows, 2].
+/// Surprise of every window of films, by the mean and the largest of its tokens: [films, windows,
+/// 2].
 torch::Tensor score(const physics::SurpriseModel& model, const std::vector<torch::Tensor>& films,
                     int64_t past, const comparison::ComparisonHooks& hooks) {
   std::vector<torch::Tensor> parts;
@@ -132,12 +130,13 @@ EventTable summarise(const EventOptions& options,
   table.windows = scored.front().second.front().size(1);
   for (const auto& arm : arms) {
     EventRow row{.arm = arm, .draws = static_cast<int64_t>(values[arm]["auroc"].size())};
-    for (const auto& [name, draws] : values[arm]) row.metrics[name] = physics::pooled(draws, kBootstrap);
+    for (const auto& [name, draws] : values[arm])
+      row.metrics[name] = physics::pooled(draws, kBootstrap);
     if (arm == arms.front()) {
       for (const auto& other : arms) {
         if (other == arm) continue;
-        row.less[other] = physics::pooled_difference(values[arm]["auroc"], values[other]["auroc"],
-                                                     kBootstrap);
+        row.less[other] =
+            physics::pooled_difference(values[arm]["auroc"], values[other]["auroc"], kBootstrap);
       }
     }
     table.rows.push_back(std::move(row));
@@ -176,11 +175,12 @@ EventTable run_events(const EventOptions& options, const WatchOptions& watch,
   const Footage footage = read_footage(watch.video, options.from, model, watch.short_side);
   const auto stretches = find_stretches(footage, window, past, options.segments);
   if (stretches.empty()) {
-    throw ConfigError(c10::str(watch.video, ": no video has ", 2 * window - 1 - past,
-                               " held-out frames"));
+    throw ConfigError(
+        c10::str(watch.video, ": no video has ", 2 * window - 1 - past, " held-out frames"));
   }
   std::vector<torch::Tensor> lawful;
-  for (const auto& stretch : stretches) lawful.push_back(lawful_film(footage, stretch, window, past));
+  for (const auto& stretch : stretches)
+    lawful.push_back(lawful_film(footage, stretch, window, past));
   std::vector<KindFilms> kinds;
   for (const auto& kind : event_kinds()) {
     KindFilms films;

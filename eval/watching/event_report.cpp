@@ -29,9 +29,8 @@ std::string interval(const Estimate& e) {
 EventJson estimates_json(const std::vector<Estimate>& estimates) {
   EventJson json = EventJson::object();
   for (size_t i = 0; i < estimates.size(); ++i) {
-    json[i < event_kinds().size() ? event_kinds()[i] : "all"] = {{"value", estimates[i].value},
-                                                                 {"low", estimates[i].low},
-                                                                 {"high", estimates[i].high}};
+    json[i < event_kinds().size() ? event_kinds()[i] : "all"] = {
+        {"value", estimates[i].value}, {"low", estimates[i].low}, {"high", estimates[i].high}};
   }
   return json;
 }
@@ -66,9 +65,9 @@ std::string estimates_table(const EventTable& all, const std::string& metric) {
         {.text = kind < all.stretches.size() ? std::to_string(all.stretches[kind]) : ""}};
     for (const auto& row : all.rows) {
       const Estimate& e = row.metrics.at(metric)[kind];
-      report::Cell cell{.text = report::short_number(e.value, 2),
-                        .note = report::short_number(e.low, 2) + ", " +
-                                report::short_number(e.high, 2)};
+      report::Cell cell{
+          .text = report::short_number(e.value, 2),
+          .note = report::short_number(e.low, 2) + ", " + report::short_number(e.high, 2)};
       if (e.low > 0.5) cell.tone = report::Tone::kGood;
       if (e.high < 0.5) cell.tone = report::Tone::kBad;
       line.push_back(cell);
@@ -86,9 +85,9 @@ std::string less_table(const EventRow& row) {
     std::vector<report::Cell> line{{.text = kind_title(kind)}};
     for (const auto& [other, estimates] : row.less) {
       const Estimate& e = estimates[kind];
-      report::Cell cell{.text = report::short_number(e.value, 2),
-                        .note = report::short_number(e.low, 2) + ", " +
-                                report::short_number(e.high, 2)};
+      report::Cell cell{
+          .text = report::short_number(e.value, 2),
+          .note = report::short_number(e.low, 2) + ", " + report::short_number(e.high, 2)};
       if (e.low > 0) cell.tone = report::Tone::kGood;
       if (e.high < 0) cell.tone = report::Tone::kBad;
       line.push_back(cell);
@@ -121,8 +120,8 @@ std::string strips(const EventOptions& options, const WatchOptions& watch,
       frames.push_back(seen);
     }
     const double full = torch::nan_to_num(map, 0.0).max().item<double>();
-    const auto sheet = report::frame_grid(draw_frames(frames, 1, full),
-                                          static_cast<int64_t>(frames.size()));
+    const auto sheet =
+        report::frame_grid(draw_frames(frames, 1, full), static_cast<int64_t>(frames.size()));
     figures.push_back(report::figure(
         report::image(report::encode_png(sheet), caption, static_cast<int>(sheet.size(1))),
         caption + ", brightest " + report::short_number(full)));
@@ -196,8 +195,10 @@ std::string event_section(const EventOptions& options, const WatchOptions& watch
       report::paragraph(
           "What each video has from " + report::short_number(options.from) +
           " of its time on was not trained on. It is cut into stretches that share no frame; an "
-          "event begins in each, and " + std::to_string(table.windows) +
-          " windows foretell its first frames from what was before it. AUROC: such a window against "
+          "event begins in each, and " +
+          std::to_string(table.windows) +
+          " windows foretell its first frames from what was before it. AUROC: such a window "
+          "against "
           "one without the event, any stretch against any. Intervals: 95 %, bootstrap over "
           "stretches (those of one video are not independent) and over draws. Untrained: the "
           "model's own initialisation. copy_last: the last known frame stands; pixel_difference: "
@@ -207,10 +208,10 @@ std::string event_section(const EventOptions& options, const WatchOptions& watch
       report::heading(3, "AUROC, " + first.arm + " less the others") + less_table(first) +
       report::heading(3, "Windows with the event above the same ones without it") +
       estimates_table(table, "relative");
-  markup += report::details("By the most surprising token of a window",
-                            report::heading(4, "AUROC") + estimates_table(table, "auroc_max") +
-                                report::heading(4, "Pairs") +
-                                estimates_table(table, "relative_max"));
+  markup +=
+      report::details("By the most surprising token of a window",
+                      report::heading(4, "AUROC") + estimates_table(table, "auroc_max") +
+                          report::heading(4, "Pairs") + estimates_table(table, "relative_max"));
   return markup + report::heading(3, "One stretch under " + first.arm + "'s surprise") +
          strips(options, watch, model);
 }

@@ -23,7 +23,8 @@ torch::Tensor pick(const torch::Tensor& video, const std::vector<int64_t>& frame
 /// its side.
 std::pair<int64_t, int64_t> liveliest(const torch::Tensor& frames, int64_t side) {
   const auto values = frames.to(torch::kFloat32);
-  const auto change = (values.slice(1, 1) - values.slice(1, 0, -1)).abs().mean(at::IntArrayRef{0, 1});
+  const auto change =
+      (values.slice(1, 1) - values.slice(1, 0, -1)).abs().mean(at::IntArrayRef{0, 1});
   const int64_t step = std::max<int64_t>(side / 2, 1);
   const auto sums = at::avg_pool2d(change.unsqueeze(0).unsqueeze(0), side, step)[0][0];
   const int64_t best = sums.argmax().item<int64_t>();
@@ -42,15 +43,14 @@ Footage read_footage(const std::string& videos, double from, const WatchedModel&
                      int64_t short_side) {
   std::vector<std::string> paths;
   for (const auto& entry : find_videos(videos)) paths.push_back(entry.path);
-  const VideoLibrary library(paths, {.short_side = scaled_side(model, short_side)},
-                             model.channels, 64);
+  const VideoLibrary library(paths, {.short_side = scaled_side(model, short_side)}, model.channels,
+                             64);
   Footage footage;
   for (int64_t video = 0; video < library.size(); ++video) {
     const VideoInfo info = library.info(video);
-    const int64_t step =
-        model.fps > 0 && info.fps > 0
-            ? std::max<int64_t>(1, std::llround(info.fps / model.fps))
-            : model.frame_step;
+    const int64_t step = model.fps > 0 && info.fps > 0
+                             ? std::max<int64_t>(1, std::llround(info.fps / model.fps))
+                             : model.frame_step;
     const PixelRect part{(info.height - model.height) / 2, (info.width - model.width) / 2,
                          model.height, model.width};
     if (part.top < 0 || part.left < 0) {
@@ -122,8 +122,7 @@ std::optional<torch::Tensor> spliced_film(const std::string& kind, const Footage
   }
   std::vector<int64_t> frames;
   torch::Tensor from = video;
-  const auto second =
-      std::max<int64_t>(1, std::llround(footage.fps[stretch.video]));
+  const auto second = std::max<int64_t>(1, std::llround(footage.fps[stretch.video]));
   int64_t shift = second;
   if (kind == "jump" && stretch.start + length - 1 + shift >= video.size(1)) shift = -second;
   if (kind == "other_video") {

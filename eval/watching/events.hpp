@@ -18,12 +18,12 @@ namespace jepa::eval::watching {
 
 /// What is asked about which footage.
 struct EventOptions {
-  bool events = false;      ///< asked for at all
-  double from = 0.8;        ///< share of each video's time where the held-out part starts
-  int64_t untrained = 10;   ///< networks with the model's own initialisation
-  int64_t segments = 0;     ///< stretches of footage, at most; 0: all there are
+  bool events = false;       ///< asked for at all
+  double from = 0.8;         ///< share of each video's time where the held-out part starts
+  int64_t untrained = 10;    ///< networks with the model's own initialisation
+  int64_t segments = 0;      ///< stretches of footage, at most; 0: all there are
   int64_t resamples = 2000;  ///< of the bootstrap over them
-  bool quick = false;       ///< as small as it can be
+  bool quick = false;        ///< as small as it can be
 
   void describe(OptionVisitor& visit);
   void settle();
@@ -80,9 +80,9 @@ struct EventRow {
 };
 
 struct EventTable {
-  std::vector<EventRow> rows;        ///< the model first
-  std::vector<int64_t> stretches;    ///< of each kind
-  int64_t windows = 0;               ///< of each stretch
+  std::vector<EventRow> rows;      ///< the model first
+  std::vector<int64_t> stretches;  ///< of each kind
+  int64_t windows = 0;             ///< of each stretch
 };
 
 /// Scores what has no scores yet in OUT/cells, then everything together.

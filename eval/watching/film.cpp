@@ -35,8 +35,7 @@ void write_clip(const std::string& path, const std::vector<SeenFrame>& frames, i
   for (size_t i = 0; i < frames.size(); i += kDrawnTogether) {
     const auto from = frames.begin() + static_cast<std::ptrdiff_t>(i);
     const auto count = std::min(kDrawnTogether, frames.size() - i);
-    const auto drawn =
-        draw_frames({from, from + static_cast<std::ptrdiff_t>(count)}, scale, full);
+    const auto drawn = draw_frames({from, from + static_cast<std::ptrdiff_t>(count)}, scale, full);
     if (!encoder) {
       encoder = std::make_unique<report::VideoEncoder>(drawn.size(1), drawn.size(2), fps, path);
     }

@@ -40,7 +40,7 @@ class FilmWriter {
   std::string folder_;
   double fps_;
   int64_t piece_, scale_;
-  int64_t pieces_ = 0;  // begun
+  int64_t pieces_ = 0;   // begun
   int64_t written_ = 0;  // frames of this piece
   double full_ = 0;
   std::vector<SeenFrame> waiting_;  // drawn together

@@ -105,10 +105,10 @@ torch::Tensor shares_of_context(const torch::Tensor& attention) {
 void InspectOptions::describe(OptionVisitor& visit) {
   visit("inspect", inspect,
         {.help = "look into the model: surprise by token, attention, what the encoder says"});
-  visit("at", at, {.help = "of the film, where the window that is shown begins", .unit = "s",
-                   .min = 0});
-  visit("row", row, {.help = "of the target token that is followed; -1: the most surprising",
-                     .min = -1});
+  visit("at", at,
+        {.help = "of the film, where the window that is shown begins", .unit = "s", .min = 0});
+  visit("row", row,
+        {.help = "of the target token that is followed; -1: the most surprising", .min = -1});
   visit("column", column, {.help = "of that token", .min = -1});
   visit("fault", fault,
         {.help = "plant one: the predictor is not given this quadrant's context tokens",
@@ -160,8 +160,8 @@ Inspection inspect(const physics::MaskedModel& given, int64_t window, int64_t pa
         film.slice(1, i * window, i * window + past).unsqueeze(0).contiguous(), torch::kCPU);
     contexts.push_back(model.encoder->encode(model.encoder->embed(shown), seen.grid, mask.context));
     if (i >= 8) continue;  // attention hardly differs from window to window
-    const auto weights = shares_of_context(
-        predictor_attention(model, contexts.back(), mask, seen.grid));
+    const auto weights =
+        shares_of_context(predictor_attention(model, contexts.back(), mask, seen.grid));
     if (i == 0) attention = weights;
     const auto mean = weights.mean(at::IntArrayRef{0, 1});
     shares = shares.defined() ? shares + mean : mean;
@@ -181,14 +181,14 @@ Inspection inspect(const physics::MaskedModel& given, int64_t window, int64_t pa
   const int64_t place = best % seen.grid.frame_size();
   const bool chosen = options.row >= 0 && options.column >= 0;
   if (chosen && (options.row >= seen.grid.h || options.column >= seen.grid.w)) {
-    throw ConfigError(c10::str("option row, column: a frame has ", seen.grid.h, " x ", seen.grid.w,
-                               " tokens"));
+    throw ConfigError(
+        c10::str("option row, column: a frame has ", seen.grid.h, " x ", seen.grid.w, " tokens"));
   }
   seen.target = {chosen ? 0 : best / seen.grid.frame_size(),
                  chosen ? options.row : place / seen.grid.w,
                  chosen ? options.column : place % seen.grid.w};
-  const int64_t token = seen.target[0] * seen.grid.frame_size() +
-                        seen.target[1] * seen.grid.w + seen.target[2];
+  const int64_t token =
+      seen.target[0] * seen.grid.frame_size() + seen.target[1] * seen.grid.w + seen.target[2];
   seen.attention = attention.select(1, token).reshape(
       {attention.size(0), seen.past_steps, seen.grid.h, seen.grid.w});
   auto whole = model.target_encoder.is_empty() ? model.encoder : model.target_encoder;
@@ -201,8 +201,8 @@ torch::Tensor read_watched(const std::string& video, double from_seconds, int64_
   const std::string path = find_videos(video).front().path;
   VideoStream stream(path, {.scale = {.short_side = scaled_side(model, short_side)}});
   const double fps = stream.fps() > 0 ? stream.fps() : 25;
-  const int64_t step = model.fps > 0 ? std::max<int64_t>(1, std::llround(fps / model.fps))
-                                     : model.frame_step;
+  const int64_t step =
+      model.fps > 0 ? std::max<int64_t>(1, std::llround(fps / model.fps)) : model.frame_step;
   std::vector<torch::Tensor> frames;
   for (int64_t number = 0; static_cast<int64_t>(frames.size()) < count; ++number) {
     const auto frame = stream.next();
@@ -210,7 +210,8 @@ torch::Tensor read_watched(const std::string& video, double from_seconds, int64_
     if (frame->seconds < from_seconds || number % step != 0) continue;
     frames.push_back(central_picture(frame->picture, frame->height, frame->width, model));
   }
-  if (frames.empty()) throw DataError(path + ": ends before " + std::to_string(from_seconds) + " s");
+  if (frames.empty())
+    throw DataError(path + ": ends before " + std::to_string(from_seconds) + " s");
   return torch::stack(frames, 1).contiguous();
 }
 

@@ -15,8 +15,8 @@
 namespace jepa::eval::watching {
 
 struct InspectOptions {
-  bool inspect = false;  ///< asked for at all
-  double at = 0;         ///< seconds of the film at which the window that is shown begins
+  bool inspect = false;           ///< asked for at all
+  double at = 0;                  ///< seconds of the film at which the window that is shown begins
   int64_t row = -1, column = -1;  ///< of the target token that is followed; -1: the most surprising
   std::string fault = "none";     ///< quadrant that the predictor is made to ignore
   int64_t windows = 100;          ///< over which means by place are taken
@@ -35,11 +35,11 @@ Predictor ignore_quadrant(const Predictor& predictor, const std::string& quadran
 
 /// What is seen of a model on one film.
 struct Inspection {
-  TokenGrid grid;            ///< of a window
-  int64_t past_steps = 0;    ///< of its steps that are known
-  torch::Tensor window;      ///< uint8 [C, T, H, W], the one that is shown
-  torch::Tensor surprise;    ///< float [t - past_steps, h, w] of it
-  torch::Tensor places;      ///< float [h, w], mean surprise over windows and steps
+  TokenGrid grid;                     ///< of a window
+  int64_t past_steps = 0;             ///< of its steps that are known
+  torch::Tensor window;               ///< uint8 [C, T, H, W], the one that is shown
+  torch::Tensor surprise;             ///< float [t - past_steps, h, w] of it
+  torch::Tensor places;               ///< float [h, w], mean surprise over windows and steps
   std::array<double, 4> quadrants{};  ///< mean surprise of each
   std::array<double, 4> attended{};   ///< share of attention over the context that each gets
   std::array<double, 4> variance{};   ///< of the encoder's context tokens in each, over windows

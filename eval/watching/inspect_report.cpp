@@ -92,10 +92,10 @@ std::string inspection_json(const Inspection& seen, const InspectOptions& option
 std::string inspection_section(const Inspection& seen, const InspectOptions& options) {
   std::string markup = report::heading(2, "Inside the model");
   if (options.fault != "none") {
-    markup += report::callout("A fault was planted",
-                              {"The predictor is not given the context tokens of the quadrant " +
-                               options.fault + "."},
-                              report::Tone::kWarning);
+    markup += report::callout(
+        "A fault was planted",
+        {"The predictor is not given the context tokens of the quadrant " + options.fault + "."},
+        report::Tone::kWarning);
   }
   markup += report::heading(3, "By quadrant") + report::table(quadrant_table(seen)) +
             report::paragraph(
@@ -117,16 +117,15 @@ std::string inspection_section(const Inspection& seen, const InspectOptions& opt
   for (int64_t layer = 0; layer < seen.attention.size(0); ++layer) {
     const auto map = seen.attention[layer];
     const double top = map.max().item<double>();
-    maps += picture(under(seen, map, 0, top),
-                    "layer " + std::to_string(layer + 1) + ", brightest " +
-                        report::short_number(top));
+    maps += picture(under(seen, map, 0, top), "layer " + std::to_string(layer + 1) +
+                                                  ", brightest " + report::short_number(top));
   }
-  markup += report::heading(3, "What one prediction attends to") +
-            report::paragraph("Target: step " + std::to_string(seen.target[0]) +
-                              " of the foretold ones, row " + std::to_string(seen.target[1]) +
-                              ", column " + std::to_string(seen.target[2]) +
-                              ". Over the known frames:") +
-            maps;
+  markup +=
+      report::heading(3, "What one prediction attends to") +
+      report::paragraph("Target: step " + std::to_string(seen.target[0]) +
+                        " of the foretold ones, row " + std::to_string(seen.target[1]) +
+                        ", column " + std::to_string(seen.target[2]) + ". Over the known frames:") +
+      maps;
   const auto colours = report::fit_pca(seen.tokens).colours(seen.tokens)[0];
   const auto frames = report::upscale(report::clip_frames(seen.window), kEnlarged).contiguous();
   return markup + report::heading(3, "What the encoder says") +

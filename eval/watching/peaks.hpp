@@ -26,7 +26,8 @@ struct Peak {
   std::vector<SeenFrame> clip;  ///< `around` frames before and after it, as far as there are any
 };
 
-/// Keeps the `count` highest peaks. Memory is that of count + 1 clips at most, however long the film.
+/// Keeps the `count` highest peaks. Memory is that of count + 1 clips at most, however long the
+/// film.
 class Peaks {
  public:
   Peaks(int64_t count, int64_t around) : count_(count), around_(around) {}

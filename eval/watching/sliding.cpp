@@ -16,8 +16,8 @@ SlidingSurprise::SlidingSurprise(physics::SurpriseModel model, const physics::Wi
       overlap_(model_.tubelet) {
   physics::require_past(model_, asked_.past);
   if (asked_.stride < 1 || asked_.batch < 1) {
-    throw ConfigError(c10::str("stride ", asked_.stride, " and batch ", asked_.batch,
-                               ": expected at least 1"));
+    throw ConfigError(
+        c10::str("stride ", asked_.stride, " and batch ", asked_.batch, ": expected at least 1"));
   }
 }
 

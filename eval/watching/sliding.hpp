@@ -16,8 +16,8 @@ namespace jepa::eval::watching {
 struct WatchedFrame {
   int64_t index = 0;      ///< of those given, from 0
   torch::Tensor picture;  ///< as it was given
-  torch::Tensor map;      ///< float [h, w], the mean over the windows that foretell it; or undefined
-  int64_t window = -1;    ///< number of the window that ends with it; -1: none
+  torch::Tensor map;    ///< float [h, w], the mean over the windows that foretell it; or undefined
+  int64_t window = -1;  ///< number of the window that ends with it; -1: none
 };
 
 /// Asks a model about windows of `model.window` frames, every `asked.stride` frames, `asked.batch`
@@ -58,11 +58,11 @@ class SlidingSurprise {
   Take take_;
   OnWindows on_windows_;
   std::deque<Kept> frames_;
-  int64_t first_ = 0;       // index of the first frame that is kept
-  int64_t emitted_ = 0;     // index of the frame that is taken next
-  int64_t next_ = 0;        // index of the frame that comes next
-  int64_t start_ = 0;       // first frame of the next window
-  int64_t windows_ = 0;     // windows so far
+  int64_t first_ = 0;             // index of the first frame that is kept
+  int64_t emitted_ = 0;           // index of the frame that is taken next
+  int64_t next_ = 0;              // index of the frame that comes next
+  int64_t start_ = 0;             // first frame of the next window
+  int64_t windows_ = 0;           // windows so far
   std::vector<int64_t> waiting_;  // first frames of windows that are not asked yet
   physics::FrameOverlap overlap_;
 };

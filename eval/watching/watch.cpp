@@ -56,8 +56,8 @@ class Stopwatch {
 class FeatureWriter {
  public:
   FeatureWriter(const WatchOptions& options, torch::Device device)
-      : loaded_(encoders::load_encoder(WeightFile::open(options.weights),
-                                       {.which = "target_encoder"})),
+      : loaded_(
+            encoders::load_encoder(WeightFile::open(options.weights), {.which = "target_encoder"})),
         pool_(options.pool),
         rows_(options.features, "features",
               {{"weights", loaded_.summary}, {"pool", options.pool}}) {
@@ -103,8 +103,8 @@ class Watch {
   }
 
   WatchResult run() {
-    auto films = options_.video == "-" ? std::vector<MediaEntry>{{"-"}}
-                                       : find_videos(options_.video);
+    auto films =
+        options_.video == "-" ? std::vector<MediaEntry>{{"-"}} : find_videos(options_.video);
     for (bool again = true; again && !done();) {
       const int64_t before = result_.frames;
       for (const auto& film : films) {
@@ -124,8 +124,7 @@ class Watch {
   }
   bool stopping() const { return hooks_.stop && hooks_.stop(); }
   bool done() const {
-    return result_.stopped ||
-           (options_.loop_minutes > 0 && seconds_ >= 60 * options_.loop_minutes);
+    return result_.stopped || (options_.loop_minutes > 0 && seconds_ >= 60 * options_.loop_minutes);
   }
   void mark(const std::string& what) {
     std::string part;
@@ -194,11 +193,11 @@ void Watch::watch(const std::string& path) {
   const std::string name = path == "-" ? "standard input" : path;
   try {
     stream = std::make_unique<VideoStream>(
-        path, StreamOptions{.scale = {.short_side = side_}, .timeout = options_.stall,
-                            .stop = hooks_.stop});
+        path, StreamOptions{
+                  .scale = {.short_side = side_}, .timeout = options_.stall, .stop = hooks_.stop});
     if (model_.fps > 0 && stream->fps() > 0 && stream->fps() < 0.99 * model_.fps) {
-      throw DataError(c10::str(name, ": ", stream->fps(), " frames a second, expected at least ",
-                               model_.fps));
+      throw DataError(
+          c10::str(name, ": ", stream->fps(), " frames a second, expected at least ", model_.fps));
     }
   } catch (const DataError& error) {
     problem(error.what());
@@ -206,7 +205,8 @@ void Watch::watch(const std::string& path) {
   }
   if (!film_) begin(*stream);
   const bool first = result_.frames == 0;
-  const double offset = first ? 0 : seconds_ + 1 / (stream->fps() > 0 ? stream->fps() : kUnknownFps);
+  const double offset =
+      first ? 0 : seconds_ + 1 / (stream->fps() > 0 ? stream->fps() : kUnknownFps);
   if (!first) {
     sliding_->cut();
     mark("cut");
@@ -266,15 +266,17 @@ void Watch::take(const WatchedFrame& frame) {
 
 void Watch::write_peaks() {
   const double heat = options_.heat > 0 ? options_.heat : quantile_.value(kHeatQuantile);
-  const double rate = std::max(1.0, static_cast<double>(result_.watched) / std::max(seconds_, 1e-3));
+  const double rate =
+      std::max(1.0, static_cast<double>(result_.watched) / std::max(seconds_, 1e-3));
   for (size_t i = 0; i < result_.peaks.size(); ++i) {
     write_clip(options_.out + "/peak-" + std::to_string(i + 1) + ".mp4", result_.peaks[i].clip,
                options_.film_scale, heat, std::min(rate, 60.0));
   }
   const auto place = [this](int64_t row) { return film_->place(row); };
-  write_file_atomic(options_.out + "/index.html",
-                    watch_page(options_, result_, outline_.spans(),
-                               options_.film ? place : std::function<std::string(int64_t)>(), heat));
+  write_file_atomic(
+      options_.out + "/index.html",
+      watch_page(options_, result_, outline_.spans(),
+                 options_.film ? place : std::function<std::string(int64_t)>(), heat));
 }
 
 void Watch::finish() {

@@ -21,12 +21,13 @@ struct WatchOptions {
   std::string video;    ///< file, folder, `path label` list, or `-`
   std::string weights;  ///< run folder, checkpoint or published weights with a masked predictor
   std::string out = "runs/watch";
-  int64_t past = 0;    ///< frames of a window that are known; 0: half
-  int64_t stride = 2;  ///< watched frames from one window to the next
-  int64_t batch = 4;   ///< windows asked together
+  int64_t past = 0;        ///< frames of a window that are known; 0: half
+  int64_t stride = 2;      ///< watched frames from one window to the next
+  int64_t batch = 4;       ///< windows asked together
   int64_t frame_step = 0;  ///< film frames a watched frame; 0: as the model was trained
   double fps = 0;          ///< watched frames a second; wins over frame_step; 0: as trained
-  int64_t short_side = 0;  ///< frames are scaled to it, then cropped about the middle; 0: as trained
+  int64_t short_side =
+      0;  ///< frames are scaled to it, then cropped about the middle; 0: as trained
   double loop_minutes = 0;  ///< the films again and again until so much was watched; 0: once
   double stall = 30;        ///< seconds after which a pipe that gives nothing has stalled; 0: waits
   int64_t peaks = 8;        ///< most surprising moments that become clips
@@ -71,8 +72,8 @@ struct WatchResult {
   int64_t frames = 0;   ///< decoded
   int64_t watched = 0;  ///< of these, the model's
   int64_t windows = 0;
-  double seconds = 0;       ///< of film
-  double film_fps = 0;      ///< frames a second of the (first) film; 0: it does not say
+  double seconds = 0;   ///< of film
+  double film_fps = 0;  ///< frames a second of the (first) film; 0: it does not say
   double wall_seconds = 0;
   double first_ms = 0, last_ms = 0;  ///< a frame: mean over the first and the last 500
   double peak_mb = 0;

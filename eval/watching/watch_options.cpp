@@ -64,15 +64,20 @@ void WatchOptions::describe(OptionVisitor& visit) {
   visit("loop_minutes", loop_minutes,
         {.help = "the films again and again, cuts marked, for so long; 0: once", .min = 0});
   visit("stall", stall,
-        {.help = "after which a pipe that gives nothing has stalled; 0: waits", .unit = "s",
+        {.help = "after which a pipe that gives nothing has stalled; 0: waits",
+         .unit = "s",
          .min = 0});
-  visit("peaks", peaks, {.help = "most surprising moments that become clips", .min = 0, .max = 100});
+  visit("peaks", peaks,
+        {.help = "most surprising moments that become clips", .min = 0, .max = 100});
   visit("around", around,
         {.help = "of a clip before and after its peak", .unit = "s", .min = 0, .max = 60});
   visit("film", film, {.help = "write the film with its heat"});
-  visit("film_scale", film_scale, {.help = "each watched pixel so many times", .min = 1, .max = 16});
+  visit("film_scale", film_scale,
+        {.help = "each watched pixel so many times", .min = 1, .max = 16});
   visit("piece_minutes", piece_minutes,
-        {.help = "of a film file: the index of an MP4 grows with its length", .min = 0.05, .max = 60});
+        {.help = "of a film file: the index of an MP4 grows with its length",
+         .min = 0.05,
+         .max = 60});
   visit("heat", heat,
         {.help = "surprise that is drawn brightest; 0: the 0.995 quantile of what was seen so far",
          .min = 0});
@@ -121,8 +126,7 @@ torch::Tensor central_picture(const VideoFrame& frame, int64_t frame_height, int
   const PixelRect part{(frame_height - model.height) / 2, (frame_width - model.width) / 2,
                        model.height, model.width};
   auto picture = torch::empty({model.height, model.width, model.channels}, torch::kUInt8);
-  write_part(frame, frame_height, frame_width, model.channels, part,
-             picture.data_ptr<uint8_t>());
+  write_part(frame, frame_height, frame_width, model.channels, part, picture.data_ptr<uint8_t>());
   return picture.permute({2, 0, 1}).contiguous();
 }
 

@@ -52,8 +52,10 @@ std::string grid_lines(const Axes& axes) {
     svg += "<line x1=\"" + two(kLeft) + "\" x2=\"" + two(kWidth - 8) + "\" y1=\"" +
            two(axes.y(value)) + "\" y2=\"" + two(axes.y(value)) +
            "\" stroke=\"var(--line,#dde1e7)\"/><text x=\"" + two(kLeft - 6) + "\" y=\"" +
-           two(axes.y(value) + 4) + "\" text-anchor=\"end\" font-size=\"11\" "
-           "fill=\"var(--muted,#667085)\">" + report::short_number(value) + "</text>";
+           two(axes.y(value) + 4) +
+           "\" text-anchor=\"end\" font-size=\"11\" "
+           "fill=\"var(--muted,#667085)\">" +
+           report::short_number(value) + "</text>";
   }
   for (const double value : report::nice_ticks(0, axes.end, 8)) {
     if (value > axes.end) continue;
@@ -91,11 +93,11 @@ std::string curve_svg(const WatchResult& result, const std::vector<CurveOutline:
     for (size_t i = 0; i < spans.size(); i += step) {
       const double from = axes.x(spans[i].seconds);
       const double to = i + step < spans.size() ? axes.x(spans[i + step].seconds) : kWidth - 8;
-      svg += link(place(spans[i].row),
-                  "<rect x=\"" + two(from) + "\" y=\"8\" width=\"" +
-                      two(std::max(to - from, 1.0)) + "\" height=\"" +
-                      two(kHeight - 8 - kBottom) + "\" fill=\"transparent\"><title>" +
-                      clock_text(spans[i].seconds) + "</title></rect>");
+      svg +=
+          link(place(spans[i].row),
+               "<rect x=\"" + two(from) + "\" y=\"8\" width=\"" + two(std::max(to - from, 1.0)) +
+                   "\" height=\"" + two(kHeight - 8 - kBottom) + "\" fill=\"transparent\"><title>" +
+                   clock_text(spans[i].seconds) + "</title></rect>");
     }
   }
   for (size_t i = 0; i < result.peaks.size(); ++i) {
@@ -134,16 +136,17 @@ std::string watch_page(const WatchOptions& options, const WatchResult& result,
                        const std::vector<CurveOutline::Span>& spans,
                        const std::function<std::string(int64_t row)>& place, double heat) {
   std::string body = report::heading(1, "Watched: " + options.video);
-  body += report::tiles({{.label = "film", .value = clock_text(result.seconds)},
-                         {.label = "frames", .value = std::to_string(result.frames),
-                          .note = std::to_string(result.watched) + " watched, " +
-                                  std::to_string(result.windows) + " windows"},
-                         {.label = "frames a second", .value = report::short_number(result.fps()),
-                          .note = result.film_fps > 0
-                                      ? "the film's own: " + report::short_number(result.film_fps)
-                                      : ""},
-                         {.label = "peak memory",
-                          .value = report::short_number(result.peak_mb) + " MB"}});
+  body += report::tiles(
+      {{.label = "film", .value = clock_text(result.seconds)},
+       {.label = "frames",
+        .value = std::to_string(result.frames),
+        .note = std::to_string(result.watched) + " watched, " + std::to_string(result.windows) +
+                " windows"},
+       {.label = "frames a second",
+        .value = report::short_number(result.fps()),
+        .note =
+            result.film_fps > 0 ? "the film's own: " + report::short_number(result.film_fps) : ""},
+       {.label = "peak memory", .value = report::short_number(result.peak_mb) + " MB"}});
   if (!result.problems.empty()) {
     body += report::callout("Not watched to its end", result.problems, report::Tone::kBad);
   }
