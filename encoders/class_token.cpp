@@ -17,14 +17,16 @@ constexpr double kDeviation = 0.02;
 
 }  // namespace
 
-ClassTokenVitImpl::ClassTokenVitImpl(ClassTokenOptions options) : options_(options) {
+ClassTokenVitImpl::ClassTokenVitImpl(ClassTokenOptions options)
+    : FrameEncoderImpl("class-token encoder", options.channels, options.size, options.size,
+                       options.dim),
+      options_(options) {
   const auto& o = options_;
   if (o.patch < 1 || o.heads < 1 || o.size % o.patch != 0 || o.dim % o.heads != 0 || o.dim < 1) {
     throw ConfigError(c10::str("class-token encoder: frames of ", o.size, " px, patches of ",
                                o.patch, ", width ", o.dim, " and ", o.heads,
                                " heads do not divide"));
   }
-  set_clip_sizes({1, o.channels, 1, o.size, o.size});
   set_heads(o.heads);
   const int64_t side = o.size / o.patch;
   auto embeddings = folder(*this, "embeddings");
@@ -76,32 +78,6 @@ torch::Tensor ClassTokenVitImpl::frames(const torch::Tensor& frames) {
   x = torch::cat({cls_token_.expand({frames.size(0), 1, o.dim}), x}, 1) + positions_;
   for (const auto& block : blocks_) x = run(block, x);
   return norm_->forward(x.select(1, 0));
-}
-
-TokenGrid ClassTokenVitImpl::grid(at::IntArrayRef sizes) const {
-  const auto& o = options_;
-  if (sizes.size() != 5 || sizes[1] != o.channels || sizes[3] != o.size || sizes[4] != o.size) {
-    throw DataError(c10::str("class-token encoder: clips [B, ", o.channels, ", T, ", o.size, ", ",
-                             o.size, "] expected, found ", sizes));
-  }
-  return {sizes[2], 1, 1};
-}
-
-torch::Tensor ClassTokenVitImpl::embed(const torch::Tensor& clip) {
-  grid(clip.sizes());
-  return frames(clip.transpose(1, 2).flatten(0, 1))
-      .view({clip.size(0), clip.size(2), options_.dim});
-}
-
-torch::Tensor ClassTokenVitImpl::encode(const torch::Tensor& tokens, const TokenGrid&,
-                                        const torch::Tensor& ids) {
-  return ids.defined() ? gather_tokens(tokens, ids) : tokens;
-}
-
-std::vector<torch::Tensor> ClassTokenVitImpl::layers(const torch::Tensor& clip,
-                                                     const std::vector<int64_t>& layers) {
-  TORCH_CHECK(layers == std::vector<int64_t>{0}, "class-token encoder: only layer 0 is given");
-  return {embed(clip)};
 }
 
 void ClassTokenVitImpl::initialise(at::Generator generator) {

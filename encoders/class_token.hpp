@@ -2,7 +2,7 @@
 // encoder.
 #pragma once
 
-#include <jepa/model.hpp>
+#include <encoders/convolutional.hpp>
 #include <jepa/nn/layers.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 
@@ -24,23 +24,14 @@ struct ClassTokenOptions {
 /// Each frame becomes the class token after the last layer norm. Pre-norm blocks, exact GELU, layer
 /// norms of eps 1e-12, learned positions (of the class token too). Parameter names are those of
 /// transformers 4 (`encoder.layer.N.attention.attention.query`, ...), without a pooler.
-class ClassTokenVitImpl : public EncoderImpl {
+class ClassTokenVitImpl : public FrameEncoderImpl {
  public:
   /// @throws ConfigError where sizes are missing or do not divide
   explicit ClassTokenVitImpl(ClassTokenOptions options);
 
   /// Frames [N, C, size, size] -> [N, dim].
-  torch::Tensor frames(const torch::Tensor& x);
+  torch::Tensor frames(const torch::Tensor& x) override;
 
-  int64_t output_width() const override { return options_.dim; }
-  int64_t depth() const override { return 1; }
-  /// One token a frame. @throws DataError for frames of another size
-  TokenGrid grid(at::IntArrayRef clip_sizes) const override;
-  torch::Tensor embed(const torch::Tensor& clip) override;
-  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid& grid,
-                       const torch::Tensor& ids = {}) override;
-  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
-                                    const std::vector<int64_t>& layers) override;
   void initialise(at::Generator generator) override;
   double flops(int64_t tokens) const override;
   ActivationShape activations() const override;

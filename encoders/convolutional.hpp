@@ -24,7 +24,7 @@ class ConvolutionImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Convolution);
 
-/// An encoder by convolutions that makes one token of each frame of a clip, of one size alone.
+/// An encoder that makes one token of each frame of a clip, of one size alone.
 class FrameEncoderImpl : public EncoderImpl {
  public:
   /// Frames [N, C, H, W] -> [N, output_width()].
@@ -39,6 +39,7 @@ class FrameEncoderImpl : public EncoderImpl {
                        const torch::Tensor& ids = {}) override;
   std::vector<torch::Tensor> layers(const torch::Tensor& clip,
                                     const std::vector<int64_t>& layers) override;
+  /// For encoders by convolutions: He et al. (2015), linear layers by Xavier's scale.
   void initialise(at::Generator generator) override;
 
  protected:

@@ -64,12 +64,14 @@ void ask_events(examples::Program& program, const watching::WatchOptions& option
   std::filesystem::create_directories(options.out);
   write_file_atomic(options.out + "/config.ini", dump_ini(program.sections));
   try {
+    const auto footage =
+        watching::read_footage(options.video, events.from, model, options.short_side);
     const auto table =
-        watching::run_events(events, options, model, program.device, progress.hooks());
+        watching::run_events(events, options, model, footage, program.device, progress.hooks());
     std::printf("%s", watching::event_table(table).c_str());
     write_file_atomic(options.out + "/summary.json",
                       watching::event_json(events, options, table, progress.seconds()));
-    const std::string body = watching::event_section(events, options, model, table);
+    const std::string body = watching::event_section(events, options, model, footage, table);
     write_file_atomic(options.out + "/section.html", body);
     write_file_atomic(options.out + "/report.html",
                       eval::report::page("jepa: events in footage", body));
@@ -85,9 +87,7 @@ void look_into(examples::Program& program, const watching::WatchOptions& options
                const watching::InspectOptions& asked, const watching::WatchedModel& model) {
   int64_t window = 0;
   const auto parts = eval::physics::load_masked_model(options.weights, window);
-  const int64_t tubelet = parts.tubelet;
-  const int64_t past =
-      options.past > 0 ? options.past : std::max(window / 2 / tubelet, int64_t{1}) * tubelet;
+  const int64_t past = options.known_frames(window, parts.tubelet);
   const auto film = watching::read_watched(options.video, asked.at, window * asked.windows, model,
                                            options.short_side);
   const auto seen = watching::inspect(parts, window, past, film, asked);

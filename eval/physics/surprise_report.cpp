@@ -1,5 +1,6 @@
 // Cells to rows, summary.json and tables.
 #include <eval/physics/surprise_grid.hpp>
+#include <eval/report/difference_table.hpp>
 #include <eval/report/html.hpp>
 #include <jepa/version.hpp>
 
@@ -61,12 +62,8 @@ std::string rule_title(size_t rule) {
 }
 
 report::Cell estimate_cell(const Estimate& e, bool chance) {
-  report::Cell cell{.text = report::short_number(e.value, 2),
-                    .note = report::short_number(e.low, 2) + ", " +
-                            report::short_number(e.high, 2)};
-  if (chance && e.low > kChance) cell.tone = report::Tone::kGood;
-  if (chance && e.high < kChance) cell.tone = report::Tone::kBad;
-  return cell;
+  return report::estimate_cell({e.value, e.low, e.high},
+                               chance ? std::optional(kChance) : std::nullopt);
 }
 
 /// Rules by arms of one metric. @param chance one half is what guessing reaches

@@ -74,6 +74,14 @@ std::string few(const std::vector<std::string>& names) {
 
 }  // namespace
 
+Cell estimate_cell(const Interval& estimate, std::optional<double> neutral) {
+  Cell cell{.text = short_number(estimate.value, 2),
+            .note = short_number(estimate.low, 2) + ", " + short_number(estimate.high, 2)};
+  if (neutral && estimate.low > *neutral) cell.tone = Tone::kGood;
+  if (neutral && estimate.high < *neutral) cell.tone = Tone::kBad;
+  return cell;
+}
+
 int side_of_zero(const Interval& difference) {
   if (!(difference.low < difference.high)) return 0;
   return difference.low > 0 ? 1 : difference.high < 0 ? -1 : 0;

@@ -166,13 +166,11 @@ void EventOptions::settle() {
 }
 
 EventTable run_events(const EventOptions& options, const WatchOptions& watch,
-                      const WatchedModel& model, torch::Device device,
+                      const WatchedModel& model, const Footage& footage, torch::Device device,
                       const comparison::ComparisonHooks& hooks) {
-  const int64_t window = model.surprise.window, tubelet = model.surprise.tubelet;
-  const int64_t past =
-      watch.past > 0 ? watch.past : std::max(window / 2 / tubelet, int64_t{1}) * tubelet;
+  const int64_t window = model.surprise.window;
+  const int64_t past = watch.known_frames(window, model.surprise.tubelet);
   physics::require_past(model.surprise, past);
-  const Footage footage = read_footage(watch.video, options.from, model, watch.short_side);
   const auto stretches = find_stretches(footage, window, past, options.segments);
   if (stretches.empty()) {
     throw ConfigError(

@@ -1,4 +1,5 @@
 // Tables of the events: for a terminal, summary.json, the report.
+#include <eval/report/difference_table.hpp>
 #include <eval/report/html.hpp>
 #include <eval/report/image.hpp>
 #include <eval/watching/events.hpp>
@@ -65,12 +66,7 @@ std::string estimates_table(const EventTable& all, const std::string& metric) {
         {.text = kind < all.stretches.size() ? std::to_string(all.stretches[kind]) : ""}};
     for (const auto& row : all.rows) {
       const Estimate& e = row.metrics.at(metric)[kind];
-      report::Cell cell{
-          .text = report::short_number(e.value, 2),
-          .note = report::short_number(e.low, 2) + ", " + report::short_number(e.high, 2)};
-      if (e.low > 0.5) cell.tone = report::Tone::kGood;
-      if (e.high < 0.5) cell.tone = report::Tone::kBad;
-      line.push_back(cell);
+      line.push_back(report::estimate_cell({e.value, e.low, e.high}, 0.5));
     }
     table.rows.push_back(line);
   }
@@ -85,12 +81,7 @@ std::string less_table(const EventRow& row) {
     std::vector<report::Cell> line{{.text = kind_title(kind)}};
     for (const auto& [other, estimates] : row.less) {
       const Estimate& e = estimates[kind];
-      report::Cell cell{
-          .text = report::short_number(e.value, 2),
-          .note = report::short_number(e.low, 2) + ", " + report::short_number(e.high, 2)};
-      if (e.low > 0) cell.tone = report::Tone::kGood;
-      if (e.high < 0) cell.tone = report::Tone::kBad;
-      line.push_back(cell);
+      line.push_back(report::estimate_cell({e.value, e.low, e.high}, 0.0));
     }
     table.rows.push_back(line);
   }
@@ -100,11 +91,9 @@ std::string less_table(const EventRow& row) {
 
 /// One stretch with each kind of event, under the model's heat, the first foretold frame on.
 std::string strips(const EventOptions& options, const WatchOptions& watch,
-                   const WatchedModel& model) {
-  const int64_t window = model.surprise.window, tubelet = model.surprise.tubelet;
-  const int64_t past =
-      watch.past > 0 ? watch.past : std::max(window / 2 / tubelet, int64_t{1}) * tubelet;
-  const Footage footage = read_footage(watch.video, options.from, model, watch.short_side);
+                   const WatchedModel& model, const Footage& footage) {
+  const int64_t window = model.surprise.window;
+  const int64_t past = watch.known_frames(window, model.surprise.tubelet);
   const auto stretches = find_stretches(footage, window, past, options.segments);
   std::vector<std::string> figures;
   const auto figure = [&](const torch::Tensor& film, const std::string& caption) {
@@ -187,7 +176,8 @@ std::string event_json(const EventOptions& options, const WatchOptions& watch,
 }
 
 std::string event_section(const EventOptions& options, const WatchOptions& watch,
-                          const WatchedModel& model, const EventTable& table) {
+                          const WatchedModel& model, const Footage& footage,
+                          const EventTable& table) {
   const EventRow& first = table.rows.front();
   std::string markup =
       report::heading(2, "Events in real footage") +
@@ -213,7 +203,7 @@ std::string event_section(const EventOptions& options, const WatchOptions& watch
                       report::heading(4, "AUROC") + estimates_table(table, "auroc_max") +
                           report::heading(4, "Pairs") + estimates_table(table, "relative_max"));
   return markup + report::heading(3, "One stretch under " + first.arm + "'s surprise") +
-         strips(options, watch, model);
+         strips(options, watch, model, footage);
 }
 
 }  // namespace jepa::eval::watching

@@ -86,9 +86,10 @@ struct EventTable {
 };
 
 /// Scores what has no scores yet in OUT/cells, then everything together.
+/// @param footage what `watch.video` holds from `options.from` on (read_footage)
 /// @throws comparison::Stopped where the hooks asked to stop; ConfigError where nothing is held out
 EventTable run_events(const EventOptions& options, const WatchOptions& watch,
-                      const WatchedModel& model, torch::Device device,
+                      const WatchedModel& model, const Footage& footage, torch::Device device,
                       const comparison::ComparisonHooks& hooks);
 
 std::string event_table(const EventTable& table);  ///< for a terminal
@@ -96,6 +97,7 @@ std::string event_json(const EventOptions& options, const WatchOptions& watch,
                        const EventTable& table, double seconds);
 /// The section of the report, with a strip of each kind under the model's heat.
 std::string event_section(const EventOptions& options, const WatchOptions& watch,
-                          const WatchedModel& model, const EventTable& table);
+                          const WatchedModel& model, const Footage& footage,
+                          const EventTable& table);
 
 }  // namespace jepa::eval::watching

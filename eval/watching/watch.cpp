@@ -118,9 +118,7 @@ class Watch {
 
  private:
   int64_t past() const {
-    if (options_.past > 0) return options_.past;
-    const int64_t tubelet = model_.surprise.tubelet;
-    return std::max(model_.surprise.window / 2 / tubelet, int64_t{1}) * tubelet;
+    return options_.known_frames(model_.surprise.window, model_.surprise.tubelet);
   }
   bool stopping() const { return hooks_.stop && hooks_.stop(); }
   bool done() const {

@@ -39,6 +39,8 @@ struct WatchOptions {
   std::string features;  ///< HDF5 file of the target encoder's tokens of every window; empty: none
   std::string pool = "mean";  ///< of these: mean, max, mean_max over tokens, or none
 
+  /// Frames that are known of a window: `past`, or about half of it, in whole tubelets.
+  int64_t known_frames(int64_t window, int64_t tubelet) const;
   void describe(OptionVisitor& visit);
 };
 

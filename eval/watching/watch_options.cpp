@@ -88,6 +88,10 @@ void WatchOptions::describe(OptionVisitor& visit) {
          .choices = {"mean", "max", "mean_max", "none"}});
 }
 
+int64_t WatchOptions::known_frames(int64_t window, int64_t tubelet) const {
+  return past > 0 ? past : std::max(window / 2 / tubelet, int64_t{1}) * tubelet;
+}
+
 WatchedModel load_watched(const std::string& weights, torch::Device device) {
   const WeightFile file = WeightFile::open(weights);
   const auto loaded = encoders::load_encoder(file, {.which = "encoder"});

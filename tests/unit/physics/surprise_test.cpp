@@ -5,6 +5,8 @@
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/objectives/latent_regression.hpp>
 
+#include "patch_encoder.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -16,29 +18,6 @@ namespace {
 
 constexpr int64_t kPatch = 8, kTubelet = 2, kWindow = 8;
 constexpr int64_t kWidth = 3 * kTubelet * kPatch * kPatch;
-
-/// An encoder whose latents are the patches themselves.
-class PatchEncoder : public EncoderImpl {
- public:
-  int64_t output_width() const override { return kWidth; }
-  int64_t depth() const override { return 1; }
-  TokenGrid grid(at::IntArrayRef s) const override {
-    return {s[2] / kTubelet, s[3] / kPatch, s[4] / kPatch};
-  }
-  torch::Tensor embed(const torch::Tensor& clip) override {
-    return nn::unfold_patches(clip, kTubelet, kPatch);
-  }
-  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid&,
-                       const torch::Tensor& ids) override {
-    return ids.defined() ? gather_tokens(tokens, ids) : tokens;
-  }
-  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
-                                    const std::vector<int64_t>&) override {
-    return {embed(clip)};
-  }
-  void initialise(at::Generator) override {}
-  double flops(int64_t) const override { return 0; }
-};
 
 /// Foretells that every place stays as it was last, which is right where nothing moves.
 class StillPredictor : public PredictorImpl {
@@ -58,7 +37,7 @@ class StillPredictor : public PredictorImpl {
 };
 
 Encoder patch_encoder() {
-  return Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>()));
+  return Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>(kTubelet, kPatch)));
 }
 
 SurpriseModel still_model(bool latents) {

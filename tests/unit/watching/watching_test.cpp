@@ -11,6 +11,8 @@
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/random.hpp>
 
+#include "patch_encoder.hpp"
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -221,29 +223,6 @@ TEST(Events, ChangeOfDifferenceIsNoneWhereMotionGoesOn) {
   EXPECT_GT(model.tokens(film, kPast).max().item<double>(), 0.005);
 }
 
-/// Latents are the patches themselves.
-class PatchEncoder : public EncoderImpl {
- public:
-  int64_t output_width() const override { return 3 * kTubelet * kPatch * kPatch; }
-  int64_t depth() const override { return 1; }
-  TokenGrid grid(at::IntArrayRef s) const override {
-    return {s[2] / kTubelet, s[3] / kPatch, s[4] / kPatch};
-  }
-  torch::Tensor embed(const torch::Tensor& clip) override {
-    return nn::unfold_patches(clip, kTubelet, kPatch);
-  }
-  torch::Tensor encode(const torch::Tensor& tokens, const TokenGrid&,
-                       const torch::Tensor& ids) override {
-    return ids.defined() ? gather_tokens(tokens, ids) : tokens;
-  }
-  std::vector<torch::Tensor> layers(const torch::Tensor& clip,
-                                    const std::vector<int64_t>&) override {
-    return {embed(clip)};
-  }
-  void initialise(at::Generator) override {}
-  double flops(int64_t) const override { return 0; }
-};
-
 /// Foretells of each place what it last was, 0 where it is not told.
 class PlacePredictor : public PredictorImpl {
  public:
@@ -266,7 +245,7 @@ class PlacePredictor : public PredictorImpl {
 
 TEST(Inspect, AnIgnoredQuadrantIsWhereTheSurpriseIs) {
   physics::MaskedModel model;
-  model.encoder = Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>()));
+  model.encoder = Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>(kTubelet, kPatch)));
   model.predictor = Predictor(std::shared_ptr<PredictorImpl>(std::make_shared<PlacePredictor>()));
   model.tubelet = kTubelet;
   model.patch = kPatch;
