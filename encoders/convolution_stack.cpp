@@ -35,8 +35,8 @@ ConvolutionStackImpl::ConvolutionStackImpl(ConvolutionStackOptions options)
   int64_t channels = o.channels, height = o.height, width = o.width;
   for (size_t i = 0; i < o.widths.size(); ++i) {
     if (o.kernels[i] % 2 == 0) {
-      throw ConfigError(c10::str("convolution stack: a kernel of side ", o.kernels[i],
-                                 " has no middle"));
+      throw ConfigError(
+          c10::str("convolution stack: a kernel of side ", o.kernels[i], " has no middle"));
     }
     convolutions_.push_back(register_module(
         c10::str("conv", i), Convolution(channels, o.widths[i], o.kernels[i], o.strides[i])));

@@ -22,10 +22,10 @@ namespace dreaming = jepa::eval::dreaming;
 
 /// What --quick makes of a recipe: everything passes through every stage in a minute or two.
 const OptionValues kQuick = {
-    {"temperatures", "1.15"},       {"play.collected", "60"},   {"play.episodes", "40"},
+    {"temperatures", "1.15"},       {"play.collected", "60"},       {"play.episodes", "40"},
     {"play.swap_periods", "10"},    {"play.tuning_episodes", "20"}, {"vision.steps", "60"},
-    {"vision.latent", "8"},         {"vision.width", "8"},      {"model.hidden", "32"},
-    {"model.mixtures", "2"},        {"model.steps", "60"},      {"model.sequence", "24"},
+    {"vision.latent", "8"},         {"vision.width", "8"},          {"model.hidden", "32"},
+    {"model.mixtures", "2"},        {"model.steps", "60"},          {"model.sequence", "24"},
     {"controller.population", "6"}, {"controller.episodes", "4"},   {"controller.generations", "4"},
     {"controller.limit", "150"},    {"controller.updates", "10"},   {"actor_critic.hidden", "32"},
 };

@@ -122,7 +122,8 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   if (const auto* videos = dynamic_cast<const FootageSource*>(source.get())) {
     for (const auto& line : videos->left_out()) stats.messages.push_back(line);
   }
-  for (const auto& message : stats.messages) std::cerr << "left out: " << printable(message) << "\n";
+  for (const auto& message : stats.messages)
+    std::cerr << "left out: " << printable(message) << "\n";
   std::cout << options.out << ": " << written.size() << " clips";
   if (stats.errors > 0) std::cout << ", " << stats.errors << " left out";
   for (const auto& [name, values] : columns) std::cout << ", " << name << " " << values.sizes();

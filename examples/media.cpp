@@ -24,8 +24,8 @@ torch::Tensor tile(const torch::Tensor& clips, int64_t scale) {
     for (int64_t i = 0; i < count; ++i) {
       cells.push_back(eval::report::clip_frames(clips[i].narrow(1, t, 1))[0]);
     }
-    frames.push_back(eval::report::frame_grid(
-        eval::report::upscale(torch::stack(cells), scale), columns));
+    frames.push_back(
+        eval::report::frame_grid(eval::report::upscale(torch::stack(cells), scale), columns));
   }
   return torch::stack(frames);
 }
@@ -53,8 +53,8 @@ void write_store(const std::string& path, const torch::Tensor& clips, double fps
 
 torch::Tensor read_clips(const ClipSource& source, int64_t first, int64_t count) {
   if (first + count > source.size()) {
-    throw DataError(c10::str("clips ", first, " to ", first + count - 1, " asked of ",
-                             source.size()));
+    throw DataError(
+        c10::str("clips ", first, " to ", first + count - 1, " asked of ", source.size()));
   }
   std::vector<torch::Tensor> clips;
   for (int64_t i = first; i < first + count; ++i) {
@@ -63,8 +63,8 @@ torch::Tensor read_clips(const ClipSource& source, int64_t first, int64_t count)
     auto clip = torch::empty({raw.frames, raw.height, raw.width, raw.channels}, torch::kUInt8);
     std::memcpy(clip.data_ptr(), raw.pixels.data(), raw.pixels.size());
     if (!clips.empty() && clip.sizes() != clips.front().sizes()) {
-      throw DataError(c10::str("clip ", i, " is ", clip.sizes(), ", others ",
-                               clips.front().sizes(), " [T, H, W, C]"));
+      throw DataError(c10::str("clip ", i, " is ", clip.sizes(), ", others ", clips.front().sizes(),
+                               " [T, H, W, C]"));
     }
     clips.push_back(clip);
   }

@@ -1,6 +1,5 @@
 // Plans with a trained world model in the world of its protocol: success rates with intervals
-// beside those of controllers that need no model; in two rooms whether the model walks through
-// walls; films.
+// beside those of controllers that need no model; in two rooms a wall test; films.
 #include <eval/dynamics/films.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
 #include <eval/planning/published.hpp>
@@ -113,16 +112,14 @@ std::vector<Control> available_controls(const Session& session,
     all = {{"random", "actions drawn evenly", [policy] { return policy("random"); }}};
   }
   if (session.run != nullptr && !session.run->model.inverse.is_empty()) {
-    all.push_back({"inverse", "the model's inverse dynamics, no planner", [&session, longest] {
-                     return inverse_policy(session.run->model, longest);
-                   }});
+    all.push_back({"inverse", "the model's inverse dynamics, no planner",
+                   [&session, longest] { return inverse_policy(session.run->model, longest); }});
   }
   if (session.run != nullptr) {
-    all.push_back({"untrained", "the same planner, a model before training",
-                   [&session, &o, untrained] {
-                     return model_planner(*untrained, session.planner, o.horizon, o.cost,
-                                          session.seed);
-                   }});
+    all.push_back(
+        {"untrained", "the same planner, a model before training", [&session, &o, untrained] {
+           return model_planner(*untrained, session.planner, o.horizon, o.cost, session.seed);
+         }});
   }
   all.push_back({"scripted", "the world's script, which sees the true state",
                  [policy] { return policy("scripted"); }});
@@ -211,9 +208,9 @@ std::string draw_map(Session& session, const EpisodeOptions& episodes, nlohmann:
       [&](const torch::Tensor& c) { return costs(horizon.expand(c)); }, plan, map);
   const auto picture = planning::draw_landscape(found, map);
   if (!o.landscape.empty()) report::write_png(o.landscape, picture);
-  results["landscape"] = {{"best", found.best},          {"lowest", found.lowest},
-                          {"chosen", found.chosen},      {"chosen_cost", found.chosen_cost},
-                          {"low", map.low},              {"high", map.high}};
+  results["landscape"] = {{"best", found.best},     {"lowest", found.lowest},
+                          {"chosen", found.chosen}, {"chosen_cost", found.chosen_cost},
+                          {"low", map.low},         {"high", map.high}};
   char text[480];
   std::snprintf(text, sizeof text,
                 "Costs of one action held through the plan, from the first episode's start; "
@@ -228,13 +225,14 @@ WallTest test_walls(Session& session, const worlds::World& world, StateProbe& pr
                     nlohmann::json& results) {
   auto& model = session.run->model;
   const auto& o = session.options;
-  const StepMetrics measured = measure(model, probe_clips(o, *session.run, session.seed),
-                                       world.info().state, &probe);
+  const StepMetrics measured =
+      measure(model, probe_clips(o, *session.run, session.seed), world.info().state, &probe);
   const WallTest wall = wall_test(model, probe, o.wall_cases, session.seed);
-  std::printf("wall test          imagined beyond the wall %.2f (truly %.2f), near the door %.2f "
-              "(%.2f); through the door %.2f (%.2f); depth after 20 steps %.1f px (%.1f)\n",
-              wall.far, wall.true_far, wall.near, wall.true_near, wall.door, wall.true_door,
-              wall.depth, wall.true_depth);
+  std::printf(
+      "wall test          imagined beyond the wall %.2f (truly %.2f), near the door %.2f "
+      "(%.2f); through the door %.2f (%.2f); depth after 20 steps %.1f px (%.1f)\n",
+      wall.far, wall.true_far, wall.near, wall.true_near, wall.door, wall.true_door, wall.depth,
+      wall.true_depth);
   for (const auto& [name, value] : measured) results[name] = value;
   for (const auto& [name, value] : named(wall)) results[name] = value;
   return wall;
@@ -311,8 +309,8 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
                                       shape.encoder.width};
   if (info.frame != frame || info.action_width != shape.action_width || info.action_choices > 0) {
     throw CheckpointError(c10::str(saved.checkpoint, ": takes frames ", frame, " and actions of ",
-                                   shape.action_width, " numbers; ", info.name, " has ",
-                                   info.frame, " and ", info.action_width));
+                                   shape.action_width, " numbers; ", info.name, " has ", info.frame,
+                                   " and ", info.action_width));
   }
   require_block(saved.checkpoint, shape.block, options, given);
   saved.model.precision = program.precision;
@@ -322,8 +320,12 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
                            .action_mean = shape.action_mean,
                            .action_std = shape.action_std};
   bound_actions(options, given, info, protocol, acting);
-  Session session{options, protocol, static_cast<uint64_t>(program.common.seed),
-                  planning::make_planner(options.planner), acting, &saved};
+  Session session{options,
+                  protocol,
+                  static_cast<uint64_t>(program.common.seed),
+                  planning::make_planner(options.planner),
+                  acting,
+                  &saved};
   const std::string folder = options.out.empty() ? options.run + "/plan" : options.out;
   std::filesystem::create_directories(folder);
   evaluate(program, session, folder, "Planning in " + protocol.world);
@@ -340,9 +342,9 @@ void run_published(examples::Program& program, PlanOptions& options, const Optio
   const auto published =
       planning::open_published(options.weights, {info.name, info.frame, info.action_width});
   if (protocol.history > published.longest_history) {
-    throw CheckpointError(options.weights + ": sees " + std::to_string(published.longest_history) +
-                          " frames at most, asked for protocol.history = " +
-                          std::to_string(protocol.history));
+    throw CheckpointError(
+        options.weights + ": sees " + std::to_string(published.longest_history) +
+        " frames at most, asked for protocol.history = " + std::to_string(protocol.history));
   }
   require_block(options.weights, published.block, options, given);
   auto& horizon = options.horizon;

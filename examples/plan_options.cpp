@@ -12,8 +12,7 @@ void PlanOptions::describe(OptionVisitor& visit) {
   visit("action_std", action_std, {.help = "with weights: likewise"});
   visit("out", out, {.help = "folder of the results; empty: RUN/plan"});
   visit("episodes", episodes, {.help = "with factors as in training", .min = 1});
-  visit("factors", factors,
-        {.help = "of these episodes", .choices = {"training", "standard"}});
+  visit("factors", factors, {.help = "of these episodes", .choices = {"training", "standard"}});
   visit("unseen_episodes", unseen_episodes,
         {.help = "for each factor whose unseen values were kept out of training", .min = 0});
   visit("ahead_episodes", ahead_episodes,
@@ -42,13 +41,12 @@ std::vector<OptionSection> PlanOptions::sections() {
       {"gradient", "", [this](OptionVisitor& visit) { planner.gradient.describe(visit); }},
       {"shooting", "", [this](OptionVisitor& visit) { planner.random.describe(visit); }},
       {"horizon", "", [this](OptionVisitor& visit) { horizon.describe(visit); }},
-      {"cost", "distance to the goal's latent",
-       [this](OptionVisitor& visit) {
+      {"cost", "distance to the goal's latent", [this](OptionVisitor& visit) {
          visit("over_time", cost.over_time,
                {.help = "of the distances along the horizon", .choices = {"sum", "last", "min"}});
        }}};
-  sections.push_back({"gym", "of Gymnasium environments",
-                      [this](OptionVisitor& visit) { gym.describe(visit); }});
+  sections.push_back(
+      {"gym", "of Gymnasium environments", [this](OptionVisitor& visit) { gym.describe(visit); }});
   for (auto& section : asked.sections()) sections.push_back(std::move(section));
   return sections;
 }
@@ -56,9 +54,9 @@ std::vector<OptionSection> PlanOptions::sections() {
 void require_block(const std::string& source, int64_t block, PlanOptions& options,
                    const OptionValues& given) {
   if (given.contains("horizon.block") && options.horizon.block != block) {
-    throw CheckpointError(source + ": trained with blocks of " + std::to_string(block) +
-                          " steps, asked for horizon.block = " +
-                          std::to_string(options.horizon.block));
+    throw CheckpointError(
+        source + ": trained with blocks of " + std::to_string(block) +
+        " steps, asked for horizon.block = " + std::to_string(options.horizon.block));
   }
   options.horizon.block = block;
 }

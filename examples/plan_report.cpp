@@ -12,9 +12,7 @@ namespace html = eval::report;
 using eval::dynamics::Rate;
 using eval::dynamics::wilson;
 
-Rate PlanRow::rate() const {
-  return wilson(ever ? result.ever : result.at_end, result.episodes);
-}
+Rate PlanRow::rate() const { return wilson(ever ? result.ever : result.at_end, result.episodes); }
 
 std::string plan_head() {
   char text[120];
@@ -58,13 +56,13 @@ std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& uni
   for (const auto& row : rows) {
     const auto& r = row.result;
     const Rate rate = row.rate();
-    table.rows.push_back({{.text = row.name, .note = row.what},
-                          {.text = percent(rate.rate),
-                           .note = percent(rate.low) + " to " + percent(rate.high)},
-                          {.text = percent(wilson(r.ever, r.episodes).rate)},
-                          {.text = html::short_number(r.distance)},
-                          {.text = std::to_string(r.episodes)},
-                          {.text = html::short_number(r.seconds_per_decision)}});
+    table.rows.push_back(
+        {{.text = row.name, .note = row.what},
+         {.text = percent(rate.rate), .note = percent(rate.low) + " to " + percent(rate.high)},
+         {.text = percent(wilson(r.ever, r.episodes).rate)},
+         {.text = html::short_number(r.distance)},
+         {.text = std::to_string(r.episodes)},
+         {.text = html::short_number(r.seconds_per_decision)}});
   }
   std::string markup = html::heading(2, "Planning", "planning") +
                        html::paragraph("Success at the last step; towards goals ahead: at any.") +

@@ -10,13 +10,13 @@
 
 #include <ATen/Context.h>
 #include <torch/types.h>
-#include <torch/version.h>
 #include <torch/utils.h>
+#include <torch/version.h>
 
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <sstream>
 #include <unistd.h>

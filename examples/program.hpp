@@ -27,8 +27,8 @@ struct CommonOptions {
   bool deterministic = false;      ///< on CUDA; the CPU always is
   std::string json;                ///< results, machine readable
 
-  int64_t processes = 1;           ///< started on this machine
-  double timeout = 300;            ///< [s] after which a process that does not answer is given up
+  int64_t processes = 1;  ///< started on this machine
+  double timeout = 300;   ///< [s] after which a process that does not answer is given up
 
   /// @param info what the program can do decides what may be asked of it
   void describe(OptionVisitor& visit, const ProgramInfo& info);
@@ -39,7 +39,7 @@ struct Program {
   CommonOptions common;
   torch::Device device = torch::kCPU;
   torch::ScalarType precision = torch::kFloat32;
-  std::unique_ptr<Processes> processes;  ///< that share the work; null: this one alone
+  std::unique_ptr<Processes> processes;               ///< that share the work; null: this one alone
   nlohmann::json results = nlohmann::json::object();  ///< written to --json at the end
   std::vector<OptionSection> sections;                ///< with the given values written in
 };

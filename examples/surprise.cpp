@@ -33,8 +33,8 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
     std::printf("%s", physics::surprise_table(rows).c_str());
     write_file_atomic(options.run + "/summary.json",
                       physics::surprise_json(options, rows, progress.seconds()));
-    const std::string body = physics::surprise_section(options, rows) +
-                             physics::surprise_media(options, cells, hooks);
+    const std::string body =
+        physics::surprise_section(options, rows) + physics::surprise_media(options, cells, hooks);
     write_file_atomic(options.run + "/section.html", body);
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
     std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),

@@ -14,10 +14,9 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <sys/resource.h>
-
 #include <cstdio>
 #include <filesystem>
+#include <sys/resource.h>
 
 namespace {
 
@@ -156,8 +155,8 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
   training.second = shape.second;
   training.seed = seed;
   std::map<std::string, double> numbers = {
-      {"parameters", static_cast<double>(count_parameters(*model.encoder) +
-                                         count_parameters(*model.predictor))},
+      {"parameters",
+       static_cast<double>(count_parameters(*model.encoder) + count_parameters(*model.predictor))},
       {"steps", static_cast<double>(options.loop.steps)},
       {"batch", static_cast<double>(options.input.loader.batch)}};
   std::string coverage_text;
@@ -169,9 +168,9 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
     numbers["coverage_contact"] = coverage.contact;
     numbers["coverage_crossings"] = coverage.crossings;
     numbers["coverage_near_wall"] = coverage.near_wall;
-    coverage_text = c10::str(coverage.contact, " of blocks hit the middle wall, ",
-                             coverage.crossings, " of clips cross, ", coverage.near_wall,
-                             " of frames are within 5 px of the wall");
+    coverage_text =
+        c10::str(coverage.contact, " of blocks hit the middle wall, ", coverage.crossings,
+                 " of clips cross, ", coverage.near_wall, " of frames are within 5 px of the wall");
     std::printf("coverage           %s\n", coverage_text.c_str());
   }
   std::printf("parameters         %.3g\n", numbers["parameters"]);
@@ -195,11 +194,11 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
                                             {"skill_", "r2_", "wall_", "error_", "within_clip"}));
   bar.finish();
   const double cpu = cpu_seconds() - before;
-  std::printf("%s after %lld steps, %.0f s of training (%.0f s of processor time), peak memory "
-              "%.0f MB\n",
-              result.end == RunEnd::finished ? "done" : "stopped",
-              static_cast<long long>(result.steps), result.train_seconds, cpu,
-              result.peak_rss_mb);
+  std::printf(
+      "%s after %lld steps, %.0f s of training (%.0f s of processor time), peak memory "
+      "%.0f MB\n",
+      result.end == RunEnd::finished ? "done" : "stopped", static_cast<long long>(result.steps),
+      result.train_seconds, cpu, result.peak_rss_mb);
   const auto measured = task.numbers();
   print_metrics(measured);
   std::printf("run folder         %s\n", options.input.run.c_str());

@@ -13,7 +13,8 @@ int main(int argc, char** argv) {
   const auto digits = std::make_shared<GeneratedSource>(GeneratedOptions{.kind = "digits"}, 0);
   ClipLoader loader(digits, {.batch = 64}, /*seed=*/0);
 
-  auto recipe = eval::training::read_recipe(argc > 1 ? argv[1] : "examples/configs/plain_digits.ini");
+  auto recipe =
+      eval::training::read_recipe(argc > 1 ? argv[1] : "examples/configs/plain_digits.ini");
   recipe = recipe.fitted({1, 1, 8, 32, 32});  // [B, C, T, H, W]
   recipe.optimisation.total_steps = steps;
   Trainer trainer = recipe.make_trainer(/*seed=*/0, torch::kCPU, torch::kFloat32);

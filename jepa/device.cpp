@@ -82,10 +82,10 @@ AutocastState AutocastState::current(c10::DeviceType device) {
 }
 
 AutocastScope::AutocastScope(torch::Device device, torch::ScalarType precision)
-    : AutocastScope(AutocastState{
-          device.type(), precision != torch::kFloat32,
-          precision != torch::kFloat32 ? precision
-                                       : at::autocast::get_autocast_dtype(device.type())}) {}
+    : AutocastScope(AutocastState{device.type(), precision != torch::kFloat32,
+                                  precision != torch::kFloat32
+                                      ? precision
+                                      : at::autocast::get_autocast_dtype(device.type())}) {}
 
 AutocastScope::AutocastScope(const AutocastState& state)
     : before_(AutocastState::current(state.device)) {

@@ -1,5 +1,5 @@
-// The errors a user can cause. Each message names the file, key or shape at fault, what was expected
-// and what was found. The library throws them; it never prints and never exits.
+// The errors a user can cause. Each message names the file, key or shape at fault, what was
+// expected and what was found. The library throws them; it never prints and never exits.
 #pragma once
 
 #include <stdexcept>

@@ -47,8 +47,8 @@ ActionConditionedPredictorImpl::ActionConditionedPredictorImpl(ActionConditioned
     : options_(options), encoder_width_(encoder_width) {
   const auto& o = options_;
   if (encoder_width <= 0 || o.dim % o.heads != 0) {
-    throw ConfigError(c10::str("predictor: dim ", o.dim, ", heads ", o.heads,
-                               " and encoder width ", encoder_width, " do not fit together"));
+    throw ConfigError(c10::str("predictor: dim ", o.dim, ", heads ", o.heads, " and encoder width ",
+                               encoder_width, " do not fit together"));
   }
   embed_ = register_module("predictor_embed", nn::Linear(encoder_width, o.dim));
   action_encoder_ = register_module("action_encoder", nn::Linear(o.action_width, o.dim));
@@ -67,14 +67,14 @@ ActionConditionedPredictorImpl::tables(const TokenGrid& grid, torch::Device devi
   // Few: masks for all trainable lengths would take gigabytes.
   static nn::SharedTables<Key, Tables> shared(/*most=*/8);
   const int64_t extra = conditions_per_step();
-  return shared.get({grid.t, grid.h, grid.w, extra, options_.dim / options_.heads,
-                     options_.rope_side, device.str()},
-                    [&] {
-                      const auto step = torch::arange(grid.t, torch::kInt64)
-                                            .repeat_interleave(extra + grid.frame_size());
-                      return Tables{step.unsqueeze(1).ge(step.unsqueeze(0)).to(device),
-                                    rotary(grid, device)};
-                    });
+  return shared.get(
+      {grid.t, grid.h, grid.w, extra, options_.dim / options_.heads, options_.rope_side,
+       device.str()},
+      [&] {
+        const auto step =
+            torch::arange(grid.t, torch::kInt64).repeat_interleave(extra + grid.frame_size());
+        return Tables{step.unsqueeze(1).ge(step.unsqueeze(0)).to(device), rotary(grid, device)};
+      });
 }
 
 nn::RotaryTable ActionConditionedPredictorImpl::rotary(const TokenGrid& grid,
@@ -87,25 +87,23 @@ nn::RotaryTable ActionConditionedPredictorImpl::rotary(const TokenGrid& grid,
   const double columns = options_.rope_side == 0 ? 1.0 : double(options_.rope_side) / grid.w;
   const auto positions = nn::grid_positions({1, grid.h, grid.w}, 0);
   const auto none = torch::zeros({extra});
-  const auto table =
-      nn::rotary_table({step.to(torch::kFloat32),
-                        torch::cat({none, positions[1] * rows}).repeat({grid.t}),
-                        torch::cat({none, positions[2] * columns}).repeat({grid.t})},
-                       options_.dim / options_.heads, nn::RotaryLayout::kTiled);
+  const auto table = nn::rotary_table(
+      {step.to(torch::kFloat32), torch::cat({none, positions[1] * rows}).repeat({grid.t}),
+       torch::cat({none, positions[2] * columns}).repeat({grid.t})},
+      options_.dim / options_.heads, nn::RotaryLayout::kTiled);
   return {table.cos.to(device), table.sin.to(device)};
 }
 
 torch::Tensor ActionConditionedPredictorImpl::sequence(const torch::Tensor& tokens,
                                                        const Conditions& conditions,
                                                        const TokenGrid& grid) {
-  TORCH_CHECK(tokens.dim() == 3 && tokens.size(1) == grid.size() &&
-                  tokens.size(2) == encoder_width_,
-              "ActionConditionedPredictor: tokens [B, ", grid.size(), ", ", encoder_width_,
-              "] expected, got ", tokens.sizes());
+  TORCH_CHECK(
+      tokens.dim() == 3 && tokens.size(1) == grid.size() && tokens.size(2) == encoder_width_,
+      "ActionConditionedPredictor: tokens [B, ", grid.size(), ", ", encoder_width_,
+      "] expected, got ", tokens.sizes());
   TORCH_CHECK(conditions.actions.size(1) == grid.t && conditions.states.size(1) == grid.t,
-              "ActionConditionedPredictor: actions and states of ", grid.t,
-              " steps expected, got ", conditions.actions.sizes(), " and ",
-              conditions.states.sizes());
+              "ActionConditionedPredictor: actions and states of ", grid.t, " steps expected, got ",
+              conditions.actions.sizes(), " and ", conditions.states.sizes());
   const int64_t batch = tokens.size(0);
 
   std::vector<torch::Tensor> step = {action_encoder_->forward(conditions.actions).unsqueeze(2),
@@ -143,16 +141,16 @@ double ActionConditionedPredictorImpl::flops(const TokenGrid& grid) const {
   if (options_.use_extrinsics) conditions += static_cast<double>(options_.extrinsics_width);
   // Attention is counted in full: the mask hides scores, but they are computed.
   return 2 * dim * (2 * tokens * encoder_width_ + static_cast<double>(grid.t) * conditions) +
-         options_.depth * nn::block_flops(block_options(options_),
-                                          grid.size() + grid.t * conditions_per_step());
+         options_.depth *
+             nn::block_flops(block_options(options_), grid.size() + grid.t * conditions_per_step());
 }
 
 torch::Tensor teacher_forced(ActionConditionedPredictor& predictor, const torch::Tensor& frames,
                              const Conditions& conditions, const TokenGrid& grid) {
   TORCH_CHECK(grid.t >= 2, "teacher_forced: at least two frames expected");
   const TokenGrid before{grid.t - 1, grid.h, grid.w};
-  return normalise_targets(predictor->forward(frames.narrow(1, 0, before.size()),
-                                              conditions.first(before.t), before));
+  return normalise_targets(
+      predictor->forward(frames.narrow(1, 0, before.size()), conditions.first(before.t), before));
 }
 
 torch::Tensor rollout(ActionConditionedPredictor& predictor, const torch::Tensor& known,
@@ -201,13 +199,13 @@ ActionConditionedLoss action_conditioned_loss(ActionConditionedPredictor& predic
   loss.rollout_frames = second;
   if (rollout_steps > 1) {
     const auto known = torch::cat({frames.narrow(1, 0, frame), second}, 1);
-    loss.rollout_frames = torch::cat(
-        {second, rollout(predictor, known, conditions, grid, rollout_steps - 1)}, 1);
+    loss.rollout_frames =
+        torch::cat({second, rollout(predictor, known, conditions, grid, rollout_steps - 1)}, 1);
   }
   loss.teacher_forced = latent_regression(
       loss.teacher_forced_frames, frames.narrow(1, frame, (grid.t - 1) * frame), LatentLoss::l1);
-  loss.rollout = latent_regression(
-      loss.rollout_frames, frames.narrow(1, frame, rollout_steps * frame), LatentLoss::l1);
+  loss.rollout = latent_regression(loss.rollout_frames,
+                                   frames.narrow(1, frame, rollout_steps * frame), LatentLoss::l1);
   return loss;
 }
 

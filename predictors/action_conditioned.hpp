@@ -16,13 +16,13 @@ struct ActionConditionedOptions {
   int64_t depth = 24;
   int64_t heads = 16;
   double mlp_ratio = 4;
-  int64_t action_width = 7;       ///< change of position, of Euler angles, of the gripper
-  int64_t state_width = 7;        ///< position, Euler angles [rad], gripper
-  int64_t extrinsics_width = 6;   ///< camera pose
+  int64_t action_width = 7;      ///< change of position, of Euler angles, of the gripper
+  int64_t state_width = 7;       ///< position, Euler angles [rad], gripper
+  int64_t extrinsics_width = 6;  ///< camera pose
   bool use_extrinsics = false;
   /// Rotary positions along h and w are scaled to this many patches a side; 0: as they are.
   int64_t rope_side = 0;
-  bool checkpointing = false;     ///< recompute blocks in backward to save memory
+  bool checkpointing = false;  ///< recompute blocks in backward to save memory
 
   void describe(OptionVisitor& visit);
 };
@@ -60,12 +60,12 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
     std::vector<torch::Tensor> keys, values;  ///< of each block [B, heads, capacity, d]
     /// Of frames that `times` neighbouring rows have in common [B / times, heads, n, d], or none.
     std::vector<torch::Tensor> common_keys, common_values;
-    nn::RotaryTable rotary;                   ///< of all steps there is room for
+    nn::RotaryTable rotary;  ///< of all steps there is room for
     TokenGrid frame{1, 0, 0};
     int64_t times = 1;
-    int64_t common = 0;                       ///< steps in common
-    int64_t steps = 0;                        ///< seen so far, the common ones too
-    int64_t capacity = 0;                     ///< steps there is room for, likewise
+    int64_t common = 0;    ///< steps in common
+    int64_t steps = 0;     ///< seen so far, the common ones too
+    int64_t capacity = 0;  ///< steps there is room for, likewise
   };
   /// An empty cache for `batch` rows of up to `steps` frames of `h` x `w` tokens.
   Cache start_cache(int64_t batch, int64_t steps, int64_t h, int64_t w) const;
@@ -108,7 +108,8 @@ class ActionConditionedPredictorImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ActionConditionedPredictor);
 
-/// Layer-normed predictions of frames 1..T-1, each from the true frames before it (teacher forcing).
+/// Layer-normed predictions of frames 1..T-1, each from the true frames before it (teacher
+/// forcing).
 /// @param frames layer-normed frame tokens [B, T*h*w, D]
 /// @returns [B, (T-1)*h*w, D]
 torch::Tensor teacher_forced(ActionConditionedPredictor& predictor, const torch::Tensor& frames,

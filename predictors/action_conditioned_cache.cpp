@@ -84,8 +84,8 @@ Cache ActionConditionedPredictorImpl::branch(const Cache& history, int64_t times
   cache.times = times;
   cache.common = history.steps;
   cache.capacity = history.steps + room;
-  cache.rotary = rotary({cache.capacity, history.frame.h, history.frame.w},
-                        history.keys.front().device());
+  cache.rotary =
+      rotary({cache.capacity, history.frame.h, history.frame.w}, history.keys.front().device());
   const int64_t per_step = conditions_per_step() + history.frame.frame_size();
   const auto part = [&](const std::vector<torch::Tensor>& all, std::vector<torch::Tensor>& past,
                         std::vector<torch::Tensor>& own) {
@@ -104,8 +104,8 @@ Cache ActionConditionedPredictorImpl::branch(const Cache& history, int64_t times
   return cache;
 }
 
-Cache ActionConditionedPredictorImpl::start_cache(
-    int64_t batch, int64_t steps, int64_t h, int64_t w) const {
+Cache ActionConditionedPredictorImpl::start_cache(int64_t batch, int64_t steps, int64_t h,
+                                                  int64_t w) const {
   TORCH_CHECK(batch >= 1 && steps >= 1 && h >= 1 && w >= 1, "start_cache: ", batch, " rows of ",
               steps, " frames of ", h, " x ", w, " tokens");
   const torch::NoGradGuard no_grad;
@@ -141,12 +141,9 @@ torch::Tensor ActionConditionedPredictorImpl::extend(Cache& cache, const torch::
                                 cache.rotary.sin.narrow(0, from, x.size(1))};
   torch::Tensor mask;  // one frame sees all that there is
   if (grid.t > 1) {
-    const auto step =
-        torch::arange(own + grid.t, torch::kInt64).repeat_interleave(per_step);
-    mask = step.narrow(0, own * per_step, x.size(1))
-               .unsqueeze(1)
-               .ge(step.unsqueeze(0))
-               .to(x.device());
+    const auto step = torch::arange(own + grid.t, torch::kInt64).repeat_interleave(per_step);
+    mask =
+        step.narrow(0, own * per_step, x.size(1)).unsqueeze(1).ge(step.unsqueeze(0)).to(x.device());
   }
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = run_cached(blocks_[i], options_.heads, x, here, mask, own * per_step, cache, i);

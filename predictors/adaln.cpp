@@ -17,8 +17,8 @@ namespace {
 
 using nn::folder;
 
-constexpr double kNormEps = 1e-5;        // of norms with parameters
-constexpr double kModulatedEps = 1e-6;   // of the ones before a modulation, which have none
+constexpr double kNormEps = 1e-5;       // of norms with parameters
+constexpr double kModulatedEps = 1e-6;  // of the ones before a modulation, which have none
 constexpr double kPositionDeviation = 0.02;
 
 torch::Tensor modulate(const torch::Tensor& x, const torch::Tensor& shift,
@@ -102,8 +102,8 @@ AdaLnPredictorImpl::AdaLnPredictorImpl(AdaLnOptions options) : options_(options)
     auto attention = folder(*place, "attn");
     auto mlp = folder(*folder(*place, "mlp"), "net");
     Block block;
-    block.modulation = folder(*place, "adaLN_modulation")
-                           ->register_module("1", nn::Linear(o.dim, 6 * o.dim));
+    block.modulation =
+        folder(*place, "adaLN_modulation")->register_module("1", nn::Linear(o.dim, 6 * o.dim));
     block.attention_norm = attention->register_module("norm", nn::LayerNorm(o.dim, kNormEps));
     block.qkv = attention->register_module("to_qkv", nn::Linear(o.dim, 3 * inner, false));
     block.out = folder(*attention, "to_out")->register_module("0", nn::Linear(inner, o.dim));
@@ -149,8 +149,9 @@ torch::Tensor AdaLnPredictorImpl::forward(const torch::Tensor& tokens,
   TORCH_CHECK(tokens.dim() == 3 && frames >= 1 && frames <= o.frames &&
                   tokens.size(1) == frames * o.tokens && tokens.size(2) == o.dim &&
                   actions.size(2) == o.dim,
-              "AdaLnPredictor: tokens [B, T*", o.tokens, ", ", o.dim, "] and actions [B, T <= ",
-              o.frames, ", ", o.dim, "] expected, got ", tokens.sizes(), " and ", actions.sizes());
+              "AdaLnPredictor: tokens [B, T*", o.tokens, ", ", o.dim,
+              "] and actions [B, T <= ", o.frames, ", ", o.dim, "] expected, got ", tokens.sizes(),
+              " and ", actions.sizes());
   auto x = tokens + pos_embedding_.narrow(1, 0, tokens.size(1));
   torch::Tensor mask;  // of one token a frame: plainly causal
   if (o.tokens > 1) {

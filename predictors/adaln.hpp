@@ -13,14 +13,14 @@ namespace jepa::predictors {
 
 /// Shape of an AdaLN predictor. The defaults are LeWorldModel's (arXiv 2603.19312).
 struct AdaLnOptions {
-  int64_t dim = 192;         ///< width of a token and of an action embedding
+  int64_t dim = 192;  ///< width of a token and of an action embedding
   int64_t depth = 6;
   int64_t heads = 16;
-  int64_t head_dim = 64;     ///< heads * head_dim need not be dim
+  int64_t head_dim = 64;  ///< heads * head_dim need not be dim
   int64_t mlp_hidden = 2048;
-  int64_t frames = 3;        ///< longest history, with a learned position each
-  int64_t tokens = 1;        ///< a frame; more than one: patches, all of a frame see each other
-  double dropout = 0;        ///< in training: attention, its output and both places of the MLP
+  int64_t frames = 3;  ///< longest history, with a learned position each
+  int64_t tokens = 1;  ///< a frame; more than one: patches, all of a frame see each other
+  double dropout = 0;  ///< in training: attention, its output and both places of the MLP
 
   void describe(OptionVisitor& visit);
 };

@@ -37,8 +37,7 @@ MaskedPredictorOptions resolve(MaskedPredictorOptions options, const ModelShape&
   require(options.mask_token_index < options.mask_tokens,
           c10::str("mask_token_index ", options.mask_token_index, " is not among ",
                    options.mask_tokens, " mask tokens"));
-  require(options.pooled_masks.empty() ||
-              (options.positions == "sincos" && !options.context_head),
+  require(options.pooled_masks.empty() || (options.positions == "sincos" && !options.context_head),
           "pooled_masks are for sincos positions and no context_head");
   return options;
 }
@@ -62,8 +61,7 @@ void MaskedPredictorOptions::describe(OptionVisitor& visit) {
   visit("mask_token_index", mask_token_index,
         {.help = "mask token in use; -1: the mask's own number", .min = -1});
   visit("single_mask_token", single_mask_token, {.help = "I-JEPA: one, random at first"});
-  visit("depth_rescale", depth_rescale,
-        {.help = "initial residual weights over sqrt(2 * layer)"});
+  visit("depth_rescale", depth_rescale, {.help = "initial residual weights over sqrt(2 * layer)"});
   visit("xavier", xavier,
         {.help = "initial matrices of Xavier's scale instead of 0.02, which suits wide models"});
   visit("checkpointing", checkpointing, {.help = "recompute blocks in backward to save memory"});
@@ -107,7 +105,8 @@ MaskedPredictorImpl::MaskedPredictorImpl(MaskedPredictorOptions options, const M
                                    : nn::sincos_3d(o.dim, grid, o.uniform_power);
     pos_embed_ = register_buffer("predictor_pos_embed", table.unsqueeze(0));
   } else {
-    rotary_ = nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
+    rotary_ =
+        nn::RotaryPositions(o.dim / o.heads, nn::rotary_layout(o.rope_layout), o.rope_reference);
   }
   blocks_ = nn::make_blocks(*this, "predictor_blocks", o.depth, block_options(o));
   norm_ = register_module("predictor_norm", nn::LayerNorm(o.dim));
@@ -195,9 +194,8 @@ void MaskedPredictorImpl::initialise(at::Generator generator) {
 double MaskedPredictorImpl::flops(int64_t context_tokens, int64_t target_tokens) const {
   const auto& o = options_;
   const double inner = o.embed_hidden;
-  const double input = o.embed_hidden == 0
-                           ? static_cast<double>(shape_.encoder_width) * o.dim
-                           : inner * (shape_.encoder_width + o.dim);
+  const double input = o.embed_hidden == 0 ? static_cast<double>(shape_.encoder_width) * o.dim
+                                           : inner * (shape_.encoder_width + o.dim);
   const double output = static_cast<double>(o.dim) * shape_.target_width;
   const double projected = target_tokens + (o.context_head ? context_tokens : 0);
   return 2 * (context_tokens * input + projected * output) +

@@ -30,8 +30,7 @@ torch::Tensor mixture_nll(const Mixture& mixture, const torch::Tensor& target) {
   return -(mixture.log_weights + log_normal).logsumexp(-1);
 }
 
-torch::Tensor done_cross_entropy(const Mixture& mixture, const torch::Tensor& done,
-                                 double weight) {
+torch::Tensor done_cross_entropy(const Mixture& mixture, const torch::Tensor& done, double weight) {
   const auto truth = done.to(mixture.done.dtype());
   const auto loss = at::binary_cross_entropy_with_logits(mixture.done, truth, {}, {}, 0);
   return loss * (1 + (weight - 1) * truth);
@@ -44,9 +43,8 @@ MixtureSample sample_mixture(const Mixture& mixture, double temperature,
   }
   const auto sums = (mixture.log_weights / temperature).softmax(-1).cumsum(-1);
   // Rounding may leave the last sum just under 1: there is always a component.
-  const auto component = sums.lt(uniforms.unsqueeze(-1))
-                             .sum(-1)
-                             .clamp_max(mixture.log_weights.size(-1) - 1);
+  const auto component =
+      sums.lt(uniforms.unsqueeze(-1)).sum(-1).clamp_max(mixture.log_weights.size(-1) - 1);
   const auto pick = [&](const torch::Tensor& of) {
     return of.gather(-1, component.unsqueeze(-1)).squeeze(-1);
   };

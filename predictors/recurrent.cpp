@@ -83,8 +83,8 @@ ResidualMlpImpl::ResidualMlpImpl(ResidualMlpOptions options) : options_(options)
   check_widths("residual MLP predictor", o.dim, o.action_width, o.hidden);
   for (int64_t i = 0; i <= o.layers; ++i) {
     const int64_t in = i == 0 ? o.dim + o.action_width : o.hidden;
-    layers_.push_back(register_module(c10::str("layer", i),
-                                      nn::Linear(in, i == o.layers ? o.dim : o.hidden)));
+    layers_.push_back(
+        register_module(c10::str("layer", i), nn::Linear(in, i == o.layers ? o.dim : o.hidden)));
   }
   norm_ = register_module("norm", nn::LayerNorm(o.dim, kEps));
 }

@@ -57,7 +57,7 @@ struct ResidualMlpOptions {
   int64_t dim = 128;
   int64_t action_width = 10;  ///< all numbers of a block of actions
   int64_t hidden = 1024;
-  int64_t layers = 2;         ///< hidden layers
+  int64_t layers = 2;  ///< hidden layers
 
   void describe(OptionVisitor& visit);
 };

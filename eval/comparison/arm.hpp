@@ -2,9 +2,9 @@
 // operations, and asked the same questions.
 #pragma once
 
-#include <eval/training/recipe.hpp>
 #include <eval/diffusion/generative_model.hpp>
 #include <eval/probes/features.hpp>
+#include <eval/training/recipe.hpp>
 #include <jepa/data/clip_source.hpp>
 
 #include <functional>
@@ -91,10 +91,9 @@ Arm train_arm(const ArmPlan& plan, const ArmOptions& options,
 /// Trains the model of an arm alone, without a decoder for it: of jepa, masked_pixels, pixels or
 /// latents. Within the same budget and in the same folders as `train_arm`.
 /// @returns the folder of its run; @throws ConfigError for an arm that has no such model
-std::string train_model(const ArmPlan& plan, const ArmOptions& options,
-                        const std::shared_ptr<const ClipSource>& clips,
-                        const std::function<LoopHooks(const std::string& what, int64_t steps)>&
-                            hooks);
+std::string train_model(
+    const ArmPlan& plan, const ArmOptions& options, const std::shared_ptr<const ClipSource>& clips,
+    const std::function<LoopHooks(const std::string& what, int64_t steps)>& hooks);
 
 /// Thrown where training was asked to stop; what is done stays on disk.
 struct Stopped {};

@@ -5,8 +5,8 @@
 #include <eval/probes/protocol.hpp>
 #include <jepa/random.hpp>
 
-#include <nlohmann/json.hpp>
 #include <ATen/CPUGeneratorImpl.h>
+#include <nlohmann/json.hpp>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -28,7 +28,7 @@ int64_t kept_dimensions(int64_t clips) { return std::clamp<int64_t>(clips / 8, 1
 /// The mean of distances measured in one space, between the smallest and the largest.
 void add_distances(const FeatureSpace& space, const std::vector<FeatureDistance>& distances,
                    Results& results) {
-  const auto set = [&](const char* name, double FeatureDistance::* kind) {
+  const auto set = [&](const char* name, double FeatureDistance::*kind) {
     probes::Estimate all{0, distances[0].*kind, distances[0].*kind};
     for (const auto& distance : distances) {
       all.value += distance.*kind / static_cast<double>(distances.size());
@@ -92,7 +92,7 @@ void judge_futures(const torch::Tensor& futures, const torch::Tensor& clips,
                    Recorder& record) {
   const int64_t batch = clips.size(0), horizon = futures.size(3);
   const auto truth = true_centres(source, torch::arange(batch), clips.size(2))
-                         .slice(1, clips.size(2) - horizon);  // [B, T', 2]
+                         .slice(1, clips.size(2) - horizon);       // [B, T', 2]
   const auto direction = nearest_direction(line_velocity(truth));  // of these frames
   const auto classes = source.column(judge->options().label).narrow(0, 0, batch);
   std::vector<torch::Tensor> centres, read_classes, directions;

@@ -20,7 +20,7 @@ namespace jepa::eval::comparison {
 
 /// The clips of a comparison and what is asked of each model. Without `data` clips are generated.
 struct QuestionOptions {
-  std::string world = "digits";  ///< what is generated: digits, creatures, balls
+  std::string world = "digits";          ///< what is generated: digits, creatures, balls
   GeneratedOptions clips{.frames = 12};  ///< what generated ones look like; the noise is the cell's
   CreatureOptions creatures;             ///< what is trained on, of the world of creatures
   double longer_min = 8.5, longer_max = 9.5;  ///< legs longer than any that is trained on
@@ -150,9 +150,10 @@ std::map<std::string, Results> measure_trivial(const torch::Tensor& clips, const
 torch::Tensor roll_out(const Arm& arm, const torch::Tensor& clips, int64_t context_frames,
                        int64_t trained_frames, int64_t futures, uint64_t seed);
 
-/// What an arm draws of creatures from words alone, as the judge counts its legs: `prompted/in/legs`
-/// and `prompted/combination/legs`, shares with the number asked for, and `.../read/AasB` as above.
-/// In range are a kind and a colour that it had; `combination` are red spiders and blue insects.
+/// What an arm draws of creatures from words alone, as the judge counts its legs:
+/// `prompted/in/legs` and `prompted/combination/legs`, shares with the number asked for, and
+/// `.../read/AasB` as above. In range are a kind and a colour that it had; `combination` are red
+/// spiders and blue insects.
 Results measure_prompted(const Arm& arm, at::IntArrayRef clip_sizes, Judge& judge,
                          const QuestionOptions& options, uint64_t seed, Scores* scores = nullptr);
 

@@ -52,7 +52,9 @@ std::vector<Column> label_columns(const std::vector<SummaryRow>& rows, const std
 
 std::vector<Part> make_parts(const std::vector<SummaryRow>& rows) {
   const auto result = [](const char* name, const char* title, bool less = false,
-                         const char* unit = "") { return Column{name, title, less, unit}; };
+                         const char* unit = "") {
+    return Column{name, title, less, unit};
+  };
   return {
       {"What frozen features know: linear probes on pooled tokens", label_columns(rows, "probe/")},
       {"The same, attentive probes on all tokens", label_columns(rows, "attentive/")},
@@ -86,9 +88,9 @@ std::vector<Part> make_parts(const std::vector<SummaryRow>& rows) {
        "The row of truth is the floor, real against real."},
       {"What it cost",
        {result("cost/train_tflop", "training, TFLOP"),
-        result("cost/decoder_tflop", "decoder, TFLOP"),
-        result("cost/train_seconds", "training, s"), result("cost/clips", "clips seen"),
-        result("cost/parameters", "parameters"), result("cost/peak_rss_mb", "peak memory, MB"),
+        result("cost/decoder_tflop", "decoder, TFLOP"), result("cost/train_seconds", "training, s"),
+        result("cost/clips", "clips seen"), result("cost/parameters", "parameters"),
+        result("cost/peak_rss_mb", "peak memory, MB"),
         result("cost/gflop_per_predicted_frame", "GFLOP a predicted frame")},
        "As counted and measured while the arms were trained."}};
 }
@@ -117,9 +119,8 @@ std::vector<Column> present(const std::vector<Column>& columns,
                             const std::vector<const SummaryRow*>& rows) {
   std::vector<Column> there;
   for (const auto& column : columns) {
-    if (std::any_of(rows.begin(), rows.end(), [&](const SummaryRow* row) {
-          return row->results.contains(column.result);
-        })) {
+    if (std::any_of(rows.begin(), rows.end(),
+                    [&](const SummaryRow* row) { return row->results.contains(column.result); })) {
       there.push_back(column);
     }
   }
@@ -148,8 +149,7 @@ std::string value_table(const std::vector<SummaryRow>& rows, const Part& part) {
       if (found == row->results.end()) {
         cells.push_back({"n/a", "", report::Tone::kMuted});
       } else {
-        cells.push_back(
-            {report::short_number(found->second.value), interval_text(found->second)});
+        cells.push_back({report::short_number(found->second.value), interval_text(found->second)});
       }
     }
     table.rows.push_back(std::move(cells));
@@ -177,8 +177,8 @@ FirstArm first_arm(const ComparisonSummary& summary) {
     }
   }
   for (const auto& difference : summary.differences) {
-    if (difference.arm == first.arm && difference.noise == noise &&
-        difference.tera == first.tera && difference.width == first.width) {
+    if (difference.arm == first.arm && difference.noise == noise && difference.tera == first.tera &&
+        difference.width == first.width) {
       first.others.push_back(&difference);
     }
   }
@@ -325,11 +325,10 @@ std::string tuning_section(const std::vector<TuningEffort>& tuning) {
 /// On what differences rest.
 std::string basis_sentence(const FirstArm& first) {
   const int64_t seeds = first.others.empty() ? 0 : first.others.front()->seeds;
-  const std::string text = "Differences are paired: a bootstrap over clip x seed (" +
-                     std::to_string(seeds) + (seeds == 1 ? " seed, so over clips alone: nothing is "
-                                                           "said of other seeds" : " seeds") +
-                     "), 95 %. Colour: clear of zero.";
-  return text;
+  const char* unit =
+      seeds == 1 ? " seed, so over clips alone: nothing is said of other seeds" : " seeds";
+  return "Differences are paired: a bootstrap over clip x seed (" + std::to_string(seeds) + unit +
+         "), 95 %. Colour: clear of zero.";
 }
 
 }  // namespace
@@ -342,10 +341,10 @@ std::string comparison_section(const ComparisonSummary& summary) {
   if (summary.report_on == "validation") {
     markup += report::paragraph("Reported on the VALIDATION split, as while tuning: not a result.");
   }
-  markup += first.others.empty()
-                ? report::paragraph("These cells kept no scores of single clips: nothing is "
-                                    "paired and values below are not compared. Run them again.")
-                : report::paragraph(basis_sentence(first), report::Tone::kMuted);
+  markup += first.others.empty() ? report::paragraph(
+                                       "These cells kept no scores of single clips: nothing is "
+                                       "paired and values below are not compared. Run them again.")
+                                 : report::paragraph(basis_sentence(first), report::Tone::kMuted);
   for (const Part& part : make_parts(rows)) {
     const std::string values = value_table(rows, part);
     if (values.empty()) continue;

@@ -18,9 +18,7 @@ struct Wanted {
   bool spider = false;
   int64_t colour = 0;
 
-  bool in_range() const {
-    return colour != (spider ? kInsectColour : kSpiderColour);
-  }
+  bool in_range() const { return colour != (spider ? kInsectColour : kSpiderColour); }
 };
 
 /// Prompts of one range: every kind, colour and length of legs that it has, in turn.
@@ -55,8 +53,7 @@ torch::Tensor roll_out(const Arm& arm, const torch::Tensor& clips, int64_t conte
   std::vector<torch::Tensor> parts{drawn};
   int64_t done = drawn.size(3);
   auto seen = torch::cat(
-      {clips.narrow(2, 0, context_frames).unsqueeze(0).expand({chains, -1, -1, -1, -1, -1}),
-       drawn},
+      {clips.narrow(2, 0, context_frames).unsqueeze(0).expand({chains, -1, -1, -1, -1, -1}), drawn},
       3);
   while (done < horizon) {
     const auto context = seen.narrow(3, seen.size(3) - context_frames, context_frames);
@@ -89,9 +86,9 @@ Results measure_prompted(const Arm& arm, at::IntArrayRef clip_sizes, Judge& judg
     for (int64_t at = 0; at < count; at += kDrawnAtOnce) {
       auto sizes = clip_sizes.vec();
       sizes[0] = std::min(kDrawnAtOnce, count - at);
-      const auto drawn = arm.draw(rows.narrow(0, at, sizes[0]), sizes,
-                                  stream_seed(seed, in_range ? "prompted" : "combination",
-                                              static_cast<uint64_t>(at)));
+      const auto drawn = arm.draw(
+          rows.narrow(0, at, sizes[0]), sizes,
+          stream_seed(seed, in_range ? "prompted" : "combination", static_cast<uint64_t>(at)));
       read.push_back(read_clips(judge, drawn).classes);
     }
     const auto said = torch::cat(read).unsqueeze(0);  // [1, n]

@@ -56,8 +56,8 @@ Strip ready_row(const FilmRow& row, const FilmOptions& options) {
 
 std::vector<Strip> ready_rows(const std::vector<FilmRow>& rows, const FilmOptions& options,
                               Layout& layout) {
-  for (const int64_t value : {options.scale, options.border, options.gap, options.text_scale,
-                              options.caption_letters}) {
+  for (const int64_t value :
+       {options.scale, options.border, options.gap, options.text_scale, options.caption_letters}) {
     if (value < 1) {
       throw ConfigError("film: options must be at least 1, found " + std::to_string(value));
     }
@@ -108,8 +108,8 @@ void draw(torch::Tensor page, const Strip& strip, const torch::Tensor& clip, int
   const int64_t edge = 2 * options.border;
   const int64_t top = options.gap + row * (layout.row_height + options.gap) +
                       (layout.row_height - layout.height - edge) / 2;
-  const int64_t left = layout.caption_width + 2 * options.gap +
-                       column * (layout.width + edge + options.gap);
+  const int64_t left =
+      layout.caption_width + 2 * options.gap + column * (layout.width + edge + options.gap);
   auto cell = page.narrow(0, top, layout.height + edge).narrow(1, left, layout.width + edge);
   const uint8_t* colour = strip.frame[static_cast<size_t>(t)];
   for (int64_t c = 0; c < 3; ++c) cell.select(2, c).fill_(colour[c]);

@@ -23,11 +23,11 @@ struct FilmRow {
 
 /// How films and sheets look.
 struct FilmOptions {
-  int64_t scale = 4;            ///< every pixel is drawn so many times so many pixels large
-  int64_t border = 3;           ///< width of the coloured frame, px
-  int64_t gap = 6;              ///< white between pictures, px
-  int64_t text_scale = 2;       ///< of the captions' 5 x 7 font
-  int64_t caption_letters = 12; ///< where captions are broken
+  int64_t scale = 4;             ///< every pixel is drawn so many times so many pixels large
+  int64_t border = 3;            ///< width of the coloured frame, px
+  int64_t gap = 6;               ///< white between pictures, px
+  int64_t text_scale = 2;        ///< of the captions' 5 x 7 font
+  int64_t caption_letters = 12;  ///< where captions are broken
 
   void describe(OptionVisitor& visit);
 };

@@ -37,12 +37,11 @@ std::vector<FilmRow> film_rows(const ComparisonOptions& options, int64_t count,
   add("truth", clips, false);
   add("shown", shown, true);
   for (const auto& cell : plan_cells(options)) {
-    const bool wanted =
-        cell.tera == tera && cell.noise == noise && cell.seed == options.seeds.front() &&
-        cell.width == options.widths.back();
+    const bool wanted = cell.tera == tera && cell.noise == noise &&
+                        cell.seed == options.seeds.front() && cell.width == options.widths.back();
     if (!wanted) continue;
-    const Arm arm = train_arm(cell_plan(options, cell), cell_arm(options, cell), source.train,
-                              hooks.training);
+    const Arm arm =
+        train_arm(cell_plan(options, cell), cell_arm(options, cell), source.train, hooks.training);
     if (!arm.predict) continue;
     const auto futures = arm.predict(clips, arm.ceiling ? kDraws : kShownDraws, 0);
     const auto add_future = [&](const std::string& caption, const torch::Tensor& future) {

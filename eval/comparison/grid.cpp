@@ -122,8 +122,8 @@ struct AskedShift {
 struct Benchmark {
   QuestionClips clips;
   Judge judge{nullptr};  ///< empty where the clips have no truth that it could read
-  torch::Tensor asked;  ///< test clips whose futures are drawn, uint8 [B, C, T, H, W]
-  torch::Tensor real;   ///< true futures of 2B other test clips
+  torch::Tensor asked;   ///< test clips whose futures are drawn, uint8 [B, C, T, H, W]
+  torch::Tensor real;    ///< true futures of 2B other test clips
   std::vector<AskedShift> shifts;
   std::vector<FeatureSpace> spaces;
 };
@@ -142,9 +142,11 @@ Benchmark make_benchmark(const ComparisonOptions& options, double noise,
   }
   const int64_t count = options.questions.predicted_clips;
   if (made.clips.test->size() < 3 * count) {
-    throw DataError(c10::str("option questions.predicted_clips: ", count, " and twice as many "
-                             "other clips are needed beside them; the split that is reported on has ",
-                             made.clips.test->size()));
+    throw DataError(
+        c10::str("option questions.predicted_clips: ", count,
+                 " and twice as many "
+                 "other clips are needed beside them; the split that is reported on has ",
+                 made.clips.test->size()));
   }
   const auto test = first_clips(made.clips.test, 3 * count);
   made.asked = test.slice(0, 0, count);
@@ -199,8 +201,8 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
     }
     if (arm.draw && options.questions.world == "creatures") {
       auto sizes = asked.sizes().vec();
-      cell.results.merge(measure_prompted(arm, sizes, benchmark.judge, options.questions, seed,
-                                          &cell.scores));
+      cell.results.merge(
+          measure_prompted(arm, sizes, benchmark.judge, options.questions, seed, &cell.scores));
     }
     add("distance/", measure_distances(futures[0], benchmark.real, benchmark.spaces), cell.results);
   }

@@ -20,7 +20,7 @@ struct ComparisonOptions {
   std::string arms = "jepa,pixels,latents,masked_pixels,random_init,frozen_random";
   std::vector<double> budgets = {40, 120};  ///< training, TFLOP
   std::vector<int64_t> seeds = {0, 1, 2};
-  std::vector<double> noises = {0};         ///< background; beyond the first at the first budget
+  std::vector<double> noises = {0};  ///< background; beyond the first at the first budget
   /// Widths of every arm's transformers, each a model size; 0: as the options say.
   std::vector<int64_t> widths = {0};
   bool quick = false;  ///< everything as small as it can be: a test of the program
@@ -39,7 +39,7 @@ struct ComparisonOptions {
 /// A cell and what came of it.
 struct CellRecord {
   std::string arm;
-  double tera = 0;    ///< budget, TFLOP; 0: it is not trained
+  double tera = 0;  ///< budget, TFLOP; 0: it is not trained
   int64_t seed = 0;
   double noise = 0;
   int64_t width = 0;  ///< of its transformers; 0: as the options say
@@ -103,9 +103,9 @@ struct TuningEffort {
 /// Of the arms that are trained. @throws ConfigError where a text does not begin with a number
 std::vector<TuningEffort> tuning_efforts(const ComparisonOptions& options);
 
-/// Adds to the rows what position errors are beside copying's on the same clips, 1 - error / error of
-/// copying: `.../future/skill` over all frames and `.../future/skill/hN`. 0: no better than a still
-/// picture. Intervals as those of differences.
+/// Adds to the rows what position errors are beside copying's on the same clips, 1 - error / error
+/// of copying: `.../future/skill` over all frames and `.../future/skill/hN`. 0: no better than a
+/// still picture. Intervals as those of differences.
 void add_skill(const std::vector<CellRecord>& cells, std::vector<SummaryRow>& rows);
 
 /// What a comparison came to.
@@ -114,7 +114,7 @@ struct ComparisonSummary {
   std::vector<ArmDifference> differences;
   std::vector<TuningEffort> tuning;
   std::vector<ScaleCurve> scale = {};  ///< where there are several budgets
-  std::string report_on = "test";  ///< the split that everything is reported on
+  std::string report_on = "test";      ///< the split that everything is reported on
 };
 
 ComparisonSummary summarise_comparison(const ComparisonOptions& options,

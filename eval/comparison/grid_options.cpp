@@ -115,7 +115,8 @@ ArmOptions cell_arm(const ComparisonOptions& options, const CellRecord& cell) {
     const int64_t each = heads > 0 && dim > 0 ? dim / heads : 0;
     if (each == 0 || cell.width % each != 0) {
       throw ConfigError(c10::str("option widths: ", cell.width, " is no multiple of the ", each,
-                                 " of one head of ", what, ", whose width and heads have to be "
+                                 " of one head of ", what,
+                                 ", whose width and heads have to be "
                                  "given"));
     }
     heads = cell.width / each;

@@ -26,8 +26,8 @@ torch::Tensor cut_windows(const torch::Tensor& frames, const torch::Tensor& cent
   const auto theta = torch::cat({at::diag_embed(side / sides).expand({frames.size(0), 2, 2}),
                                  (2 * centres / sides - 1).unsqueeze(2)},
                                 2);
-  const auto grid = at::affine_grid_generator(
-      theta, {frames.size(0), frames.size(1), cells, cells}, /*align_corners=*/false);
+  const auto grid = at::affine_grid_generator(theta, {frames.size(0), frames.size(1), cells, cells},
+                                              /*align_corners=*/false);
   return at::grid_sampler_2d(frames, grid, /*bilinear*/ 0, /*zeros*/ 0, /*align_corners=*/false);
 }
 

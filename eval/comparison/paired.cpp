@@ -98,8 +98,11 @@ class Differences {
  public:
   /// Empty results where the arms share no seed or no result.
   ArmDifference of(const ArmCells& a, const ArmCells& b, double noise, int64_t width) {
-    ArmDifference difference{.arm = a.arm, .less = b.arm, .tera = std::max(a.tera, b.tera),
-                             .noise = noise, .width = width};
+    ArmDifference difference{.arm = a.arm,
+                             .less = b.arm,
+                             .tera = std::max(a.tera, b.tera),
+                             .noise = noise,
+                             .width = width};
     std::vector<const CellRecord*> first, second;
     for (const auto& [seed, cell] : a.seeds) {
       if (const auto other = b.seeds.find(seed); other != b.seeds.end()) {

@@ -20,10 +20,10 @@ std::pair<torch::Tensor, torch::Tensor> comparable(const torch::Tensor& frames,
 }
 
 void check_futures(const torch::Tensor& centres, const torch::Tensor& truth) {
-  TORCH_CHECK(centres.dim() == 4 && centres.size(0) >= 1 &&
-                  centres.sizes().slice(1) == truth.sizes(),
-              "futures [K, B, T, 2] and truth [B, T, 2] expected, got ", centres.sizes(), " and ",
-              truth.sizes());
+  TORCH_CHECK(
+      centres.dim() == 4 && centres.size(0) >= 1 && centres.sizes().slice(1) == truth.sizes(),
+      "futures [K, B, T, 2] and truth [B, T, 2] expected, got ", centres.sizes(), " and ",
+      truth.sizes());
 }
 
 /// Gaussian means of planes [n, 1, H, W] over all windows wholly inside.
@@ -62,8 +62,8 @@ torch::Tensor extrapolate_frames(const torch::Tensor& context, const torch::Tens
               context.scalar_type(), " ", context.sizes(), " and ", velocity.sizes());
   const auto last = context.select(2, context.size(2) - 1).to(torch::kFloat32);
   // In units of half a side, as grid_sampler counts; it takes a place's source, hence the minus.
-  const auto half = torch::tensor({0.5 * static_cast<double>(last.size(3)),
-                                   0.5 * static_cast<double>(last.size(2))});
+  const auto half = torch::tensor(
+      {0.5 * static_cast<double>(last.size(3)), 0.5 * static_cast<double>(last.size(2))});
   const auto shift = -velocity.to(torch::kFloat32) / half;
   const auto identity = torch::eye(2).expand({last.size(0), 2, 2});
   std::vector<torch::Tensor> frames;

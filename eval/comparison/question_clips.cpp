@@ -139,10 +139,9 @@ QuestionClips ball_clips(const QuestionOptions& options, uint64_t seed) {
   };
   const auto seen = worlds::ball_ranges(options.balls);
   const int64_t frames = options.balls.frames;
-  QuestionClips clips{hold(seen, options.train_clips, frames, 0),
-                      hold(seen, options.probe_clips, frames, 1),
-                      hold(seen, options.validation_clips, frames, 2),
-                      hold(seen, options.test_clips, frames, 3)};
+  QuestionClips clips{
+      hold(seen, options.train_clips, frames, 0), hold(seen, options.probe_clips, frames, 1),
+      hold(seen, options.validation_clips, frames, 2), hold(seen, options.test_clips, frames, 3)};
   uint64_t stream = 4;
   for (const auto& factor : worlds::ball_factors()) {
     for (const char* level : {"near", "far"}) {
@@ -214,8 +213,8 @@ std::vector<Question> make_questions(const QuestionClips& clips, const QuestionO
   std::vector<std::string> names = probes::split_names(options.labels);
   const bool choose = options.labels == "auto";
   if (choose) {
-    names = {"digit", "shape", "direction", "position", "velocity",
-             "count", "legs",  "class",     "body",     "colour",   "leg_length"};
+    names = {"digit", "shape", "direction", "position", "velocity",  "count",
+             "legs",  "class", "body",      "colour",   "leg_length"};
   }
   std::vector<Question> asked;
   for (const auto& name : names) {
@@ -245,8 +244,8 @@ std::vector<Question> make_questions(const QuestionClips& clips, const QuestionO
 
 bool judge_can_read(const ClipSource& source, const std::string& label, std::string& missing) {
   std::vector<std::string> lacking;
-  for (const auto& name : {label, std::string("direction"), std::string("position"),
-                           std::string("velocity")}) {
+  for (const auto& name :
+       {label, std::string("direction"), std::string("position"), std::string("velocity")}) {
     if (!has_column(source, name)) lacking.push_back(name);
   }
   missing = c10::Join(", ", lacking);

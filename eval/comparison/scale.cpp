@@ -105,10 +105,10 @@ std::vector<ScaleMeasure> scale_measures(const std::vector<CellRecord>& cells) {
       measures.push_back({name, name.substr(7) + " read from futures, share wrong", true});
     } else if (name.starts_with("future/position_error")) {
       const size_t at = name.find("/h");
-      measures.push_back({name, "position error, px, " +
-                                    (at == std::string::npos ? "all frames"
-                                                             : "frame " + name.substr(at + 2) +
-                                                                   " ahead")});
+      measures.push_back(
+          {name, "position error, px, " + (at == std::string::npos
+                                               ? "all frames"
+                                               : "frame " + name.substr(at + 2) + " ahead")});
     }
   }
   return measures;

@@ -15,8 +15,8 @@ struct CellRecord;  // see grid.hpp
 
 /// What falls with compute. Losses are no such thing: those of different latents are not compared.
 struct ScaleMeasure {
-  std::string result;     ///< of cells, such as probe/digit
-  std::string title;      ///< such as "digit, share wrong"
+  std::string result;       ///< of cells, such as probe/digit
+  std::string title;        ///< such as "digit, share wrong"
   bool complement = false;  ///< the error is 1 less the result: of accuracies and R2
 };
 
@@ -29,7 +29,7 @@ struct ScalePoint {
   double tera = 0;
   int64_t width = 0;  ///< of the size that is best there
   probes::Estimate error = {};
-  double share = 1;  ///< of resamples in which this size is best
+  double share = 1;                                    ///< of resamples in which this size is best
   std::vector<std::pair<int64_t, double>> sizes = {};  ///< error of every width
 };
 

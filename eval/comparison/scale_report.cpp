@@ -65,7 +65,8 @@ std::string scale_section(const std::vector<ScaleCurve>& curves) {
       report::heading(2, "Error over training compute") +
       report::paragraph(
           "Both axes logarithmic; every budget with the size that is best there. Slope: d log "
-          "error / d log FLOP, its 95 % interval from a bootstrap over clip x seed that chooses sizes "
+          "error / d log FLOP, its 95 % interval from a bootstrap over clip x seed that chooses "
+          "sizes "
           "anew. Losses of different latents are not compared.",
           report::Tone::kMuted);
   std::vector<std::string> plots;
@@ -82,8 +83,8 @@ std::string scale_section(const std::vector<ScaleCurve>& curves) {
     std::vector<report::Cell> cells{
         {curve.measure.title}, {curve.arm}, {slope_text(curve), slope_bounds(curve)}};
     for (const auto& point : curve.points) {
-      std::string note = report::short_number(point.error.low) + " to " +
-                         report::short_number(point.error.high);
+      std::string note =
+          report::short_number(point.error.low) + " to " + report::short_number(point.error.high);
       if (point.sizes.size() > 1) note += "; best in " + report::short_number(point.share);
       cells.push_back({point_text(point), note});
     }
@@ -128,9 +129,8 @@ std::string scale_json(const std::vector<ScaleCurve>& curves) {
                         {"best_share", point.share},
                         {"sizes", sizes}});
     }
-    nlohmann::ordered_json entry{{"arm", curve.arm},
-                                 {"result", curve.measure.result},
-                                 {"error", curve.measure.title}};
+    nlohmann::ordered_json entry{
+        {"arm", curve.arm}, {"result", curve.measure.result}, {"error", curve.measure.title}};
     if (curve.fitted) {
       entry["slope"] = interval(curve.slope);
       entry["intercept_log10"] = curve.intercept;

@@ -72,8 +72,7 @@ void add_skill(const std::vector<CellRecord>& cells, std::vector<SummaryRow>& ro
       skill.replace(at + 7, error.size(), "skill");
       const double still = copy.values.mean().item<double>();
       const auto drawn = 1 - mean_over_seeds(mine.resampled, kSkillSeed) / copy.resampled.mean(1);
-      skills[skill] =
-          probes::with_interval(1 - mine.values.mean().item<double>() / still, drawn);
+      skills[skill] = probes::with_interval(1 - mine.values.mean().item<double>() / still, drawn);
     }
     row.results.merge(skills);
   }

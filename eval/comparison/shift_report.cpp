@@ -65,9 +65,8 @@ std::vector<std::string> shared_results(const std::vector<SummaryRow>& rows) {
     }
   }
   std::vector<std::string> sorted(shared.begin(), shared.end());
-  std::stable_partition(sorted.begin(), sorted.end(), [](const std::string& result) {
-    return result.starts_with("probe/");
-  });
+  std::stable_partition(sorted.begin(), sorted.end(),
+                        [](const std::string& result) { return result.starts_with("probe/"); });
   return sorted;
 }
 
@@ -149,8 +148,7 @@ std::string shift_section(const ComparisonSummary& summary) {
         if (found == row.results.end()) {
           cells.push_back({"n/a", "", report::Tone::kMuted});
         } else {
-          cells.push_back(
-              {report::short_number(found->second.value), bounds_text(found->second)});
+          cells.push_back({report::short_number(found->second.value), bounds_text(found->second)});
         }
       }
       table.rows.push_back(std::move(cells));

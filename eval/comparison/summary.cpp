@@ -29,8 +29,12 @@ probes::Estimate over_seeds(const std::vector<probes::Estimate>& values) {
 }  // namespace
 
 std::string cell_json(const CellRecord& cell) {
-  const Json json{{"arm", cell.arm},      {"tera", cell.tera},  {"seed", cell.seed},
-                  {"noise", cell.noise},  {"width", cell.width}, {"commit", commit()},
+  const Json json{{"arm", cell.arm},
+                  {"tera", cell.tera},
+                  {"seed", cell.seed},
+                  {"noise", cell.noise},
+                  {"width", cell.width},
+                  {"commit", commit()},
                   {"results", to_json(cell.results)},
                   {"layers", cell.layers}};
   return json.dump(2) + "\n";

@@ -22,11 +22,11 @@ torch::Tensor from_unit_range(const torch::Tensor& pixels);
 
 /// Shape of the autoencoder: time halves once, sides halve `halvings` times.
 struct AutoencoderOptions {
-  int64_t channels = 1;         ///< of the clips; no option, they say it themselves
-  int64_t width = 32;           ///< channels after the first halving; they double at each further
-  int64_t halvings = 2;         ///< of the sides
+  int64_t channels = 1;  ///< of the clips; no option, they say it themselves
+  int64_t width = 32;    ///< channels after the first halving; they double at each further
+  int64_t halvings = 2;  ///< of the sides
   int64_t latent_channels = 8;
-  double latent_noise = 0.1;    ///< deviation of noise on the latents in training; theirs is 1
+  double latent_noise = 0.1;  ///< deviation of noise on the latents in training; theirs is 1
 
   void describe(OptionVisitor& visit);
   int64_t side_factor() const { return int64_t{1} << halvings; }
@@ -84,7 +84,7 @@ class AutoencoderImpl : public torch::nn::Module {
   torch::Tensor normalise(const torch::Tensor& latents, bool by_batch) const;
 
   AutoencoderOptions options_;
-  std::vector<Convolution> down_, up_;  ///< one a halving
+  std::vector<Convolution> down_, up_;                        ///< one a halving
   std::vector<Convolution> encoder_branch_, decoder_branch_;  ///< residual, where it is coarsest
   Convolution to_latent_{nullptr}, from_latent_{nullptr}, to_pixels_{nullptr};
   torch::Tensor mean_, variance_;  ///< [Z], buffers

@@ -14,7 +14,8 @@ namespace jepa::eval::diffusion {
 /// their kind, colour and length of legs.
 class PromptVocabulary {
  public:
-  /// Words for generated clips: `digits`, `shapes` or `creatures`. @throws ConfigError for another kind
+  /// Words for generated clips: `digits`, `shapes` or `creatures`. @throws ConfigError for another
+  /// kind
   explicit PromptVocabulary(const std::string& kind);
 
   /// Attributes a prompt has.
@@ -33,7 +34,8 @@ class PromptVocabulary {
   /// The words for each clip by the columns of a source: int64 [clips, kSlots].
   /// @throws DataError where the source lacks a column
   torch::Tensor of_source(const ClipSource& source) const;
-  /// Class and direction that a row of ids asks for; -1: none. Prompts of creatures have no direction.
+  /// Class and direction that a row of ids asks for; -1: none. Prompts of creatures have no
+  /// direction.
   int64_t kind_of(const torch::Tensor& ids) const;
   int64_t direction_of(const torch::Tensor& ids) const;
 

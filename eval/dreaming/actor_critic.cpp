@@ -60,7 +60,8 @@ ActorCritic::ActorCritic(ActorCriticOptions options, at::Generator generator) : 
   const auto& o = options_;
   if (o.latent < 1 || o.actions < 1 || o.hidden < 1 || o.horizon < 1) {
     throw ConfigError(c10::str("actor-critic: latent ", o.latent, ", ", o.actions,
-                               " actions, hidden ", o.hidden, ", horizon ", o.horizon, " must be 1 or more"));
+                               " actions, hidden ", o.hidden, ", horizon ", o.horizon,
+                               " must be 1 or more"));
   }
   actor_ = std::make_shared<Net>(o.latent, o.hidden, o.actions);
   critic_ = std::make_shared<Net>(o.latent, o.hidden, kBins);

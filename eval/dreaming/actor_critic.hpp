@@ -28,15 +28,15 @@ using ImaginedStep =
 /// Sizes and rates.
 struct ActorCriticOptions {
   int64_t latent = 64;
-  int64_t actions = 3;      ///< discrete ones
+  int64_t actions = 3;  ///< discrete ones
   int64_t hidden = 64;
-  int64_t horizon = 15;     ///< imagined steps
+  int64_t horizon = 15;  ///< imagined steps
   double gamma = 1.0 - 1.0 / 333;
   double lambda = 0.95;
-  double entropy = 3e-4;    ///< weight of the actor's entropy
+  double entropy = 3e-4;  ///< weight of the actor's entropy
   double lr = 3e-4;
-  double slow_rate = 0.02;  ///< of the slow critic, which the critic is also held to
-  double range_rate = 0.01; ///< of the running 5 to 95 % range of returns that scales advantages
+  double slow_rate = 0.02;   ///< of the slow critic, which the critic is also held to
+  double range_rate = 0.01;  ///< of the running 5 to 95 % range of returns that scales advantages
 
   /// All but `latent` and `actions`, which the game and its model say.
   void describe(OptionVisitor& visit);
@@ -67,8 +67,8 @@ class ActorCritic {
  private:
   struct Net;
   torch::Tensor sample(const torch::Tensor& logits, at::Generator& generator) const;
-  torch::Tensor mean_of(const torch::Tensor& logits) const;      // [..., bins] -> [...]
-  torch::Tensor two_hot(const torch::Tensor& values) const;      // [...] -> [..., bins]
+  torch::Tensor mean_of(const torch::Tensor& logits) const;  // [..., bins] -> [...]
+  torch::Tensor two_hot(const torch::Tensor& values) const;  // [...] -> [..., bins]
 
   ActorCriticOptions options_;
   std::shared_ptr<Net> actor_, critic_, slow_;

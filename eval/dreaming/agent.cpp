@@ -95,13 +95,13 @@ ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController&
     auto rows = torch::zeros({options.episodes}, torch::kInt64);
     for (int64_t i = 0; i < options.episodes; ++i) rows[i] = random.below(starts.size(0));
     LinearControllers controllers(shape, candidates, options.episodes);
-    const auto dreamed = dream_lives(
-        model, controllers, candidates.size(0) * options.episodes, starts.index_select(0, rows),
-        {.episodes = options.episodes,
-         .limit = options.limit > 0 ? options.limit : info.limit(),
-         .temperature = options.temperature,
-         .seed = stream_seed(seed, "generation", index),
-         .three_way = info.three_way});
+    const auto dreamed = dream_lives(model, controllers, candidates.size(0) * options.episodes,
+                                     starts.index_select(0, rows),
+                                     {.episodes = options.episodes,
+                                      .limit = options.limit > 0 ? options.limit : info.limit(),
+                                      .temperature = options.temperature,
+                                      .seed = stream_seed(seed, "generation", index),
+                                      .three_way = info.three_way});
     cost.decisions += dreamed.steps;
     return dreamed.lives.view({candidates.size(0), options.episodes}).mean(1);
   };
@@ -158,9 +158,9 @@ int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
   auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "imagined", 0));
   const ImaginedStep imagine = [&](const torch::Tensor& seen, const torch::Tensor& actions) {
     State state{seen.narrow(1, width, hidden), seen.narrow(1, width + hidden, hidden)};
-    const auto next = model->imagine(seen.narrow(1, 0, width),
-                                     (actions - 1).to(torch::kFloat32).unsqueeze(1),
-                                     search.temperature, state, generator);
+    const auto next =
+        model->imagine(seen.narrow(1, 0, width), (actions - 1).to(torch::kFloat32).unsqueeze(1),
+                       search.temperature, state, generator);
     const auto alive = next.done.squeeze(1).logical_not().to(torch::kFloat32);
     return Imagined{torch::cat({next.latent.squeeze(1), state.hidden, state.cell}, 1), alive,
                     alive};

@@ -36,7 +36,7 @@ class Agent : public Policy {
 struct SearchOptions {
   std::string kind = "cma_es";
   int64_t population = 16;
-  int64_t episodes = 8;       ///< of each candidate in each generation
+  int64_t episodes = 8;  ///< of each candidate in each generation
   int64_t generations = 60;
   double step = 0.1;          ///< first standard deviation
   bool diagonal = true;       ///< of the covariance
@@ -57,18 +57,17 @@ struct Searched {
 };
 
 /// The scores of candidates [P, n] in one generation; counts what it took in `cost`.
-using ScoreCandidates =
-    std::function<torch::Tensor(const torch::Tensor& candidates, int64_t generation,
-                                Searched& cost)>;
+using ScoreCandidates = std::function<torch::Tensor(const torch::Tensor& candidates,
+                                                    int64_t generation, Searched& cost)>;
 
 /// CMA-ES from zero weights.
 Searched search_controller(int64_t parameters, const SearchOptions& options, uint64_t seed,
                            const ScoreCandidates& score, const TrainingProgress& progress = {});
 
 /// Candidates scored by their imagined lives; each generation dreams anew.
-ScoreCandidates score_in_dream(predictors::MixtureDensityRnn& model,
-                               const LinearController& shape, const torch::Tensor& starts,
-                               const SearchOptions& options, const GameInfo& info, uint64_t seed);
+ScoreCandidates score_in_dream(predictors::MixtureDensityRnn& model, const LinearController& shape,
+                               const torch::Tensor& starts, const SearchOptions& options,
+                               const GameInfo& info, uint64_t seed);
 /// Candidates scored in the real game, V and M batched over all of their episodes.
 ScoreCandidates score_in_game(const MakeGame& make, VisionImpl& vision,
                               predictors::MixtureDensityRnn& model, const LinearController& shape,

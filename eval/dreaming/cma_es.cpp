@@ -109,8 +109,7 @@ void CmaEs::State::adapt(const std::vector<int64_t>& order) {
   ps = (1 - cs) * ps + std::sqrt(cs * (2 - cs) * mueff) * whiten(move);
   const double expected =
       std::sqrt(1 - std::pow(1 - cs, 2.0 * static_cast<double>(generation + 1)));
-  const bool steady =
-      ps.norm() / expected / chi < 1.4 + 2 / (static_cast<double>(n) + 1);
+  const bool steady = ps.norm() / expected / chi < 1.4 + 2 / (static_cast<double>(n) + 1);
   pc = (1 - cc) * pc;
   if (steady) pc += std::sqrt(cc * (2 - cc) * mueff) * move;
   const double lost = steady ? 0 : c1 * cc * (2 - cc);

@@ -36,10 +36,10 @@ class CmaEs {
   /// @throws DataError for another number of costs, or where none is finite
   void tell(const torch::Tensor& costs);
 
-  torch::Tensor mean() const;       ///< float64 [n]
-  torch::Tensor best() const;       ///< float64 [n], of all that were told
+  torch::Tensor mean() const;  ///< float64 [n]
+  torch::Tensor best() const;  ///< float64 [n], of all that were told
   double best_cost() const;
-  double step() const;              ///< standard deviation now
+  double step() const;  ///< standard deviation now
   int64_t generation() const;
   int64_t population() const;
 

@@ -43,11 +43,9 @@ DreamLives dream_lives(
                                width));
   }
   const GameInfo actions_as{.three_way = options.three_way};
-  auto generator =
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(options.seed, "dream", 0));
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(options.seed, "dream", 0));
   auto rows = torch::arange(count, torch::kInt64);
-  auto latent =
-      starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
+  auto latent = starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
   auto state = model->start(count);
   DreamLives result{.lives = torch::zeros({count})};
   for (int64_t step = 0; step < options.limit && rows.size(0) > 0; ++step) {

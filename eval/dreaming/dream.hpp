@@ -24,7 +24,7 @@ class Controller {
 /// What a linear controller is: tanh of (W [latent, hidden, cell] + b), Ha and Schmidhuber's C.
 struct LinearController {
   int64_t latent = 64;
-  int64_t hidden = 256;   ///< of the recurrent model; both its vectors are seen
+  int64_t hidden = 256;  ///< of the recurrent model; both its vectors are seen
   int64_t outputs = 1;
 
   int64_t inputs() const { return latent + 2 * hidden; }
@@ -52,17 +52,17 @@ class LinearControllers : public Controller {
 
 /// How long an agent lives in a dream: steps until the model's end, at most `limit`.
 struct DreamOptions {
-  int64_t episodes = 16;     ///< of each controller, each from a row of `starts`
-  int64_t limit = 1000;      ///< steps
+  int64_t episodes = 16;  ///< of each controller, each from a row of `starts`
+  int64_t limit = 1000;   ///< steps
   double temperature = 1.15;
   uint64_t seed = 1;
-  bool three_way = false;    ///< actions become -1, 0, 1 at thresholds of 1/3 before M sees them
+  bool three_way = false;  ///< actions become -1, 0, 1 at thresholds of 1/3 before M sees them
 };
 
 /// What was dreamed.
 struct DreamLives {
   torch::Tensor lives = {};  ///< float [N], steps
-  int64_t steps = 0;    ///< imagined, over all episodes
+  int64_t steps = 0;         ///< imagined, over all episodes
 };
 
 /// `count` episodes in one batch that runs until the last of them ends; what has ended is left out

@@ -72,7 +72,8 @@ Episodes join(const std::vector<Episodes>& parts) {
                                parts.front().frames.sizes().slice(1)));
     }
     const int64_t before = all.offsets.back();
-    for (size_t e = 1; e < part.offsets.size(); ++e) all.offsets.push_back(before + part.offsets[e]);
+    for (size_t e = 1; e < part.offsets.size(); ++e)
+      all.offsets.push_back(before + part.offsets[e]);
     all.dead.insert(all.dead.end(), part.dead.begin(), part.dead.end());
     frames.push_back(part.frames);
     actions.push_back(part.actions);
@@ -175,11 +176,11 @@ Episodes read_episodes(const std::string& path, const GameInfo& info, int64_t mo
                          .contiguous()
                          .clone());
     const auto sent = signal_tensor(clip.signals.at("action"), clip.frames);
-    const auto taken = received_actions(info, sent.narrow(0, 0, clip.frames - 1).nan_to_num(0), path);
+    const auto taken =
+        received_actions(info, sent.narrow(0, 0, clip.frames - 1).nan_to_num(0), path);
     actions.push_back(torch::cat({taken, torch::zeros({1, info.action_width})}));
-    const auto came = rewarded
-                          ? signal_tensor(clip.signals.at("reward"), clip.frames).select(1, 0)
-                          : torch::full({clip.frames}, static_cast<double>(info.repeat));
+    const auto came = rewarded ? signal_tensor(clip.signals.at("reward"), clip.frames).select(1, 0)
+                               : torch::full({clip.frames}, static_cast<double>(info.repeat));
     rewards.push_back(torch::cat({came.slice(0, 1).nan_to_num(0), torch::zeros({1})}));
     result.dead.push_back(
         told ? signal_tensor(clip.signals.at("terminated"), clip.frames).gt(0).any().item<bool>()

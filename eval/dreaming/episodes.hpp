@@ -31,18 +31,19 @@ struct Episodes {
 /// All of `parts`, in order. @throws DataError where frames or actions are of different sizes
 Episodes join(const std::vector<Episodes>& parts);
 
-/// Plays `count` episodes and keeps them. @param batch 0: `side_by_side` @param scores what they were worth and cost
+/// Plays `count` episodes and keeps them. @param batch 0: `side_by_side` @param scores what they
+/// were worth and cost
 Episodes collect_episodes(const MakeGame& make, Policy& policy, uint64_t seed, int64_t count,
                           Scores& scores, int64_t batch = 0);
 
-/// Writes a clip store with the columns `action` (as the world was sent it), `reward` (with the frame
-/// that it came with) and `terminated`, as `collect` does.
+/// Writes a clip store with the columns `action` (as the world was sent it), `reward` (with the
+/// frame that it came with) and `terminated`, as `collect` does.
 void write_episodes(const std::string& path, const Episodes& episodes, const GameInfo& info,
                     const std::map<std::string, std::string>& attributes);
 
 /// Reads a clip store of whole episodes with an `action` a frame. Where it has no `terminated`, an
-/// episode shorter than the game's limit is one that the world ended; where it has no `reward`, each
-/// decision brings `info.repeat`.
+/// episode shorter than the game's limit is one that the world ended; where it has no `reward`,
+/// each decision brings `info.repeat`.
 /// @param most episodes at most; 0: all
 /// @throws DataError naming the file: frames or actions of another size than the game's, no actions
 Episodes read_episodes(const std::string& path, const GameInfo& info, int64_t most = 0);

@@ -41,14 +41,17 @@ std::string controller_stage(int64_t round, double temperature) {
 
 void PlayOptions::describe(OptionVisitor& visit) {
   visit("collected", collected, {.help = "episodes collected in each round", .min = 2});
-  visit("hold", hold, {.help = "of the held random policy, at most", .unit = "decisions", .min = 1});
-  visit("rounds", rounds,
-        {.help = "of collecting, training and dreaming; from the second on what was learned collects",
-         .min = 1,
-         .max = 20});
+  visit("hold", hold,
+        {.help = "of the held random policy, at most", .unit = "decisions", .min = 1});
+  visit(
+      "rounds", rounds,
+      {.help = "of collecting, training and dreaming; from the second on what was learned collects",
+       .min = 1,
+       .max = 20});
   visit("episodes", episodes, {.help = "real ones that everything is scored on", .min = 2});
-  visit("swap_periods", swap_periods,
-        {.help = "of the policy that swaps sides; the best is kept", .unit = "decisions", .min = 1});
+  visit(
+      "swap_periods", swap_periods,
+      {.help = "of the policy that swaps sides; the best is kept", .unit = "decisions", .min = 1});
   visit("tuning_episodes", tuning_episodes,
         {.help = "other ones, that the best constant and period are found on", .min = 2});
   visit("real", real, {.help = "train the same controller in the real game at equal budget"});
@@ -57,22 +60,21 @@ void PlayOptions::describe(OptionVisitor& visit) {
 
 std::vector<OptionSection> ExperimentOptions::sections() {
   std::vector<OptionSection> sections = {
-          {"", "",
-           [this](OptionVisitor& visit) {
-             visit("run", run, {.help = "folder of the run; one that exists goes on"});
-             visit("data", data,
-                   {.help = "clip store of the first round's episodes; empty: they are collected"});
-             visit("temperatures", temperatures,
-                   {.help = "of the table, one controller each", .min = 1e-3});
-           }},
-          {"play", "collecting and scoring", [this](OptionVisitor& visit) { play.describe(visit); }},
-          {"vision", "V, frames to latents",
-           [this](OptionVisitor& visit) { vision.describe(visit); }},
-          {"model", "M, the dream", [this](OptionVisitor& visit) { model.describe(visit); }},
-          {"controller", "C, searched in the dream",
-           [this](OptionVisitor& visit) { controller.describe(visit); }},
-          {"actor_critic", "with controller.kind actor_critic",
-           [this](OptionVisitor& visit) { actor_critic.describe(visit); }}};
+      {"", "",
+       [this](OptionVisitor& visit) {
+         visit("run", run, {.help = "folder of the run; one that exists goes on"});
+         visit("data", data,
+               {.help = "clip store of the first round's episodes; empty: they are collected"});
+         visit("temperatures", temperatures,
+               {.help = "of the table, one controller each", .min = 1e-3});
+       }},
+      {"play", "collecting and scoring", [this](OptionVisitor& visit) { play.describe(visit); }},
+      {"vision", "V, frames to latents", [this](OptionVisitor& visit) { vision.describe(visit); }},
+      {"model", "M, the dream", [this](OptionVisitor& visit) { model.describe(visit); }},
+      {"controller", "C, searched in the dream",
+       [this](OptionVisitor& visit) { controller.describe(visit); }},
+      {"actor_critic", "with controller.kind actor_critic",
+       [this](OptionVisitor& visit) { actor_critic.describe(visit); }}};
   for (auto& section : game.sections()) sections.push_back(std::move(section));
   return sections;
 }
@@ -178,9 +180,8 @@ void Experiment::collect(int64_t round) {
       policy = held_random(info_, options_.play.hold);
     } else {
       load_parts(round - 1);
-      controller = load_controller(
-          controller_stage(round - 1, options_.controller.temperature),
-          options_.play.collected);
+      controller = load_controller(controller_stage(round - 1, options_.controller.temperature),
+                                   options_.play.collected);
       policy = std::make_unique<Agent>(*vision_, model_, *controller, info_);
     }
     Scores scores;
@@ -204,9 +205,9 @@ const Episodes& Experiment::episodes() {
     std::vector<Episodes> parts;
     for (int64_t round = 1; round <= round_; ++round) {
       const bool given = round == 1 && !options_.data.empty();
-      parts.push_back(read_episodes(
-          given ? options_.data : stages_.file(numbered("collect", round) + ".h5"), info_,
-          options_.play.collected));
+      parts.push_back(
+          read_episodes(given ? options_.data : stages_.file(numbered("collect", round) + ".h5"),
+                        info_, options_.play.collected));
     }
     episodes_ = join(parts);
   }
@@ -219,8 +220,8 @@ const LatentSplit& Experiment::latents() {
     latents_ = split_episodes(encode_episodes(*vision_, episodes()), held_out);
     if (options_.model.mirror) {
       const auto mirrored = encode_episodes(*vision_, episodes(), true);
-      latents_->training = dreaming::join(latents_->training,
-                                          split_episodes(mirrored, held_out).training);
+      latents_->training =
+          dreaming::join(latents_->training, split_episodes(mirrored, held_out).training);
     }
     episodes_.reset();  // frames are large, and nothing more is read from them in this round
   }
@@ -245,8 +246,7 @@ void Experiment::train_vision_of(int64_t round) {
     if (round > 1) {
       load_module(stages_.file(numbered("vision", round - 1) + ".safetensors"), *vision_);
     }
-    record.numbers["loss"] =
-        train_vision(*vision_, episodes(), seed_of(stage), progress(stage));
+    record.numbers["loss"] = train_vision(*vision_, episodes(), seed_of(stage), progress(stage));
     save_module(file, *vision_);
   });
   load_module(file, *vision_);
@@ -266,22 +266,20 @@ void Experiment::train_model_of(int64_t round) {
     const ModelLoss loss =
         train_model(model_, options_.model, split.training, seed_of(stage), progress(stage));
     save_module(file, *model_);
-    const Recall known =
-        termination_recall(model_, split.held_out, options_.model.recall_window);
-    record.numbers = {{"density", loss.density},
-                      {"termination", loss.termination},
-                      {"recall", known.recall},
-                      {"false_alarms", known.false_alarms},
-                      {"held_out_deaths", static_cast<double>(known.deaths)},
-                      {"episodes", static_cast<double>(split.training.size() +
-                                                       split.held_out.size())}};
+    const Recall known = termination_recall(model_, split.held_out, options_.model.recall_window);
+    record.numbers = {
+        {"density", loss.density},
+        {"termination", loss.termination},
+        {"recall", known.recall},
+        {"false_alarms", known.false_alarms},
+        {"held_out_deaths", static_cast<double>(known.deaths)},
+        {"episodes", static_cast<double>(split.training.size() + split.held_out.size())}};
   });
   load_module(file, *model_);
   model_->eval();
 }
 
-std::unique_ptr<Controller> Experiment::load_controller(const std::string& name,
-                                                        int64_t episodes) {
+std::unique_ptr<Controller> Experiment::load_controller(const std::string& name, int64_t episodes) {
   const auto file = stages_.file(name + ".safetensors");
   if (options_.controller.kind == "actor_critic") {
     actor_ = std::make_unique<ActorCritic>(
@@ -313,8 +311,7 @@ void Experiment::train_controller(const std::string& name, double temperature) {
     record.curves["score"] = found.curve;
     write_safetensors(stages_.file(name + ".safetensors"), {{"weights", found.weights}});
   });
-  stages_.run("play-" + name,
-              [&](StageRecord& record) { score(record, name, temperature); });
+  stages_.run("play-" + name, [&](StageRecord& record) { score(record, name, temperature); });
 }
 
 void Experiment::train_real_controller() {
@@ -342,13 +339,12 @@ void Experiment::score(StageRecord& record, const std::string& name, double temp
   // The dream that it was trained in; of one that was not, what it would dream at the usual one.
   const bool trained = temperature > 0;
   const double heat = trained ? temperature : options_.controller.temperature;
-  const auto dreamed =
-      dream_lives(model_, *controller, episodes, first_latents(latents().training),
-                  {.episodes = episodes,
-                   .limit = info_.limit(),
-                   .temperature = heat,
-                   .seed = seed_of("dreamed"),
-                   .three_way = info_.three_way});
+  const auto dreamed = dream_lives(model_, *controller, episodes, first_latents(latents().training),
+                                   {.episodes = episodes,
+                                    .limit = info_.limit(),
+                                    .temperature = heat,
+                                    .seed = seed_of("dreamed"),
+                                    .three_way = info_.three_way});
   record.imagined = dreamed.steps;
   record.scores["dream"] = score_interval(dreamed.lives * static_cast<double>(info_.repeat));
   const auto known = dreamed_recall(model_, latents().held_out, options_.model.recall_window, heat,
@@ -365,8 +361,8 @@ void Experiment::play_untrained() {
   stages_.run("play-untrained", [&](StageRecord& record) {
     const int64_t each = std::max<int64_t>(1, options_.play.episodes / kDraws);
     auto generator = at::make_generator<at::CPUGeneratorImpl>(seed_of("untrained"));
-    const auto weights =
-        options_.controller.step * at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
+    const auto weights = options_.controller.step *
+                         at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
     std::vector<torch::Tensor> scores;
     for (int64_t draw = 0; draw < kDraws; ++draw) {
       LinearControllers controllers(shape(), weights.narrow(0, draw, 1), each);

@@ -14,13 +14,14 @@ namespace jepa::eval::dreaming {
 
 /// What is collected and played.
 struct PlayOptions {
-  int64_t collected = 600;   ///< episodes in each round
-  int64_t hold = 5;          ///< of the held random policy, decisions at most
-  int64_t rounds = 1;        ///< collect, train, dream; from the second on with what was learned
-  int64_t episodes = 200;    ///< real ones that everything is scored on
-  std::vector<int64_t> swap_periods = {5, 10, 15, 20, 26, 32, 40};  ///< decisions; the best one is kept
+  int64_t collected = 600;  ///< episodes in each round
+  int64_t hold = 5;         ///< of the held random policy, decisions at most
+  int64_t rounds = 1;       ///< collect, train, dream; from the second on with what was learned
+  int64_t episodes = 200;   ///< real ones that everything is scored on
+  std::vector<int64_t> swap_periods = {5,  10, 15, 20,
+                                       26, 32, 40};  ///< decisions; the best one is kept
   int64_t tuning_episodes = 100;  ///< other ones, that the best constant and period are found on
-  bool real = true;          ///< train the same controller in the real game too
+  bool real = true;               ///< train the same controller in the real game too
   bool film = true;
 
   void describe(OptionVisitor& visit);
@@ -88,7 +89,7 @@ class Experiment {
   ExperimentHooks hooks_;
   Stages stages_;
   GameInfo info_;
-  int64_t round_ = 0;      ///< that V, M and the episodes are of
+  int64_t round_ = 0;  ///< that V, M and the episodes are of
   Vision vision_;
   predictors::MixtureDensityRnn model_{nullptr};
   std::unique_ptr<ActorCritic> actor_;
@@ -99,8 +100,8 @@ class Experiment {
 /// Names of the stages: "controller" of the last round at a temperature.
 std::string controller_stage(int64_t round, double temperature);
 
-/// What the arm that learned in the dream cost at the usual temperature, and the one that learned in
-/// the real game, with V and M that both rest on. Scoring counts for neither.
+/// What the arm that learned in the dream cost at the usual temperature, and the one that learned
+/// in the real game, with V and M that both rest on. Scoring counts for neither.
 Cost dream_cost(const Experiment& experiment);
 Cost real_cost(const Experiment& experiment);
 

@@ -11,15 +11,15 @@
 namespace jepa::eval::dreaming {
 namespace {
 
-constexpr int64_t kEpisodes = 9;    // the one of median length is shown
+constexpr int64_t kEpisodes = 9;     // the one of median length is shown
 constexpr int64_t kDecisions = 150;  // of it at most
 
 /// [T, C, H, W] held at its last frame up to `length` -> [C, length, H, W].
 torch::Tensor as_clip(torch::Tensor frames, int64_t length) {
   const int64_t missing = length - frames.size(0);
   if (missing > 0) {
-    frames = torch::cat({frames, frames.narrow(0, frames.size(0) - 1, 1)
-                                     .expand({missing, -1, -1, -1})});
+    frames =
+        torch::cat({frames, frames.narrow(0, frames.size(0) - 1, 1).expand({missing, -1, -1, -1})});
   }
   return frames.narrow(0, 0, length).transpose(0, 1).contiguous();
 }

@@ -72,13 +72,17 @@ std::vector<Row> all_rows(const Experiment& experiment) {
   add("best_constant", format("best constant action (%g)", number("best_constant")));
   add("swap_sides", format("swaps sides every %g decisions", number("swap_period")));
   if (const auto* untrained = find(experiment, "play-untrained")) {
-    rows.push_back({"untrained", "untrained controllers", true, &untrained->scores.at("untrained")});
+    rows.push_back(
+        {"untrained", "untrained controllers", true, &untrained->scores.at("untrained")});
   }
   return rows;
 }
 
 Json score_json(const ScoreInterval& s) {
-  return {{"mean", s.mean}, {"low", s.low}, {"high", s.high}, {"deviation", s.deviation},
+  return {{"mean", s.mean},
+          {"low", s.low},
+          {"high", s.high},
+          {"deviation", s.deviation},
           {"episodes", s.episodes}};
 }
 
@@ -93,8 +97,8 @@ std::vector<const StageRecord*> table_records(const Experiment& experiment) {
 }
 
 const StageRecord& last_model(const Experiment& experiment) {
-  return *find(experiment, format("model-%lld", static_cast<long long>(
-                                                    experiment.options().play.rounds)));
+  return *find(experiment,
+               format("model-%lld", static_cast<long long>(experiment.options().play.rounds)));
 }
 
 /// Whether the dream's arm is clear of every control that it must beat.
@@ -115,8 +119,8 @@ std::string verdict(const std::vector<Row>& rows) {
                          : "The controller learned in the dream is not above every control with "
                            "disjoint intervals.";
   if (const double share = share_of_real(rows); share > 0) {
-    text += format(" It reaches %.0f %% of the same controller learned in the real game.",
-                   100 * share);
+    text +=
+        format(" It reaches %.0f %% of the same controller learned in the real game.", 100 * share);
   }
   return text;
 }
@@ -155,12 +159,10 @@ std::string experiment_summary(const Experiment& experiment) {
   Json arms = Json::object(), controls = Json::object(), table = Json::array(),
        stages = Json::array();
   for (const auto& row : rows) {
-    Json entry = {{"real", score_json(*row.real)},
-                  {"dream", row.dream ? score_json(*row.dream) : Json()},
-                  {"episodes", row.real->episodes},
-                  {"seconds", row.cost.seconds},
-                  {"real_frames", row.cost.frames},
-                  {"imagined_decisions", row.cost.imagined}};
+    Json entry = {
+        {"real", score_json(*row.real)},  {"dream", row.dream ? score_json(*row.dream) : Json()},
+        {"episodes", row.real->episodes}, {"seconds", row.cost.seconds},
+        {"real_frames", row.cost.frames}, {"imagined_decisions", row.cost.imagined}};
     (row.control ? controls : arms)[row.name] = entry;
   }
   const auto& model = last_model(experiment);
@@ -173,7 +175,8 @@ std::string experiment_summary(const Experiment& experiment) {
                      {"dreamed_recall", record->numbers.at("dreamed_recall")},
                      {"dreamed_false_share", record->numbers.at("dreamed_false_share")}});
   }
-  for (const auto& record : experiment.records()) stages.push_back(Json::parse(record_json(record)));
+  for (const auto& record : experiment.records())
+    stages.push_back(Json::parse(record_json(record)));
   return Json{{"world", experiment.info().name},
               {"repeat", experiment.info().repeat},
               {"frame_limit", experiment.info().frame_limit},
@@ -211,8 +214,7 @@ std::string experiment_text(const Experiment& experiment) {
     text += format("%-12g %-20s %-20s %10.2f %7.2f (%.2f)\n", record->numbers.at("temperature"),
                    score_text(record->scores.at("dream")).c_str(),
                    score_text(record->scores.at("real")).c_str(), model.numbers.at("recall"),
-                   record->numbers.at("dreamed_recall"),
-                   record->numbers.at("dreamed_false_share"));
+                   record->numbers.at("dreamed_recall"), record->numbers.at("dreamed_false_share"));
   }
   return text + "\n" + verdict(rows) + "\n";
 }
@@ -260,7 +262,8 @@ std::string experiment_section(const Experiment& experiment) {
   report::Table table{.head = {"temperature", "dream", "real", "recall", "dreamed recall"}};
   for (const auto* record : table_records(experiment)) {
     table.rows.push_back({{format("%g", record->numbers.at("temperature"))},
-                          cell(&record->scores.at("dream")), cell(&record->scores.at("real")),
+                          cell(&record->scores.at("dream")),
+                          cell(&record->scores.at("real")),
                           {format("%.2f", model.numbers.at("recall"))},
                           {format("%.2f", record->numbers.at("dreamed_recall")),
                            format("%.2f", record->numbers.at("dreamed_false_share"))}});

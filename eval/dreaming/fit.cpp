@@ -30,8 +30,8 @@ std::vector<double> fit(const std::string& name, const std::shared_ptr<torch::nn
     optimizer.step(rates_at(optimisation, step));
     const double loss = scalars.front().item<double>();
     if (!std::isfinite(loss)) {
-      throw Error(c10::str(name, ": loss is not finite at step ", step, "; try a lower ", name,
-                           ".lr"));
+      throw Error(
+          c10::str(name, ": loss is not finite at step ", step, "; try a lower ", name, ".lr"));
     }
     means.resize(scalars.size());
     for (size_t i = 0; i < scalars.size() && step > options.steps - counted; ++i) {

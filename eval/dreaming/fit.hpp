@@ -17,7 +17,7 @@ using TrainingProgress = std::function<void(int64_t step, int64_t steps, double 
 /// How long and how fast.
 struct FitOptions {
   int64_t steps = 1;
-  double lr = 1e-3;         ///< falls to a tenth, cosine
+  double lr = 1e-3;  ///< falls to a tenth, cosine
   double clip_gradient = 1;
 };
 

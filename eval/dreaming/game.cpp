@@ -43,7 +43,9 @@ GameInfo game_info(const GameOptions& options, const worlds::WorldInfo& world) {
                 .action_width = world.action_width,
                 .three_way = !gym || world.action_choices > 0,
                 .choices = options.choices,
-                .side_by_side = options.side_by_side > 0 ? options.side_by_side : gym ? 16 : 256,
+                .side_by_side = options.side_by_side > 0 ? options.side_by_side
+                                : gym                    ? 16
+                                                         : 256,
                 .frame_limit = gym ? options.gym.max_steps : world.step_limit,
                 .repeat = options.repeat};
   if (info.frame_limit < 1) throw ConfigError("option gym.max_steps: a game has a limit");
@@ -81,8 +83,7 @@ class WorldGame : public Game {
     for (int64_t i = 0; i < (skips_ ? 1 : info_.repeat); ++i) {
       const auto before = done_;
       // Where the world skips frames by itself, an episode's last decision is counted whole.
-      decision.frames +=
-          (batch() - before.sum().item<int64_t>()) * (skips_ ? info_.repeat : 1);
+      decision.frames += (batch() - before.sum().item<int64_t>()) * (skips_ ? info_.repeat : 1);
       const auto next = world_->step(sent);
       decision.reward += next.reward * before.logical_not();
       done_ = next.done.clone();

@@ -17,7 +17,7 @@ namespace jepa::eval::dreaming {
 struct GameInfo {
   std::string name = {};
   std::vector<int64_t> frame = {};  ///< {C, H, W}
-  int64_t action_width = 1;    ///< numbers in an action
+  int64_t action_width = 1;         ///< numbers in an action
   /// Only whether an action is above 1/3, below -1/3 or between counts (Ha and Schmidhuber's rule
   /// for Take Cover): actions are then made -1, 0 and 1 before anything sees them.
   bool three_way = false;

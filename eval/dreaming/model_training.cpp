@@ -42,15 +42,14 @@ torch::Tensor dies_in_dream(MixtureDensityRnn& model, const LatentEpisodes& epis
                             double temperature, uint64_t seed) {
   const auto some = cut_windows(episodes, starts, kContext + window);
   const auto batch = static_cast<int64_t>(starts.size());
-  auto generator =
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "dreamed recall", 0));
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "dreamed recall", 0));
   auto state = model->start(batch);
   model->forward(some.latents.narrow(1, 0, kContext), some.actions.narrow(1, 0, kContext), state);
   auto latent = some.latents.select(1, kContext);
   auto died = torch::zeros({batch}, torch::kBool);
   for (int64_t t = 0; t < window; ++t) {
-    const auto next = model->imagine(latent, some.actions.select(1, kContext + t), temperature,
-                                     state, generator);
+    const auto next =
+        model->imagine(latent, some.actions.select(1, kContext + t), temperature, state, generator);
     latent = next.latent.squeeze(1);
     died = died.logical_or(next.done.squeeze(1));
   }
@@ -110,8 +109,8 @@ torch::Tensor first_latents(const LatentEpisodes& episodes) {
 }
 
 LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored) {
-  return {vision.encode(episodes.frames, mirrored),
-          mirrored ? -episodes.actions : episodes.actions, episodes.offsets, episodes.dead};
+  return {vision.encode(episodes.frames, mirrored), mirrored ? -episodes.actions : episodes.actions,
+          episodes.offsets, episodes.dead};
 }
 
 LatentEpisodes join(const LatentEpisodes& first, const LatentEpisodes& second) {
@@ -164,9 +163,9 @@ ModelLoss train_model(MixtureDensityRnn& model, const ModelOptions& options,
       "model", model.ptr(), {.steps = options.steps, .lr = options.lr},
       [&](int64_t step) -> std::vector<torch::Tensor> {
         Random random(seed, "windows", static_cast<uint64_t>(step));
-        auto some = cut_windows(
-            episodes, random_windows(episodes, options.batch, options.sequence, random),
-            options.sequence);
+        auto some =
+            cut_windows(episodes, random_windows(episodes, options.batch, options.sequence, random),
+                        options.sequence);
         if (options.noise > 0) {
           // Without it the densities of what hardly varies grow without bound, and with them their
           // share of the gradient.
@@ -183,9 +182,9 @@ ModelLoss train_model(MixtureDensityRnn& model, const ModelOptions& options,
         const auto density =
             (predictors::mixture_nll(mixture, target).mean(-1) * some.counted).sum() / count;
         const auto termination =
-            (predictors::done_cross_entropy(mixture, some.done, options.done_weight) *
-             some.counted)
-                .sum() / count;
+            (predictors::done_cross_entropy(mixture, some.done, options.done_weight) * some.counted)
+                .sum() /
+            count;
         return {density + options.done_share * termination, density, termination};
       },
       progress);

@@ -12,7 +12,7 @@ struct ModelOptions {
   int64_t mixtures = 5;
   int64_t steps = 2000;
   int64_t batch = 64;
-  int64_t sequence = 48;      ///< decisions a training window at most
+  int64_t sequence = 48;  ///< decisions a training window at most
   double lr = 1e-3;
   double done_weight = 10;    ///< of the cross-entropy where an episode did end
   double done_share = 1;      ///< weight of the termination loss beside the density
@@ -43,8 +43,7 @@ LatentSplit split_episodes(const LatentEpisodes& episodes, double held_out);
 /// What each episode began with, [E, Z].
 torch::Tensor first_latents(const LatentEpisodes& episodes);
 /// @param mirrored left and right exchanged in frames and actions
-LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes,
-                               bool mirrored = false);
+LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored = false);
 LatentEpisodes join(const LatentEpisodes& first, const LatentEpisodes& second);
 
 /// Windows side by side, padded at the end.

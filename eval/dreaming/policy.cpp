@@ -126,8 +126,7 @@ ScoreInterval score_interval(const torch::Tensor& scores) {
   if (count < 2) return result;
   const auto n = static_cast<double>(count);
   result.deviation = values.std().item<double>();
-  const double half =
-      probes::student_t_quantile(n - 1, 0.975) * result.deviation / std::sqrt(n);
+  const double half = probes::student_t_quantile(n - 1, 0.975) * result.deviation / std::sqrt(n);
   result.low -= half;
   result.high += half;
   return result;

@@ -43,9 +43,9 @@ struct Played {
 
 /// What an episode was worth.
 struct Scores {
-  torch::Tensor scores = {};   ///< double [E], sum of rewards
-  int64_t decisions = 0;  ///< over all episodes
-  int64_t frames = 0;     ///< of the game, over all episodes
+  torch::Tensor scores = {};  ///< double [E], sum of rewards
+  int64_t decisions = 0;      ///< over all episodes
+  int64_t frames = 0;         ///< of the game, over all episodes
 };
 
 /// Plays one episode in each slot of `game`, until the last ends.

@@ -25,8 +25,8 @@ torch::Tensor lambda_returns(const torch::Tensor& rewards, const torch::Tensor& 
 
 torch::Tensor rollout_weights(const torch::Tensor& continues, double gamma) {
   const auto kept = (gamma * continues).cumprod(1);
-  return torch::cat({torch::ones_like(kept.narrow(1, 0, 1)),
-                     kept.narrow(1, 0, kept.size(1) - 1)}, 1);
+  return torch::cat({torch::ones_like(kept.narrow(1, 0, 1)), kept.narrow(1, 0, kept.size(1) - 1)},
+                    1);
 }
 
 }  // namespace jepa::eval::dreaming

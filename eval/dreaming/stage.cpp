@@ -77,8 +77,7 @@ bool Stages::done(const std::string& name) const {
   return fs::exists(folder_ + "/stages/" + name + ".json");
 }
 
-StageRecord Stages::run(const std::string& name,
-                        const std::function<void(StageRecord&)>& work) {
+StageRecord Stages::run(const std::string& name, const std::function<void(StageRecord&)>& work) {
   const std::string path = folder_ + "/stages/" + name + ".json";
   if (done(name)) {
     records_.push_back(parse_record(read_text(path), path));
@@ -88,8 +87,7 @@ StageRecord Stages::run(const std::string& name,
   StageRecord record{.name = name};
   const auto start = std::chrono::steady_clock::now();
   work(record);
-  record.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   write_file_atomic(path, record_json(record));
   records_.push_back(std::move(record));
   return records_.back();

@@ -1,4 +1,5 @@
-// Stages of a run: what each came to is a file, so that a run that was killed goes on with the next.
+// Stages of a run: what each came to is a file, so that a run that was killed goes on with the
+// next.
 #pragma once
 
 #include <eval/dreaming/policy.hpp>
@@ -35,8 +36,7 @@ class Stages {
   /// Whether the stage has been done.
   bool done(const std::string& name) const;
   /// Does the stage unless it has been done, and keeps its record; its seconds are measured here.
-  StageRecord run(const std::string& name,
-                  const std::function<void(StageRecord& record)>& work);
+  StageRecord run(const std::string& name, const std::function<void(StageRecord& record)>& work);
   /// All that `run` was asked for, in order.
   const std::vector<StageRecord>& records() const { return records_; }
   const StageRecord& record(const std::string& name) const;

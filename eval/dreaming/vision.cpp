@@ -23,8 +23,8 @@ constexpr int64_t kEncodeAtOnce = 256;
 class HalvingImpl : public torch::nn::Module {
  public:
   HalvingImpl(int64_t in, int64_t out, bool transposed) : transposed_(transposed) {
-    weight = register_parameter("weight", transposed ? torch::empty({in, out, 4, 4})
-                                                     : torch::empty({out, in, 4, 4}));
+    weight = register_parameter(
+        "weight", transposed ? torch::empty({in, out, 4, 4}) : torch::empty({out, in, 4, 4}));
     bias = register_parameter("bias", torch::empty({out}));
   }
   torch::Tensor forward(const torch::Tensor& x) const {
@@ -44,9 +44,9 @@ class HalvingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Halving);
 
-/// Ha and Schmidhuber's VAE, with padding, so that any side that halves often enough fits. As a map,
-/// every place of the coarsest map has its own share of the latent, by the same weights everywhere:
-/// small things are learned from far fewer frames.
+/// Ha and Schmidhuber's VAE, with padding, so that any side that halves often enough fits. As a
+/// map, every place of the coarsest map has its own share of the latent, by the same weights
+/// everywhere: small things are learned from far fewer frames.
 class VaeImpl : public VisionImpl {
  public:
   VaeImpl(VisionOptions options, std::vector<int64_t> frame)
@@ -56,18 +56,18 @@ class VaeImpl : public VisionImpl {
     width_ = frame_[2] / o.shrink >> o.halvings;
     const int64_t places = height_ * width_;
     if (map_ && o.latent % places != 0) {
-      throw ConfigError(c10::str("option vision.latent: ", o.latent, " numbers do not divide by the ",
-                                 places, " places of the map"));
+      throw ConfigError(c10::str("option vision.latent: ", o.latent,
+                                 " numbers do not divide by the ", places, " places of the map"));
     }
     std::vector<int64_t> channels = {frame_[0]};
     for (int64_t i = 0; i < o.halvings; ++i) channels.push_back(o.width << i);
     deepest_ = channels.back();
     for (int64_t i = 0; i < o.halvings; ++i) {
-      down_.push_back(register_module(c10::str("down", i),
-                                      Halving(channels[i], channels[i + 1], false)));
-      up_.push_back(register_module(c10::str("up", i),
-                                    Halving(channels[o.halvings - i], channels[o.halvings - i - 1],
-                                            true)));
+      down_.push_back(
+          register_module(c10::str("down", i), Halving(channels[i], channels[i + 1], false)));
+      up_.push_back(
+          register_module(c10::str("up", i),
+                          Halving(channels[o.halvings - i], channels[o.halvings - i - 1], true)));
     }
     const int64_t in = map_ ? deepest_ : deepest_ * places;
     const int64_t out = map_ ? o.latent / places : o.latent;
@@ -139,21 +139,20 @@ class VaeImpl : public VisionImpl {
 };
 
 /// A convolutional encoder whose latents are predicted from the two before and the action; variance
-/// and covariance keep them apart; actions are told from two latents, and a near end from two latents
-/// and the action.
+/// and covariance keep them apart; actions are told from two latents, and a near end from two
+/// latents and the action.
 class JepaVisionImpl : public VisionImpl {
  public:
   JepaVisionImpl(VisionOptions options, std::vector<int64_t> frame, int64_t action_width)
       : VisionImpl(std::move(options), std::move(frame)) {
     const auto& o = options_;
-    encoder_ = register_module(
-        "encoder", encoders::Convolutional(encoders::ConvolutionalOptions{
-                       .channels = frame_[0],
-                       .height = frame_[1] / o.shrink,
-                       .width = frame_[2] / o.shrink,
-                       .stages = {o.width, 2 * o.width, 4 * o.width},
-                       .groups = std::min<int64_t>(8, o.width),
-                       .dim = o.latent}));
+    encoder_ = register_module("encoder", encoders::Convolutional(encoders::ConvolutionalOptions{
+                                              .channels = frame_[0],
+                                              .height = frame_[1] / o.shrink,
+                                              .width = frame_[2] / o.shrink,
+                                              .stages = {o.width, 2 * o.width, 4 * o.width},
+                                              .groups = std::min<int64_t>(8, o.width),
+                                              .dim = o.latent}));
     const int64_t hidden = 8 * o.latent;
     predict1_ = register_module("predict1", nn::Linear(2 * o.latent + action_width, hidden));
     predict2_ = register_module("predict2", nn::Linear(hidden, o.latent));
@@ -171,8 +170,7 @@ class JepaVisionImpl : public VisionImpl {
     const auto action = episodes.actions.index_select(0, starts + 1);
     const auto seen = torch::cat({z[0], z[1], action}, 1);
     const auto next = z[1] + predict2_->forward(at::silu(predict1_->forward(seen)));
-    const auto told = inverse2_->forward(
-        at::silu(inverse1_->forward(torch::cat({z[1], z[2]}, 1))));
+    const auto told = inverse2_->forward(at::silu(inverse1_->forward(torch::cat({z[1], z[2]}, 1))));
     const auto end = end2_->forward(at::silu(end1_->forward(seen))).squeeze(1);
     const auto all = torch::cat({z[0], z[1], z[2]});
     const auto near = near_end(episodes, starts);
@@ -272,7 +270,8 @@ torch::Tensor VisionImpl::decode(const torch::Tensor&) {
 }
 
 Vision make_vision(const VisionOptions& options, const GameInfo& game) {
-  if (options.kind == "vae" || options.kind == "map") return std::make_shared<VaeImpl>(options, game.frame);
+  if (options.kind == "vae" || options.kind == "map")
+    return std::make_shared<VaeImpl>(options, game.frame);
   if (options.kind == "jepa") {
     return std::make_shared<JepaVisionImpl>(options, game.frame, game.action_width);
   }

@@ -21,9 +21,9 @@ namespace jepa::eval::dreaming {
 struct VisionOptions {
   std::string kind = "vae";
   int64_t latent = 32;
-  int64_t width = 16;      ///< channels of the first convolution; they double at each further
-  int64_t halvings = 4;    ///< convolutions of stride 2; jepa has 3
-  int64_t shrink = 2;      ///< frames are averaged down by this before anything
+  int64_t width = 16;    ///< channels of the first convolution; they double at each further
+  int64_t halvings = 4;  ///< convolutions of stride 2; jepa has 3
+  int64_t shrink = 2;    ///< frames are averaged down by this before anything
   int64_t steps = 2000;
   int64_t batch = 64;
   double lr = 1e-3;

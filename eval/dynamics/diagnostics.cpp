@@ -60,8 +60,7 @@ StateProbe fit_probe(const torch::Tensor& latents, const torch::Tensor& states) 
     return probes::LabelledFeatures{latents.narrow(0, start, end - start).flatten(0, 1),
                                     states.narrow(0, start, end - start).flatten(0, 1), 0};
   };
-  const auto candidates =
-      probes::fit_ridge(part(0, clips / 2), probes::ridge_grid());
+  const auto candidates = probes::fit_ridge(part(0, clips / 2), probes::ridge_grid());
   const auto& chosen = probes::choose_candidate(candidates, part(clips / 2, clips * 3 / 4));
   StateProbe probe;
   probe.read = [predict = chosen.predict](const torch::Tensor& x) {
@@ -127,8 +126,9 @@ Push draw_push(const worlds::TwoRooms& world, PushKind kind, Random& random) {
   const auto& g = world.geometry();
   const auto value = [&](const worlds::FactorRange& range) {
     for (;;) {
-      const double found = range.low + static_cast<double>(random.below(
-                                           static_cast<int64_t>(range.high - range.low) + 1));
+      const double found =
+          range.low +
+          static_cast<double>(random.below(static_cast<int64_t>(range.high - range.low) + 1));
       if (found < range.gap_low || found > range.gap_high) return found;
     }
   };
@@ -206,10 +206,9 @@ Pushed push_at(DynamicsModel& model, const StateProbe& probe, PushKind kind, int
 WallTest wall_test(DynamicsModel& model, const StateProbe& probe, int64_t cases, uint64_t seed) {
   const torch::NoGradGuard no_grad;
   if (model.options.action_width != 2 || kPushSteps % model.options.block != 0) {
-    throw DataError(c10::str("wall test: a model of two rooms with blocks that divide ",
-                             kPushSteps, " steps is needed, found actions of ",
-                             model.options.action_width, " numbers in blocks of ",
-                             model.options.block));
+    throw DataError(c10::str("wall test: a model of two rooms with blocks that divide ", kPushSteps,
+                             " steps is needed, found actions of ", model.options.action_width,
+                             " numbers in blocks of ", model.options.block));
   }
   WallTest test{.cases = cases};
   const auto push = [&](PushKind kind, double& share, double& true_share) {
@@ -227,10 +226,10 @@ WallTest wall_test(DynamicsModel& model, const StateProbe& probe, int64_t cases,
 }
 
 StepMetrics named(const WallTest& test) {
-  return {{"wall_far", test.far},       {"wall_far_true", test.true_far},
-          {"wall_near", test.near},     {"wall_near_true", test.true_near},
-          {"wall_door", test.door},     {"wall_door_true", test.true_door},
-          {"wall_depth", test.depth},   {"wall_depth_true", test.true_depth}};
+  return {{"wall_far", test.far},     {"wall_far_true", test.true_far},
+          {"wall_near", test.near},   {"wall_near_true", test.true_near},
+          {"wall_door", test.door},   {"wall_door_true", test.true_door},
+          {"wall_depth", test.depth}, {"wall_depth_true", test.true_depth}};
 }
 
 }  // namespace jepa::eval::dynamics

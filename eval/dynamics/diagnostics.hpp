@@ -53,13 +53,13 @@ StepMetrics measure(DynamicsModel& model, const HeldOutClips& clips,
 
 /// How often the model walks through what it cannot.
 struct WallTest {
-  double far = 0;        ///< share imagined beyond the wall, door more than 10 px away
-  double near = 0;       ///< likewise 6 to 10 px away
-  double door = 0;       ///< pushed through the middle of the door: this should be 1
+  double far = 0;   ///< share imagined beyond the wall, door more than 10 px away
+  double near = 0;  ///< likewise 6 to 10 px away
+  double door = 0;  ///< pushed through the middle of the door: this should be 1
   double true_far = 0, true_near = 0, true_door = 0;  ///< the same pushes in the world itself
-  double depth = 0;      ///< far from the door, pushed twice as long: px beyond the wall's middle
+  double depth = 0;  ///< far from the door, pushed twice as long: px beyond the wall's middle
   double true_depth = 0;
-  int64_t cases = 0;     ///< of each kind
+  int64_t cases = 0;  ///< of each kind
 };
 
 /// Two rooms: the dot stands 2 to 7 px from the wall and is pushed straight at it for 10 steps of

@@ -125,8 +125,7 @@ Rate wilson(int64_t successes, int64_t of) {
   const auto n = static_cast<double>(of);
   const double p = static_cast<double>(successes) / n, z2 = kNormal95 * kNormal95;
   const double centre = (p + z2 / (2 * n)) / (1 + z2 / n);
-  const double half =
-      kNormal95 / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
+  const double half = kNormal95 / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
   return {p, std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 

@@ -44,7 +44,7 @@ class Controller {
 /// How long and where.
 struct EpisodeOptions {
   int64_t episodes = 200;
-  int64_t at_once = 50;   ///< stepped and planned for side by side
+  int64_t at_once = 50;  ///< stepped and planned for side by side
   int64_t steps = 200;
   uint64_t seed = 0;
   worlds::FactorRanges ranges = {};
@@ -54,12 +54,12 @@ struct EpisodeOptions {
 
 /// What came of the episodes.
 struct EpisodeResult {
-  int64_t episodes = 0;      ///< that counted
-  int64_t dropped = 0;       ///< since their start already succeeded
-  int64_t at_end = 0;        ///< successes at the last step: the published rule
-  int64_t ever = 0;          ///< successes at any step
-  double distance = 0;       ///< mean at the end, in the unit of the world's rule
-  double seconds = 0;        ///< of the controller and the world
+  int64_t episodes = 0;  ///< that counted
+  int64_t dropped = 0;   ///< since their start already succeeded
+  int64_t at_end = 0;    ///< successes at the last step: the published rule
+  int64_t ever = 0;      ///< successes at any step
+  double distance = 0;   ///< mean at the end, in the unit of the world's rule
+  double seconds = 0;    ///< of the controller and the world
   double seconds_per_decision = 0;
   Rate rate() const { return wilson(at_end, episodes); }
 };

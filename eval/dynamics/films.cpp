@@ -33,8 +33,7 @@ void draw_disc(torch::Tensor& picture, double x, double y, double radius, const 
 // The walls of a frame [2, H, W], dark on white, upscaled.
 torch::Tensor draw_walls(const torch::Tensor& frame) {
   const auto light = frame[1].eq(0).to(torch::kUInt8).mul(255 - 60).add(60);
-  return report::upscale(light.unsqueeze(-1).expand({-1, -1, 3}).contiguous(), kScale)
-      .contiguous();
+  return report::upscale(light.unsqueeze(-1).expand({-1, -1, 3}).contiguous(), kScale).contiguous();
 }
 
 }  // namespace

@@ -145,9 +145,8 @@ DynamicsModel::DynamicsModel(const ModelOptions& o, const PredictorShape& shape)
       predictor_shape(shape),
       encoder(o.encoder),
       predictor(make_predictor(o, shape)),
-      inverse(predictors::InverseDynamicsOptions{.dim = o.encoder.dim,
-                                                 .action_width = o.action_width,
-                                                 .hidden = o.inverse_hidden}) {}
+      inverse(predictors::InverseDynamicsOptions{
+          .dim = o.encoder.dim, .action_width = o.action_width, .hidden = o.inverse_hidden}) {}
 
 void DynamicsModel::replace_predictor(const PredictorShape& shape) {
   predictor_shape = shape;
@@ -190,8 +189,8 @@ torch::Tensor DynamicsModel::rollout(const torch::Tensor& past, const torch::Ten
   std::vector<torch::Tensor> parts;
   for (int64_t start = 0; start < present.size(0); start += kRowsAtOnce) {
     const int64_t count = std::min(kRowsAtOnce, present.size(0) - start);
-    parts.push_back(predictor->rollout(present.narrow(0, start, count),
-                                       actions.narrow(0, start, count)));
+    parts.push_back(
+        predictor->rollout(present.narrow(0, start, count), actions.narrow(0, start, count)));
   }
   return parts.size() == 1 ? parts.front() : torch::cat(parts);
 }
@@ -224,8 +223,8 @@ DynamicsLoss prediction_loss(DynamicsModel& model, const torch::Tensor& latents,
     loss.total = loss.total + weights.rollout * loss.rollout;
   }
   if (weights.one_step > 0) {
-    const auto next = model.predictor->forward(latents.narrow(1, 0, blocks).flatten(0, 1),
-                                               actions.flatten(0, 1));
+    const auto next =
+        model.predictor->forward(latents.narrow(1, 0, blocks).flatten(0, 1), actions.flatten(0, 1));
     loss.one_step = (next - later.flatten(0, 1)).square().mean();
     loss.total = loss.total + weights.one_step * loss.one_step;
   }
@@ -254,9 +253,8 @@ DynamicsLoss joint_loss(DynamicsModel& model, const torch::Tensor& latents,
     const AutocastScope autocast(latents.device(), model.precision);
     return (model.inverse->forward(before, after) - mean).square().mean();
   });
-  add(weights.sigreg, loss.sigreg, [&] {
-    return sigreg(samples, weights.slices, /*scale_by_n=*/false, std::move(generator));
-  });
+  add(weights.sigreg, loss.sigreg,
+      [&] { return sigreg(samples, weights.slices, /*scale_by_n=*/false, std::move(generator)); });
   return loss;
 }
 

@@ -77,13 +77,13 @@ class DynamicsModel : public planning::WorldModel {
 /// SIGReg on the latents of all frames, as in eb_jepa (arXiv 2602.03604) and LeWorldModel
 /// (arXiv 2603.19312).
 struct ObjectiveWeights {
-  double rollout = 1;      ///< error of predictions fed back in, from the first frame on
-  double one_step = 1;     ///< error of predictions from each true latent
+  double rollout = 1;   ///< error of predictions fed back in, from the first frame on
+  double one_step = 1;  ///< error of predictions from each true latent
   double variance = 16;
   double covariance = 8;
-  double similarity = 1;   ///< of latents one block apart
-  double inverse = 4;      ///< error of the mean action of a block, read from its two latents
-  double sigreg = 0;       ///< on the statistic that is not multiplied by n
+  double similarity = 1;  ///< of latents one block apart
+  double inverse = 4;     ///< error of the mean action of a block, read from its two latents
+  double sigreg = 0;      ///< on the statistic that is not multiplied by n
   int64_t slices = 128;
 
   void describe(OptionVisitor& visit);

@@ -14,9 +14,9 @@ namespace jepa::eval::dynamics {
 /// not comparable.
 struct EvaluationProtocol {
   std::string world = "two_rooms";
-  int64_t steps = 200;         ///< of an episode; success counts at the last
-  int64_t history = 1;         ///< frames that the model sees before it plans
-  double longest_step = 1.8;   ///< of an action [px]; 0: any
+  int64_t steps = 200;        ///< of an episode; success counts at the last
+  int64_t history = 1;        ///< frames that the model sees before it plans
+  double longest_step = 1.8;  ///< of an action [px]; 0: any
 
   void describe(OptionVisitor& visit);
 };

@@ -76,17 +76,15 @@ DynamicsTask::DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options
 void DynamicsTask::add(const DynamicsLoss& loss, MetricSums& sums) const {
   sums.add("loss", loss.total);
   const std::pair<const char*, const torch::Tensor&> terms[] = {
-      {"rollout", loss.rollout},       {"one_step", loss.one_step},
-      {"variance", loss.variance},     {"covariance", loss.covariance},
-      {"similarity", loss.similarity}, {"inverse", loss.inverse},
+      {"rollout", loss.rollout},       {"one_step", loss.one_step},     {"variance", loss.variance},
+      {"covariance", loss.covariance}, {"similarity", loss.similarity}, {"inverse", loss.inverse},
       {"sigreg", loss.sigreg}};
   for (const auto& [name, term] : terms) {
     if (term.defined()) sums.add(name, term);
   }
 }
 
-StepMetrics DynamicsTask::step(const ClipBatch& batch, bool,
-                               std::map<std::string, std::string>&) {
+StepMetrics DynamicsTask::step(const ClipBatch& batch, bool, std::map<std::string, std::string>&) {
   const auto& second = options_.second;
   if (second_ == nullptr && second.from_step > 0 && step_ >= second.from_step) {
     begin_second_phase();
@@ -146,8 +144,7 @@ StepMetrics DynamicsTask::predictor_step(const ClipBatch& batch) {
   {
     const torch::NoGradGuard no_grad;
     const auto latents = model_.encode_clips(batch.clips);
-    remember(latents,
-             model_.options.model_actions(actions_between(batch)).to(latents.device()));
+    remember(latents, model_.options.model_actions(actions_between(batch)).to(latents.device()));
   }
   const int64_t held = std::min(buffer_.written, o.buffer);
   StepMetrics metrics;

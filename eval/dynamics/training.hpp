@@ -16,11 +16,11 @@ namespace jepa::eval::dynamics {
 
 /// The second phase.
 struct SecondPhaseOptions {
-  int64_t from_step = 0;     ///< steps of the first phase; 0: all of the run
+  int64_t from_step = 0;  ///< steps of the first phase; 0: all of the run
   PredictorShape predictor{.hidden = 1024};
-  int64_t updates = 6;       ///< of the predictor, for each batch of clips that is encoded
-  int64_t batch = 128;       ///< clips an update
-  int64_t buffer = 8192;     ///< clips whose latents are kept, the oldest go
+  int64_t updates = 6;    ///< of the predictor, for each batch of clips that is encoded
+  int64_t batch = 128;    ///< clips an update
+  int64_t buffer = 8192;  ///< clips whose latents are kept, the oldest go
 
   void describe(OptionVisitor& visit);
 };

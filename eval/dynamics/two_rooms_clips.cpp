@@ -16,12 +16,12 @@ constexpr double kPi = std::numbers::pi;
 // N(1, 0.4) cut to [0.2, longest].
 const double kTurn = 1 / std::sqrt(5.0);
 constexpr double kMeanStep = 1.0, kStepSpread = 0.4, kShortest = 0.2;
-constexpr double kMargin = 1.0;     // of starts from any wall [px]
-constexpr double kNear = 12.0;      // where wall-seeking clips start [px from the wall]
-constexpr double kAroundDoor = 14;  // half of them start at heights so far from the door [px]
-constexpr double kAim = 0.6;        // spread of a push around the wall's normal [rad]
+constexpr double kMargin = 1.0;      // of starts from any wall [px]
+constexpr double kNear = 12.0;       // where wall-seeking clips start [px from the wall]
+constexpr double kAroundDoor = 14;   // half of them start at heights so far from the door [px]
+constexpr double kAim = 0.6;         // spread of a push around the wall's normal [rad]
 constexpr double kReach = 4;         // from where a step can hit the middle wall [px]
-constexpr double kPushShare = 0.75; // of a wall-seeking clip's blocks push, the others go anywhere
+constexpr double kPushShare = 0.75;  // of a wall-seeking clip's blocks push, the others go anywhere
 
 double step_length(double longest, Random& random) {
   for (;;) {
@@ -58,8 +58,7 @@ struct TwoRoomsClips::Walk {
 };
 
 void TwoRoomsClipOptions::describe(OptionVisitor& visit) {
-  visit("crossing", crossing,
-        {.help = "share of clips made to pass the door", .min = 0, .max = 1});
+  visit("crossing", crossing, {.help = "share of clips made to pass the door", .min = 0, .max = 1});
   visit("wall_seeking", wall_seeking,
         {.help = "share of the others that push at the wall", .min = 0, .max = 1});
   visit("held", held,
@@ -102,8 +101,8 @@ Point TwoRoomsClips::step(const RoomLayout& layout, const Point& from, const Poi
   const auto single = [](const Point& p) {
     return std::array<float, 2>{static_cast<float>(p[0]), static_cast<float>(p[1])};
   };
-  const auto to = worlds::refusing_step(
-      geometry_, single({layout.wall, layout.door}), single(from), single(action));
+  const auto to = worlds::refusing_step(geometry_, single({layout.wall, layout.door}), single(from),
+                                        single(action));
   return {to[0], to[1]};
 }
 
@@ -139,10 +138,10 @@ void TwoRoomsClips::pushing_actions(Walk& walk, Random& random) const {
   const bool left = random.uniform() < 0.5;
   const double away = face + random.uniform(0, kNear);
   walk.start[0] = std::clamp(walk.layout.wall + (left ? -away : away), low, high);
-  walk.start[1] = random.uniform() < 0.5
-                      ? std::clamp(walk.layout.door + random.uniform(-kAroundDoor, kAroundDoor),
-                                   low, high)
-                      : random.uniform(low, high);
+  walk.start[1] =
+      random.uniform() < 0.5
+          ? std::clamp(walk.layout.door + random.uniform(-kAroundDoor, kAroundDoor), low, high)
+          : random.uniform(low, high);
   const double toward = left ? 0 : kPi;
   double aim = 0;
   Point action{};
@@ -152,8 +151,7 @@ void TwoRoomsClips::pushing_actions(Walk& walk, Random& random) const {
                                           : random.uniform(-kPi, kPi);
       action = polar(aim, step_length(options_.longest, random));
     } else if (!walk.held) {
-      action = polar(aim + 0.5 * kTurn * random.normal(),
-                     step_length(options_.longest, random));
+      action = polar(aim + 0.5 * kTurn * random.normal(), step_length(options_.longest, random));
     }
     walk.actions[i] = action;
   }
@@ -166,8 +164,8 @@ void TwoRoomsClips::choose_crossing(Walk& walk, Random& random) const {
   const Point door{walk.layout.wall, walk.layout.door + random.uniform(-space, space)};
   int64_t through = random.below(steps + 1);
   if (walk.held) through = through / options_.block * options_.block;
-  const double direction = (random.uniform() < 0.5 ? 0 : kPi) +
-                           random.uniform(-0.25 * kPi, 0.25 * kPi);
+  const double direction =
+      (random.uniform() < 0.5 ? 0 : kPi) + random.uniform(-0.25 * kPi, 0.25 * kPi);
   double angle = direction;
   Point action{};
   const auto next = [&](int64_t i, bool first) {
@@ -257,7 +255,10 @@ RawClip TwoRoomsClips::read(int64_t, Random& random, const CropChooser& crop) co
   const PixelRect part = crop ? crop(size, size, random) : whole;
   RawClip clip;
   if (part == whole) {
-    clip = {.frames = o.frames, .height = size, .width = size, .channels = 2,
+    clip = {.frames = o.frames,
+            .height = size,
+            .width = size,
+            .channels = 2,
             .pixels = std::move(pixels)};
   } else {
     clip = cut_frames(pixels.data(), o.frames, size, size, 2, part);

@@ -14,7 +14,7 @@ namespace jepa::eval::dynamics {
 /// the steps from one frame to the next side by side, [T, block * 2] (of the last frame: zeros),
 /// `state` is x, y, wall, door [px].
 struct TwoRoomsClipOptions {
-  int64_t clips = 1 << 20;    ///< one pass
+  int64_t clips = 1 << 20;  ///< one pass
   int64_t frames = 9;
   int64_t block = 5;          ///< steps between frames
   double crossing = 0.35;     ///< share of clips that are made to pass the door
@@ -22,16 +22,16 @@ struct TwoRoomsClipOptions {
   double held = 0.5;          ///< share of clips whose action is held through each block
   double longest = 1.8;       ///< longest step [px]
   std::string physics = "environment";  ///< or "published": a step that hits anything is refused
-  bool unseen = false;        ///< also the walls and doors that are kept out of training
+  bool unseen = false;                  ///< also the walls and doors that are kept out of training
 
   void describe(OptionVisitor& visit);
 };
 
 /// What the clips touch: of a model that plans around walls, what its data must show.
 struct TwoRoomsCoverage {
-  double contact = 0;   ///< share of blocks in which a step hit the middle wall or its door
-  double crossings = 0; ///< share of clips that end in the other room
-  double near_wall = 0; ///< share of frames within 5 px of the middle wall
+  double contact = 0;    ///< share of blocks in which a step hit the middle wall or its door
+  double crossings = 0;  ///< share of clips that end in the other room
+  double near_wall = 0;  ///< share of frames within 5 px of the middle wall
 };
 
 /// Clip `i` is a function of the random numbers given, so each reading makes another.

@@ -71,13 +71,12 @@ std::vector<FilmPair> intphys_pairs(const fs::path& root) {
       }
       if (possible.size() != 2 || impossible.size() != 2) {
         throw DataError(c10::str(scene.string(), ": expected two possible and two impossible ",
-                                 "films, found ", possible.size(), " and ",
-                                 impossible.size()));
+                                 "films, found ", possible.size(), " and ", impossible.size()));
       }
-      const int64_t straight = common_frames(possible[0], impossible[0]) +
-                               common_frames(possible[1], impossible[1]);
-      const int64_t crossed = common_frames(possible[0], impossible[1]) +
-                              common_frames(possible[1], impossible[0]);
+      const int64_t straight =
+          common_frames(possible[0], impossible[0]) + common_frames(possible[1], impossible[1]);
+      const int64_t crossed =
+          common_frames(possible[0], impossible[1]) + common_frames(possible[1], impossible[0]);
       if (crossed > straight) std::swap(impossible[0], impossible[1]);
       for (size_t i = 0; i < 2; ++i) {
         pairs.push_back({block.filename(), scene.filename(), possible[i], impossible[i]});
@@ -120,8 +119,9 @@ std::vector<FilmPair> inflevel_pairs(const fs::path& root, const std::string& po
       }
       parts.push_back(rest);
       if (parts.size() < 5 || parts[4].size() != 2) {
-        throw DataError(film.string() + ": expected CAMERA__PROPERTY__OBJECT__OBJECT__TYPE with a "
-                                        "type of two letters");
+        throw DataError(film.string() +
+                        ": expected CAMERA__PROPERTY__OBJECT__OBJECT__TYPE with a "
+                        "type of two letters");
       }
       std::string type = parts[4];
       std::transform(type.begin(), type.end(), type.begin(),
@@ -145,8 +145,8 @@ std::vector<FilmPair> inflevel_pairs(const fs::path& root, const std::string& po
 /// One clip of a source as uint8 [C, T, side, side], cropped about the middle.
 torch::Tensor cropped(const RawClip& clip, int64_t side, const std::string& path) {
   if (clip.height < side || clip.width < side) {
-    throw DataError(c10::str(path, ": frames of ", clip.height, " x ", clip.width,
-                             " are smaller than ", side));
+    throw DataError(
+        c10::str(path, ": frames of ", clip.height, " x ", clip.width, " are smaller than ", side));
   }
   const auto frames = torch::tensor(at::ArrayRef<uint8_t>(clip.pixels), torch::kUInt8)
                           .view({clip.frames, clip.height, clip.width, clip.channels});

@@ -119,8 +119,9 @@ void BenchmarkOptions::describe(OptionVisitor& visit) {
   visit("model", model, {.help = "run or weights that are asked; nothing is trained"});
   visit("film_step", frame_step,
         {.help = "benchmark: source frames from frame to frame", .min = 1});
-  visit("film_side", side, {.help = "benchmark: frames are scaled to it; 0: 224", .unit = "px",
-                            .min = 0, .max = 4096});
+  visit(
+      "film_side", side,
+      {.help = "benchmark: frames are scaled to it; 0: 224", .unit = "px", .min = 0, .max = 4096});
   visit("film_window", window,
         {.help = "benchmark: frames of a window, of models that do not say it", .min = 2});
   visit("inflevel_possible", inflevel_possible, {.help = "types of event that can happen"});
@@ -161,8 +162,7 @@ BenchmarkResult run_benchmark(const BenchmarkOptions& given, torch::Device devic
   }
   if (!draws.empty()) {
     result.untrained = pooled(draws, kBootstrapSeed);
-    result.less_untrained =
-        pooled_difference({values[Metric::kRelative]}, draws, kBootstrapSeed);
+    result.less_untrained = pooled_difference({values[Metric::kRelative]}, draws, kBootstrapSeed);
   }
   return result;
 }
@@ -193,9 +193,12 @@ std::string benchmark_json(const BenchmarkOptions& options, const BenchmarkResul
     }
     return json;
   };
-  Json json{{"commit", commit()},      {"benchmark", options.benchmark},
-            {"data", options.data},    {"model", options.model},
-            {"past", result.past},     {"pairs", result.pairs},
+  Json json{{"commit", commit()},
+            {"benchmark", options.benchmark},
+            {"data", options.data},
+            {"model", options.model},
+            {"past", result.past},
+            {"pairs", result.pairs},
             {"validation_pairs", result.validation_pairs}};
   json["metrics"] = Json::object();
   for (const auto& [name, estimates] : result.metrics) json["metrics"][name] = list(estimates);

@@ -15,15 +15,15 @@ namespace jepa::eval::physics {
 
 /// Which films are asked about, and how they are shown.
 struct BenchmarkOptions {
-  std::string benchmark = {};  ///< intphys, grasp, inflevel; empty: none
-  std::string data = {};     ///< its folder
-  std::string model = {};    ///< run folder or weights, see load_surprise()
-  int64_t frame_step = 2;    ///< source frames from one frame to the next
-  int64_t side = 0;          ///< films are scaled and cropped to it, px; 0: 224
-  int64_t window = 16;       ///< frames, of models that do not say it
+  std::string benchmark = {};              ///< intphys, grasp, inflevel; empty: none
+  std::string data = {};                   ///< its folder
+  std::string model = {};                  ///< run folder or weights, see load_surprise()
+  int64_t frame_step = 2;                  ///< source frames from one frame to the next
+  int64_t side = 0;                        ///< films are scaled and cropped to it, px; 0: 224
+  int64_t window = 16;                     ///< frames, of models that do not say it
   std::vector<int64_t> contexts = {4, 8};  ///< pasts that validation chooses from
   int64_t stride = 2;
-  int64_t untrained = 20;    ///< networks with fresh weights, as a control
+  int64_t untrained = 20;  ///< networks with fresh weights, as a control
   /// inflevel: types of event that can happen. Of continuity an object is (v) or is not (i) seen
   /// before and after; of gravity and solidity the container is closed (c) or open (o) and the
   /// object then inside (i) or out (o).
@@ -62,7 +62,7 @@ struct BenchmarkResult {
   int64_t pairs = 0;             ///< that were reported on
   int64_t validation_pairs = 0;  ///< that chose the past and the threshold, and are not reported on
   std::map<std::string, std::vector<probes::Estimate>> metrics;  ///< by metric_name()
-  std::vector<probes::Estimate> untrained;       ///< relative accuracy
+  std::vector<probes::Estimate> untrained;                       ///< relative accuracy
   std::vector<probes::Estimate> less_untrained;
 };
 

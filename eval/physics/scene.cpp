@@ -56,8 +56,11 @@ class Brush {
       case Shape::kTriangle:
         return polygon({{d.x, d.y - r}, {d.x + r, d.y + r}, {d.x - r, d.y + r}}, body.colour);
       case Shape::kFlame:
-        polygon({{d.x + body.lean, d.y - r}, {d.x + 2 + 0.3 * body.lean, d.y - 0.3 * r},
-                 {d.x + 1, d.y}, {d.x - 1, d.y}, {d.x - 2 + 0.3 * body.lean, d.y - 0.3 * r}},
+        polygon({{d.x + body.lean, d.y - r},
+                 {d.x + 2 + 0.3 * body.lean, d.y - 0.3 * r},
+                 {d.x + 1, d.y},
+                 {d.x - 1, d.y},
+                 {d.x - 2 + 0.3 * body.lean, d.y - 0.3 * r}},
                 body.colour);
         return;
       case Shape::kStreak:

@@ -44,11 +44,11 @@ struct Rectangle {
 struct Stage {
   bool ground = false;  ///< seen from the side, with gravity; else from above, without
   std::optional<Rectangle> occluder = {};  ///< in front of the bodies
-  std::optional<Rectangle> wall = {};    ///< behind the occluder; nothing passes it
+  std::optional<Rectangle> wall = {};      ///< behind the occluder; nothing passes it
   std::optional<worlds::Shelf> shelf = {};
   std::optional<std::array<double, 2>> pin = {};  ///< a body that touches it bursts
-  std::optional<Rectangle> net = {};  ///< of a hoop, in front of what falls through
-  bool spiked = false;                ///< red: a body that falls through bursts
+  std::optional<Rectangle> net = {};              ///< of a hoop, in front of what falls through
+  bool spiked = false;                            ///< red: a body that falls through bursts
   std::optional<Rectangle> candle = {};
 };
 
@@ -56,14 +56,14 @@ struct Stage {
 /// middle, are brighter.
 struct Light {
   double x = 24, y = 24;
-  int64_t brighter = 60;        ///< added to all three colours
+  int64_t brighter = 60;             ///< added to all three colours
   std::vector<int64_t> pixels = {};  ///< at each frame; where there are fewer, all of them
 };
 
 /// A film and what happened in it.
 struct Film {
-  int64_t side = 0;              ///< px
-  std::vector<uint8_t> pixels;   ///< [T, 3, side, side]
+  int64_t side = 0;             ///< px
+  std::vector<uint8_t> pixels;  ///< [T, 3, side, side]
   Track track;
 
   int64_t frames() const { return static_cast<int64_t>(track.size()); }

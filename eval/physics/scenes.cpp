@@ -82,8 +82,8 @@ RawClip LawfulFilms::read(int64_t index, Random& random, const CropChooser& crop
   const bool lit = own.uniform() < light_share_;
   Light light = draw_light(options_.frames, own);
   // Of different films of one story only the light's own scale is: pixels of another size.
-  const double area = static_cast<double>(options_.side * options_.side) /
-                      (kSceneSide * kSceneSide);
+  const double area =
+      static_cast<double>(options_.side * options_.side) / (kSceneSide * kSceneSide);
   for (auto& count : light.pixels) {
     count = static_cast<int64_t>(std::lround(area * static_cast<double>(count)));
   }

@@ -39,9 +39,9 @@ torch::Tensor resampled(const torch::Tensor& rule, Metric metric, double thresho
     case Metric::kAurocMax:
       return resampled_auroc(rule, kMax, counts);
     case Metric::kAbsolute:
-      return weighted(0.5 * (fired(rule, kBroken, kMax, threshold) + 1 -
-                             fired(rule, kLawful, kMax, threshold)),
-                      counts);
+      return weighted(
+          0.5 * (fired(rule, kBroken, kMax, threshold) + 1 - fired(rule, kLawful, kMax, threshold)),
+          counts);
     case Metric::kFiredLawful:
       return weighted(fired(rule, kLawful, kMax, threshold), counts);
     case Metric::kFiredBroken:
@@ -132,29 +132,47 @@ torch::Tensor fired(const torch::Tensor& surprises, FilmKind kind, Aggregate agg
 }
 
 const std::vector<Metric>& all_metrics() {
-  static const std::vector<Metric> all{
-      Metric::kRelative,          Metric::kRelativeMax, Metric::kSets,
-      Metric::kSetsMax,           Metric::kAuroc,       Metric::kAurocMax,
-      Metric::kAbsolute,          Metric::kFiredLawful, Metric::kFiredBroken,
-      Metric::kFiredChanged,      Metric::kChangedOverLawful,
-      Metric::kBrokenOverChanged};
+  static const std::vector<Metric> all{Metric::kRelative,
+                                       Metric::kRelativeMax,
+                                       Metric::kSets,
+                                       Metric::kSetsMax,
+                                       Metric::kAuroc,
+                                       Metric::kAurocMax,
+                                       Metric::kAbsolute,
+                                       Metric::kFiredLawful,
+                                       Metric::kFiredBroken,
+                                       Metric::kFiredChanged,
+                                       Metric::kChangedOverLawful,
+                                       Metric::kBrokenOverChanged};
   return all;
 }
 
 std::string metric_name(Metric metric) {
   switch (metric) {
-    case Metric::kRelative: return "relative";
-    case Metric::kRelativeMax: return "relative_max";
-    case Metric::kSets: return "sets";
-    case Metric::kSetsMax: return "sets_max";
-    case Metric::kAuroc: return "auroc";
-    case Metric::kAurocMax: return "auroc_max";
-    case Metric::kAbsolute: return "absolute";
-    case Metric::kFiredLawful: return "fired_lawful";
-    case Metric::kFiredBroken: return "fired_broken";
-    case Metric::kFiredChanged: return "fired_changed";
-    case Metric::kChangedOverLawful: return "changed_over_lawful";
-    case Metric::kBrokenOverChanged: break;
+    case Metric::kRelative:
+      return "relative";
+    case Metric::kRelativeMax:
+      return "relative_max";
+    case Metric::kSets:
+      return "sets";
+    case Metric::kSetsMax:
+      return "sets_max";
+    case Metric::kAuroc:
+      return "auroc";
+    case Metric::kAurocMax:
+      return "auroc_max";
+    case Metric::kAbsolute:
+      return "absolute";
+    case Metric::kFiredLawful:
+      return "fired_lawful";
+    case Metric::kFiredBroken:
+      return "fired_broken";
+    case Metric::kFiredChanged:
+      return "fired_changed";
+    case Metric::kChangedOverLawful:
+      return "changed_over_lawful";
+    case Metric::kBrokenOverChanged:
+      break;
   }
   return "broken_over_changed";
 }
@@ -192,9 +210,9 @@ std::vector<probes::Estimate> pooled_difference(const std::vector<RuleValues>& d
                                                 uint64_t seed) {
   std::vector<probes::Estimate> made;
   for (size_t rule = 0; rule < draws.front().values.size(); ++rule) {
-    made.push_back(probes::with_interval(
-        mean_value(draws, rule) - mean_value(control, rule),
-        chosen(draws, rule, seed) - chosen(control, rule, seed + 1)));
+    made.push_back(
+        probes::with_interval(mean_value(draws, rule) - mean_value(control, rule),
+                              chosen(draws, rule, seed) - chosen(control, rule, seed + 1)));
   }
   return made;
 }

@@ -53,7 +53,7 @@ enum class Metric {
   kRelativeMax,  ///< the same, max over windows
   kSets,         ///< set accuracy, mean over windows
   kSetsMax,
-  kAuroc,        ///< mean over windows
+  kAuroc,  ///< mean over windows
   kAurocMax,
   kAbsolute,     ///< share of films told right by the threshold of validation, max over windows
   kFiredLawful,  ///< share above that threshold
@@ -68,8 +68,8 @@ std::string metric_name(Metric metric);
 
 /// A metric of one model: of each rule, and last the mean over rules.
 struct RuleValues {
-  std::vector<double> values;             ///< [rules + 1]
-  std::vector<torch::Tensor> resamples;   ///< double [R] each
+  std::vector<double> values;            ///< [rules + 1]
+  std::vector<torch::Tensor> resamples;  ///< double [R] each
 };
 
 /// @param rules surprises of each rule with all three kinds

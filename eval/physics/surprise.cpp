@@ -32,8 +32,8 @@ torch::Tensor FilmSurprise::frame_map(int64_t film, int64_t frames) const {
   for (int64_t window = 0; window < all.size(0); ++window) {
     overlap.add(window * asked.stride + asked.past, all[window]);
   }
-  auto maps = torch::full({frames, all.size(2), all.size(3)},
-                          std::numeric_limits<float>::quiet_NaN());
+  auto maps =
+      torch::full({frames, all.size(2), all.size(3)}, std::numeric_limits<float>::quiet_NaN());
   for (int64_t frame = 0; frame < frames; ++frame) {
     if (const auto map = overlap.take(frame); map.defined()) maps[frame].copy_(map);
   }
@@ -58,7 +58,8 @@ FilmSurprise surprise_of(const SurpriseModel& model, const torch::Tensor& films,
   }
   require_past(model, options.past);
   const torch::NoGradGuard no_grad;
-  const auto rows = films.unfold(2, model.window, options.stride)  // [F, C, W, H, W', window]
+  const auto rows = films
+                        .unfold(2, model.window, options.stride)  // [F, C, W, H, W', window]
                         .permute({0, 2, 1, 5, 3, 4});
   const int64_t count = rows.size(1);
   std::vector<torch::Tensor> parts;

@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kUntrainedSeed = 1000;  // none of them is a trained one's start
-constexpr int64_t kValidatedDraws = 3;   // untrained networks that choose their past
+constexpr int64_t kValidatedDraws = 3;    // untrained networks that choose their past
 constexpr int64_t kScenesAtOnce = 8;
 
 /// Films of test scenes: untrained networks are many and are not asked about the matched changes.
@@ -104,8 +104,8 @@ double mean_relative(const std::vector<torch::Tensor>& rules) {
 
 /// The past at which an arm's seeds together do best on validation; of equals the longer one.
 int64_t choose_past(const SurpriseOptions& options, std::vector<LazyCell>& cells) {
-  const size_t asked = std::min<size_t>(cells.size(), std::max<size_t>(options.seeds.size(),
-                                                                       kValidatedDraws));
+  const size_t asked =
+      std::min<size_t>(cells.size(), std::max<size_t>(options.seeds.size(), kValidatedDraws));
   double best = -1;
   int64_t chosen = 0;
   for (const int64_t past : options.contexts) {
@@ -156,8 +156,10 @@ std::vector<OptionSection> SurpriseOptions::sections() {
                {.help = "of training films, in which a light comes on", .min = 0, .max = 1});
          visit("validation_scenes", validation_scenes,
                {.help = "of each rule; they choose the past and the threshold", .min = 1});
-         visit("test_scenes", test_scenes, {.help = "of each rule: four films, and two matched "
-                                                    "changes", .min = 1});
+         visit("test_scenes", test_scenes,
+               {.help = "of each rule: four films, and two matched "
+                        "changes",
+                .min = 1});
          visit("contexts", contexts,
                {.help = "frames of the past, from which validation chooses once for each arm",
                 .min = 1});
@@ -166,9 +168,8 @@ std::vector<OptionSection> SurpriseOptions::sections() {
          visit("quick", quick, {.help = "as small as it can be: shows that everything runs"});
        }},
       {"world", "", [this](OptionVisitor& visit) { world.describe(visit); }}};
-  const std::set<std::string> others{"",      "clip",      "clips", "questions", "attentive",
-                                     "arm",   "tuning",    "judge", "sampler",
-                                     "creatures", "balls"};
+  const std::set<std::string> others{"",       "clip",  "clips",   "questions", "attentive", "arm",
+                                     "tuning", "judge", "sampler", "creatures", "balls"};
   for (auto& section : training.sections()) {
     if (!others.contains(section.name)) sections.push_back(std::move(section));
   }
@@ -203,9 +204,8 @@ SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm,
   if (arm == "pixel_difference") {
     return pixel_difference_surprise(options.clip_frames, vit.tubelet, vit.patch);
   }
-  const auto films = std::make_shared<LawfulFilms>(options.world, options.train_films,
-                                                   options.clip_frames, kWorldSeed,
-                                                   options.light_share);
+  const auto films = std::make_shared<LawfulFilms>(
+      options.world, options.train_films, options.clip_frames, kWorldSeed, options.light_share);
   const comparison::ArmPlan plan{arm, options.tera, seed, cell_folder(options, arm, seed)};
   const auto run = comparison::train_model(plan, options.training.arm, films, hooks.training);
   return load_surprise(run, options.clip_frames, options.training.arm.device);
@@ -214,8 +214,7 @@ SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm,
 torch::Tensor rule_surprises(const SurpriseModel& model, const SurpriseOptions& options,
                              const std::string& rule, const std::string& split, int64_t past,
                              int64_t kinds) {
-  const int64_t scenes =
-      split == "test" ? options.test_scenes : options.validation_scenes;
+  const int64_t scenes = split == "test" ? options.test_scenes : options.validation_scenes;
   std::vector<torch::Tensor> parts;
   for (int64_t start = 0; start < scenes; start += kScenesAtOnce) {
     std::vector<torch::Tensor> films;

@@ -21,18 +21,18 @@ struct SurpriseOptions {
   std::string run = "runs/surprise";
   std::string arms = "jepa,masked_pixels,pixels,latents";  ///< comma-separated
   std::vector<int64_t> seeds = {0, 1, 2};
-  double tera = 20;         ///< training budget of an arm and seed, TFLOP
-  int64_t untrained = 20;   ///< networks with the recipe's own initialisation
+  double tera = 20;        ///< training budget of an arm and seed, TFLOP
+  int64_t untrained = 20;  ///< networks with the recipe's own initialisation
   WorldOptions world;
-  int64_t clip_frames = 10;     ///< of training clips and of windows
+  int64_t clip_frames = 10;  ///< of training clips and of windows
   int64_t train_films = 20000;
-  double light_share = 0.25;    ///< of training films, in which a light comes on
+  double light_share = 0.25;      ///< of training films, in which a light comes on
   int64_t validation_scenes = 6;  ///< of each rule
   int64_t test_scenes = 16;
   std::vector<int64_t> contexts = {4, 6};  ///< pasts that validation chooses from
-  int64_t stride = 2;           ///< frames from window to window
-  int64_t resamples = 2000;     ///< of the bootstrap over scenes
-  bool quick = false;           ///< everything as small as it can be: a test of the program
+  int64_t stride = 2;                      ///< frames from window to window
+  int64_t resamples = 2000;                ///< of the bootstrap over scenes
+  bool quick = false;  ///< everything as small as it can be: a test of the program
   /// Arms are built as in a comparison; of it only `arm` is used.
   comparison::ComparisonOptions training;
 
@@ -45,9 +45,9 @@ struct SurpriseOptions {
 struct SurpriseCell {
   std::string arm;
   int64_t seed = 0;
-  int64_t past = 0;                        ///< as validation chose it for the arm
-  double threshold = 0;                    ///< as validation sets it, for the max over windows
-  std::vector<torch::Tensor> test = {};    ///< [scenes, 2, kinds, 2] of each rule; see scores.hpp
+  int64_t past = 0;                      ///< as validation chose it for the arm
+  double threshold = 0;                  ///< as validation sets it, for the max over windows
+  std::vector<torch::Tensor> test = {};  ///< [scenes, 2, kinds, 2] of each rule; see scores.hpp
 };
 
 /// Arms in the order of tables: trained, then untrained, copy_last, pixel_difference.

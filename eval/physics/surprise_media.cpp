@@ -18,7 +18,7 @@ namespace jepa::eval::physics {
 namespace {
 
 constexpr int64_t kEnlarged = 3;
-constexpr int64_t kColumns = 3;     // of the film, each a rule
+constexpr int64_t kColumns = 3;  // of the film, each a rule
 constexpr int64_t kGap = 6;
 constexpr int64_t kCaption = 12;
 constexpr double kFps = 5;
@@ -62,8 +62,10 @@ torch::Tensor panel(const Shown& shown) {
       .narrow(2, 2, ink.size(1))
       .masked_fill_(ink.unsqueeze(0).unsqueeze(3), 32);
   // From t* on, a red bar stands beside the caption.
-  made.slice(0, shown.first).narrow(1, 2, 8).narrow(2, 90, 40).copy_(
-      torch::tensor({220, 40, 40}, torch::kUInt8).view({1, 1, 1, 3}));
+  made.slice(0, shown.first)
+      .narrow(1, 2, 8)
+      .narrow(2, 90, 40)
+      .copy_(torch::tensor({220, 40, 40}, torch::kUInt8).view({1, 1, 1, 3}));
   return made;
 }
 
@@ -134,8 +136,8 @@ std::string surprise_media(const SurpriseOptions& options, const std::vector<Sur
   const auto all = ask(model, options, first.past);
   const auto film = film_of(all);
   report::write_video(options.run + "/surprise.mp4", film, kFps);
-  const auto hoop = std::find_if(all.begin(), all.end(),
-                                 [](const Shown& shown) { return shown.rule == "hoop"; });
+  const auto hoop =
+      std::find_if(all.begin(), all.end(), [](const Shown& shown) { return shown.rule == "hoop"; });
   const auto sheet = strip(*hoop);
   report::write_png(options.run + "/surprise.png", sheet);
   write_file_atomic(options.run + "/curves.csv", curves_csv(all));
@@ -146,8 +148,9 @@ std::string surprise_media(const SurpriseOptions& options, const std::vector<Sur
              report::video(report::encode_video(film, kFps), "surprise over films",
                            static_cast<int>(film.size(2))),
              "The first test scene of every rule: the lawful film, and beside it the one that "
-             "breaks the rule, under the surprise of " + first.arm + ", seed " +
-                 std::to_string(first.seed) + ". The red bar stands from t* on.") +
+             "breaks the rule, under the surprise of " +
+                 first.arm + ", seed " + std::to_string(first.seed) +
+                 ". The red bar stands from t* on.") +
          report::figure(report::image(report::encode_png(sheet), "the hoop, frame by frame",
                                       static_cast<int>(sheet.size(1))),
                         "The hoop: frames about t*.") +

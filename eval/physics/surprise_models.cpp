@@ -41,9 +41,8 @@ torch::Tensor latent_error(const torch::Tensor& said, const torch::Tensor& truth
 /// The window's first `past` frames, then the last of them again and again.
 torch::Tensor held(const torch::Tensor& windows, int64_t past) {
   const auto last = windows.slice(2, past - 1, past);
-  return torch::cat({windows.slice(2, 0, past),
-                     last.expand({-1, -1, windows.size(2) - past, -1, -1})},
-                    2);
+  return torch::cat(
+      {windows.slice(2, 0, past), last.expand({-1, -1, windows.size(2) - past, -1, -1})}, 2);
 }
 
 /// The last mask that foretells what follows, else the last one (V-JEPA 1 has a token for each).
@@ -110,8 +109,9 @@ LoadedMasked load_masked(const std::string& path) {
     return found == file.options().end() ? std::string() : found->second;
   };
   if (setting("objective.target_norm") == "content") {
-    throw ConfigError(path + ": trained with objective.target_norm = content, its predictions are "
-                             "relative to a batch; train it with token");
+    throw ConfigError(path +
+                      ": trained with objective.target_norm = content, its predictions are "
+                      "relative to a batch; train it with token");
   }
   MaskedModel model;
   model.encoder = online.encoder;
@@ -154,8 +154,8 @@ SurpriseModel masked_surprise(const MaskedModel& given, int64_t window, torch::D
     const auto context = model->encoder->encode(known, grid, mask.context);
     const auto said = model->predictor->forward(context, mask, grid, model->mask_index).target;
     if (model->target_encoder.is_empty()) {
-      const auto truth = nn::unfold_patches(clips.slice(2, past).contiguous(), model->tubelet,
-                                            model->patch);
+      const auto truth =
+          nn::unfold_patches(clips.slice(2, past).contiguous(), model->tubelet, model->patch);
       return as_map((said - truth).square(), grid, from);
     }
     const auto truth = normalise_targets(model->target_encoder->forward(clips),
@@ -189,9 +189,9 @@ SurpriseModel diffusion_surprise(const std::shared_ptr<GenerativeModel>& model, 
       auto generator = at::make_generator<at::CPUGeneratorImpl>(
           stream_seed(seed, "surprise", static_cast<uint64_t>(i)));
       const auto noise = torch::randn(sizes, generator).to(device).expand(x.sizes());
-      auto at = torch::full({x.size(0), grid.t},
-                            (static_cast<double>(i) + 0.5) / static_cast<double>(times),
-                            x.options());
+      auto at =
+          torch::full({x.size(0), grid.t},
+                      (static_cast<double>(i) + 0.5) / static_cast<double>(times), x.options());
       at.narrow(1, 0, known).fill_(1.0);
       const auto error = denoising_error(*model, x, noise, at).slice(2, steps).contiguous();
       const auto map = pool(error, shape.tubelet, shape.patch) / static_cast<double>(times);

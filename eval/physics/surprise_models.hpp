@@ -18,8 +18,8 @@ struct MaskedModel {
   Predictor predictor{nullptr};
   PixelStatistics pixels;
   int64_t tubelet = 1;
-  int64_t patch = 1;       ///< where the targets are pixels
-  int64_t mask_index = 0;  ///< the mask by which it learned to foretell
+  int64_t patch = 1;                 ///< where the targets are pixels
+  int64_t mask_index = 0;            ///< the mask by which it learned to foretell
   LatentLoss loss = LatentLoss::l1;  ///< of latents, as it was trained; V-JEPA's is l1
 };
 

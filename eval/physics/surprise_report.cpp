@@ -50,9 +50,8 @@ Json to_json(const std::vector<Estimate>& estimates) {
   Json json = Json::object();
   for (size_t i = 0; i < estimates.size(); ++i) {
     const auto& names = rule_names();
-    json[i < names.size() ? names[i] : "all"] = {{"value", estimates[i].value},
-                                                 {"low", estimates[i].low},
-                                                 {"high", estimates[i].high}};
+    json[i < names.size() ? names[i] : "all"] = {
+        {"value", estimates[i].value}, {"low", estimates[i].low}, {"high", estimates[i].high}};
   }
   return json;
 }
@@ -268,21 +267,27 @@ std::string surprise_section(const SurpriseOptions& options, const std::vector<S
     if (table.empty()) return;
     markup += report::heading(3, title) + report::paragraph(note, report::Tone::kMuted) + table;
   };
-  add("Relative accuracy: pairs", "Pairs whose broken film surprises more, mean over windows; "
-      "95 % intervals over scenes and seeds. Coloured: clear of one half.", Metric::kRelative,
-      true);
-  add("Relative accuracy: sets", "Scenes whose two broken films together surprise more than the "
+  add("Relative accuracy: pairs",
+      "Pairs whose broken film surprises more, mean over windows; "
+      "95 % intervals over scenes and seeds. Coloured: clear of one half.",
+      Metric::kRelative, true);
+  add("Relative accuracy: sets",
+      "Scenes whose two broken films together surprise more than the "
       "two lawful ones, as IntPhys counts: how surprising an ending is by itself cancels.",
       Metric::kSets, true);
   markup += report::heading(3, "Pairs, less untrained networks") +
             difference_table(rows, Metric::kRelative) +
             report::heading(3, "Sets, less untrained networks") +
             difference_table(rows, Metric::kSets);
-  add("The matched change", "Pairs in which the lawful film with a light that comes on, in as many "
+  add("The matched change",
+      "Pairs in which the lawful film with a light that comes on, in as many "
       "pixels as the other two differ in, surprises more than without: one half is what "
-      "understanding should reach, 1 a detector of change.", Metric::kChangedOverLawful, false);
-  add("Broken against the matched change", "Pairs in which the broken film surprises more than "
-      "the matched change.", Metric::kBrokenOverChanged, true);
+      "understanding should reach, 1 a detector of change.",
+      Metric::kChangedOverLawful, false);
+  add("Broken against the matched change",
+      "Pairs in which the broken film surprises more than "
+      "the matched change.",
+      Metric::kBrokenOverChanged, true);
   std::string more;
   const auto detail = [&](const std::string& title, Metric metric, bool chance) {
     const auto table = metric_table(rows, metric, chance);

@@ -18,8 +18,8 @@ using Velocity = std::array<double, 2>;
 constexpr double kMiddle = kSceneSide / 2;
 constexpr double kGravity = 0.16;  // units a frame squared
 constexpr int kFragments = 6;
-constexpr std::array<Colour, 6> kColours{Colour{255, 80, 80}, {80, 160, 255}, {255, 220, 80},
-                                         {120, 230, 120}, {220, 120, 255}, {255, 150, 60}};
+constexpr std::array<Colour, 6> kColours{Colour{255, 80, 80}, {80, 160, 255},  {255, 220, 80},
+                                         {120, 230, 120},     {220, 120, 255}, {255, 150, 60}};
 constexpr Colour kGust{120, 140, 170};
 constexpr Colour kFlame{255, 190, 70};
 
@@ -100,8 +100,8 @@ Velocity across(const Draw& draw) {
 
 Stories permanence(const Draw& draw) {
   Stage stage;
-  const auto track = hidden_pass(draw, draw_body(draw.random), stage, draw.uniform(6, 42),
-                                 across(draw));
+  const auto track =
+      hidden_pass(draw, draw_body(draw.random), stage, draw.uniform(6, 42), across(draw));
   return crossed(stage, track, gone(track), draw.cut);
 }
 
@@ -135,8 +135,8 @@ Stories appearance(const Draw& draw, const Body& body, const Body& changed) {
 Stories shape(const Draw& draw) {
   const Body body = draw_body(draw.random);
   Body other = body;
-  other.shape = static_cast<Shape>((static_cast<int64_t>(body.shape) + 1 +
-                                    draw.random.below(2)) % 3);
+  other.shape =
+      static_cast<Shape>((static_cast<int64_t>(body.shape) + 1 + draw.random.below(2)) % 3);
   return appearance(draw, body, other);
 }
 
@@ -226,8 +226,8 @@ Stories support(const Draw& draw) {
                          : worlds::Shelf{0, edge, height};
   whole.shelf = worlds::Shelf{0, kSceneSide, height};
   const double x = mirrored ? kSceneSide - edge : edge;
-  const Body at = placed(body, x, height - body.disc.radius,
-                         {(mirrored ? -1 : 1) * draw.uniform(1.4, 2.2), 0});
+  const Body at =
+      placed(body, x, height - body.disc.radius, {(mirrored ? -1 : 1) * draw.uniform(1.4, 2.2), 0});
   const auto falls = draw.fly(at, room(0), room(kGravity));
   const auto rolls = draw.fly(at, room(0), room(0));
   return two_by_two({brief, whole}, {falls, falls}, {rolls, rolls}, draw.cut);
@@ -268,8 +268,7 @@ Stories hoop(const Draw& draw) {
   Stage spiked = plain;
   spiked.spiked = true;
   const Chamber chamber = room(0.1);
-  const auto whole = draw.fly(
-      placed(body, x, top + r + 1.5, {0, draw.uniform(1.7, 2)}), chamber);
+  const auto whole = draw.fly(placed(body, x, top + r + 1.5, {0, draw.uniform(1.7, 2)}), chamber);
   const auto burst = bursting(draw, whole, chamber);
   return two_by_two({plain, spiked}, {whole, whole}, {burst, burst}, draw.cut);
 }
@@ -312,11 +311,18 @@ Stories candle(const Draw& draw) {
 
 using Tell = Stories (*)(const Draw&);
 const std::vector<std::pair<std::string, Tell>>& rules() {
-  static const std::vector<std::pair<std::string, Tell>> all{
-      {"permanence", permanence}, {"continuity", continuity}, {"shape", shape},
-      {"colour", colour},         {"solidity", solidity},     {"gravity", gravity},
-      {"inertia", inertia},       {"collision", collision},   {"support", support},
-      {"burst", burst},           {"hoop", hoop},             {"candle", candle}};
+  static const std::vector<std::pair<std::string, Tell>> all{{"permanence", permanence},
+                                                             {"continuity", continuity},
+                                                             {"shape", shape},
+                                                             {"colour", colour},
+                                                             {"solidity", solidity},
+                                                             {"gravity", gravity},
+                                                             {"inertia", inertia},
+                                                             {"collision", collision},
+                                                             {"support", support},
+                                                             {"burst", burst},
+                                                             {"hoop", hoop},
+                                                             {"candle", candle}};
   return all;
 }
 

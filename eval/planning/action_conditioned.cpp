@@ -22,12 +22,11 @@ torch::Tensor rotation(const torch::Tensor& euler) {
   const auto row = [](const torch::Tensor& a, const torch::Tensor& b, const torch::Tensor& d) {
     return torch::stack({a, b, d}, 1);
   };
-  return torch::stack({row(c[2] * c[1], c[2] * s[1] * s[0] - s[2] * c[0],
-                           c[2] * s[1] * c[0] + s[2] * s[0]),
-                       row(s[2] * c[1], s[2] * s[1] * s[0] + c[2] * c[0],
-                           s[2] * s[1] * c[0] - c[2] * s[0]),
-                       row(-s[1], c[1] * s[0], c[1] * c[0])},
-                      1);
+  return torch::stack(
+      {row(c[2] * c[1], c[2] * s[1] * s[0] - s[2] * c[0], c[2] * s[1] * c[0] + s[2] * s[0]),
+       row(s[2] * c[1], s[2] * s[1] * s[0] + c[2] * c[0], s[2] * s[1] * c[0] - c[2] * s[0]),
+       row(-s[1], c[1] * s[0], c[1] * c[0])},
+      1);
 }
 
 torch::Tensor euler_angles(const torch::Tensor& r) {
@@ -51,9 +50,8 @@ struct Decision {
     Conditions c{actions, states, {}};
     if (!history.extrinsics.defined()) return c;
     const int64_t times = states.size(0) / history.extrinsics.size(0);
-    c.extrinsics = history.extrinsics.repeat_interleave(times, 0)
-                       .unsqueeze(1)
-                       .expand({-1, states.size(1), -1});
+    c.extrinsics = history.extrinsics.repeat_interleave(times, 0).unsqueeze(1).expand(
+        {-1, states.size(1), -1});
     return c;
   }
   // States before each of the actions [N, H, A], from the present one [N, W].
@@ -88,8 +86,7 @@ torch::Tensor imagine_again(Decision& d, const torch::Tensor& states, const torc
   const auto each = [&](const torch::Tensor& x) { return x.repeat_interleave(samples, 0); };
   const auto before = d.history.states.narrow(1, 0, past);
   const auto all_states = torch::cat({each(before), states}, 1);
-  const auto all_actions =
-      past == 0 ? actions : torch::cat({each(d.history.actions), actions}, 1);
+  const auto all_actions = past == 0 ? actions : torch::cat({each(d.history.actions), actions}, 1);
   const auto& grid = d.history.frame;
   const auto frames = predictors::rollout(d.model, each(d.history.frames),
                                           d.conditions(all_states, all_actions), grid, steps);
@@ -126,16 +123,14 @@ torch::Tensor moved_pose(const torch::Tensor& state, const torch::Tensor& action
   TORCH_CHECK(state.dim() == 2 && state.size(1) == 7 && action.sizes() == state.sizes(),
               "moved_pose: states and actions [N, 7] expected, got ", state.sizes(), " and ",
               action.sizes());
-  const auto turned =
-      at::bmm(rotation(action.narrow(1, 3, 3)), rotation(state.narrow(1, 3, 3)));
+  const auto turned = at::bmm(rotation(action.narrow(1, 3, 3)), rotation(state.narrow(1, 3, 3)));
   return torch::cat({state.narrow(1, 0, 3) + action.narrow(1, 0, 3), euler_angles(turned),
                      (state.narrow(1, 6, 1) + action.narrow(1, 6, 1)).clamp(0, 1)},
                     1);
 }
 
-CostFunction action_conditioned_costs(ActionConditionedPredictor model,
-                                      const PatchHistory& history, const torch::Tensor& goal,
-                                      StateUpdate update, bool cached) {
+CostFunction action_conditioned_costs(ActionConditionedPredictor model, const PatchHistory& history,
+                                      const torch::Tensor& goal, StateUpdate update, bool cached) {
   const torch::NoGradGuard no_grad;
   auto d = std::make_shared<Decision>(
       Decision{std::move(model), history, goal, std::move(update), {}, 0});

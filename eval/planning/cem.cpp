@@ -93,7 +93,7 @@ CemOptions cem_variant(const std::string& name) {
 struct Cem::Search {
   torch::Tensor mean, std;  // [B, H, A]
   torch::Tensor first_std;
-  torch::Tensor kept;       // [B, k, H, A], or undefined
+  torch::Tensor kept;  // [B, k, H, A], or undefined
   int64_t samples = 0;
 };
 
@@ -158,12 +158,12 @@ Plan Cem::plan(const CostFunction& costs, const PlanRequest& request, const Draw
     const auto elites = std::get<1>(cost.topk(o.elites, 1, /*largest=*/false, /*sorted=*/true));
     const auto chosen = rows(candidates, elites);
     search.mean = (1 - o.mean_momentum) * chosen.mean(1) + o.mean_momentum * search.mean;
-    search.std = ((1 - o.std_momentum) * chosen.std(1) + o.std_momentum * search.std)
-                     .clamp_min(o.min_std);
+    search.std =
+        ((1 - o.std_momentum) * chosen.std(1) + o.std_momentum * search.std).clamp_min(o.min_std);
     const auto keep = static_cast<int64_t>(o.keep_share * static_cast<double>(o.elites));
     if (keep > 0) search.kept = chosen.narrow(1, 0, keep);
-    search.samples = std::max(static_cast<int64_t>(static_cast<double>(search.samples) / o.shrink),
-                              o.elites);
+    search.samples =
+        std::max(static_cast<int64_t>(static_cast<double>(search.samples) / o.shrink), o.elites);
     plan.iterations = i + 1;
     plan.evaluations += candidates.size(1);
     if (trace != nullptr) {

@@ -65,9 +65,8 @@ torch::Tensor EbJepa::rollout(const torch::Tensor& past, const torch::Tensor&,
 EbJepaLoss EbJepa::loss(const torch::Tensor& clip, const torch::Tensor& actions, int64_t steps,
                         const EbJepaWeights& weights) {
   const int64_t frames = clip.size(2);
-  TORCH_CHECK(steps >= 1 && steps < frames && actions.size(1) >= frames - 1,
-              "EbJepa: ", steps, " steps and actions ", actions.sizes(), " for ", frames,
-              " frames");
+  TORCH_CHECK(steps >= 1 && steps < frames && actions.size(1) >= frames - 1, "EbJepa: ", steps,
+              " steps and actions ", actions.sizes(), " for ", frames, " frames");
   EbJepaLoss loss;
   loss.states = encoder->embed(clip);
   const auto later = predictor->rollout(loss.states.select(1, 0), actions.narrow(1, 0, steps));

@@ -20,13 +20,13 @@ struct EbJepaWeights {
 
 /// What one batch costs, and what it was computed from.
 struct EbJepaLoss {
-  torch::Tensor states;      ///< [B, T, D]
-  torch::Tensor predicted;   ///< [B, 1 + steps, D], the first frame's state, then predictions
+  torch::Tensor states;           ///< [B, T, D]
+  torch::Tensor predicted;        ///< [B, 1 + steps, D], the first frame's state, then predictions
   torch::Tensor inverse_actions;  ///< [B, T - 1, A]
   torch::Tensor prediction;  ///< mean over steps of the mean squared error; targets not detached
   torch::Tensor covariance, variance, similarity, inverse;  ///< unweighted
-  torch::Tensor regulariser;  ///< weighted sum of these four
-  torch::Tensor total;        ///< regulariser + prediction
+  torch::Tensor regulariser;                                ///< weighted sum of these four
+  torch::Tensor total;                                      ///< regulariser + prediction
 };
 
 /// The model. Predictor and encoder share their last layer norm, as published.
@@ -50,8 +50,8 @@ class EbJepa : public WorldModel {
   predictors::InverseDynamics inverse{nullptr};
 };
 
-/// Reads eb_jepa's own checkpoint (`model_state_dict`, keys that begin with `_orig_mod` too) or a plain state
-/// dict of its model. All sizes but the frame's are in the weights.
+/// Reads eb_jepa's own checkpoint (`model_state_dict`, keys that begin with `_orig_mod` too) or a
+/// plain state dict of its model. All sizes but the frame's are in the weights.
 /// @param height, width of a frame [px]
 /// @throws CheckpointError naming the file and key
 EbJepa load_eb_jepa(const std::string& path, int64_t height = 65, int64_t width = 65);

@@ -13,11 +13,8 @@ namespace jepa::eval::planning {
 namespace {
 
 // Anchors of the colours from cheap to dear, evenly spaced.
-constexpr std::array<std::array<double, 3>, 5> kColours = {{{253, 231, 37},
-                                                            {94, 201, 98},
-                                                            {33, 145, 140},
-                                                            {59, 82, 139},
-                                                            {68, 1, 84}}};
+constexpr std::array<std::array<double, 3>, 5> kColours = {
+    {{253, 231, 37}, {94, 201, 98}, {33, 145, 140}, {59, 82, 139}, {68, 1, 84}}};
 
 std::array<uint8_t, 3> colour_of(double share) {
   const double at = std::clamp(share, 0.0, 1.0) * static_cast<double>(kColours.size() - 1);
@@ -43,8 +40,8 @@ void check_options(const LandscapeOptions& o, int64_t width) {
 
 }  // namespace
 
-Landscape landscape(const CostFunction& costs, const torch::Tensor& plan,
-                    const LandscapeOptions& o, int64_t episode) {
+Landscape landscape(const CostFunction& costs, const torch::Tensor& plan, const LandscapeOptions& o,
+                    int64_t episode) {
   const torch::NoGradGuard no_grad;
   check_options(o, plan.size(2));
   const int64_t count = o.side * o.side;

@@ -12,20 +12,20 @@ namespace jepa::eval::planning {
 
 /// Which plans are costed.
 struct LandscapeOptions {
-  int64_t side = 41;                     ///< plans along an axis
+  int64_t side = 41;                        ///< plans along an axis
   std::array<int64_t, 2> numbers = {0, 1};  ///< of an action that vary, across and down
-  double low = -1;                       ///< least and largest value of both
+  double low = -1;                          ///< least and largest value of both
   double high = 1;
   bool constant = true;  ///< the same action in all of the plan; else its first alone varies
 };
 
 /// The costs of an episode's plans. A place is (across, down) in the action's own unit.
 struct Landscape {
-  torch::Tensor costs;            ///< float [side, side], rows down
-  std::array<double, 2> chosen{}; ///< the first action of `plan`
-  std::array<double, 2> best{};   ///< cheapest place of the grid
-  double lowest = 0;              ///< its cost
-  double chosen_cost = 0;         ///< of `plan` itself, as it is
+  torch::Tensor costs;             ///< float [side, side], rows down
+  std::array<double, 2> chosen{};  ///< the first action of `plan`
+  std::array<double, 2> best{};    ///< cheapest place of the grid
+  double lowest = 0;               ///< its cost
+  double chosen_cost = 0;          ///< of `plan` itself, as it is
 };
 
 /// @param costs of candidates [B, S, H, A] @param plan what a planner chose [B, H, A]

@@ -61,8 +61,7 @@ torch::Tensor LeWorldModel::imagine(const torch::Tensor& past, const torch::Tens
     torch::Tensor next;
     if (end <= window) {
       const int64_t from = growing.frames;
-      next = predictor->extend(growing, latents.narrow(1, from, end - from),
-                               of(from, end - from));
+      next = predictor->extend(growing, latents.narrow(1, from, end - from), of(from, end - from));
     } else {
       predictors::AdaLnPredictor::ContainedType::Window whole;
       next = predictor->extend(whole, latents.narrow(1, end - window, window),
@@ -82,11 +81,10 @@ LeWorldModelLoss LeWorldModel::loss(const torch::Tensor& pixels, const torch::Te
   LeWorldModelLoss loss;
   loss.latents = encode(pixels.flatten(0, 1)).unflatten(0, {pixels.size(0), frames});
   loss.actions = action_encoder->forward(actions.nan_to_num(0));
-  loss.predicted =
-      predict(loss.latents.narrow(1, 0, history), loss.actions.narrow(1, 0, history));
+  loss.predicted = predict(loss.latents.narrow(1, 0, history), loss.actions.narrow(1, 0, history));
   loss.prediction = (loss.predicted - loss.latents.narrow(1, ahead, history)).square().mean();
-  loss.sigreg = sigreg(loss.latents.transpose(0, 1), directions, /*scale_by_n=*/true,
-                       options.sigreg_knots);
+  loss.sigreg =
+      sigreg(loss.latents.transpose(0, 1), directions, /*scale_by_n=*/true, options.sigreg_knots);
   loss.total = loss.prediction + sigreg_weight * loss.sigreg;
   return loss;
 }

@@ -14,9 +14,9 @@ namespace jepa::eval::planning {
 struct LeWorldModelOptions {
   encoders::ClassTokenOptions encoder = {};
   predictors::AdaLnOptions predictor = {};
-  int64_t action_width = 10;        ///< of a block: frame skip times the action's numbers
-  int64_t smoothed = 10;            ///< channels of the action encoder's smoothing
-  int64_t action_scale = 4;         ///< its hidden width over the token width
+  int64_t action_width = 10;  ///< of a block: frame skip times the action's numbers
+  int64_t smoothed = 10;      ///< channels of the action encoder's smoothing
+  int64_t action_scale = 4;   ///< its hidden width over the token width
   int64_t projector_hidden = 2048;
   int64_t sigreg_knots = 17;
 };

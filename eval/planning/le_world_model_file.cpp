@@ -87,7 +87,9 @@ class Shape {
  public:
   Shape(const TensorMap& weights, std::string source, std::map<std::string, int64_t> config,
         std::string config_path)
-      : weights_(weights), source_(std::move(source)), config_(std::move(config)),
+      : weights_(weights),
+        source_(std::move(source)),
+        config_(std::move(config)),
         config_path_(std::move(config_path)) {}
 
   int64_t of(const std::string& key, int64_t dim) const {

@@ -89,8 +89,8 @@ Plan GradientPlanner::plan(const CostFunction& costs, const PlanRequest& request
   const auto start = start_of(request);
   const auto std = per_action(o.std, request.action_width, "std");
   auto drawn = draws.normal({start.size(0), o.starts, start.size(1), start.size(2)});
-  drawn = torch::cat({torch::zeros_like(drawn.narrow(1, 0, 1)),
-                      drawn.narrow(1, 1, o.starts - 1)}, 1);
+  drawn =
+      torch::cat({torch::zeros_like(drawn.narrow(1, 0, 1)), drawn.narrow(1, 1, o.starts - 1)}, 1);
   auto x = cut(start.unsqueeze(1) + std * drawn, o.low, o.high);
   auto first = torch::zeros_like(x), second = torch::zeros_like(x);
   Best best;
@@ -136,13 +136,12 @@ RandomShooting::RandomShooting(RandomShootingOptions options) : options_(std::mo
   check_population("random shooting", options_.samples, 1, 1);
 }
 
-Plan RandomShooting::plan(const CostFunction& costs, const PlanRequest& request,
-                          const Draws& draws, std::vector<Iteration>* trace) const {
+Plan RandomShooting::plan(const CostFunction& costs, const PlanRequest& request, const Draws& draws,
+                          std::vector<Iteration>* trace) const {
   const torch::NoGradGuard no_grad;
   const auto start = start_of(request);
   const auto std = per_action(options_.std, request.action_width, "std");
-  const auto drawn =
-      draws.normal({start.size(0), options_.samples, start.size(1), start.size(2)});
+  const auto drawn = draws.normal({start.size(0), options_.samples, start.size(1), start.size(2)});
   const auto candidates = cut(start.unsqueeze(1) + std * drawn, options_.low, options_.high);
   const auto cost = checked_costs(costs, candidates);
   Best best;
@@ -163,8 +162,8 @@ CategoricalCem::CategoricalCem(CategoricalCemOptions options) : options_(std::mo
   check_population("categorical CEM", options_.samples, options_.elites, options_.iterations);
 }
 
-Plan CategoricalCem::plan(const CostFunction& costs, const PlanRequest& request,
-                          const Draws& draws, std::vector<Iteration>* trace) const {
+Plan CategoricalCem::plan(const CostFunction& costs, const PlanRequest& request, const Draws& draws,
+                          std::vector<Iteration>* trace) const {
   const torch::NoGradGuard no_grad;
   const auto& o = options_;
   const Clock clock(request.seconds);
@@ -176,8 +175,7 @@ Plan CategoricalCem::plan(const CostFunction& costs, const PlanRequest& request,
   Plan plan;
   for (int64_t i = 0; i < o.iterations; ++i) {
     const auto marks = draws.uniform({request.episodes, o.samples, request.horizon, 1});
-    const auto ids =
-        probability.cumsum(-1).unsqueeze(1).le(marks).sum(-1).clamp_max(choices - 1);
+    const auto ids = probability.cumsum(-1).unsqueeze(1).le(marks).sum(-1).clamp_max(choices - 1);
     const auto candidates = at::one_hot(ids, choices).to(torch::kFloat32);
     const auto cost = checked_costs(costs, candidates);
     best.take(candidates, cost);
@@ -196,8 +194,9 @@ Plan CategoricalCem::plan(const CostFunction& costs, const PlanRequest& request,
 }
 
 void PlannerOptions::describe(OptionVisitor& visit) {
-  visit("type", type, {.help = "how actions are searched",
-                       .choices = {"cem", "mppi", "gradient", "random", "categorical"}});
+  visit("type", type,
+        {.help = "how actions are searched",
+         .choices = {"cem", "mppi", "gradient", "random", "categorical"}});
   visit("variant", variant,
         {.help = "of cem: a published variant instead of its options",
          .choices = {"none", "eb_jepa", "lewm", "swm", "vjepa2_ac", "icem"}});

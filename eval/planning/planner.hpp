@@ -27,11 +27,11 @@ struct Draws {
 
 /// What is to be planned.
 struct PlanRequest {
-  int64_t episodes = 1;             ///< B
-  int64_t horizon = 1;              ///< H, actions (or blocks) of a plan
-  int64_t action_width = 1;         ///< A; discrete actions: how many there are
-  torch::Tensor warm_start = {};    ///< a plan to begin from [B, H, A]; undefined: from zero
-  double seconds = 0;               ///< stop after the iteration in which this has passed; 0: never
+  int64_t episodes = 1;           ///< B
+  int64_t horizon = 1;            ///< H, actions (or blocks) of a plan
+  int64_t action_width = 1;       ///< A; discrete actions: how many there are
+  torch::Tensor warm_start = {};  ///< a plan to begin from [B, H, A]; undefined: from zero
+  double seconds = 0;             ///< stop after the iteration in which this has passed; 0: never
 };
 
 /// What an iteration looked at and concluded, for tests and pictures.
@@ -45,10 +45,10 @@ struct Iteration {
 
 /// What came of it.
 struct Plan {
-  torch::Tensor actions;          ///< [B, H, A]; of discrete actions int64 [B, H, 1]
-  torch::Tensor cost;             ///< [B], lowest that was seen
-  int64_t iterations = 0;         ///< that were run
-  int64_t evaluations = 0;        ///< candidates costed for each episode
+  torch::Tensor actions;    ///< [B, H, A]; of discrete actions int64 [B, H, 1]
+  torch::Tensor cost;       ///< [B], lowest that was seen
+  int64_t iterations = 0;   ///< that were run
+  int64_t evaluations = 0;  ///< candidates costed for each episode
 };
 
 /// Any of them.
@@ -66,22 +66,22 @@ struct CemOptions {
   int64_t samples = 128;
   int64_t elites = 16;
   int64_t iterations = 6;
-  std::vector<double> std = {1};    ///< of the first candidates around the start
+  std::vector<double> std = {1};  ///< of the first candidates around the start
   double min_std = 0;
-  double mean_momentum = 0;         ///< share of the old mean that stays
+  double mean_momentum = 0;  ///< share of the old mean that stays
   double std_momentum = 0;
-  std::vector<double> low = {};     ///< candidates are cut to [low, high]; empty: not
+  std::vector<double> low = {};  ///< candidates are cut to [low, high]; empty: not
   std::vector<double> high = {};
-  double max_norm = 0;              ///< length of each step's action; 0: any. eb_jepa's rule:
-                                    ///< a min(|a|, max) / (|a| + 1e-6), so all shrink a little
-  bool mean_is_candidate = false;   ///< candidate 0 is the mean; its draw is not used
-  bool return_best = false;         ///< the plan is the best candidate seen, not the mean
+  double max_norm = 0;                 ///< length of each step's action; 0: any. eb_jepa's rule:
+                                       ///< a min(|a|, max) / (|a| + 1e-6), so all shrink a little
+  bool mean_is_candidate = false;      ///< candidate 0 is the mean; its draw is not used
+  bool return_best = false;            ///< the plan is the best candidate seen, not the mean
   std::vector<double> dead_zone = {};  ///< smaller numbers of the plan become 0; empty: none
-  double correlation = 0;           ///< of the noise from one step to the next
-  double noise_power = 0;           ///< iCEM's beta: spectrum of the noise falls as f^-beta
-  double fresh_share = 0;           ///< share of the first candidates around zero, not the start
-  double keep_share = 0;            ///< share of the elites that stand again in the next iteration
-  double shrink = 1;                ///< population divided by this after each iteration
+  double correlation = 0;              ///< of the noise from one step to the next
+  double noise_power = 0;              ///< iCEM's beta: spectrum of the noise falls as f^-beta
+  double fresh_share = 0;              ///< share of the first candidates around zero, not the start
+  double keep_share = 0;  ///< share of the elites that stand again in the next iteration
+  double shrink = 1;      ///< population divided by this after each iteration
 
   void describe(OptionVisitor& visit);
 };
@@ -110,7 +110,7 @@ class Cem : public Planner {
 /// Model-predictive path integral control. The defaults are eb_jepa's.
 struct MppiOptions {
   int64_t samples = 200;
-  int64_t elites = 20;         ///< that are weighted
+  int64_t elites = 20;  ///< that are weighted
   int64_t iterations = 20;
   std::vector<double> std = {2};
   double min_std = 0;
@@ -180,8 +180,8 @@ struct CategoricalCemOptions {
   int64_t samples = 128;
   int64_t elites = 16;
   int64_t iterations = 6;
-  double momentum = 0.1;     ///< share of the old probabilities that stays
-  double floor = 0.01;       ///< least probability of an action
+  double momentum = 0.1;  ///< share of the old probabilities that stays
+  double floor = 0.01;    ///< least probability of an action
 
   void describe(OptionVisitor& visit);
 };
@@ -198,8 +198,8 @@ class CategoricalCem : public Planner {
 
 /// A planner by name, with its options.
 struct PlannerOptions {
-  std::string type = "cem";     ///< cem, mppi, gradient, random, categorical
-  std::string variant = "none"; ///< of cem: replaces its options by a published variant's
+  std::string type = "cem";      ///< cem, mppi, gradient, random, categorical
+  std::string variant = "none";  ///< of cem: replaces its options by a published variant's
   CemOptions cem = {};
   MppiOptions mppi = {};
   GradientOptions gradient = {};

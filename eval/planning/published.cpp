@@ -59,8 +59,8 @@ PublishedModel open_eb_jepa(const std::string& path, const ActedWorld& world) {
   auto model = std::make_unique<EbJepa>(load_eb_jepa(path, world.frame.at(1), world.frame.at(2)));
   check_channels(path, model->encoder->options().channels, world);
   if (model->action_width() != world.action_width) {
-    throw CheckpointError(c10::str(path, ": takes actions of ", model->action_width(),
-                                   " numbers, ", world.name, "'s have ", world.action_width));
+    throw CheckpointError(c10::str(path, ": takes actions of ", model->action_width(), " numbers, ",
+                                   world.name, "'s have ", world.action_width));
   }
   PublishedModel published;
   published.model = std::make_unique<Prepared>(std::move(model), worlds::normalise_two_rooms);
@@ -88,11 +88,8 @@ PublishedModel open_le_world_model(const std::string& path, const ActedWorld& wo
   published.block = o.action_width / world.action_width;
   published.longest_history = o.predictor.frames;
   published.variant = "lewm";
-  published.horizon = {.horizon = 5,
-                       .block = published.block,
-                       .hold = false,
-                       .execute = 5,
-                       .warm_start = false};
+  published.horizon = {
+      .horizon = 5, .block = published.block, .hold = false, .execute = 5, .warm_start = false};
   published.cost = le_world_model_cost();
   return published;
 }

@@ -22,10 +22,10 @@ struct ActedWorld {
 /// prepares them as published. The other fields are the published way to plan with it.
 struct PublishedModel {
   std::unique_ptr<WorldModel> model;
-  std::string kind;           ///< eb_jepa, lewm
-  int64_t block = 1;          ///< steps of the world that one action of the model covers
+  std::string kind;   ///< eb_jepa, lewm
+  int64_t block = 1;  ///< steps of the world that one action of the model covers
   int64_t longest_history = 1;
-  std::string variant;        ///< of cem
+  std::string variant;  ///< of cem
   RecedingHorizonOptions horizon;
   GoalCost cost;
 };

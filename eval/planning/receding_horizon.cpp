@@ -27,9 +27,8 @@ RecedingHorizon::RecedingHorizon(std::shared_ptr<const Planner> planner,
       draws_(std::move(draws)) {
   const auto& o = options_;
   if (o.horizon < 1 || o.block < 1 || o.execute < 1 || o.execute > o.horizon || width_ < 1) {
-    throw ConfigError(c10::str("receding horizon: ", o.execute, " of ", o.horizon,
-                               " blocks of ", o.block, " steps with actions of ", width_,
-                               " numbers"));
+    throw ConfigError(c10::str("receding horizon: ", o.execute, " of ", o.horizon, " blocks of ",
+                               o.block, " steps with actions of ", width_, " numbers"));
   }
 }
 
@@ -63,8 +62,7 @@ void RecedingHorizon::plan(const CostFunction& costs, int64_t steps_left) {
     request.warm_start = start.narrow(1, 0, blocks);
   }
   const auto begin = std::chrono::steady_clock::now();
-  last_ = planner_->plan([&](const torch::Tensor& c) { return costs(expand(c)); }, request,
-                         draws_);
+  last_ = planner_->plan([&](const torch::Tensor& c) { return costs(expand(c)); }, request, draws_);
   seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   ++plans_;
   const auto& actions = last_.actions;

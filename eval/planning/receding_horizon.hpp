@@ -11,12 +11,12 @@ namespace jepa::eval::planning {
 
 /// How plans are used.
 struct RecedingHorizonOptions {
-  int64_t horizon = 18;      ///< blocks of a plan; fewer where fewer steps are left
-  int64_t block = 5;         ///< environment steps of a block, which is one action of the model
-  bool hold = true;          ///< a block is one action held; else `block` actions side by side
-  int64_t execute = 1;       ///< blocks done before the next plan
-  bool warm_start = true;    ///< begin from what is left of the last plan
-  double seconds = 0;        ///< of a decision, see PlanRequest; 0: no limit
+  int64_t horizon = 18;    ///< blocks of a plan; fewer where fewer steps are left
+  int64_t block = 5;       ///< environment steps of a block, which is one action of the model
+  bool hold = true;        ///< a block is one action held; else `block` actions side by side
+  int64_t execute = 1;     ///< blocks done before the next plan
+  bool warm_start = true;  ///< begin from what is left of the last plan
+  double seconds = 0;      ///< of a decision, see PlanRequest; 0: no limit
 
   void describe(OptionVisitor& visit);
 };
@@ -57,7 +57,7 @@ class RecedingHorizon {
   int64_t episodes_ = 0;
   std::vector<torch::Tensor> queue_;  // actions of single steps, [B, width]
   size_t next_ = 0;
-  torch::Tensor rest_;                // of the last plan, [B, h, searched width]
+  torch::Tensor rest_;  // of the last plan, [B, h, searched width]
   Plan last_;
   int64_t plans_ = 0;
   double seconds_ = 0;

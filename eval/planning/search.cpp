@@ -56,8 +56,8 @@ torch::Tensor cut(const torch::Tensor& actions, const std::vector<double>& low,
 }
 
 torch::Tensor rows(const torch::Tensor& candidates, const torch::Tensor& ids) {
-  const auto index = ids.unsqueeze(-1).unsqueeze(-1).expand(
-      {-1, -1, candidates.size(2), candidates.size(3)});
+  const auto index =
+      ids.unsqueeze(-1).unsqueeze(-1).expand({-1, -1, candidates.size(2), candidates.size(3)});
   return candidates.gather(1, index);
 }
 
@@ -68,8 +68,8 @@ torch::Tensor start_of(const PlanRequest& request) {
               request.action_width, " numbers");
   if (!request.warm_start.defined()) return torch::zeros(sizes);
   if (request.warm_start.sizes() != at::IntArrayRef(sizes)) {
-    throw DataError(c10::str("planning: a warm start ", at::IntArrayRef(sizes),
-                             " expected, found ", request.warm_start.sizes()));
+    throw DataError(c10::str("planning: a warm start ", at::IntArrayRef(sizes), " expected, found ",
+                             request.warm_start.sizes()));
   }
   return request.warm_start.to(torch::kFloat32);
 }

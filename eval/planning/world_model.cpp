@@ -33,9 +33,9 @@ CostFunction goal_costs(WorldModel& model, const torch::Tensor& past,
     const auto each = [&](const torch::Tensor& of) {
       return of.unsqueeze(1).expand({-1, samples, -1, -1}).flatten(0, 1);
     };
-    const auto latents = model.rollout(
-        each(past), past_actions.defined() ? each(past_actions) : torch::Tensor(),
-        candidates.flatten(0, 1));
+    const auto latents =
+        model.rollout(each(past), past_actions.defined() ? each(past_actions) : torch::Tensor(),
+                      candidates.flatten(0, 1));
     const auto present = past.select(1, past.size(1) - 1);
     return cost(latents.unflatten(0, {episodes, samples}),
                 present.unsqueeze(1).expand({-1, samples, -1}), goal.unsqueeze(1));

@@ -1,5 +1,6 @@
 #include <eval/probes/candidate.hpp>
 #include <eval/probes/metrics.hpp>
+
 #include <torch/types.h>
 
 #include <limits>

@@ -1,6 +1,7 @@
 #include <eval/probes/features.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -48,9 +49,8 @@ torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,
   if (options.processes != nullptr) {
     FeatureOptions own = options;
     own.processes = nullptr;
-    return share_rows(clips, *options.processes, [&](const torch::Tensor& part) {
-      return frozen_tokens(encoder, part, own);
-    });
+    return share_rows(clips, *options.processes,
+                      [&](const torch::Tensor& part) { return frozen_tokens(encoder, part, own); });
   }
   const auto normal = options.pixels.normalise(clips, options.device);
   AutocastScope autocast(options.device, options.precision);
@@ -65,8 +65,8 @@ torch::Tensor frozen_tokens(Encoder& encoder, const torch::Tensor& clips,
 std::vector<int64_t> raw_pixel_sizes(at::IntArrayRef clip, int64_t values) {
   if (clip[1] * clip[2] * clip[3] * clip[4] <= values) return clip.slice(1).vec();
   const int64_t frames = std::min<int64_t>(clip[2], 16);
-  const int64_t side = side_for(values / std::max<int64_t>(1, clip[1] * frames),
-                                std::max(clip[3], clip[4]));
+  const int64_t side =
+      side_for(values / std::max<int64_t>(1, clip[1] * frames), std::max(clip[3], clip[4]));
   return {clip[1], frames, std::min(side, clip[3]), std::min(side, clip[4])};
 }
 
@@ -82,8 +82,8 @@ torch::Tensor raw_pixel_tokens(const torch::Tensor& clips, const TokenGrid& grid
   const auto sizes = clips.sizes();
   const int64_t batch = sizes[0], channels = sizes[1], frames = sizes[2] / grid.t;
   const int64_t height = sizes[3] / grid.h, width = sizes[4] / grid.w;
-  const int64_t side = side_for(kValues / std::max<int64_t>(1, channels * frames),
-                                std::max(height, width));
+  const int64_t side =
+      side_for(kValues / std::max<int64_t>(1, channels * frames), std::max(height, width));
   const int64_t rows = std::min(side, height), columns = std::min(side, width);
   auto patches = at::adaptive_avg_pool3d(clips.to(torch::kFloat32) / 255,
                                          {grid.t * frames, grid.h * rows, grid.w * columns})
@@ -127,10 +127,12 @@ std::vector<torch::Tensor> over_clips(const std::shared_ptr<const ClipSource>& s
 
 torch::Tensor extract_features(Encoder& encoder, const std::shared_ptr<const ClipSource>& source,
                                const LoaderOptions& loader, const FeatureOptions& options) {
-  return over_clips(source, loader, [&](const torch::Tensor& clips) {
-           return std::vector<torch::Tensor>{
-               pool_tokens(frozen_tokens(encoder, clips, options), options.pool)};
-         }).front();
+  return over_clips(source, loader,
+                    [&](const torch::Tensor& clips) {
+                      return std::vector<torch::Tensor>{
+                          pool_tokens(frozen_tokens(encoder, clips, options), options.pool)};
+                    })
+      .front();
 }
 
 }  // namespace jepa::eval::probes

@@ -5,6 +5,7 @@
 #include <jepa/model.hpp>
 #include <jepa/options.hpp>
 #include <jepa/training/processes.hpp>
+
 #include <torch/types.h>
 
 #include <cstdint>
@@ -17,9 +18,9 @@ namespace jepa::eval::probes {
 
 /// What of an encoder is read, and how clips reach it.
 struct FeatureOptions {
-  int64_t layer = -1;            ///< block from 0; negative counts from the end
-  std::string pool = "mean_max"; ///< mean, max or mean_max over all tokens
-  PixelStatistics pixels = {};   ///< of the encoder
+  int64_t layer = -1;             ///< block from 0; negative counts from the end
+  std::string pool = "mean_max";  ///< mean, max or mean_max over all tokens
+  PixelStatistics pixels = {};    ///< of the encoder
   torch::Device device = torch::kCPU;
   torch::ScalarType precision = torch::kFloat32;
   Processes* processes = nullptr;  ///< that share the clips of each batch; null: this one alone
@@ -66,8 +67,7 @@ void for_each_batch(const std::shared_ptr<const ClipSource>& source, LoaderOptio
 /// @param loader as for_each_batch takes it
 /// @throws DataError naming a clip that cannot be read
 std::vector<torch::Tensor> over_clips(const std::shared_ptr<const ClipSource>& source,
-                                      const LoaderOptions& loader,
-                                      const FeatureFunction& function);
+                                      const LoaderOptions& loader, const FeatureFunction& function);
 
 /// Pooled features of every clip of `source` -> float [E, D or 2D].
 torch::Tensor extract_features(Encoder& encoder, const std::shared_ptr<const ClipSource>& source,

@@ -1,4 +1,5 @@
 #include <eval/probes/knn.hpp>
+
 #include <torch/types.h>
 #include <torch/utils.h>
 

@@ -44,8 +44,10 @@ torch::Tensor label_column(const ClipSource& source, const std::string& name) {
     }
     return rows;
   }
-  throw DataError("column '" + name + "': expected classes int64 [E] or quantities float [E, K], "
-                  "found " + c10::str(column.scalar_type(), " ", column.sizes()));
+  throw DataError("column '" + name +
+                  "': expected classes int64 [E] or quantities float [E, K], "
+                  "found " +
+                  c10::str(column.scalar_type(), " ", column.sizes()));
 }
 
 torch::Tensor share_of_labels(const torch::Tensor& labels, double share, uint64_t seed) {
@@ -65,7 +67,8 @@ torch::Tensor share_of_labels(const torch::Tensor& labels, double share, uint64_
     for (const int64_t row : order) ++total[class_of(row)];
     std::erase_if(order, [&](int64_t row) {
       const int64_t label = class_of(row);
-      const auto wanted = static_cast<int64_t>(std::ceil(share * static_cast<double>(total[label])));
+      const auto wanted =
+          static_cast<int64_t>(std::ceil(share * static_cast<double>(total[label])));
       return ++taken[label] > wanted;
     });
     std::sort(order.begin(), order.end());
@@ -104,9 +107,8 @@ UnitChoice choose_units(const ClipSource& source, const std::string& wanted,
     choice.text = "intervals are over the units of column " + name + ", chosen since it is there";
     return choice;
   }
-  UnitChoice choice{.column = "clip",
-                    .numbers = torch::arange(source.size()),
-                    .count = source.size()};
+  UnitChoice choice{
+      .column = "clip", .numbers = torch::arange(source.size()), .count = source.size()};
   choice.text = wanted == "none"
                     ? "intervals are over clips, as asked"
                     : "no column says which clips are not independent: intervals are over clips "

@@ -1,5 +1,6 @@
 #include <eval/probes/metrics.hpp>
 #include <jepa/random.hpp>
+
 #include <torch/types.h>
 
 #include <tuple>
@@ -44,8 +45,8 @@ UnitScores UnitScores::of_values(const torch::Tensor& values, const torch::Tenso
                                  int64_t unit_count) {
   TORCH_CHECK(values.dim() == 1 && values.sizes() == units.sizes(), "scores: values ",
               values.sizes(), ", units ", units.sizes());
-  const auto rows = torch::stack(
-      {values.to(torch::kFloat64), torch::ones({values.size(0)}, torch::kFloat64)}, 1);
+  const auto rows =
+      torch::stack({values.to(torch::kFloat64), torch::ones({values.size(0)}, torch::kFloat64)}, 1);
   return from_sums(torch::zeros({unit_count, 2}, torch::kFloat64).index_add_(0, units, rows));
 }
 
@@ -54,8 +55,8 @@ torch::Tensor UnitScores::scores(const torch::Tensor& sums) const {
   if (classes_) return sums.narrow(1, 0, 1) / count;
   const int64_t outputs = (sums.size(1) - 1) / 3;
   const auto error = sums.narrow(1, 0, outputs);
-  const auto spread = sums.narrow(1, 2 * outputs, outputs) -
-                      sums.narrow(1, outputs, outputs).square() / count;
+  const auto spread =
+      sums.narrow(1, 2 * outputs, outputs) - sums.narrow(1, outputs, outputs).square() / count;
   return 1 - error / spread;
 }
 

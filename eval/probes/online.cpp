@@ -3,6 +3,7 @@
 #include <eval/probes/online.hpp>
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
+
 #include <torch/types.h>
 
 #include <algorithm>
@@ -71,8 +72,8 @@ std::map<std::string, double> OnlineProbe::operator()(Encoder& encoder) const {
     const auto& chosen =
         choose_candidate(candidates, {train.slice(0, fitted), y.slice(0, fitted), classes});
     const int64_t rows = truth.size(0);
-    const double score = UnitScores(decide(chosen.predict(test), classes), truth,
-                                    torch::arange(rows), rows).value();
+    const double score =
+        UnitScores(decide(chosen.predict(test), classes), truth, torch::arange(rows), rows).value();
     scores["probe_" + name] = score;
     sum += std::max(0.0, score);
   }

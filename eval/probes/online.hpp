@@ -37,7 +37,7 @@ class OnlineProbe {
  private:
   /// Clips of one source with their labels.
   struct Held {
-    std::vector<torch::Tensor> batches;         ///< uint8 [B, C, T, H, W]
+    std::vector<torch::Tensor> batches;           ///< uint8 [B, C, T, H, W]
     std::map<std::string, torch::Tensor> labels;  ///< int64 [n], or float [n, K]
   };
   Held hold(const std::shared_ptr<const ClipSource>& source, int64_t clips,

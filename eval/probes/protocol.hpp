@@ -60,11 +60,11 @@ struct ProbeResult {
   std::string metric;   ///< "accuracy" or "r2" (mean over outputs)
   std::string setting;  ///< chosen on validation
   Estimate score;
-  std::vector<double> outputs;  ///< R2 of each output; the accuracy alone for classes
-  std::map<std::string, Estimate> controls;           ///< mean over draws
-  std::map<std::string, Estimate> differences;        ///< score less control, paired over units
-  std::map<std::string, std::vector<double>> draws;   ///< of controls with several
-  std::map<std::string, std::string> control_notes;   ///< how each was made
+  std::vector<double> outputs;               ///< R2 of each output; the accuracy alone for classes
+  std::map<std::string, Estimate> controls;  ///< mean over draws
+  std::map<std::string, Estimate> differences;       ///< score less control, paired over units
+  std::map<std::string, std::vector<double>> draws;  ///< of controls with several
+  std::map<std::string, std::string> control_notes;  ///< how each was made
   int64_t train_clips = 0;
   int64_t test_clips = 0;
   int64_t test_units = 0;
@@ -83,7 +83,7 @@ std::vector<ProbeResult> run_probes(Encoder& model, const std::vector<ControlEnc
 
 /// Which clips of a source are not independent of each other.
 struct UnitChoice {
-  std::string column;     ///< "clip": each is taken as independent
+  std::string column;          ///< "clip": each is taken as independent
   torch::Tensor numbers = {};  ///< int64 [E], 0 .. count - 1
   int64_t count = 0;
   std::string text = {};  ///< the choice in words

@@ -1,8 +1,9 @@
 // Probe results as JSON and as a table.
 #include <eval/probes/protocol.hpp>
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include <cstdio>
 #include <sstream>
 
 namespace jepa::eval::probes {

@@ -6,9 +6,8 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
-#include <utility>
-
 #include <unistd.h>
+#include <utility>
 
 namespace jepa::eval::probes {
 

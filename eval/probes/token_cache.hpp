@@ -29,8 +29,8 @@ class TokenRows {
   TokenRows(std::shared_ptr<const int> file, int64_t size, int64_t tokens, int64_t width)
       : file_(std::move(file)), size_(size), tokens_(tokens), width_(width) {}
 
-  torch::Tensor memory_;              ///< undefined: they are in the file
-  std::shared_ptr<const int> file_;   ///< closed with the last reader
+  torch::Tensor memory_;             ///< undefined: they are in the file
+  std::shared_ptr<const int> file_;  ///< closed with the last reader
   int64_t size_ = 0, tokens_ = 0, width_ = 0;
 };
 

@@ -88,12 +88,10 @@ int side_of_zero(const Interval& difference) {
 }
 
 std::string signed_text(const Interval& difference) {
-  const auto number = [](double value) {
-    return (value > 0 ? "+" : "") + short_number(value);
-  };
+  const auto number = [](double value) { return (value > 0 ? "+" : "") + short_number(value); };
   if (!(difference.low < difference.high)) return number(difference.value);
-  return number(difference.value) + " [" + number(difference.low) + ", " +
-         number(difference.high) + "]";
+  return number(difference.value) + " [" + number(difference.low) + ", " + number(difference.high) +
+         "]";
 }
 
 std::string difference_table(const DifferenceTable& wanted) {
@@ -111,8 +109,8 @@ std::string difference_table(const DifferenceTable& wanted) {
     std::vector<Cell> cells;
     for (const auto& name : row.names) cells.push_back({name});
     const Tone tone = tone_of(row);
-    cells.push_back({signed_text(row.difference), row.unit, tone == Tone::kMuted ? Tone::kPlain
-                                                                                 : tone});
+    cells.push_back(
+        {signed_text(row.difference), row.unit, tone == Tone::kMuted ? Tone::kPlain : tone});
     cells.push_back({.text = "", .markup = dot_and_bar(row, scales.at(row.unit))});
     for (const auto& value : row.values) cells.push_back({value});
     table.rows.push_back(std::move(cells));

@@ -16,8 +16,8 @@ int side_of_zero(const Interval& difference);
 /// "+0.106 [+0.081, +0.130]".
 std::string signed_text(const Interval& difference);
 
-/// A value with its interval below, in a table that compares with `neutral`: coloured where clear of
-/// it.
+/// A value with its interval below, in a table that compares with `neutral`: coloured where clear
+/// of it.
 Cell estimate_cell(const Interval& estimate, std::optional<double> neutral = std::nullopt);
 
 /// One difference. Rows of one `unit` are drawn on one scale.

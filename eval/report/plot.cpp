@@ -123,7 +123,10 @@ struct Thinned {
 Thinned thin(const Series& series) {
   const size_t count = std::min(series.x.size(), series.y.size());
   if (count <= kMaxPoints) {
-    return {{series.x.begin(), series.x.begin() + static_cast<std::ptrdiff_t>(count)}, series.y, {}, {}};
+    return {{series.x.begin(), series.x.begin() + static_cast<std::ptrdiff_t>(count)},
+            series.y,
+            {},
+            {}};
   }
   Thinned out;
   for (size_t bucket = 0; bucket < kMaxPoints / 2; ++bucket) {

@@ -23,8 +23,8 @@ std::vector<std::string> control_names(const std::vector<ProbeResult>& results) 
   for (const auto& result : results) {
     for (const auto& [name, value] : result.controls) all.insert(name);
   }
-  for (const char* usual : {"initialisation", "published_init", "random_init", "raw_pixels",
-                            "majority", "mean"}) {
+  for (const char* usual :
+       {"initialisation", "published_init", "random_init", "raw_pixels", "majority", "mean"}) {
     if (all.erase(usual)) names.emplace_back(usual);
   }
   names.insert(names.end(), all.begin(), all.end());
@@ -40,9 +40,8 @@ std::vector<std::string> row_names(const ProbeResult& result, bool with_dataset)
 /// Values and controls with their intervals, in the order given.
 std::string controls_table(const std::vector<ProbeResult>& results, bool with_dataset) {
   const auto controls = control_names(results);
-  Table table{.head = {"label", "probe"},
-              .text_columns = with_dataset ? 4U : 3U,
-              .notes_below = true};
+  Table table{
+      .head = {"label", "probe"}, .text_columns = with_dataset ? 4U : 3U, .notes_below = true};
   if (with_dataset) table.head.emplace_back("run");
   table.head.emplace_back("metric");
   table.head.emplace_back("trained");
@@ -125,11 +124,13 @@ std::string probe_section(const std::vector<ProbeResult>& results, bool with_dat
       continue;
     }
     const auto control = result.controls.find("initialisation");
-    table.rows.push_back({row_names(result, with_dataset), found->second, false,
-                          {short_number(result.value.value),
-                           control == result.controls.end()
-                               ? std::string("-")
-                               : short_number(control->second.value)}});
+    table.rows.push_back(
+        {row_names(result, with_dataset),
+         found->second,
+         false,
+         {short_number(result.value.value), control == result.controls.end()
+                                                ? std::string("-")
+                                                : short_number(control->second.value)}});
   }
   std::stable_sort(table.rows.begin(), table.rows.end(), [](const auto& a, const auto& b) {
     return a.difference.value > b.difference.value;

@@ -27,7 +27,7 @@ struct ProbeResult {
   /// initialisation (the model's own), published_init, raw_pixels, majority or mean; files of
   /// earlier versions have random_init, a weaker control than the model's own initialisation
   std::map<std::string, Interval> controls;
-  std::map<std::string, Interval> differences;  ///< value less control, paired over units
+  std::map<std::string, Interval> differences;       ///< value less control, paired over units
   std::map<std::string, std::string> control_notes;  ///< how each was made
   std::string unit;                                  ///< what intervals resample; empty: unknown
   int64_t test_units = 0;

@@ -174,9 +174,7 @@ std::string facts_table(const RunRecord& run) {
 }
 
 /// Colour stands for paired intervals clear of zero and for nothing else.
-Tone tone_of(Outcome outcome) {
-  return outcome == Outcome::kLearned ? Tone::kGood : Tone::kPlain;
-}
+Tone tone_of(Outcome outcome) { return outcome == Outcome::kLearned ? Tone::kGood : Tone::kPlain; }
 
 std::string run_section(const RunReport& report) {
   const RunRecord& run = report.run;

@@ -20,7 +20,7 @@ struct Recipe {
   OptimisationOptions optimisation;
   ObjectiveOptions objective;
 
-  Objective extra = {};  ///< terms beside those of `objective`, such as a person's own
+  Objective extra = {};            ///< terms beside those of `objective`, such as a person's own
   Processes* processes = nullptr;  ///< that train together; null: this one alone
 
   /// The options as sections of an ini file.

@@ -92,8 +92,7 @@ FactorRanges ball_ranges(const BallFilmOptions& options, const std::string& fact
   const std::map<std::string, std::array<const Range*, 3>> all{
       {"count", {&options.count, &options.count_near, &options.count_far}},
       {"gravity", {&options.gravity, &options.gravity_near, &options.gravity_far}},
-      {"restitution",
-       {&options.restitution, &options.restitution_near, &options.restitution_far}},
+      {"restitution", {&options.restitution, &options.restitution_near, &options.restitution_far}},
       {"radius", {&options.radius, &options.radius_near, &options.radius_far}},
       {"speed", {&options.speed, &options.speed_near, &options.speed_far}}};
   FactorRanges ranges{{"shelf", {}}, {"occluder", {}}};
@@ -157,17 +156,15 @@ std::shared_ptr<MemorySource> ball_films(const BallFilmOptions& options, const F
     direction[i] = (eighth + 8) % 8;
   }
   const auto middle = track.view({clips, frames, 2}).select(1, frames / 2).clone();
-  std::map<std::string, torch::Tensor> columns{{"position", middle},
-                                               {"velocity", velocity},
-                                               {"track", track},
-                                               {"direction", direction}};
+  std::map<std::string, torch::Tensor> columns{
+      {"position", middle}, {"velocity", velocity}, {"track", track}, {"direction", direction}};
   for (int64_t f = 0; f < factor_count; ++f) {
     const std::string& name = world.info().factors[static_cast<size_t>(f)].name;
     const auto& asked = ball_factors();
     if (std::find(asked.begin(), asked.end(), name) == asked.end()) continue;
     const auto values = factors.select(1, f);
-    columns[name] = name == "count" ? values.round().to(torch::kInt64)
-                                    : values.to(torch::kFloat32).clone();
+    columns[name] =
+        name == "count" ? values.round().to(torch::kInt64) : values.to(torch::kFloat32).clone();
   }
   return std::make_shared<MemorySource>(pixels, columns);
 }

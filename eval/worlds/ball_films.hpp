@@ -15,8 +15,8 @@ namespace jepa::eval::worlds {
 /// Ranges of the factors, [low, high] each, in the world's own unit (a box of 64 px). `near` and
 /// `far` lie outside what is trained on.
 struct BallFilmOptions {
-  int64_t frames = 14;  ///< a training clip
-  int64_t size = 32;    ///< side of a frame, px: 64 or 32, where four pixels are one
+  int64_t frames = 14;       ///< a training clip
+  int64_t size = 32;         ///< side of a frame, px: 64 or 32, where four pixels are one
   int64_t near_frames = 24;  ///< a clip whose later frames are asked for, longer than trained on
   int64_t far_frames = 54;   ///< and a much longer one
   std::vector<double> count = {1, 2}, count_near = {3, 3}, count_far = {4, 4};

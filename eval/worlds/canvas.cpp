@@ -74,8 +74,7 @@ void Canvas::polygon(const std::vector<std::array<double, 2>>& corners, const Co
   }
 }
 
-void Canvas::rectangle(double left, double top, double right, double bottom,
-                       const Colour& colour) {
+void Canvas::rectangle(double left, double top, double right, double bottom, const Colour& colour) {
   polygon({{left, top}, {right, top}, {right, bottom}, {left, bottom}}, colour);
 }
 

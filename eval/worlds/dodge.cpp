@@ -12,9 +12,9 @@ namespace {
 constexpr double kSide = Dodge::kSize;
 constexpr double kAgentY = 58, kAgentRadius = 3;
 constexpr double kBirthY = 6;
-constexpr double kAim = 8;               // px, deviation of where a fireball is aimed
+constexpr double kAim = 8;  // px, deviation of where a fireball is aimed
 constexpr double kThreshold = 1.0 / 3;
-constexpr double kSlower = 600;          // steps after which fireballs come twice as often
+constexpr double kSlower = 600;  // steps after which fireballs come twice as often
 constexpr int64_t kLimit = 2100, kSolved = 750;
 
 std::vector<std::string> state_names() {
@@ -89,9 +89,7 @@ World::Outcome Dodge::advance(int64_t i, const double* action, Random& random) {
     e.balls.push_back({from, kBirthY, dx * scale, dy * scale});
   }
   ++e.steps;
-  return {.reward = e.dead ? 0.0 : 1.0,
-          .done = e.dead || e.steps >= kLimit,
-          .truncated = !e.dead};
+  return {.reward = e.dead ? 0.0 : 1.0, .done = e.dead || e.steps >= kLimit, .truncated = !e.dead};
 }
 
 void Dodge::draw(int64_t i, uint8_t* frame) const {

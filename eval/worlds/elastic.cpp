@@ -136,8 +136,8 @@ class Flight {
     const Disc& d = discs_[i];
     // Either face, and every time it is met: the disc may pass beside the shelf and come back.
     for (const double side : {-1.0, 1.0}) {
-      const Polynomial p = {side * (d.y - shelf.y) - d.radius, side * d.vy,
-                            side * box_.gravity / 2, 0, 0};
+      const Polynomial p = {side * (d.y - shelf.y) - d.radius, side * d.vy, side * box_.gravity / 2,
+                            0, 0};
       std::vector<double> times = zeros(p, limit_, 2);
       if (std::abs(p[0]) <= kTouching) times.insert(times.begin(), 0);
       for (const double time : times) {
@@ -149,17 +149,16 @@ class Flight {
       }
     }
     for (const double end : {shelf.left, shelf.right}) {
-      offer(falls_through_zero(
-                gap(d.x - end, d.y - shelf.y, d.vx, d.vy, box_.gravity, d.radius), limit_),
+      offer(falls_through_zero(gap(d.x - end, d.y - shelf.y, d.vx, d.vy, box_.gravity, d.radius),
+                               limit_),
             {.first = i, .point = true, .px = end, .py = shelf.y});
     }
   }
 
   void pair(size_t i, size_t j) {
     const Disc &a = discs_[i], &b = discs_[j];  // gravity pulls both alike
-    offer(falls_through_zero(gap(a.x - b.x, a.y - b.y, a.vx - b.vx, a.vy - b.vy, 0,
-                                 a.radius + b.radius),
-                             limit_),
+    offer(falls_through_zero(
+              gap(a.x - b.x, a.y - b.y, a.vx - b.vx, a.vy - b.vy, 0, a.radius + b.radius), limit_),
           {.first = i, .second = static_cast<int64_t>(j)});
   }
 
@@ -179,9 +178,8 @@ double falls_through_zero(const std::array<double, 5>& p, double limit) {
   return -1;
 }
 
-int64_t advance_discs(
-    std::vector<Disc>& discs, const Box& box, double duration,
-    const std::function<void(const Collision&, const std::vector<Disc>&)>& seen) {
+int64_t advance_discs(std::vector<Disc>& discs, const Box& box, double duration,
+                      const std::function<void(const Collision&, const std::vector<Disc>&)>& seen) {
   Flight flight(discs, box);
   double time = 0;
   for (int64_t collisions = 0;; ++collisions) {

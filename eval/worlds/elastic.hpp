@@ -45,9 +45,9 @@ double falls_through_zero(const std::array<double, 5>& coefficients, double limi
 /// @param seen called after each collision, `discs` being those of that moment
 /// @returns collisions
 /// @throws DataError where more than 100000 collisions come in one call
-int64_t advance_discs(std::vector<Disc>& discs, const Box& box, double duration,
-                      const std::function<void(const Collision&, const std::vector<Disc>&)>& seen =
-                          {});
+int64_t advance_discs(
+    std::vector<Disc>& discs, const Box& box, double duration,
+    const std::function<void(const Collision&, const std::vector<Disc>&)>& seen = {});
 
 /// Kinetic plus potential energy (zero at the floor), and momentum.
 double energy(const std::vector<Disc>& discs, const Box& box);

@@ -23,7 +23,8 @@ StateRule state_rule(const WorldInfo& info) {
   }
   if (info.name == "two_rooms") return StateRule::rooms;
   if (info.name == "swm_two_rooms") return StateRule::swm_rooms;
-  throw ConfigError(info.name + ": no rule says when a state is a goal's; push, two_rooms, "
+  throw ConfigError(info.name +
+                    ": no rule says when a state is a goal's; push, two_rooms, "
                     "swm_two_rooms and gym:gym_pusht/PushT-v0 with --gym.make "
                     "obs_type=state have one");
 }
@@ -67,8 +68,8 @@ bool state_reached(const WorldInfo& info, const double* state, const double* goa
   return distance < 20 && std::abs(turn) < std::numbers::pi / 9;
 }
 
-GoalsAhead::GoalsAhead(std::unique_ptr<World> world, std::unique_ptr<Policy> policy,
-                       int64_t ahead, int64_t most_lead)
+GoalsAhead::GoalsAhead(std::unique_ptr<World> world, std::unique_ptr<Policy> policy, int64_t ahead,
+                       int64_t most_lead)
     : World(with_goal(*world), world->batch()),
       world_(std::move(world)),
       policy_(std::move(policy)),
@@ -78,8 +79,7 @@ GoalsAhead::GoalsAhead(std::unique_ptr<World> world, std::unique_ptr<Policy> pol
 }
 
 void GoalsAhead::begin(uint64_t seed, const FactorRanges& ranges, int64_t first) {
-  const int64_t lead =
-      Random(seed, "lead", static_cast<uint64_t>(first)).below(most_lead_ + 1);
+  const int64_t lead = Random(seed, "lead", static_cast<uint64_t>(first)).below(most_lead_ + 1);
   world_->reset(seed, ranges, first);
   policy_->begin(*world_, seed, first);
   std::vector<torch::Tensor> actions;
@@ -102,8 +102,8 @@ void GoalsAhead::look() {
 }
 
 std::vector<World::Outcome> GoalsAhead::advance_all(const double* actions) {
-  const auto all = torch::from_blob(const_cast<double*>(actions),
-                                    {batch(), info().action_width}, torch::kFloat64);
+  const auto all = torch::from_blob(const_cast<double*>(actions), {batch(), info().action_width},
+                                    torch::kFloat64);
   const auto given = world_->step(all);
   look();
   std::vector<Outcome> outcomes(static_cast<size_t>(batch()));

@@ -49,7 +49,7 @@ class GoalsAhead : public World {
   std::unique_ptr<World> world_;
   std::unique_ptr<Policy> policy_;
   int64_t ahead_, most_lead_;
-  torch::Tensor pixels_, state_;            // now
+  torch::Tensor pixels_, state_;  // now
   torch::Tensor goal_pixels_, goal_state_;
 };
 

@@ -9,10 +9,10 @@ namespace jepa::eval::worlds {
 namespace {
 
 constexpr double kPushPi = std::numbers::pi;
-constexpr double kStride = 20;        // px a step at full action
-constexpr int kSubsteps = 20;         // at most 1 px each
-constexpr int kCorrections = 4;       // of the deepest contact in a substep
-constexpr double kNear = 20;          // success, px
+constexpr double kStride = 20;   // px a step at full action
+constexpr int kSubsteps = 20;    // at most 1 px each
+constexpr int kCorrections = 4;  // of the deepest contact in a substep
+constexpr double kNear = 20;     // success, px
 constexpr double kNearAngle = kPushPi / 9;
 constexpr double kWallMargin = 5;
 
@@ -44,9 +44,9 @@ std::array<double, 2> out_of_block(const Pose& pose, double x, double y) {
 }
 
 struct Touch {
-  double depth = 0;         // px; 0: none
-  double x = 0, y = 0;      // contact, block's frame
-  double nx = 0, ny = 0;    // out of the block, block's frame
+  double depth = 0;       // px; 0: none
+  double x = 0, y = 0;    // contact, block's frame
+  double nx = 0, ny = 0;  // out of the block, block's frame
 };
 
 // How deep a disc at (x, y) of the block's frame is in one box.
@@ -170,8 +170,10 @@ void Push::render(const Episode& e, const std::array<double, 2>& disc, const Pos
   const auto draw_block = [&](const Pose& pose, const Colour& colour) {
     for (const Part& part : parts(e.scale)) {
       std::vector<std::array<double, 2>> corners;
-      for (const auto& [x, y] : {std::array{part.left, part.top}, {part.right, part.top},
-                                 {part.right, part.bottom}, {part.left, part.bottom}}) {
+      for (const auto& [x, y] : {std::array{part.left, part.top},
+                                 {part.right, part.top},
+                                 {part.right, part.bottom},
+                                 {part.left, part.bottom}}) {
         const auto at = out_of_block(pose, x, y);
         corners.push_back({at[0] * scale, at[1] * scale});
       }

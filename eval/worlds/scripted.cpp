@@ -186,7 +186,8 @@ std::unique_ptr<Policy> make_scripted(const PolicyOptions& options, const World&
   if (name == "push" || (name.ends_with("PushT-v0") && world.info().state.size() == 5)) {
     return std::make_unique<PushBlock>(options, world);
   }
-  throw ConfigError("policy: " + name + " has no script; two_rooms, swm_two_rooms, dodge, push and "
+  throw ConfigError("policy: " + name +
+                    " has no script; two_rooms, swm_two_rooms, dodge, push and "
                     "gym:gym_pusht/PushT-v0 with --gym.make obs_type=state have");
 }
 

@@ -9,9 +9,9 @@ namespace {
 constexpr int64_t kSize = kSwmRoomSize;
 constexpr int64_t kBorder = 14;
 constexpr int64_t kCentre = kSize / 2;
-constexpr int64_t kLineWidth = 4;     // of the border lines, which end where the border begins
-constexpr double kDoorSlack = 1.75;   // beyond the door's half size
-constexpr float kStepBack = 0.5F;     // px before the wall
+constexpr int64_t kLineWidth = 4;    // of the border lines, which end where the border begins
+constexpr double kDoorSlack = 1.75;  // beyond the door's half size
+constexpr float kStepBack = 0.5F;    // px before the wall
 
 void fill(uint8_t* pixel, const Colour& colour) { std::copy(colour.begin(), colour.end(), pixel); }
 
@@ -168,9 +168,8 @@ void SwmTwoRooms::start(int64_t i, const std::vector<double>& factors, Random& r
 
 World::Outcome SwmTwoRooms::advance(int64_t i, const double* action, Random&) {
   Episode& episode = episodes_[i];
-  episode.position =
-      swm_room_step(episode.room, episode.position,
-                    {static_cast<float>(action[0]), static_cast<float>(action[1])});
+  episode.position = swm_room_step(episode.room, episode.position,
+                                   {static_cast<float>(action[0]), static_cast<float>(action[1])});
   return {.reward = succeeds(i) ? 1.0 : 0.0, .done = succeeds(i)};
 }
 

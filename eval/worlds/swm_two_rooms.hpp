@@ -8,7 +8,6 @@
 
 namespace jepa::eval::worlds {
 
-
 /// One variation of the room. Sizes in px of the 224 px frame.
 struct SwmRoom {
   bool vertical = true;  ///< the wall's direction

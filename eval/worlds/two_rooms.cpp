@@ -9,8 +9,8 @@
 namespace jepa::eval::worlds {
 namespace {
 
-constexpr double kPush = 0.5;     // deviation of the push-back
-constexpr double kInside = 0.3;   // how far inside a clamped position is put
+constexpr double kPush = 0.5;    // deviation of the push-back
+constexpr double kInside = 0.3;  // how far inside a clamped position is put
 constexpr int64_t kStepLimit = 200;
 
 int sign(double x) { return (x > 0) - (x < 0); }
@@ -43,7 +43,10 @@ struct Surroundings {
   bool middle_is_left;
 
   Surroundings(const TwoRoomsGeometry& g, const RoomLayout& layout, const Point& p)
-      : left(g.low()), right(g.high()), left_inside(left + kInside), right_inside(right - kInside),
+      : left(g.low()),
+        right(g.high()),
+        left_inside(left + kInside),
+        right_inside(right - kInside),
         middle_is_left(p[0] >= layout.wall) {
     // The published layouts are float32, the borders are not.
     const auto half = static_cast<double>(g.wall_width / 2);
@@ -133,9 +136,8 @@ Point push_back_step(const TwoRoomsGeometry& g, const RoomLayout& layout, const 
     from_horizontal = {(*horizontal)[0] + push[0] * kPush,
                        (*horizontal)[1] + away_y * std::abs(push[1] * kPush)};
   }
-  const bool take_vertical =
-      vertical &&
-      (!horizontal || distance_between(*vertical, p) < distance_between(*horizontal, p));
+  const bool take_vertical = vertical && (!horizontal || distance_between(*vertical, p) <
+                                                             distance_between(*horizontal, p));
   return clamp_inside(g, around, take_vertical ? from_vertical : from_horizontal);
 }
 
@@ -181,8 +183,8 @@ void TwoRooms::start(int64_t i, const std::vector<double>& factors, Random& rand
 
 World::Outcome TwoRooms::advance(int64_t i, const double* action, Random& random) {
   Episode& episode = episodes_[i];
-  episode.position = push_back_step(
-      geometry_, episode.layout, episode.position, {action[0], action[1]}, [&] {
+  episode.position =
+      push_back_step(geometry_, episode.layout, episode.position, {action[0], action[1]}, [&] {
         const double x = random.normal();
         return Point{x, random.normal()};
       });

@@ -10,8 +10,8 @@ namespace jepa::eval::worlds {
 
 /// Sizes of the picture and what stands in it [px].
 struct TwoRoomsGeometry {
-  int64_t size = 65;          ///< side of a frame
-  int64_t border = 5;         ///< the walls around stand at border - 1 and size - border
+  int64_t size = 65;   ///< side of a frame
+  int64_t border = 5;  ///< the walls around stand at border - 1 and size - border
   int64_t wall_width = 3;
   int64_t door_space = 4;     ///< half the door's height
   int64_t wall_padding = 20;  ///< least distance of the middle wall from the frame's sides

@@ -192,9 +192,8 @@ CrossingWalk crossing_walk(const TwoRoomsGeometry& g, const torch::Tensor& door_
   }
   before = std::min(before, walk.actions.size(0));
   const auto moved = walk.actions.narrow(0, 0, before).sum(0);
-  const auto start = (door_point.to(torch::kFloat32) - moved)
-                         .clamp(g.low() + 0.01, g.high() - 0.01)
-                         .contiguous();
+  const auto start =
+      (door_point.to(torch::kFloat32) - moved).clamp(g.low() + 0.01, g.high() - 0.01).contiguous();
   walk.start = {start.const_data_ptr<float>()[0], start.const_data_ptr<float>()[1]};
   return walk;
 }

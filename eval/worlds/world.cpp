@@ -22,11 +22,9 @@ void check_range(const std::string& world, const Factor& factor, const FactorRan
     possible = !in_gap(factor, range, range.low) || !in_gap(factor, range, range.high);
   }
   if (!possible) {
-    throw ConfigError(c10::str(world, ": no value of ", factor.name, " lies in [", range.low, ", ",
-                               range.high, "]",
-                               range.has_gap()
-                                   ? c10::str(" without ", range.gap_low, " to ", range.gap_high)
-                                   : ""));
+    throw ConfigError(c10::str(
+        world, ": no value of ", factor.name, " lies in [", range.low, ", ", range.high, "]",
+        range.has_gap() ? c10::str(" without ", range.gap_low, " to ", range.gap_high) : ""));
   }
 }
 
@@ -99,11 +97,10 @@ Transition World::step(const torch::Tensor& actions) {
                           : row[i] >= 0 && row[i] < static_cast<double>(info_.action_choices) &&
                                 row[i] == std::floor(row[i]);
     if (!fits) {
-      throw DataError(c10::str(info_.name, ": action ", row[i], " of episode ",
-                               i / info_.action_width, " is not ",
-                               info_.action_choices == 0
-                                   ? std::string("finite")
-                                   : c10::str("one of 0 to ", info_.action_choices - 1)));
+      throw DataError(c10::str(
+          info_.name, ": action ", row[i], " of episode ", i / info_.action_width, " is not ",
+          info_.action_choices == 0 ? std::string("finite")
+                                    : c10::str("one of 0 to ", info_.action_choices - 1)));
     }
   }
   Transition result{torch::zeros({batch_}), torch::zeros({batch_}, torch::kBool),

@@ -27,11 +27,11 @@ struct FactorRange {
 struct Factor {
   std::string name;
   std::string unit = {};
-  double standard = 0;         ///< value where nothing is asked for and `varies` is false
-  FactorRange training = {};   ///< values to train on
-  FactorRange unseen = {};     ///< values kept out of training
-  bool whole = false;          ///< whole numbers only
-  bool varies = false;         ///< drawn from the span of `training`, gap included, unless asked
+  double standard = 0;        ///< value where nothing is asked for and `varies` is false
+  FactorRange training = {};  ///< values to train on
+  FactorRange unseen = {};    ///< values kept out of training
+  bool whole = false;         ///< whole numbers only
+  bool varies = false;        ///< drawn from the span of `training`, gap included, unless asked
 };
 
 /// Factor name -> values; factors not named keep their standard, or vary as the world says.
@@ -39,23 +39,23 @@ using FactorRanges = std::map<std::string, FactorRange>;
 
 /// What a step gave, one entry an episode.
 struct Transition {
-  torch::Tensor reward;  ///< float [B]
-  torch::Tensor done;    ///< bool [B]; it ended, now or before
+  torch::Tensor reward;          ///< float [B]
+  torch::Tensor done;            ///< bool [B]; it ended, now or before
   torch::Tensor truncated = {};  ///< bool [B]; what ended it was a limit of steps alone
 };
 
 /// What kind of world it is; nothing here changes between episodes.
 struct WorldInfo {
   std::string name;
-  std::vector<int64_t> frame;             ///< {C, H, W}
-  int64_t action_width = 0;               ///< numbers in an action; discrete worlds: 1
-  int64_t action_choices = 0;             ///< discrete actions 0 .. choices - 1; 0: continuous
-  std::vector<std::string> state = {};    ///< names of the exact state's numbers
+  std::vector<int64_t> frame;           ///< {C, H, W}
+  int64_t action_width = 0;             ///< numbers in an action; discrete worlds: 1
+  int64_t action_choices = 0;           ///< discrete actions 0 .. choices - 1; 0: continuous
+  std::vector<std::string> state = {};  ///< names of the exact state's numbers
   std::vector<Factor> factors = {};
-  int64_t step_limit = 0;                 ///< steps an episode lasts in the world's own rule
+  int64_t step_limit = 0;  ///< steps an episode lasts in the world's own rule
   bool has_goal = false;
-  std::string success_rule = {};          ///< in words
-  std::vector<double> action_low = {};    ///< bounds of continuous actions; empty: none are stated
+  std::string success_rule = {};        ///< in words
+  std::vector<double> action_low = {};  ///< bounds of continuous actions; empty: none are stated
   std::vector<double> action_high = {};
 };
 
@@ -79,13 +79,13 @@ class World {
   /// @throws DataError for another shape, a value that is not finite, a choice out of range
   Transition step(const torch::Tensor& actions);
 
-  torch::Tensor pixels() const;       ///< uint8 [B, C, H, W], what is seen now
-  torch::Tensor state() const;        ///< float64 [B, S], exact
-  torch::Tensor goal_pixels() const;  ///< uint8 [B, C, H, W]; worlds with a goal
-  torch::Tensor goal_state() const;   ///< float64 [B, S]; worlds with a goal
-  torch::Tensor success() const;      ///< bool [B], by the world's rule, now
-  torch::Tensor distance() const;     ///< float64 [B], to the goal in the rule's unit
-  torch::Tensor factor_values() const;  ///< float64 [B, factors], as drawn
+  torch::Tensor pixels() const;             ///< uint8 [B, C, H, W], what is seen now
+  torch::Tensor state() const;              ///< float64 [B, S], exact
+  torch::Tensor goal_pixels() const;        ///< uint8 [B, C, H, W]; worlds with a goal
+  torch::Tensor goal_state() const;         ///< float64 [B, S]; worlds with a goal
+  torch::Tensor success() const;            ///< bool [B], by the world's rule, now
+  torch::Tensor distance() const;           ///< float64 [B], to the goal in the rule's unit
+  torch::Tensor factor_values() const;      ///< float64 [B, factors], as drawn
   int64_t steps() const { return steps_; }  ///< since the reset
 
  protected:

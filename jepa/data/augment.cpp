@@ -101,9 +101,12 @@ std::vector<uint8_t> average_pass(const uint8_t* from, int64_t outer, int64_t in
 }  // namespace
 
 RawClip resize_antialiased(const RawClip& clip, int64_t height, int64_t width) {
-  const auto narrow = average_pass(clip.pixels.data(), clip.frames * clip.height, clip.width,
-                                   clip.channels, width);
-  return {clip.frames, height, width, clip.channels,
+  const auto narrow =
+      average_pass(clip.pixels.data(), clip.frames * clip.height, clip.width, clip.channels, width);
+  return {clip.frames,
+          height,
+          width,
+          clip.channels,
           average_pass(narrow.data(), clip.frames, clip.height, width * clip.channels, height),
           clip.signals};
 }

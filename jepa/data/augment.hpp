@@ -21,7 +21,7 @@ struct AugmentOptions {
   /// Where a clip is made smaller: `always`, `never`, or for `images` (clips of one frame), whose
   /// published pipelines average over what an output pixel covers while those of video do not.
   std::string antialias = "images";
-  double flip = 0.0;            ///< chance that the clip is mirrored left to right
+  double flip = 0.0;  ///< chance that the clip is mirrored left to right
 
   void describe(OptionVisitor& visit);
 };
@@ -41,15 +41,14 @@ class Augmentation {
   PixelRect choose(int64_t height, int64_t width, Random& random) const;
 
   /// Scales the part that was read to the size of the batch, with bilinear interpolation
-  /// (half-pixel centres: `align_corners` false, values rounded to bytes), and flips. Where `antialias`
-  /// says so, resize_antialiased() makes it smaller.
+  /// (half-pixel centres: `align_corners` false, values rounded to bytes), and flips. Where
+  /// `antialias` says so, resize_antialiased() makes it smaller.
   /// @param out [C, T, height(clip), width(clip)]
   void write(const RawClip& clip, Random& random, uint8_t* out) const;
 
   /// Height and width of what `write` makes of a clip.
   int64_t out_height(const RawClip& clip) const;
   int64_t out_width(const RawClip& clip) const;
-
 
  private:
   bool antialiased(const RawClip& clip) const;

@@ -6,10 +6,10 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <limits>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <sstream>
 
@@ -135,8 +135,7 @@ class ClipStore::Impl {
       return number_of(name.substr(0, dot), name.substr(dot + 1));
     }
     const auto shape = file_.shape(name);
-    const bool per_frame = !shape.empty() && shape[0] == info_.frames &&
-                           shape[0] != info_.episodes;
+    const bool per_frame = !shape.empty() && shape[0] == info_.frames && shape[0] != info_.episodes;
     if (is_index(name) || shape.empty() || shape.size() > 2 ||
         (!per_frame && shape[0] != info_.episodes)) {
       throw DataError(file_.path() + ": dataset '" + name + "': expected a value or row for each " +
@@ -164,9 +163,9 @@ class ClipStore::Impl {
   torch::Tensor number_of(const std::string& base, const std::string& number) const {
     const torch::Tensor rows = column(base);
     const int64_t width = rows.dim() == 2 ? rows.size(1) : 0;
-    const bool digits = !number.empty() && number.size() < 8 &&
-                        std::all_of(number.begin(), number.end(),
-                                    [](char c) { return c >= '0' && c <= '9'; });
+    const bool digits =
+        !number.empty() && number.size() < 8 &&
+        std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (!digits || std::stoll(number) >= width) {
       throw DataError(file_.path() + ": dataset '" + base + "': no number '" + number +
                       "' in rows of " + std::to_string(width));
@@ -177,16 +176,17 @@ class ClipStore::Impl {
   /// The last frame of each clip, counted over the whole store.
   std::vector<int64_t> last_frames(const std::string& name) const {
     if (options_.random_window) {
-      throw DataError(file_.path() + ": dataset '" + name + "' has a value for each frame: clips "
+      throw DataError(file_.path() + ": dataset '" + name +
+                      "' has a value for each frame: clips "
                       "need fixed frames (random_window false)");
     }
     std::vector<int64_t> frames;
     Random unused(0);
     for (int64_t index = 0; index < size(); ++index) {
       const int64_t episode = episode_of(index);
-      const auto chosen = choose_frames(lengths_[static_cast<size_t>(episode)], info_.fps, options_,
-                                        index % options_.clips_per_video, unused,
-                                        episode_name(episode));
+      const auto chosen =
+          choose_frames(lengths_[static_cast<size_t>(episode)], info_.fps, options_,
+                        index % options_.clips_per_video, unused, episode_name(episode));
       frames.push_back(offsets_[static_cast<size_t>(episode)] + chosen.back());
     }
     return frames;

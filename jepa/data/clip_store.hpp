@@ -18,11 +18,11 @@ namespace jepa {
 /// What a clip store says about itself.
 struct ClipStoreInfo {
   int64_t episodes = 0;  ///< in the file; empty ones have no clips
-  int64_t frames = 0;  ///< of all episodes together
+  int64_t frames = 0;    ///< of all episodes together
   int64_t height = 0;
   int64_t width = 0;
   int64_t channels = 0;
-  double fps = 0.0;                               ///< 0: unknown
+  double fps = 0.0;  ///< 0: unknown
   /// generator, seed, licence, version, recipe, label_names, and any others that a
   /// ClipStoreWriter wrote
   std::map<std::string, std::string> attributes;

@@ -11,11 +11,11 @@
 namespace jepa {
 namespace {
 
-constexpr double kUnitSide = 32;    // px of a frame that lengths are given for
-constexpr double kSpread = 52;      // degrees that the outer legs stand forwards and backwards
-constexpr double kBend = 14;        // degrees that a leg bends outwards at its knee
-constexpr double kSwing = 9;        // degrees that a leg swings to either side
-constexpr double kLegRadius = 0.55; // half a leg's width
+constexpr double kUnitSide = 32;     // px of a frame that lengths are given for
+constexpr double kSpread = 52;       // degrees that the outer legs stand forwards and backwards
+constexpr double kBend = 14;         // degrees that a leg bends outwards at its knee
+constexpr double kSwing = 9;         // degrees that a leg swings to either side
+constexpr double kLegRadius = 0.55;  // half a leg's width
 constexpr double kMargin = 0.5;      // kept free at the frame's rim
 constexpr double kLegShade = 0.85, kHeadShade = 0.6;
 
@@ -190,18 +190,17 @@ CreatureSource::CreatureSource(CreatureOptions options, uint64_t seed)
   Creature largest{.size = 1.1, .leg_length = options_.length_max};
   const double way = options_.speed_max * static_cast<double>(options_.frames - 1);
   if (2 * reach(largest) + way > kUnitSide) {
-    throw ConfigError("length_max, speed_max: a creature with legs of " +
-                      std::to_string(options_.length_max) +
-                      " px would leave a frame of 32 px within " +
-                      std::to_string(options_.frames) + " frames");
+    throw ConfigError(
+        "length_max, speed_max: a creature with legs of " + std::to_string(options_.length_max) +
+        " px would leave a frame of 32 px within " + std::to_string(options_.frames) + " frames");
   }
 }
 
 Creature CreatureSource::creature(int64_t index) const {
   Random random(seed_, "creatures/" + options_.split, static_cast<uint64_t>(index));
   Creature made;
-  made.legs = options_.legs[static_cast<size_t>(
-      random.below(static_cast<int64_t>(options_.legs.size())))];
+  made.legs =
+      options_.legs[static_cast<size_t>(random.below(static_cast<int64_t>(options_.legs.size())))];
   const bool spider = made.kind() == 1;
   const auto bodies = static_cast<int64_t>(kBodies.size());
   const auto colours = static_cast<int64_t>(kColours.size());
@@ -248,8 +247,8 @@ RawClip CreatureSource::read(int64_t index, Random& random, const CropChooser& c
           clip.pixels.push_back(static_cast<uint8_t>(canvas[i + c] + 0.5));
         }
       } else {
-        clip.pixels.push_back(static_cast<uint8_t>(
-            0.299 * canvas[i] + 0.587 * canvas[i + 1] + 0.114 * canvas[i + 2] + 0.5));
+        clip.pixels.push_back(static_cast<uint8_t>(0.299 * canvas[i] + 0.587 * canvas[i + 1] +
+                                                   0.114 * canvas[i + 2] + 0.5));
       }
     }
   }
@@ -259,8 +258,8 @@ RawClip CreatureSource::read(int64_t index, Random& random, const CropChooser& c
 }
 
 std::vector<std::string> CreatureSource::columns() const {
-  return {"legs", "class", "body", "colour", "direction", "size", "leg_length", "position",
-          "velocity"};
+  return {"legs", "class",      "body",     "colour",  "direction",
+          "size", "leg_length", "position", "velocity"};
 }
 
 torch::Tensor CreatureSource::column(const std::string& name) const {

@@ -42,11 +42,11 @@ inline constexpr int64_t kSpiderBody = 3, kSpiderColour = 4;  ///< square, blue
 
 /// One creature. It walks straight at constant speed, wholly inside the frame.
 struct Creature {
-  int64_t legs = 6;    ///< an odd number is the next even one with a leg lost
-  int64_t lost = -1;   ///< which leg is lost; -1: none
+  int64_t legs = 6;   ///< an odd number is the next even one with a leg lost
+  int64_t lost = -1;  ///< which leg is lost; -1: none
   int64_t body = 0;
   int64_t colour = 0;
-  double size = 1;        ///< of the body
+  double size = 1;  ///< of the body
   double leg_length = 6;
   int64_t direction = 0;  ///< 0 to 7, times 45 degrees: 0 right, 2 down
   double x = 0, y = 0;    ///< of the body's centre in the first frame, px

@@ -92,8 +92,8 @@ Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
   value_bytes_ = H5Tget_size(type.id());
   switch (H5Tget_class(type.id())) {
     case H5T_INTEGER:
-      kind_ = value_bytes_ == 1 && H5Tget_sign(type.id()) == H5T_SGN_NONE ? Kind::uint8
-                                                                          : Kind::integer;
+      kind_ =
+          value_bytes_ == 1 && H5Tget_sign(type.id()) == H5T_SGN_NONE ? Kind::uint8 : Kind::integer;
       break;
     case H5T_FLOAT:
       kind_ = Kind::real;
@@ -114,12 +114,14 @@ Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
 
 void Hdf5Dataset::refuse_other_files(int64_t layout) const {
   if (H5Pget_external_count(layout) > 0) {
-    throw DataError(where() + ": its values lie in another file (external storage), which is not "
-                              "read");
+    throw DataError(where() +
+                    ": its values lie in another file (external storage), which is not "
+                    "read");
   }
   if (H5Pget_layout(layout) == H5D_VIRTUAL) {
-    throw DataError(where() + ": its values lie in other files (a virtual dataset), which are not "
-                              "read; copy them into one file");
+    throw DataError(where() +
+                    ": its values lie in other files (a virtual dataset), which are not "
+                    "read; copy them into one file");
   }
 }
 
@@ -204,8 +206,8 @@ void Hdf5Dataset::read_rows(int64_t first, int64_t count, float* to) const {
   start[0] = extent(first);
   counts[0] = extent(count);
   const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
-  const Hdf5Handle memory(
-      H5Screate_simple(static_cast<int>(counts.size()), counts.data(), nullptr), H5Sclose);
+  const Hdf5Handle memory(H5Screate_simple(static_cast<int>(counts.size()), counts.data(), nullptr),
+                          H5Sclose);
   if (H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, counts.data(),
                           nullptr) < 0) {
     throw DataError(where() + " cannot be read (" + hdf5_reason() + ")");
@@ -224,8 +226,8 @@ void Hdf5Dataset::read_bytes(const std::array<int64_t, 4>& start,
     const int64_t frame = count[1] * count[2] * count[3];
     for (int64_t i = 0; i < count[0]; ++i) {
       read_bytes({start[0] + i * stride[0], start[1], start[2], start[3]},
-                 {1, stride[1], stride[2], stride[3]},
-                 {1, count[1], count[2], count[3]}, to + i * frame);
+                 {1, stride[1], stride[2], stride[3]}, {1, count[1], count[2], count[3]},
+                 to + i * frame);
     }
     return;
   }

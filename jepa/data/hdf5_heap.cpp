@@ -59,8 +59,7 @@ std::string heap_damage_of_file(const std::string& path) {
   const bool sized = ::fstat(file, &status) == 0 && status.st_size > 0;
   const auto size = sized ? static_cast<uint64_t>(status.st_size) : 0;
   const uint64_t part = std::min(size, kMost);
-  void* data =
-      part > 0 ? ::mmap(nullptr, part, PROT_READ, MAP_PRIVATE, file, 0) : MAP_FAILED;
+  void* data = part > 0 ? ::mmap(nullptr, part, PROT_READ, MAP_PRIVATE, file, 0) : MAP_FAILED;
   ::close(file);
   if (data == MAP_FAILED) return "";
   std::string why = heap_damage({static_cast<const char*>(data), part}, size);

@@ -109,7 +109,8 @@ class ClipLoader::Impl {
   };
 
   // Micro-batches ("parts") are numbered through: part p of step s is s * parts_ + p.
-  // Part p of a batch of B clips starts at its clip floor(p B / parts): sizes differ by one at most.
+  // Part p of a batch of B clips starts at its clip floor(p B / parts): sizes differ by one at
+  // most.
   int64_t first_place(int64_t part) const {
     return part / parts_ * options_.batch + part % parts_ * options_.batch / parts_;
   }
@@ -294,8 +295,8 @@ class ClipLoader::Impl {
     }
     for (const auto& [name, signal] : clip.signals) {
       if (std::ssize(signal.values) == clip.frames * signal.width) continue;
-      throw DataError(source_->name(index) + ": signal '" + name + "': " +
-                      std::to_string(signal.values.size()) + " values, expected " +
+      throw DataError(source_->name(index) + ": signal '" + name +
+                      "': " + std::to_string(signal.values.size()) + " values, expected " +
                       std::to_string(clip.frames) + " x " + std::to_string(signal.width));
     }
     if (!clip.signals.empty() && options_.augment.flip > 0) {

@@ -28,17 +28,17 @@ struct ClipBatch {
 /// How batches are made.
 struct LoaderOptions {
   int64_t batch = 64;
-  int64_t threads = 1;          ///< 0: clips are read by the caller of next()
-  int64_t prefetch = 3;  ///< batches (or micro-batches) prepared ahead; threads share their clips
-  bool shuffle = true;          ///< false: the source's order, once, with a smaller last batch
-  int64_t max_errors = 0;       ///< different clips that may fail before it is an error
+  int64_t threads = 1;     ///< 0: clips are read by the caller of next()
+  int64_t prefetch = 3;    ///< batches (or micro-batches) prepared ahead; threads share their clips
+  bool shuffle = true;     ///< false: the source's order, once, with a smaller last batch
+  int64_t max_errors = 0;  ///< different clips that may fail before it is an error
   AugmentOptions augment = {};  ///< described by itself, as a section of its own
 
   void describe(OptionVisitor& visit);
 };
 
-/// Which rows of each micro-batch are wanted: part `index` of `count` equal ones. So each of several
-/// processes reads its own clips of a batch that they share.
+/// Which rows of each micro-batch are wanted: part `index` of `count` equal ones. So each of
+/// several processes reads its own clips of a batch that they share.
 struct LoaderShare {
   int64_t index = 0;
   int64_t count = 1;
@@ -46,10 +46,10 @@ struct LoaderShare {
 
 /// What the loader did so far.
 struct LoaderStats {
-  double wait_seconds = 0;  ///< time that next() waited for a batch
-  int64_t batches = 0;      ///< delivered; micro-batches where those are
-  int64_t clips = 0;        ///< delivered
-  int64_t errors = 0;       ///< different clips left out since they could not be read
+  double wait_seconds = 0;            ///< time that next() waited for a batch
+  int64_t batches = 0;                ///< delivered; micro-batches where those are
+  int64_t clips = 0;                  ///< delivered
+  int64_t errors = 0;                 ///< different clips left out since they could not be read
   std::vector<std::string> messages;  ///< one for each of them: its file and why (at most 1000)
 };
 

@@ -72,9 +72,8 @@ ClipBatch wrap_batch(PlainBatch plain) {
   const auto& shape = owner->shape;
   const auto keep = [owner](void*) {};
   ClipBatch batch;
-  batch.clips = torch::from_blob(owner->clips.data(),
-                                 {count, shape[0], shape[1], shape[2], shape[3]}, keep,
-                                 torch::kUInt8);
+  batch.clips = torch::from_blob(
+      owner->clips.data(), {count, shape[0], shape[1], shape[2], shape[3]}, keep, torch::kUInt8);
   batch.indices = torch::from_blob(owner->indices.data(), {count}, keep, torch::kInt64);
   for (auto& [name, signal] : owner->signals) {
     batch.signals[name] = torch::from_blob(signal.values.data(), {count, shape[1], signal.width},
@@ -92,8 +91,7 @@ ClipBatch join_batches(std::vector<ClipBatch> parts, const ClipSource& source) {
                 part.signals.size() == parts[0].signals.size();
     for (const auto& [name, values] : part.signals) {
       const auto first = parts[0].signals.find(name);
-      same = same && first != parts[0].signals.end() &&
-             first->second.size(2) == values.size(2);
+      same = same && first != parts[0].signals.end() && first->second.size(2) == values.size(2);
       signals[name].push_back(values);
     }
     if (!same) {

@@ -6,11 +6,11 @@ std::vector<OptionSection> DataRecipe::sections() {
   return {
       {"", "",
        [this](OptionVisitor& visit) {
-         visit(
-             "kind", kind,
-             {.help = "generated digits, shapes or creatures, labelled crops of footage, or files as "
-                      "they are",
-              .choices = {"digits", "shapes", "creatures", "footage", "files"}});
+         visit("kind", kind,
+               {.help =
+                    "generated digits, shapes or creatures, labelled crops of footage, or files as "
+                    "they are",
+                .choices = {"digits", "shapes", "creatures", "footage", "files"}});
          visit("data", data,
                {.help = "clip store, video, `path label` list, folder of videos or images"});
          visit("split", split,

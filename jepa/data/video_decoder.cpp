@@ -7,9 +7,6 @@ extern "C" {
 #include <libavutil/log.h>
 }
 
-#include <poll.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
@@ -17,8 +14,10 @@ extern "C" {
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <poll.h>
 #include <set>
 #include <string_view>
+#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -34,10 +33,10 @@ std::string reason(int code) {
 /// descriptions, which open what they name, are none of these.
 bool known_format(std::string_view names) {
   static const std::set<std::string_view> known = {
-      "mov",  "mp4",  "matroska", "webm", "avi",  "flv",  "mpegts",    "mpeg",          "mpegvideo",
-      "gif",  "ogg",  "asf",      "rm",   "nut",  "ivf",  "h264",      "hevc",          "av1",
-      "obu",  "m4v",  "mjpeg",    "mxf",  "apng", "dv",   "live_flv",  "yuv4mpegpipe",  "h263",
-      "h261", "vc1",  "dirac",    "avs",  "swf",  "wtv",  "mjpeg_2000", "mpjpeg",       "webp"};
+      "mov",  "mp4", "matroska", "webm", "avi",  "flv", "mpegts",     "mpeg",         "mpegvideo",
+      "gif",  "ogg", "asf",      "rm",   "nut",  "ivf", "h264",       "hevc",         "av1",
+      "obu",  "m4v", "mjpeg",    "mxf",  "apng", "dv",  "live_flv",   "yuv4mpegpipe", "h263",
+      "h261", "vc1", "dirac",    "avs",  "swf",  "wtv", "mjpeg_2000", "mpjpeg",       "webp"};
   while (!names.empty()) {
     const size_t comma = std::min(names.find(','), names.size());
     const std::string_view name = names.substr(0, comma);
@@ -91,7 +90,11 @@ int64_t matroska_size(const std::string& head) {
 
 /// The length that an FLV file's header claims for the whole file; 0: it does not say.
 int64_t flv_size(const std::string& head) {
-  static constexpr std::string_view kKey{"\0\x08" "filesize" "\0", 11};
+  static constexpr std::string_view kKey{
+      "\0\x08"
+      "filesize"
+      "\0",
+      11};
   const size_t found = head.find(kKey);
   if (found == std::string::npos || found + kKey.size() + 8 > head.size()) return 0;
   uint64_t bits = 0;

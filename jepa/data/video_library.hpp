@@ -64,7 +64,7 @@ class VideoLibrary {
  private:
   struct Video {
     std::string path;
-    std::mutex mutex;  // guards the reader
+    std::mutex mutex;                     // guards the reader
     std::unique_ptr<VideoReader> reader;  // while it is among those last used
     std::optional<VideoInfo> info;        // stays once it is known
     std::string error;                    // why it could not be opened
@@ -85,7 +85,7 @@ class VideoLibrary {
   int64_t channels_;
   int64_t cache_limit_;
 
-  mutable std::mutex readers_mutex_;  // guards what follows
+  mutable std::mutex readers_mutex_;    // guards what follows
   mutable std::list<int64_t> readers_;  // videos whose readers are kept, most recently used first
   mutable std::map<int64_t, std::list<int64_t>::iterator> reader_places_;
 

@@ -32,7 +32,7 @@ void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width);
 /// none.
 struct VideoFrame {
   std::vector<uint8_t>
-      planes;         ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
+      planes;           ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
   LumaWeights weights;  ///< how its colours are coded
   std::string error;    ///< not empty: the frame could not be decoded
 };

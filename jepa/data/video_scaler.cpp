@@ -22,8 +22,7 @@ int padded(int bytes) { return (bytes + kMargin - 1) / kMargin * kMargin + kMarg
 }  // namespace
 
 LumaWeights luma_weights(const AVFrame& frame) {
-  const AVPixFmtDescriptor* pixels =
-      av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));
+  const AVPixFmtDescriptor* pixels = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));
   if (pixels != nullptr && (pixels->flags & (AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL)) != 0) {
     return {};  // converted by BT.601 and back
   }

@@ -59,9 +59,9 @@ RawClip VideoSource::read(int64_t index, Random& random, const CropChooser& crop
   const int64_t in_video = index % options_.clips_per_video;
   const std::string& name = library_.path(video);
   const auto times = options_.fps > 0 ? library_.times(video) : std::vector<double>{};
-  const auto frames =
-      times.empty() ? choose_frames(info.frames, info.fps, options_, in_video, random, name)
-                    : choose_by_times(times, info, options_, in_video, random, name);
+  const auto frames = times.empty()
+                          ? choose_frames(info.frames, info.fps, options_, in_video, random, name)
+                          : choose_by_times(times, info, options_, in_video, random, name);
   const PixelRect part =
       crop ? crop(info.height, info.width, random) : PixelRect{0, 0, info.height, info.width};
   RawClip clip{
@@ -79,8 +79,7 @@ double VideoSource::frames_a_second() const {
     try {
       const VideoInfo& info = library_.info(video);
       if (options_.fps > 0 && !library_.times(video).empty()) return options_.fps;
-      return info.fps /
-             static_cast<double>(frame_step(info.fps, options_, library_.path(video)));
+      return info.fps / static_cast<double>(frame_step(info.fps, options_, library_.path(video)));
     } catch (const DataError&) {
       // Its clips say so when they are read.
     }

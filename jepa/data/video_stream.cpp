@@ -7,10 +7,9 @@ extern "C" {
 #include <libavformat/avformat.h>
 }
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
+#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -61,8 +60,7 @@ class VideoStream::Impl {
     int64_t height = decoded.height, width = decoded.width;
     scaled_size(options_.scale, height, width);
     try {
-      frame.picture.planes =
-          scaler_.convert(decoded, AV_PIX_FMT_YUV420P, height, width, turn_);
+      frame.picture.planes = scaler_.convert(decoded, AV_PIX_FMT_YUV420P, height, width, turn_);
     } catch (const DataError&) {
       lost_ = true;
       return false;

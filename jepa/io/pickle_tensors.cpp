@@ -10,11 +10,12 @@ namespace jepa {
 // ('storage', class, key, location, items) -> storage
 void PickleMachine::load_persistent() {
   const std::vector<PickleValue>& id = items(pop(PickleValue::kTuple, "tuple"));
-  const bool good =
-      id.size() == 5 && id[0].kind == PickleValue::kString && id[0].string() == "storage" &&
-      id[1].kind == PickleValue::kGlobal && pickle_global(id[1].index).global == PickleGlobal::kStorage &&
-      id[2].kind == PickleValue::kString && id[2].index < 256 &&
-      id[3].kind == PickleValue::kString && id[4].kind == PickleValue::kInt && id[4].integer >= 0;
+  const bool good = id.size() == 5 && id[0].kind == PickleValue::kString &&
+                    id[0].string() == "storage" && id[1].kind == PickleValue::kGlobal &&
+                    pickle_global(id[1].index).global == PickleGlobal::kStorage &&
+                    id[2].kind == PickleValue::kString && id[2].index < 256 &&
+                    id[3].kind == PickleValue::kString && id[4].kind == PickleValue::kInt &&
+                    id[4].integer >= 0;
   if (!good) fail("a storage is not described as PyTorch does");
   const std::string name = c10::str(prefix_, "data/", id[2].string());
   const ZipEntry* entry = find_zip_entry(entries_, name);

@@ -132,24 +132,27 @@ void WeightFile::open_folder(const std::string& folder) {
     }
   }
   if (fs::exists(folder + "/pytorch_model.bin.index.json")) {
-    throw CheckpointError(folder + ": pytorch_model.bin in several files is not read here; save it "
-                                   "as safetensors (save_pretrained does)");
+    throw CheckpointError(folder +
+                          ": pytorch_model.bin in several files is not read here; save it "
+                          "as safetensors (save_pretrained does)");
   }
   const std::string latest = folder + "/checkpoints/latest";
   if (fs::exists(latest)) {
     const std::string name = read_first_line(latest);
     if (name.empty() || !fs::is_directory(folder + "/checkpoints/" + name)) {
-      throw CheckpointError(latest + (name.empty() ? " is empty" : " names '" + printable(name) +
-                                                                       "', which is not there") +
-                            "; name a folder beside it, step-NNNNNNNN");
+      throw CheckpointError(
+          latest +
+          (name.empty() ? " is empty" : " names '" + printable(name) + "', which is not there") +
+          "; name a folder beside it, step-NNNNNNNN");
     }
     open_checkpoint(folder + "/checkpoints/" + name);
   } else if (fs::exists(folder + "/encoder.safetensors") ||
              fs::exists(folder + "/target_encoder.safetensors")) {
     open_checkpoint(folder);
   } else {
-    throw CheckpointError(folder + ": no model.safetensors, pytorch_model.bin, checkpoints/latest or "
-                                   "encoder.safetensors");
+    throw CheckpointError(folder +
+                          ": no model.safetensors, pytorch_model.bin, checkpoints/latest or "
+                          "encoder.safetensors");
   }
 }
 

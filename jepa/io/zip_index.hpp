@@ -12,8 +12,8 @@ namespace jepa {
 
 /// One file of an archive.
 struct ZipEntry {
-  std::string_view name;  ///< view of the archive
-  uint64_t offset = 0;    ///< of the content, from the archive's start
+  std::string_view name;    ///< view of the archive
+  uint64_t offset = 0;      ///< of the content, from the archive's start
   uint64_t size = 0;        ///< in the archive
   bool compressed = false;  ///< what lies there is not the content itself
 };

@@ -22,8 +22,7 @@ struct Holder : torch::CustomClassHolder {
 class CheckpointFunction : public torch::autograd::Function<CheckpointFunction> {
  public:
   static torch::Tensor forward(torch::autograd::AutogradContext* context,
-                               const c10::intrusive_ptr<Holder>& holder,
-                               at::TensorList tensors) {
+                               const c10::intrusive_ptr<Holder>& holder, at::TensorList tensors) {
     context->saved_data["function"] = c10::IValue::make_capsule(holder);
     context->save_for_backward(tensors.vec());
     return holder->function(tensors[0]);
@@ -62,8 +61,9 @@ torch::Tensor activation_checkpoint(Callable function, const torch::Tensor& inpu
                                     const std::vector<torch::Tensor>& parameters) {
   std::vector<torch::Tensor> tensors = {input};
   tensors.insert(tensors.end(), parameters.begin(), parameters.end());
-  return CheckpointFunction::apply(c10::make_intrusive<Holder>(std::move(function), input.device().type()),
-                                   at::TensorList(tensors));
+  return CheckpointFunction::apply(
+      c10::make_intrusive<Holder>(std::move(function), input.device().type()),
+      at::TensorList(tensors));
 }
 
 }  // namespace jepa::nn

@@ -25,8 +25,8 @@ extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int);
 namespace jepa::nn {
 namespace {
 
-constexpr int64_t kLongest = 1024;           // tokens
-constexpr int64_t kScores = 32 * 1024;       // scores computed at a time: 128 KiB
+constexpr int64_t kLongest = 1024;      // tokens
+constexpr int64_t kScores = 32 * 1024;  // scores computed at a time: 128 KiB
 constexpr float kNoScore = -std::numeric_limits<float>::infinity();
 
 /// A row-major matrix inside a larger one.
@@ -47,8 +47,8 @@ void multiply(char a_op, char b_op, int64_t m, int64_t n, int64_t k, float alpha
          &ldc);
 }
 
-/// While it lives, products that this thread asks for stay on it. MKL would find that out by itself,
-/// by way of a team of one for each of them.
+/// While it lives, products that this thread asks for stay on it. MKL would find that out by
+/// itself, by way of a team of one for each of them.
 class SerialBlas {
  public:
   SerialBlas() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jepa/nn/positions.hpp>
+
 #include <torch/types.h>
 
 namespace jepa::nn {

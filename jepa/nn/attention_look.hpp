@@ -8,8 +8,8 @@
 namespace jepa::nn {
 
 /// While one lives, every attention of this thread leaves its weights in it, the mean over heads
-/// [B, N, N] (query, key), in the order that layers run. Slower, and the values differ in their last
-/// bits: the weights are computed, which the usual kernels avoid.
+/// [B, N, N] (query, key), in the order that layers run. Slower, and the values differ in their
+/// last bits: the weights are computed, which the usual kernels avoid.
 class AttentionLook {
  public:
   AttentionLook();

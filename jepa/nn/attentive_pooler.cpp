@@ -15,8 +15,8 @@ CrossAttentionImpl::CrossAttentionImpl(int64_t dim, int64_t heads) : heads_(head
   kv_ = register_module("kv", Linear(dim, 2 * dim));
 }
 
-torch::Tensor CrossAttentionImpl::forward(const torch::Tensor& queries,
-                                          const torch::Tensor& normal, const LayerNorm& norm) {
+torch::Tensor CrossAttentionImpl::forward(const torch::Tensor& queries, const torch::Tensor& normal,
+                                          const LayerNorm& norm) {
   const int64_t batch = normal.size(0), count = queries.size(1), dim = normal.size(2);
   const auto weights = kv_->weight.view({2, heads_, dim / heads_, dim}).unbind(0);
   const auto q = q_->forward(queries).view({-1, count, heads_, dim / heads_});
@@ -25,15 +25,13 @@ torch::Tensor CrossAttentionImpl::forward(const torch::Tensor& queries,
   const double scale = 1.0 / std::sqrt(static_cast<double>(dim / heads_));
   const auto seen = at::einsum("bqhd,hde->bhqe", {q, weights[0]}) * (norm->weight * scale);
   const auto scores = at::matmul(seen.flatten(1, 2), normal.transpose(1, 2));  // [B, H*Q, N]
-  const auto pooled =
-      at::matmul(at::softmax(scores, -1), normal).view({batch, heads_, count, dim});
+  const auto pooled = at::matmul(at::softmax(scores, -1), normal).view({batch, heads_, count, dim});
   const auto values = pooled * norm->weight + norm->bias;
   return at::einsum("bhqe,hde->bqhd", {values, weights[1]}).flatten(2) +
          kv_->bias.narrow(0, dim, dim);
 }
 
-CrossAttentionBlockImpl::CrossAttentionBlockImpl(const BlockOptions& options)
-    : eps_(options.eps) {
+CrossAttentionBlockImpl::CrossAttentionBlockImpl(const BlockOptions& options) : eps_(options.eps) {
   norm1_ = register_module("norm1", LayerNorm(options.dim, options.eps));
   xattn_ = register_module("xattn", CrossAttention(options.dim, options.heads));
   norm2_ = register_module("norm2", LayerNorm(options.dim, options.eps));

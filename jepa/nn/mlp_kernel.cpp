@@ -82,8 +82,8 @@ void activate_and_differentiate(const torch::Tensor& h, torch::Tensor& activatio
         simd::Floats below, density;
         gaussian(x, below, density);
         store_some(out_data + i, x * below, some);
-        store_some(gradient_data + i,
-                   load_some(gradient_data + i, some) * (below + x * density), some);
+        store_some(gradient_data + i, load_some(gradient_data + i, some) * (below + x * density),
+                   some);
       }
     });
   });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jepa/grid.hpp>
+
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>

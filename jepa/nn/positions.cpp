@@ -32,8 +32,7 @@ torch::Tensor sincos_2d(int64_t dim, int64_t h, int64_t w) {
   TORCH_CHECK(dim % 4 == 0, "sincos_2d: a width that divides by 4 expected, got ", dim);
   const auto rows = axis_positions(1, h, w, torch::kFloat64);
   const auto columns = axis_positions(h, w, 1, torch::kFloat64);
-  return torch::cat({sincos_1d(dim / 2, columns), sincos_1d(dim / 2, rows)}, 1)
-      .to(torch::kFloat32);
+  return torch::cat({sincos_1d(dim / 2, columns), sincos_1d(dim / 2, rows)}, 1).to(torch::kFloat32);
 }
 
 torch::Tensor sincos_3d(int64_t dim, const TokenGrid& grid, bool uniform_power) {
@@ -43,9 +42,9 @@ torch::Tensor sincos_3d(int64_t dim, const TokenGrid& grid, bool uniform_power) 
   const auto time = axis_positions(1, grid.t, grid.frame_size(), torch::kFloat64);
   const auto rows = axis_positions(grid.t, grid.h, grid.w, torch::kFloat64);
   const auto columns = axis_positions(grid.t * grid.h, grid.w, 1, torch::kFloat64);
-  return torch::cat({sincos_1d(time_dim, time), sincos_1d(side_dim, rows),
-                     sincos_1d(side_dim, columns)},
-                    1)
+  return torch::cat(
+             {sincos_1d(time_dim, time), sincos_1d(side_dim, rows), sincos_1d(side_dim, columns)},
+             1)
       .narrow(1, 0, dim)
       .to(torch::kFloat32);
 }
@@ -98,10 +97,10 @@ torch::Tensor rotary_angles(const torch::Tensor& positions, int64_t width, Rotar
 RotaryTable rotary_table(const std::array<torch::Tensor, 3>& positions, int64_t head_dim,
                          RotaryLayout layout) {
   const int64_t width = rotary_axis_width(head_dim);
-  const auto angles = torch::cat({rotary_angles(positions[0], width, layout),
-                                  rotary_angles(positions[1], width, layout),
-                                  rotary_angles(positions[2], width, layout)},
-                                 1);
+  const auto angles = torch::cat(
+      {rotary_angles(positions[0], width, layout), rotary_angles(positions[1], width, layout),
+       rotary_angles(positions[2], width, layout)},
+      1);
   return {angles.cos(), angles.sin()};
 }
 

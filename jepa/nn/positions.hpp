@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jepa/grid.hpp>
+
 #include <torch/types.h>
 
 #include <array>

@@ -18,14 +18,14 @@ namespace jepa {
 /// 2105.04906), or each with the mean of all under SIGReg (LeJEPA, arXiv 2511.08544). And inverse
 /// dynamics: the shift from one view to the next, read from the difference of the two.
 struct AgreementOptions {
-  double weight = 0.0;        ///< 0: none of it; a step then works on the clips as they are
+  double weight = 0.0;          ///< 0: none of it; a step then works on the clips as they are
   std::string kind = "vicreg";  ///< vicreg: two views; sigreg: any even number
-  int64_t views = 2;          ///< of each clip; 2i and 2i + 1 are neighbours
-  int64_t shift = 8;          ///< largest shift of a view to each side, px
-  double rotation = 0.0;      ///< largest turn of a view to each side, degrees
-  double zoom = 1.0;          ///< largest factor by which a view is enlarged or made smaller
-  int64_t width = 256;        ///< of the projector, all layers
-  int64_t hidden_layers = 1;  ///< of the projector; 0: it is linear
+  int64_t views = 2;            ///< of each clip; 2i and 2i + 1 are neighbours
+  int64_t shift = 8;            ///< largest shift of a view to each side, px
+  double rotation = 0.0;        ///< largest turn of a view to each side, degrees
+  double zoom = 1.0;            ///< largest factor by which a view is enlarged or made smaller
+  int64_t width = 256;          ///< of the projector, all layers
+  int64_t hidden_layers = 1;    ///< of the projector; 0: it is linear
   double invariance_weight = 25.0;
   double variance_weight = 25.0;
   double covariance_weight = 1.0;

@@ -3,6 +3,7 @@
 
 #include <jepa/grid.hpp>
 #include <jepa/model.hpp>
+
 #include <torch/types.h>
 
 #include <cstdint>

@@ -2,13 +2,15 @@
 #include <jepa/objectives/regulariser.hpp>
 #include <jepa/objectives/sigreg.hpp>
 #include <jepa/objectives/vicreg.hpp>
+
 #include <torch/types.h>
 
 namespace jepa {
 
 void RegulariserOptions::describe(OptionVisitor& visit) {
-  visit("kind", kind,
-        {.help = "what keeps the encoder from collapsing", .choices = {"none", "vicreg", "sigreg"}});
+  visit(
+      "kind", kind,
+      {.help = "what keeps the encoder from collapsing", .choices = {"none", "vicreg", "sigreg"}});
   visit("on", on,
         {.help = "rows it acts on: all tokens, clip means, tokens less their position's batch "
                  "mean, or those less their clip's mean too",
@@ -46,8 +48,8 @@ RegulariserTerms regularise(const torch::Tensor& tokens, const torch::Tensor& id
   const auto rows = regularised_rows(tokens, ids, grid, options.on);
   RegulariserTerms terms;
   if (options.kind == "vicreg") {
-    const auto scale = options.covariance_scale == "pairs" ? CovarianceScale::pairs
-                                                           : CovarianceScale::width;
+    const auto scale =
+        options.covariance_scale == "pairs" ? CovarianceScale::pairs : CovarianceScale::width;
     const auto variance = variance_hinge(rows, options.gamma);
     const auto covariance = covariance_penalty(rows, scale);
     terms.loss = options.variance_weight * variance + options.covariance_weight * covariance;

@@ -1,9 +1,10 @@
 // What keeps a small model from collapsing: one named term, on a chosen view of the tokens.
 #pragma once
 
-#include <ATen/core/Generator.h>
 #include <jepa/grid.hpp>
 #include <jepa/options.hpp>
+
+#include <ATen/core/Generator.h>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -30,8 +31,8 @@ struct RegulariserOptions {
 
 /// What `regularise` gives. Tensors that the kind does not use are undefined.
 struct RegulariserTerms {
-  torch::Tensor loss;        ///< weighted sum, scalar with gradient; undefined for "none"
-  torch::Tensor variance;    ///< unweighted terms, detached scalars
+  torch::Tensor loss;      ///< weighted sum, scalar with gradient; undefined for "none"
+  torch::Tensor variance;  ///< unweighted terms, detached scalars
   torch::Tensor covariance;
   torch::Tensor sigreg;
 };

@@ -24,8 +24,8 @@ torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by
                      at::Generator generator);
 
 /// The same along given unit directions [D, slices], with any number of knots.
-torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions,
-                     bool scale_by_n, int64_t knots = 17);
+torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directions, bool scale_by_n,
+                     int64_t knots = 17);
 
 /// eb_jepa's form (BCS): the same statistic with 10 knots on [-3, 3], never times n, one value a
 /// slice. @param samples [n, D] @param directions unit columns [D, slices] -> [slices]

@@ -1,4 +1,5 @@
 #include <jepa/objectives/vicreg.hpp>
+
 #include <torch/types.h>
 
 namespace jepa {

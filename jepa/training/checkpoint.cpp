@@ -198,8 +198,8 @@ void require_whole(const std::string& checkpoint_folder) {
   const std::string why = damage(checkpoint_folder);
   if (why.empty()) return;
   const fs::path path(checkpoint_folder);
-  throw CheckpointError(why + advice_to_continue(path.parent_path().string(),
-                                                 path.filename().string()));
+  throw CheckpointError(why +
+                        advice_to_continue(path.parent_path().string(), path.filename().string()));
 }
 
 CheckpointState read_checkpoint_state(const std::string& checkpoint_folder) {

@@ -33,8 +33,9 @@ struct GradientBuckets::State {
     if (processes == nullptr) return;
     const size_t own = bucket_of[parameter];
     if (own < begun) {
-      throw Error("a gradient came after its average over processes had begun: the backward pass "
-                  "of a parameter's last use was not the last one of the step");
+      throw Error(
+          "a gradient came after its average over processes had begun: the backward pass "
+          "of a parameter's last use was not the last one of the step");
     }
     if (arrived[parameter]) return;
     arrived[parameter] = true;
@@ -91,8 +92,9 @@ void GradientBuckets::start(Processes& processes) {
 
 void GradientBuckets::begin_rest(Processes& processes) {
   State& state = *state_;
-  TORCH_CHECK(!state.buckets.empty(), "gradients are averaged over processes that the optimiser "
-                                      "was not told of");
+  TORCH_CHECK(!state.buckets.empty(),
+              "gradients are averaged over processes that the optimiser "
+              "was not told of");
   if (state.processes == nullptr) start(processes);
   state.early = static_cast<int64_t>(state.begun);
   while (state.begun < state.buckets.size()) state.begin_next();

@@ -116,8 +116,8 @@ class Session {
 
   bool alone() const { return hooks_.processes == nullptr || hooks_.processes->count() == 1; }
 
-  /// What processes tell each other before each step: whether one of them was asked to stop, so that
-  /// all end at the same step, and which clips their loaders left out.
+  /// What processes tell each other before each step: whether one of them was asked to stop, so
+  /// that all end at the same step, and which clips their loaders left out.
   void exchange() {
     asked_to_stop_ = hooks_.stop && hooks_.stop();
     if (alone()) return;
@@ -160,9 +160,9 @@ class Session {
       return take_step(task_, loader_, watched, texts, clips);
     } catch (const NonFiniteError& error) {
       const std::string newest = find_checkpoint(run_.folder);
-      throw NonFiniteError(std::string(error.what()) + "; " +
-                           (newest.empty() ? "no checkpoint was written"
-                                           : "the newest checkpoint is " + newest));
+      throw NonFiniteError(
+          std::string(error.what()) + "; " +
+          (newest.empty() ? "no checkpoint was written" : "the newest checkpoint is " + newest));
     }
   }
 
@@ -193,8 +193,7 @@ class Session {
     CheckpointState state{task_.steps_done(), task_.numbers(), run_.texts};
     for (const auto& [name, member] : Totals::kFields) state.numbers[name] = totals_.*member;
     state.numbers["best_score"] = best_score_;
-    save_checkpoint(run_.folder, files, state, run_.config_ini, options_.keep_checkpoints,
-                    best);
+    save_checkpoint(run_.folder, files, state, run_.config_ini, options_.keep_checkpoints, best);
     saved_step_ = state.step;
     log_->write_csv();
   }
@@ -303,8 +302,8 @@ StepMetrics take_step(TrainingTask& task, ClipLoader& loader, bool watched, Text
 void check_finite(const StepMetrics& metrics, int64_t steps_done) {
   const auto check = [&](const std::string& name, double value) {
     if (std::isfinite(value)) return;
-    throw NonFiniteError(c10::str("step ", steps_done + 1, ": ", name, " is ", value,
-                                  "; the step was not taken"));
+    throw NonFiniteError(
+        c10::str("step ", steps_done + 1, ": ", name, " is ", value, "; the step was not taken"));
   };
   check("loss", metrics.at("loss"));
   for (const auto& [name, value] : metrics) check(name, value);

@@ -5,6 +5,7 @@
 #include <jepa/training/gradient_buckets.hpp>
 #include <jepa/training/processes.hpp>
 #include <jepa/training/schedules.hpp>
+
 #include <torch/nn/module.h>
 
 #include <map>

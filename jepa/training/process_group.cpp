@@ -67,8 +67,8 @@ std::optional<ProcessGroupOptions> processes_from_environment() {
     options.port = number("MASTER_PORT", options.port);
     options.serve = variable("TORCHELASTIC_USE_AGENT_STORE").value_or("") != "True";
     if (options.count < 1 || options.rank < 0 || options.rank >= options.count) {
-      throw ConfigError(c10::str("environment: ", launcher.rank, " is ", options.rank, " of ",
-                                 options.count));
+      throw ConfigError(
+          c10::str("environment: ", launcher.rank, " is ", options.rank, " of ", options.count));
     }
     if (options.count == 1) return std::nullopt;
     return options;

@@ -14,11 +14,11 @@ namespace jepa {
 struct ProcessGroupOptions {
   int64_t rank = 0;
   int64_t count = 1;
-  int64_t local_rank = 0;            ///< among those of this machine: which GPU is its own
-  std::string address = "127.0.0.1"; ///< of rank 0
+  int64_t local_rank = 0;             ///< among those of this machine: which GPU is its own
+  std::string address = "127.0.0.1";  ///< of rank 0
   int64_t port = 29500;
-  double timeout = 300;              ///< [s] after which a process that does not answer is given up
-  bool serve = true;                 ///< rank 0 opens the store; false: a launcher has done so
+  double timeout = 300;  ///< [s] after which a process that does not answer is given up
+  bool serve = true;     ///< rank 0 opens the store; false: a launcher has done so
 };
 
 /// What a launcher said in the environment: torchrun and compatible ones (RANK, WORLD_SIZE,

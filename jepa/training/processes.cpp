@@ -11,8 +11,8 @@ namespace {
 
 class GatherRows : public torch::autograd::Function<GatherRows> {
  public:
-  static torch::Tensor forward(torch::autograd::AutogradContext* context,
-                               const torch::Tensor& rows, int64_t address) {
+  static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& rows,
+                               int64_t address) {
     auto& processes = *reinterpret_cast<Processes*>(address);
     context->saved_data["first"] = processes.rank() * rows.size(0);
     context->saved_data["rows"] = rows.size(0);
@@ -85,8 +85,7 @@ void require_same(const std::string& text, const std::string& what, Processes& p
   const torch::Tensor all = processes.gather(torch::full({1}, hash, torch::kInt64));
   for (int64_t rank = 0; rank < all.size(0); ++rank) {
     if (all[rank].item<int64_t>() == all[0].item<int64_t>()) continue;
-    throw Error(what + ": those of rank " + std::to_string(rank) +
-                      " are not those of rank 0");
+    throw Error(what + ": those of rank " + std::to_string(rank) + " are not those of rank 0");
   }
 }
 

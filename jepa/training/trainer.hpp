@@ -39,9 +39,9 @@ std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t rows, const T
 
 /// Tensors of a micro-batch that tests and diagnostics look at. Lists have an entry for each mask.
 struct StepTrace {
-  torch::Tensor target_tokens;             ///< [R, N, D] as the target encoder gave
-  std::vector<torch::Tensor> targets;      ///< normalised and gathered
-  std::vector<torch::Tensor> predictions;  ///< as the loss saw them
+  torch::Tensor target_tokens;                     ///< [R, N, D] as the target encoder gave
+  std::vector<torch::Tensor> targets;              ///< normalised and gathered
+  std::vector<torch::Tensor> predictions;          ///< as the loss saw them
   std::vector<torch::Tensor> context_predictions;  ///< where the predictor gives them
 };
 

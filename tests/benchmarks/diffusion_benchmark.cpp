@@ -3,8 +3,8 @@
 #include <eval/diffusion/training.hpp>
 #include <jepa/training/optimizer.hpp>
 
-#include <benchmark/benchmark.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <benchmark/benchmark.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -40,9 +40,12 @@ void train_step(benchmark::State& state) {
   torch::manual_seed(0);
   const auto x = torch::randn({kBatch, 1, 8, 32, 32});
   const auto prompt = torch::zeros({kBatch, 3}, torch::kInt64);
-  DiffusionTask task(
-      model, average, {}, {.schedule = "constant", .total_steps = 1000, .lr = 1e-4}, 0,
-      [&](const ClipBatch&, int64_t) { return DiffusionTask::Example{x, {prompt, {}}}; }, {});
+  DiffusionTask task(model, average, {}, {.schedule = "constant", .total_steps = 1000, .lr = 1e-4},
+                     0,
+                     [&](const ClipBatch&, int64_t) {
+                       return DiffusionTask::Example{x, {prompt, {}}};
+                     },
+                     {});
   std::map<std::string, std::string> texts;
   task.step({}, false, texts);
   for (auto _ : state) task.step({}, false, texts);

@@ -1,8 +1,8 @@
 // The frozen encoder, as probes and `embed` use it.
 #include "shapes.hpp"
 
-#include <benchmark/benchmark.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <benchmark/benchmark.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 

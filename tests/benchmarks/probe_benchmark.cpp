@@ -3,8 +3,8 @@
 #include <eval/probes/knn.hpp>
 #include <eval/probes/linear.hpp>
 
-#include <benchmark/benchmark.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <benchmark/benchmark.h>
 #include <torch/nn/functional/loss.h>
 #include <torch/types.h>
 #include <torch/utils.h>

@@ -6,8 +6,8 @@
 #include <jepa/training/pretraining.hpp>
 #include <jepa/training/trainer.hpp>
 
-#include <benchmark/benchmark.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <benchmark/benchmark.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 

@@ -28,8 +28,8 @@ class SmallConvolution : public EncoderImpl {
  public:
   explicit SmallConvolution(const encoders::EncoderOptions& options) : o_(options.vit) {
     patches_ = register_module(
-        "patches", torch::nn::Conv3d(torch::nn::Conv3dOptions(
-                       o_.channels, o_.dim, {o_.tubelet, o_.patch, o_.patch})
+        "patches", torch::nn::Conv3d(torch::nn::Conv3dOptions(o_.channels, o_.dim,
+                                                              {o_.tubelet, o_.patch, o_.patch})
                                          .stride({o_.tubelet, o_.patch, o_.patch})));
     mix_ = register_module("mix", torch::nn::Linear(o_.dim, o_.dim));
   }
@@ -123,13 +123,14 @@ double nearest_mean(const torch::Tensor& features, const torch::Tensor& labels) 
 
 int main() {
   encoders::encoder_table().push_back({"small_convolution", [](const auto& options) {
-    return Encoder(std::static_pointer_cast<EncoderImpl>(
-        std::make_shared<SmallConvolution>(options)));
-  }});
-  predictors::predictor_table().push_back({"mean", [](const auto&, const auto& shape) {
-    return Predictor(std::static_pointer_cast<PredictorImpl>(
-        std::make_shared<MeanPredictor>(shape)));
-  }});
+                                         return Encoder(std::static_pointer_cast<EncoderImpl>(
+                                             std::make_shared<SmallConvolution>(options)));
+                                       }});
+  predictors::predictor_table().push_back(
+      {"mean", [](const auto&, const auto& shape) {
+         return Predictor(
+             std::static_pointer_cast<PredictorImpl>(std::make_shared<MeanPredictor>(shape)));
+       }});
   std::ofstream("mine.ini") << "[encoder]\ntype = small_convolution\npreset = custom\ndim = 16\n"
                                "depth = 1\nheads = 1\npatch = 4\n[predictor]\ntype = mean\n"
                                "[optimisation]\nlr = 1e-2\n";
@@ -149,9 +150,9 @@ int main() {
   write_safetensors("mine.safetensors", state_dict(*trainer.encoder()));
   Encoder again = encoders::make_encoder(recipe.encoder);
   load_into(*again, read_safetensors("mine.safetensors").tensors, "mine.safetensors");
-  const auto features = eval::probes::extract_features(
-      again, source, {.batch = 16, .shuffle = false},
-      {.pool = "mean", .pixels = recipe.encoder.pixels});
+  const auto features =
+      eval::probes::extract_features(again, source, {.batch = 16, .shuffle = false},
+                                     {.pool = "mean", .pixels = recipe.encoder.pixels});
   const auto labels = torch::arange(64).remainder(8);
   const double read = nearest_mean(features, labels);
   std::printf("norm term %.3f to %.3f, read %.2f of the greys\n", first, last, read);

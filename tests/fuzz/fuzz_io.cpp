@@ -35,9 +35,9 @@ struct Seed {
 
 std::vector<Seed> make_seeds(const std::string& fixtures, const std::string& work) {
   const std::string model = read_file(fixtures + "/hf_vjepa2/model.safetensors");
-  const std::string index =
-      R"({"metadata":{"total_size":8},"weight_map":{"encoder.layer.0.norm1.weight":"a.safetensors",)"
-      R"("predictor.proj.weight":"b.safetensors"}})";
+  const std::string index = R"({"metadata":{"total_size":8},"weight_map":)"
+                            R"({"encoder.layer.0.norm1.weight":"a.safetensors",)"
+                            R"("predictor.proj.weight":"b.safetensors"}})";
   for (const char* name : {"a.safetensors", "b.safetensors"}) {
     write_safetensors(work + "/" + name, {{"encoder.layer.0.norm1.weight", torch::ones({2})},
                                           {"predictor.proj.weight", torch::ones({2, 2})}});

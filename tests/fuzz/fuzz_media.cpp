@@ -103,9 +103,9 @@ std::vector<Kind> make_kinds(const std::string& work) {
   };
   const auto film = moving_noise(6, 32);
   std::vector<Kind> kinds;
-  for (const std::string name : {"base.mp4", "vfr_n200.mp4", "rot90.mp4", "cut2.mp4",
-                                 "r30_98.webm", "c_vp9_601_pc.webm", "odd_3x5_yuv444p.mkv",
-                                 "r30_98.flv", "crash_41.flv", "drop1.ts"}) {
+  for (const std::string name :
+       {"base.mp4", "vfr_n200.mp4", "rot90.mp4", "cut2.mp4", "r30_98.webm", "c_vp9_601_pc.webm",
+        "odd_3x5_yuv444p.mkv", "r30_98.flv", "crash_41.flv", "drop1.ts"}) {
     kinds.push_back({name, data(name), read_video});
   }
   kinds.push_back({"own.mp4", eval::report::encode_video(film, 10), read_video});
@@ -114,20 +114,25 @@ std::vector<Kind> make_kinds(const std::string& work) {
     kinds.push_back({name, data(name), read_picture});
   }
   kinds.push_back({"own.png", eval::report::encode_png(film[0]), read_picture});
-  const std::string bitmap("BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\2\0\0\0\2\0\0\0\1\0\x18\0"
-                           "\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-                           "\1\2\3\4\5\6\0\0\1\2\3\4\5\6\0\0", 70);
+  const std::string bitmap(
+      "BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\2\0\0\0\2\0\0\0\1\0\x18\0"
+      "\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+      "\1\2\3\4\5\6\0\0\1\2\3\4\5\6\0\0",
+      70);
   kinds.push_back({"own.bmp", bitmap, read_picture});
   for (const std::string name :
        {"swm_dataset.h5", "stores/columns.h5", "stores/attributes.h5", "swm_dataset_blosc.h5",
         "stores/lzf.h5", "stores/virtual.h5", "stores/external_link.h5"}) {
-    kinds.push_back({std::filesystem::path(name).filename(),
-                     fuzz::read_file(fixtures + "/" + name), read_store});
+    kinds.push_back({std::filesystem::path(name).filename(), fuzz::read_file(fixtures + "/" + name),
+                     read_store});
   }
   {
     ClipStoreWriter writer(work + "/own.h5", {.fps = 5, .attributes = {{"generator", "fuzz"}}});
     for (int64_t i = 0; i < 3; ++i) {
-      RawClip clip{.frames = 4, .height = 8, .width = 8, .channels = 3,
+      RawClip clip{.frames = 4,
+                   .height = 8,
+                   .width = 8,
+                   .channels = 3,
                    .pixels = std::vector<uint8_t>(4 * 8 * 8 * 3, 7)};
       clip.signals["action"] = {2, std::vector<float>(8, 0.5F)};
       writer.append(clip);
@@ -152,8 +157,8 @@ void run_mutations(const Kind& kind, const std::string& path, uint64_t seed, int
     } catch (const Error&) {
       ++tally.errors;
     } catch (const std::exception& error) {
-      std::printf("mutation %lld of %s: a foreign error: %s\n",
-                  static_cast<long long>(tally.next), kind.name.c_str(), error.what());
+      std::printf("mutation %lld of %s: a foreign error: %s\n", static_cast<long long>(tally.next),
+                  kind.name.c_str(), error.what());
       ++tally.failures;
     }
     const int64_t peak = fuzz::allocation_peak();
@@ -215,15 +220,14 @@ int main(int argc, char** argv) {
   int64_t failures = 0;
   for (size_t i = 0; i < kinds.size(); ++i) {
     if (one_kind >= 0 && static_cast<size_t>(one_kind) != i) continue;
-    const Tally tally = fuzz_kind(kinds[i], work, seed, only >= 0 ? only : 0,
-                                  only >= 0 ? only + 1 : mutations);
+    const Tally tally =
+        fuzz_kind(kinds[i], work, seed, only >= 0 ? only : 0, only >= 0 ? only + 1 : mutations);
     failures += tally.failures;
-    std::printf("%2zu %-20s %lld mutations: %lld read, %lld errors, %lld failures, at most %lld MB\n",
-                i, kinds[i].name.c_str(),
-                static_cast<long long>(tally.read + tally.errors + tally.failures),
-                static_cast<long long>(tally.read), static_cast<long long>(tally.errors),
-                static_cast<long long>(tally.failures),
-                static_cast<long long>(tally.most_bytes >> 20));
+    std::printf(
+        "%2zu %-20s %lld mutations: %lld read, %lld errors, %lld failures, at most %lld MB\n", i,
+        kinds[i].name.c_str(), static_cast<long long>(tally.read + tally.errors + tally.failures),
+        static_cast<long long>(tally.read), static_cast<long long>(tally.errors),
+        static_cast<long long>(tally.failures), static_cast<long long>(tally.most_bytes >> 20));
   }
   if (only < 0) std::filesystem::remove_all(work);
   std::printf("%lld failures (seed %llu)%s\n", static_cast<long long>(failures),

@@ -1,5 +1,5 @@
-// Hostile variants of weight files and media: changes that keep most of a file's structure, so that they
-// reach header fields and pickle operations and not only the first check.
+// Hostile variants of weight files and media: changes that keep most of a file's structure, so that
+// they reach header fields and pickle operations and not only the first check.
 #pragma once
 
 #include <jepa/random.hpp>

@@ -1,18 +1,18 @@
 // The compare program on a person's own clip stores: their labels, no judge, paired differences.
+#include "temporary_folder.hpp"
+
 #include <jepa/data/clip_store.hpp>
 #include <jepa/training/process_group.hpp>
 
-#include "temporary_folder.hpp"
-
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <set>
+#include <sys/wait.h>
 
 namespace jepa {
 namespace {
@@ -33,19 +33,19 @@ class CompareProgram : public testing::Test {
     const auto level = torch::rand({count}) * 50;
     ClipStoreWriter writer(folder_.file(name + ".h5"), {});
     for (int64_t i = 0; i < count; ++i) {
-      const auto pixels = (torch::rand({8 * 32 * 32}) * 80 + 100 * bright[i] + level[i])
-                              .to(torch::kUInt8);
+      const auto pixels =
+          (torch::rand({8 * 32 * 32}) * 80 + 100 * bright[i] + level[i]).to(torch::kUInt8);
       RawClip clip{8, 32, 32, 1, {}};
       clip.pixels.assign(pixels.data_ptr<uint8_t>(), pixels.data_ptr<uint8_t>() + pixels.numel());
       writer.append(clip);
     }
-    writer.finish({{"bright", bright},
-                   {"level", level},
-                   {"scene", torch::arange(count).div(2, "floor")}});
+    writer.finish(
+        {{"bright", bright}, {"level", level}, {"scene", torch::arange(count).div(2, "floor")}});
   }
 
   int run(const std::string& arguments) const {
-    const std::string command = std::string(JEPA_PROGRAMS) + "/compare --config '" JEPA_SOURCE_DIR
+    const std::string command = std::string(JEPA_PROGRAMS) +
+                                "/compare --config '" JEPA_SOURCE_DIR
                                 "/examples/configs/compare_digits.ini' --threads 1 --run '" +
                                 folder_.file("run") + "' " + arguments + " > '" +
                                 folder_.file("out.txt") + "' 2>&1";
@@ -145,7 +145,8 @@ TEST_F(CompareProgram, SaysWhatIsWrongWithOnesOwnClips) {
 TEST_F(CompareProgram, TunesOnValidationWithoutLookingAtTheTestClips) {
   std::filesystem::remove(folder_.file("test.h5"));
   write_store("test", 1, 5);
-  ASSERT_EQ(run(small_ + own_data() + " --labels bright --questions.report_on validation"
+  ASSERT_EQ(run(small_ + own_data() +
+                " --labels bright --questions.report_on validation"
                 " --arms random_init"),
             0)
       << said();

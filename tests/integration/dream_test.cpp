@@ -25,8 +25,8 @@ class DreamTest : public ProgramTest {
 };
 
 TEST_F(DreamTest, LearnsPlaysAndGoesOn) {
-  const std::vector<std::string> arguments{"--config", recipe_, "--quick", "--run", path("run"),
-                                           "--json", path("results.json")};
+  const std::vector<std::string> arguments{"--config",  recipe_,  "--quick",           "--run",
+                                           path("run"), "--json", path("results.json")};
   ASSERT_EQ(run("dream", arguments), 0) << said();
   for (const char* file : {"summary.json", "report.html", "section.html", "film.mp4", "film.gif",
                            "collect-1.h5", "stages/controller-real.json"}) {

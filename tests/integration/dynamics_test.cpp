@@ -13,9 +13,10 @@ using Json = nlohmann::json;
 class DynamicsPrograms : public ProgramTest {
  protected:
   std::vector<std::string> quick(const std::string& folder) const {
-    return {"--config", std::string(JEPA_SOURCE_DIR) + "/examples/configs/two_rooms_quick.ini",
-            "--run",    path(folder),
-            "--precision", "float32", "--threads", "1"};
+    return {"--config",    std::string(JEPA_SOURCE_DIR) + "/examples/configs/two_rooms_quick.ini",
+            "--run",       path(folder),
+            "--precision", "float32",
+            "--threads",   "1"};
   }
   int train(const std::string& folder, const std::vector<std::string>& more = {}) const {
     auto arguments = quick(folder);
@@ -30,18 +31,38 @@ class DynamicsPrograms : public ProgramTest {
 TEST_F(DynamicsPrograms, TrainThenPlan) {
   ASSERT_EQ(train("run"), 0) << said();
   const auto trained = Json::parse(read_bytes(path("run/summary.json")));
-  for (const char* name : {"skill_1", "skill_k", "r2_x", "r2_door", "within_clip", "wall_far",
-                           "wall_far_true", "wall_near", "wall_door", "coverage_contact",
-                           "coverage_crossings", "processor_seconds"}) {
+  for (const char* name :
+       {"skill_1", "skill_k", "r2_x", "r2_door", "within_clip", "wall_far", "wall_far_true",
+        "wall_near", "wall_door", "coverage_contact", "coverage_crossings", "processor_seconds"}) {
     EXPECT_TRUE(trained.contains(name)) << name;
   }
   EXPECT_EQ(trained.at("wall_far_true"), 0);
   EXPECT_EQ(trained.at("phase"), 2);
 
-  ASSERT_EQ(run("plan", {"--run", path("run"), "--episodes", "3", "--unseen_episodes", "2",
-                         "--films", "1", "--probe_clips", "32", "--wall_cases", "16",
-                         "--cem.samples", "8", "--cem.elites", "4", "--cem.iterations", "1",
-                         "--precision", "float32", "--threads", "1", "--json", path("out.json")}),
+  ASSERT_EQ(run("plan", {"--run",
+                         path("run"),
+                         "--episodes",
+                         "3",
+                         "--unseen_episodes",
+                         "2",
+                         "--films",
+                         "1",
+                         "--probe_clips",
+                         "32",
+                         "--wall_cases",
+                         "16",
+                         "--cem.samples",
+                         "8",
+                         "--cem.elites",
+                         "4",
+                         "--cem.iterations",
+                         "1",
+                         "--precision",
+                         "float32",
+                         "--threads",
+                         "1",
+                         "--json",
+                         path("out.json")}),
             0)
       << said();
   const auto planned = Json::parse(read_bytes(path("run/plan/summary.json")));
@@ -70,10 +91,28 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   refuses("plan", {"--run", path("nothing")}, 1, "train_dynamics");
   // Planning does without inverse dynamics.
   std::filesystem::remove(path("run/checkpoints/step-00000030/inverse.safetensors"));
-  const std::vector<std::string> few = {
-      "--run", path("run"), "--episodes", "2", "--unseen_episodes", "0", "--films", "0",
-      "--probe_clips", "32", "--wall_cases", "16", "--cem.samples", "8", "--cem.elites", "4",
-      "--cem.iterations", "1", "--horizon.horizon", "3", "--landscape", path("map.png")};
+  const std::vector<std::string> few = {"--run",
+                                        path("run"),
+                                        "--episodes",
+                                        "2",
+                                        "--unseen_episodes",
+                                        "0",
+                                        "--films",
+                                        "0",
+                                        "--probe_clips",
+                                        "32",
+                                        "--wall_cases",
+                                        "16",
+                                        "--cem.samples",
+                                        "8",
+                                        "--cem.elites",
+                                        "4",
+                                        "--cem.iterations",
+                                        "1",
+                                        "--horizon.horizon",
+                                        "3",
+                                        "--landscape",
+                                        path("map.png")};
   const auto with = [&](const std::string& controls) {
     auto all = few;
     all.insert(all.end(), {"--controls", controls});
@@ -87,21 +126,39 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
 TEST_F(DynamicsPrograms, PublishedWeightsPlanInAWorldThatFits) {
   const std::string fixtures = JEPA_TEST_FIXTURES;
   const auto arguments = [&](const std::string& weights, std::vector<std::string> more) {
-    std::vector<std::string> all = {"--weights", fixtures + "/" + weights,
-                                    "--episodes", "2", "--unseen_episodes", "0",
-                                    "--ahead_episodes", "2", "--ahead_steps", "6",
-                                    "--films", "1", "--landscape_side", "5",
-                                    "--controls", "random,scripted",
-                                    "--cem.samples", "8", "--cem.elites", "4",
-                                    "--cem.iterations", "1", "--out", path("out"),
-                                    "--threads", "1"};
+    std::vector<std::string> all = {"--weights",
+                                    fixtures + "/" + weights,
+                                    "--episodes",
+                                    "2",
+                                    "--unseen_episodes",
+                                    "0",
+                                    "--ahead_episodes",
+                                    "2",
+                                    "--ahead_steps",
+                                    "6",
+                                    "--films",
+                                    "1",
+                                    "--landscape_side",
+                                    "5",
+                                    "--controls",
+                                    "random,scripted",
+                                    "--cem.samples",
+                                    "8",
+                                    "--cem.elites",
+                                    "4",
+                                    "--cem.iterations",
+                                    "1",
+                                    "--out",
+                                    path("out"),
+                                    "--threads",
+                                    "1"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
-  ASSERT_EQ(run("plan", arguments("lewm_checkpoint", {"--protocol.world", "push",
-                                                      "--protocol.steps", "12",
-                                                      "--protocol.history", "2"})),
-            0)
+  ASSERT_EQ(
+      run("plan", arguments("lewm_checkpoint", {"--protocol.world", "push", "--protocol.steps",
+                                                "12", "--protocol.history", "2"})),
+      0)
       << said();
   const auto found = Json::parse(read_bytes(path("out/summary.json")));
   EXPECT_EQ(found.at("world"), "push");
@@ -111,12 +168,12 @@ TEST_F(DynamicsPrograms, PublishedWeightsPlanInAWorldThatFits) {
   EXPECT_EQ(found.at("controls").at("model_ahead").at("success_counts"), "at any step");
   refuses("plan", arguments("lewm_checkpoint", {"--protocol.world", "two_rooms"}), 1,
           "takes frames of 3 channels, two_rooms's have 2");
-  refuses("plan", arguments("lewm_checkpoint", {"--protocol.world", "push", "--protocol.history",
-                                                "4"}),
-          1, "sees 3 frames at most, asked for protocol.history = 4");
-  refuses("plan", arguments("lewm_checkpoint", {"--protocol.world", "push", "--horizon.block",
-                                                "5"}),
-          1, "blocks of 3 steps, asked for horizon.block = 5");
+  refuses("plan",
+          arguments("lewm_checkpoint", {"--protocol.world", "push", "--protocol.history", "4"}), 1,
+          "sees 3 frames at most, asked for protocol.history = 4");
+  refuses("plan",
+          arguments("lewm_checkpoint", {"--protocol.world", "push", "--horizon.block", "5"}), 1,
+          "blocks of 3 steps, asked for horizon.block = 5");
   refuses("plan", arguments("ebjepa_checkpoint.pth.tar", {}), 1, "mlp.weight");
   refuses("plan", arguments("lewm_checkpoint", {"--run", path("run")}), 2, "one of them");
 }
@@ -130,8 +187,8 @@ TEST_F(DynamicsPrograms, TheShippedModelFindsTheDoor) {
   }
   EXPECT_LT(bytes, 1000000U);
   ASSERT_EQ(run("plan", {"--run", std::string(JEPA_SOURCE_DIR) + "/examples/models/two_rooms",
-                         "--episodes", "24", "--unseen_episodes", "0", "--films", "0",
-                         "--controls", "straight", "--out", path("shipped")}),
+                         "--episodes", "24", "--unseen_episodes", "0", "--films", "0", "--controls",
+                         "straight", "--out", path("shipped")}),
             0)
       << said();
   const auto found = Json::parse(read_bytes(path("shipped/summary.json")));
@@ -173,10 +230,22 @@ TEST_F(DynamicsPrograms, RefusesWhatItCannotTrainOn) {
 }
 
 TEST_F(DynamicsPrograms, TrainsOnAStoreWithActions) {
-  const std::vector<std::string> more = {
-      "--data", std::string(JEPA_TEST_FIXTURES) + "/swm_dataset.h5", "--clip.frames", "2",
-      "--model.block", "1", "--model.pixel_mean", "127.5", "--model.pixel_std", "127.5",
-      "--training.steps", "4", "--second.from_step", "2", "--loader.batch", "2"};
+  const std::vector<std::string> more = {"--data",
+                                         std::string(JEPA_TEST_FIXTURES) + "/swm_dataset.h5",
+                                         "--clip.frames",
+                                         "2",
+                                         "--model.block",
+                                         "1",
+                                         "--model.pixel_mean",
+                                         "127.5",
+                                         "--model.pixel_std",
+                                         "127.5",
+                                         "--training.steps",
+                                         "4",
+                                         "--second.from_step",
+                                         "2",
+                                         "--loader.batch",
+                                         "2"};
   ASSERT_EQ(train("store", more), 0) << said();
   const auto trained = Json::parse(read_bytes(path("store/summary.json")));
   EXPECT_EQ(trained.at("steps"), 4);

@@ -15,10 +15,10 @@ namespace {
 class Extrapolation : public ProgramTest {
  protected:
   std::vector<std::string> quick(const std::string& config) const {
-    return {"--config",  std::string(JEPA_SOURCE_DIR) + "/examples/configs/" + config,
-            "--quick",   "--threads",
-            "1",         "--film.examples",
-            "0",         "--run",
+    return {"--config", std::string(JEPA_SOURCE_DIR) + "/examples/configs/" + config,
+            "--quick",  "--threads",
+            "1",        "--film.examples",
+            "0",        "--run",
             path("run")};
   }
   nlohmann::json summary() const {

@@ -1,11 +1,11 @@
 // The generative programs end to end on tiny models, continued runs, and wrong input.
+#include "program_test.hpp"
+
 #include <eval/diffusion/jepa_latents.hpp>
 #include <jepa/io/safetensors.hpp>
 
-#include "program_test.hpp"
-
-#include <nlohmann/json.hpp>
 #include <ATen/CPUGeneratorImpl.h>
+#include <nlohmann/json.hpp>
 #include <torch/types.h>
 
 #include <map>
@@ -23,22 +23,32 @@ Arguments operator+(Arguments first, const Arguments& more) {
 class Generative : public ProgramTest {
  protected:
   void SetUp() override {
-    ASSERT_EQ(run("make_data", {"--kind", "digits", "--clips", "24", "--seed", "1", "--out", clips}),
-              0)
+    ASSERT_EQ(
+        run("make_data", {"--kind", "digits", "--clips", "24", "--seed", "1", "--out", clips}), 0)
         << said();
   }
   /// A tiny model of pixels, `steps` long.
   Arguments tiny(const std::string& run, int64_t steps) const {
-    return {"--data",           clips,
-            "--run",            path(run),
-            "--prompts",        "digits",
-            "--threads",        "1",
-            "--loader.batch",   "4",
-            "--model.dim",      "16",
-            "--model.depth",    "1",
-            "--precision",      "float32",
-            "--model.heads",    "2",
-            "--training.steps", std::to_string(steps),
+    return {"--data",
+            clips,
+            "--run",
+            path(run),
+            "--prompts",
+            "digits",
+            "--threads",
+            "1",
+            "--loader.batch",
+            "4",
+            "--model.dim",
+            "16",
+            "--model.depth",
+            "1",
+            "--precision",
+            "float32",
+            "--model.heads",
+            "2",
+            "--training.steps",
+            std::to_string(steps),
             "--optimisation.total_steps",
             "6",
             "--training.checkpoint_every",
@@ -46,20 +56,47 @@ class Generative : public ProgramTest {
   }
   /// A judge's reading of a run, from a training of moments.
   Arguments judged(const std::string& run) const {
-    return {"--model", run, "--train", clips, "--validation", clips, "--test", clips,
-            "--clips", "8", "--prompted", "8", "--threads", "1", "--sampler.steps", "2",
-            "--horizons", "2,4", "--judge.steps", "20", "--judge.width", "8",
-            "--json", path("judged.json")};
+    return {"--model",       run,   "--train",         clips, "--validation", clips,
+            "--test",        clips, "--clips",         "8",   "--prompted",   "8",
+            "--threads",     "1",   "--sampler.steps", "2",   "--horizons",   "2,4",
+            "--judge.steps", "20",  "--judge.width",   "8",   "--json",       path("judged.json")};
   }
   /// A tiny JEPA that predicts what follows.
   Arguments tiny_jepa() const {
-    return {"--data",          clips,         "--run",           path("jepa"), "--threads",   "1",
-            "--loader.batch",  "4",           "--training.steps", "2",         "--mask.1.kind", "causal",
-            "--encoder.preset", "custom",     "--encoder.dim",   "24",         "--encoder.depth", "1",
-            "--encoder.heads", "2",           "--encoder.patch", "8",          "--encoder.positions",
-            "sincos",          "--predictor.dim", "24",          "--predictor.depth", "1",
-            "--predictor.heads", "2",         "--predictor.positions", "sincos",
-            "--precision",     "float32"};
+    return {"--data",
+            clips,
+            "--run",
+            path("jepa"),
+            "--threads",
+            "1",
+            "--loader.batch",
+            "4",
+            "--training.steps",
+            "2",
+            "--mask.1.kind",
+            "causal",
+            "--encoder.preset",
+            "custom",
+            "--encoder.dim",
+            "24",
+            "--encoder.depth",
+            "1",
+            "--encoder.heads",
+            "2",
+            "--encoder.patch",
+            "8",
+            "--encoder.positions",
+            "sincos",
+            "--predictor.dim",
+            "24",
+            "--predictor.depth",
+            "1",
+            "--predictor.heads",
+            "2",
+            "--predictor.positions",
+            "sincos",
+            "--precision",
+            "float32"};
   }
   const std::string clips = path("clips.h5");
 };
@@ -99,8 +136,8 @@ TEST_F(Generative, SampleDrawsWhatIsAsked) {
   refuses("sample", sample + out + Arguments{"--given", clips, "--given_frames", "0:9"}, 2, "0:9");
   refuses("sample", sample + out + Arguments{"--given", clips, "--given_frames", "0:1"}, 2,
           "groups of 2");
-  refuses("sample", sample + out + Arguments{"--given", path("none.h5"), "--given_frames", "0:2"}, 1,
-          "none.h5");
+  refuses("sample", sample + out + Arguments{"--given", path("none.h5"), "--given_frames", "0:2"},
+          1, "none.h5");
   refuses("sample", sample + out + Arguments{"--height", "30"}, 1, "30");
   refuses("sample", sample + Arguments{"--out", path("film.avi")}, 2, "film.avi");
   refuses("sample", Arguments{"--model", path("none")} + out, 1, "none");
@@ -110,38 +147,40 @@ TEST_F(Generative, SampleDrawsWhatIsAsked) {
 }
 
 TEST_F(Generative, AutoencoderThenDiffusionInItsLatents) {
+  ASSERT_EQ(run("train_diffusion", tiny("autoencoder", 2) + Arguments{"--stage", "autoencoder",
+                                                                      "--autoencoder.width", "8"}),
+            0)
+      << said();
   ASSERT_EQ(run("train_diffusion",
-                tiny("autoencoder", 2) + Arguments{"--stage", "autoencoder", "--autoencoder.width", "8"}),
+                tiny("latents", 2) + Arguments{"--autoencoder", path("autoencoder"),
+                                               "--model.tubelet", "1", "--model.patch", "2"}),
             0)
       << said();
-  ASSERT_EQ(run("train_diffusion", tiny("latents", 2) + Arguments{"--autoencoder", path("autoencoder"),
-                                                                  "--model.tubelet", "1",
-                                                                  "--model.patch", "2"}),
-            0)
-      << said();
-  EXPECT_EQ(run("sample", {"--model", path("latents"), "--count", "1", "--sampler.steps", "2", "--out",
-                           path("film.png")}),
+  EXPECT_EQ(run("sample", {"--model", path("latents"), "--count", "1", "--sampler.steps", "2",
+                           "--out", path("film.png")}),
             0)
       << said();
 }
 
 TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
   ASSERT_EQ(run("pretrain", tiny_jepa()), 0) << said();
-  Arguments decoder = tiny("decoder", 4) + Arguments{"--jepa", path("jepa"), "--decoder.context_steps", "2"};
+  Arguments decoder =
+      tiny("decoder", 4) + Arguments{"--jepa", path("jepa"), "--decoder.context_steps", "2"};
   ASSERT_EQ(run("train_diffusion", decoder), 0) << said();
   EXPECT_EQ(run("decode", {"--model", path("decoder"), "--video", clips, "--count", "2",
                            "--sampler.steps", "2", "--out", path("future.gif")}),
             0)
       << said();
   refuses("sample", {"--model", path("decoder"), "--out", path("no.gif")}, 2, "decode");
-  refuses("decode", {"--model", path("decoder"), "--video", clips, "--clip.frames", "4", "--out",
-                     path("no.gif")},
-          1, "4 frames");
+  refuses(
+      "decode",
+      {"--model", path("decoder"), "--video", clips, "--clip.frames", "4", "--out", path("no.gif")},
+      1, "4 frames");
   const Arguments judge = judged(path("decoder"));
   ASSERT_EQ(run("judge", judge), 0) << said();
   const auto rows = nlohmann::json::parse(read_bytes(path("judged.json"))).at("rows");
-  for (const char* row : {"future", "encoder's latents", "shuffled latents", "copy_last", "linear",
-                          "truth"}) {
+  for (const char* row :
+       {"future", "encoder's latents", "shuffled latents", "copy_last", "linear", "truth"}) {
     EXPECT_TRUE(rows.at(row).contains("position_error/h4")) << row;
     EXPECT_TRUE(rows.at(row).contains("digit")) << row;
   }
@@ -166,7 +205,8 @@ TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
 
 TEST_F(Generative, JudgeReadsWhatWasPrompted) {
   ASSERT_EQ(run("train_diffusion", tiny("pixels", 2)), 0) << said();
-  const Arguments judge = judged(path("pixels")) + Arguments{"--judge_file", path("judge.safetensors")};
+  const Arguments judge =
+      judged(path("pixels")) + Arguments{"--judge_file", path("judge.safetensors")};
   ASSERT_EQ(run("judge", judge), 0) << said();
   const auto json = nlohmann::json::parse(read_bytes(path("judged.json")));
   EXPECT_EQ(json.at("options").at("sampler.steps"), "2");
@@ -185,19 +225,56 @@ TEST_F(Generative, JudgeReadsWhatWasPrompted) {
 TEST_F(Generative, CompareRunsItsCellsOnce) {
   const Arguments compare{"--config",
                           JEPA_SOURCE_DIR "/examples/configs/compare_digits.ini",
-                          "--run", path("compare"), "--threads", "1",
-                          "--budgets", "0.05", "--seeds", "0", "--clips.frames", "8",
-                          "--questions.train_clips", "64", "--questions.probe_clips", "60",
-                          "--questions.validation_clips", "30", "--questions.test_clips", "30",
-                          "--questions.predicted_clips", "4", "--questions.futures", "2",
-                          "--questions.horizons", "1,4", "--arm.batch", "4",
-                          "--arm.decoder_tera", "0.02", "--judge.steps", "20",
-                          "--judge.clips", "60", "--judge.held_out_clips", "20",
-                          "--sampler.steps", "2", "--mask.2.context_share", "0.5,0.5",
-                          "--arms", "jepa,pixels,latents,masked_pixels,random_init,frozen_random",
-                          "--clips.count", "2", "--questions.attentive", "1",
-                          "--attentive.epochs", "1", "--attentive.rates", "1e-3",
-                          "--film.examples", "2"};
+                          "--run",
+                          path("compare"),
+                          "--threads",
+                          "1",
+                          "--budgets",
+                          "0.05",
+                          "--seeds",
+                          "0",
+                          "--clips.frames",
+                          "8",
+                          "--questions.train_clips",
+                          "64",
+                          "--questions.probe_clips",
+                          "60",
+                          "--questions.validation_clips",
+                          "30",
+                          "--questions.test_clips",
+                          "30",
+                          "--questions.predicted_clips",
+                          "4",
+                          "--questions.futures",
+                          "2",
+                          "--questions.horizons",
+                          "1,4",
+                          "--arm.batch",
+                          "4",
+                          "--arm.decoder_tera",
+                          "0.02",
+                          "--judge.steps",
+                          "20",
+                          "--judge.clips",
+                          "60",
+                          "--judge.held_out_clips",
+                          "20",
+                          "--sampler.steps",
+                          "2",
+                          "--mask.2.context_share",
+                          "0.5,0.5",
+                          "--arms",
+                          "jepa,pixels,latents,masked_pixels,random_init,frozen_random",
+                          "--clips.count",
+                          "2",
+                          "--questions.attentive",
+                          "1",
+                          "--attentive.epochs",
+                          "1",
+                          "--attentive.rates",
+                          "1e-3",
+                          "--film.examples",
+                          "2"};
   ASSERT_EQ(run("compare", compare), 0) << said();
   const auto cell = path("compare") + "/cells/jepa-b0.05-n0-s0/cell.json";
   const auto first = read_bytes(cell);

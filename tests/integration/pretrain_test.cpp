@@ -1,13 +1,10 @@
 // The pretrain program as a user meets it: killed and continued, and given what it cannot use.
-#include <jepa/io/safetensors.hpp>
-
 #include "temporary_folder.hpp"
 
+#include <jepa/io/safetensors.hpp>
+
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,7 +13,10 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace jepa {
@@ -67,13 +67,34 @@ class PretrainProgram : public testing::Test {
   /// Arguments of a small run, and what else is given.
   static std::vector<std::string> small(const std::string& name,
                                         const std::vector<std::string>& more = {}) {
-    std::vector<std::string> all{"--run", path(name), "--data", path("digits.h5"),
-                                 "--encoder.preset", "custom", "--encoder.dim", "24",
-                                 "--encoder.depth", "1", "--encoder.heads", "2",
-                                 "--encoder.patch", "8", "--predictor.dim", "12",
-                                 "--predictor.depth", "1", "--predictor.heads", "1",
-                                 "--loader.batch", "8", "--precision", "float32", "--threads", "1",
-                                 "--training.checkpoint_every", "5"};
+    std::vector<std::string> all{"--run",
+                                 path(name),
+                                 "--data",
+                                 path("digits.h5"),
+                                 "--encoder.preset",
+                                 "custom",
+                                 "--encoder.dim",
+                                 "24",
+                                 "--encoder.depth",
+                                 "1",
+                                 "--encoder.heads",
+                                 "2",
+                                 "--encoder.patch",
+                                 "8",
+                                 "--predictor.dim",
+                                 "12",
+                                 "--predictor.depth",
+                                 "1",
+                                 "--predictor.heads",
+                                 "1",
+                                 "--loader.batch",
+                                 "8",
+                                 "--precision",
+                                 "float32",
+                                 "--threads",
+                                 "1",
+                                 "--training.checkpoint_every",
+                                 "5"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -98,9 +119,9 @@ class PretrainProgram : public testing::Test {
     std::string name = read_bytes(checkpoints / which);
     ASSERT_FALSE(name.empty()) << which;
     name.pop_back();
-    for (const char* file : {"encoder.safetensors", "target_encoder.safetensors",
-                             "predictor.safetensors", "optimizer.safetensors", "config.ini",
-                             "state.json"}) {
+    for (const char* file :
+         {"encoder.safetensors", "target_encoder.safetensors", "predictor.safetensors",
+          "optimizer.safetensors", "config.ini", "state.json"}) {
       EXPECT_FALSE(read_bytes(checkpoints / name / file).empty()) << which << ": " << name << file;
     }
     EXPECT_TRUE(read_bytes(checkpoints / name / "state.json").ends_with("}\n")) << which;
@@ -123,12 +144,14 @@ class PretrainProgram : public testing::Test {
 };
 
 TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
-  const std::vector<std::string> steps{"--training.steps", "400", "--training.probe_every", "7",
-                                       "--agreement.weight", "0.1",
-                                       "--probe.train", path("digits.h5"),
-                                       "--probe.test", path("digits.h5"),
-                                       "--probe.labels", "digit",
-                                       "--probe.train_clips", "20", "--probe.test_clips", "10"};
+  const std::vector<std::string> steps{"--training.steps",       "400",
+                                       "--training.probe_every", "7",
+                                       "--agreement.weight",     "0.1",
+                                       "--probe.train",          path("digits.h5"),
+                                       "--probe.test",           path("digits.h5"),
+                                       "--probe.labels",         "digit",
+                                       "--probe.train_clips",    "20",
+                                       "--probe.test_clips",     "10"};
   ASSERT_EQ(run("pretrain", small("whole", steps)), 0) << said();
   std::mt19937 random(std::random_device{}());
   std::uniform_int_distribution<int> delay(0, 60);
@@ -169,8 +192,9 @@ TEST_F(PretrainProgram, AFinishedRunSaysItsNumbersAgain) {
 TEST_F(PretrainProgram, TheSameCommandContinuesARun) {
   // The shipped recipe, whose numbers are not spelt as they are stored, shortened to fit.
   const std::vector<std::string> recipe{
-      "--config", std::string(JEPA_SOURCE_DIR) + "/examples/configs/moving_digits.ini",
-      "--optimisation.lr", "5.25e-4", "--fit_minutes", "0.02"};
+      "--config",          std::string(JEPA_SOURCE_DIR) + "/examples/configs/moving_digits.ini",
+      "--optimisation.lr", "5.25e-4",
+      "--fit_minutes",     "0.02"};
   ASSERT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
   EXPECT_EQ(run("pretrain", small("recipe", recipe)), 0) << said();
   std::ofstream(folder_->path() / "recipe/checkpoints/latest") << "step-99999999\n";
@@ -232,8 +256,8 @@ TEST_F(PretrainProgram, InitIsOfTheSameModel) {
     }
     return options;
   };
-  ASSERT_EQ(run("pretrain", small("begun", {"--training.steps", "1", "--encoder.preset", "custom"})),
-            0)
+  ASSERT_EQ(
+      run("pretrain", small("begun", {"--training.steps", "1", "--encoder.preset", "custom"})), 0)
       << said();
   const auto start = small("from", {"--init", path("begun"), "--training.steps", "0"});
   expect_error(run("pretrain", with(start, "--encoder.heads", "4")), 2,
@@ -251,16 +275,17 @@ TEST_F(PretrainProgram, InitIsOfTheSameModel) {
 
 // Weights with fixed tables go on at another size: the table alone is resized.
 TEST_F(PretrainProgram, InitAtAnotherSize) {
-  const std::vector<std::string> table{"--encoder.positions", "sincos", "--predictor.positions",
-                                       "sincos", "--augment.crop", "centre", "--training.steps"};
+  const std::vector<std::string> table{
+      "--encoder.positions", "sincos", "--predictor.positions", "sincos",
+      "--augment.crop",      "centre", "--training.steps"};
   const auto options = [&](const std::string& name, std::vector<std::string> more) {
     more.insert(more.begin(), table.begin(), table.end());
     return small(name, more);
   };
   ASSERT_EQ(run("pretrain", options("large", {"1", "--augment.size", "32"})), 0) << said();
-  ASSERT_EQ(run("pretrain", options("smaller", {"0", "--augment.size", "16", "--init",
-                                                path("large")})),
-            0)
+  ASSERT_EQ(
+      run("pretrain", options("smaller", {"0", "--augment.size", "16", "--init", path("large")})),
+      0)
       << said();
   const auto tensors = [&](const std::string& name, const std::string& step) {
     return read_safetensors(path(name) + "/checkpoints/step-0000000" + step +
@@ -289,9 +314,10 @@ TEST_F(PretrainProgram, AFullDiskLosesNothing) {
 }
 
 TEST_F(PretrainProgram, ALossThatIsNotFiniteKeepsTheLastCheckpoint) {
-  const std::vector<std::string> wild{"--training.steps", "50", "--optimisation.lr", "1e30",
-                                      "--optimisation.schedule", "constant"};
-  expect_error(run("pretrain", small("wild", wild)), 1, "is nan; the step was not taken; the newest checkpoint is ");
+  const std::vector<std::string> wild{
+      "--training.steps", "50", "--optimisation.lr", "1e30", "--optimisation.schedule", "constant"};
+  expect_error(run("pretrain", small("wild", wild)), 1,
+               "is nan; the step was not taken; the newest checkpoint is ");
   EXPECT_FALSE(weights("wild").empty());
 }
 

@@ -1,17 +1,17 @@
 // The probe program from the command line: published weights in, a table and JSON out.
-#include <jepa/data/clip_store.hpp>
-
 #include "temporary_folder.hpp"
+
+#include <jepa/data/clip_store.hpp>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sys/wait.h>
 
 namespace jepa {
 namespace {
@@ -32,11 +32,11 @@ class ProbeProgram : public testing::Test {
     const auto bright = torch::randint(2, {count}, torch::kInt64);
     ClipStoreWriter writer(folder_.file(name + ".h5"), {});
     for (int64_t i = 0; i < count; ++i) {
-      const auto noise = torch::randint(100, {8 * 32 * 32 * 3}, torch::kInt64) +
-                         100 * bright[i].item<int64_t>();
+      const auto noise =
+          torch::randint(100, {8 * 32 * 32 * 3}, torch::kInt64) + 100 * bright[i].item<int64_t>();
       RawClip clip{8, 32, 32, 3, {}};
-      for (const int64_t value : std::vector<int64_t>(
-               noise.data_ptr<int64_t>(), noise.data_ptr<int64_t>() + noise.numel())) {
+      for (const int64_t value : std::vector<int64_t>(noise.data_ptr<int64_t>(),
+                                                      noise.data_ptr<int64_t>() + noise.numel())) {
         clip.pixels.push_back(static_cast<uint8_t>(value));
       }
       writer.append(clip);
@@ -68,8 +68,10 @@ class ProbeProgram : public testing::Test {
 
 TEST_F(ProbeProgram, ReadsPublishedWeightsAndWritesItsResults) {
   const auto json = folder_.path() / "results.json";
-  ASSERT_EQ(run(weights_ + data() + " --labels bright --unit unit --kind linear,knn --loader.threads 0"
-                " --resamples 50 --precision float32 --json " + json.string()),
+  ASSERT_EQ(run(weights_ + data() +
+                " --labels bright --unit unit --kind linear,knn --loader.threads 0"
+                " --resamples 50 --precision float32 --json " +
+                json.string()),
             0)
       << said();
   const auto results = nlohmann::json::parse(read_bytes(json));
@@ -117,7 +119,8 @@ TEST_F(ProbeProgram, ARunOfNoStepsIsNotAboveItsControl) {
   const auto probe = [&](const std::string& weights) {
     EXPECT_EQ(run("--weights " + weights + data() +
                   " --labels digit,direction,position --kind linear,knn --loader.threads 0"
-                  " --resamples 200 --precision float32 --control.published 1 --json " + json),
+                  " --resamples 200 --precision float32 --control.published 1 --json " +
+                  json),
               0)
         << said();
     return nlohmann::json::parse(read_bytes(json))["results"];
@@ -164,8 +167,8 @@ TEST_F(ProbeProgram, TheShippedDigitsModelKnowsDigits) {
   const auto make = [&](const std::string& split, int64_t clips, int64_t seed) {
     const std::string out = folder_.file(split + ".h5");
     fs::remove(out);
-    return run("--kind digits --split " + split + " --clips " + std::to_string(clips) +
-                   " --seed " + std::to_string(seed) + " --out " + out,
+    return run("--kind digits --split " + split + " --clips " + std::to_string(clips) + " --seed " +
+                   std::to_string(seed) + " --out " + out,
                "make_data");
   };
   ASSERT_EQ(make("train", 800, 2), 0) << said();

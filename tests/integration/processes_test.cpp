@@ -26,15 +26,30 @@ class ProcessesProgram : public ProgramTest {
 
   std::vector<std::string> recipe(const std::string& folder, const std::string& batch,
                                   const std::string& processes, const std::string& steps) const {
-    return {"--config", std::string(JEPA_SOURCE_DIR) + "/examples/configs/plain_digits.ini",
-            "--data", path("digits.h5"), "--run", path(folder), "--loader.batch", batch,
-            "--processes", processes, "--training.steps", steps, "--encoder.depth", "1",
-            "--predictor.depth", "1", "--optimisation.total_steps", "8",
-            "--training.checkpoint_every", "2"};
+    return {"--config",
+            std::string(JEPA_SOURCE_DIR) + "/examples/configs/plain_digits.ini",
+            "--data",
+            path("digits.h5"),
+            "--run",
+            path(folder),
+            "--loader.batch",
+            batch,
+            "--processes",
+            processes,
+            "--training.steps",
+            steps,
+            "--encoder.depth",
+            "1",
+            "--predictor.depth",
+            "1",
+            "--optimisation.total_steps",
+            "8",
+            "--training.checkpoint_every",
+            "2"};
   }
 
-  void expect_same_weights(const std::string& one, const std::string& two,
-                           const std::string& step, const std::string& file = "encoder") const {
+  void expect_same_weights(const std::string& one, const std::string& two, const std::string& step,
+                           const std::string& file = "encoder") const {
     const auto weights = [&](const std::string& folder) {
       return read_safetensors(path(folder) + "/checkpoints/step-" + step + "/" + file +
                               ".safetensors")
@@ -132,12 +147,30 @@ TEST_F(ProcessesProgram, EncodeTogetherWhatOneEncodes) {
 TEST_F(ProcessesProgram, TrainDiffusionAsOneDoes) {
   const auto train = [&](const char* folder, const char* batch, const char* processes,
                          const char* steps) {
-    return run("train_diffusion",
-               {"--data", path("digits.h5"), "--run", path(folder), "--loader.batch", batch,
-                "--processes", processes, "--training.steps", steps, "--model.dim", "32",
-                "--model.depth", "1", "--model.heads", "2", "--optimisation.accumulate", "2",
-                "--optimisation.total_steps", "6", "--precision", "float32",
-                "--optimisation.shard_moments", "true"});
+    return run("train_diffusion", {"--data",
+                                   path("digits.h5"),
+                                   "--run",
+                                   path(folder),
+                                   "--loader.batch",
+                                   batch,
+                                   "--processes",
+                                   processes,
+                                   "--training.steps",
+                                   steps,
+                                   "--model.dim",
+                                   "32",
+                                   "--model.depth",
+                                   "1",
+                                   "--model.heads",
+                                   "2",
+                                   "--optimisation.accumulate",
+                                   "2",
+                                   "--optimisation.total_steps",
+                                   "6",
+                                   "--precision",
+                                   "float32",
+                                   "--optimisation.shard_moments",
+                                   "true"});
   };
   ASSERT_EQ(train("one", "8", "1", "4"), 0) << said();
   ASSERT_EQ(train("two", "4", "2", "4"), 0) << said();

@@ -78,7 +78,8 @@ class ProgramTest : public testing::Test {
   }
   std::set<fs::path> files() const {
     std::set<fs::path> all;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_.path())) all.insert(entry.path());
+    for (const auto& entry : fs::recursive_directory_iterator(folder_.path()))
+      all.insert(entry.path());
     return all;
   }
 

@@ -1,10 +1,10 @@
 // Damaged and wrong input through the programs: the exit code, one line that names the thing, and
 // nothing left behind. What pretrain alone can be given wrong stands in pretrain_test.cpp.
+#include "program_test.hpp"
+
 #include <eval/report/video_writer.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/hdf5_file.hpp>
-
-#include "program_test.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -164,7 +164,7 @@ TEST_F(Programs, StoresSayWhereTheirClipsAreFrom) {
   EXPECT_EQ(first["seed"], "7");
   EXPECT_NE(first["licence"].find("MNIST"), std::string::npos);
   // What is cut from a store keeps its licence, unless another one is given.
-  std::vector<std::string> cut = {"--kind", "files",           "--data",
+  std::vector<std::string> cut = {"--kind",          "files", "--data",
                                   path("digits.h5"), "--out", path("cut.h5")};
   ASSERT_EQ(run("make_data", cut), 0) << said();
   EXPECT_EQ(attributes("cut.h5")["licence"], first["licence"]);

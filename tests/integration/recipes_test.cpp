@@ -25,9 +25,15 @@ TEST_F(Recipes, TakeTwoSteps) {
     SCOPED_TRACE(file);
     const OptionValues recipe = read_ini(file);
     const std::string folder = path("run_" + fs::path(file).filename().string());
-    std::vector<std::string> arguments{"--config", file, "--loader.batch", "4", "--training.steps",
-                                       "2", "--data",
-                                       path(crops_clips(recipe) ? "large.h5" : "small.h5"), "--run",
+    std::vector<std::string> arguments{"--config",
+                                       file,
+                                       "--loader.batch",
+                                       "4",
+                                       "--training.steps",
+                                       "2",
+                                       "--data",
+                                       path(crops_clips(recipe) ? "large.h5" : "small.h5"),
+                                       "--run",
                                        folder};
     for (const auto& option : cut_down(recipe)) arguments.push_back(option);
     EXPECT_EQ(run("pretrain", arguments), 0) << said();

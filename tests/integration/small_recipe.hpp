@@ -40,9 +40,9 @@ inline std::vector<std::string> cut_down(const OptionValues& recipe) {
   const auto value = [&](const std::string& key) {
     return has(key) ? recipe.at(key) : std::string();
   };
-  std::vector<std::string> options{"--loader.threads", "1", "--encoder.preset", "custom",
-                                   "--encoder.dim", "48", "--encoder.depth", "4",
-                                   "--encoder.heads", "2", "--predictor.dim", "48",
+  std::vector<std::string> options{"--loader.threads",  "1",  "--encoder.preset", "custom",
+                                   "--encoder.dim",     "48", "--encoder.depth",  "4",
+                                   "--encoder.heads",   "2",  "--predictor.dim",  "48",
                                    "--predictor.depth", "2"};
   const auto add = [&](const std::string& key, const std::string& text) {
     options.push_back("--" + key);

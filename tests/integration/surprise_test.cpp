@@ -1,18 +1,18 @@
 // The surprise program: a quick run, what it writes, and that it goes on where it was cut off.
+#include "temporary_folder.hpp"
+
 #include <eval/physics/violations.hpp>
 #include <eval/report/image.hpp>
 
-#include "temporary_folder.hpp"
-
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <sys/wait.h>
 
 namespace jepa {
 namespace {
@@ -24,9 +24,10 @@ class SurpriseProgram : public testing::Test {
   /// @param before such as `timeout`
   int run(const std::string& arguments, const std::string& before = "") const {
     const std::string command =
-        before + " " JEPA_PROGRAMS "/surprise --config '" JEPA_SOURCE_DIR
-        "/examples/configs/surprise_balls.ini' --quick --threads 1 --run '" + folder_.file("run") +
-        "' " + arguments + " > '" + folder_.file("out.txt") + "' 2>&1";
+        before +
+        " " JEPA_PROGRAMS "/surprise --config '" JEPA_SOURCE_DIR
+        "/examples/configs/surprise_balls.ini' --quick --threads 1 --run '" +
+        folder_.file("run") + "' " + arguments + " > '" + folder_.file("out.txt") + "' 2>&1";
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
@@ -41,8 +42,8 @@ class SurpriseProgram : public testing::Test {
       const physics::Film* films[] = {&scene.lawful[0], &scene.lawful[1], &scene.broken[0],
                                       &scene.broken[1]};
       for (int64_t movie = 0; movie < 4; ++movie) {
-        const std::string folder = folder_.file("intphys/O1/0" + std::to_string(i + 1) + "/" +
-                                                std::to_string(movie + 1));
+        const std::string folder =
+            folder_.file("intphys/O1/0" + std::to_string(i + 1) + "/" + std::to_string(movie + 1));
         fs::create_directories(folder + "/scene");
         const auto frames = eval::report::clip_frames(films[movie]->clip());
         for (int64_t t = 0; t < frames.size(0); ++t) {

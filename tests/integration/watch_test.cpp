@@ -1,14 +1,13 @@
 // The program that watches: files, pipes that fail in every way, memory, events; with a model that
 // the test trains for two steps.
+#include "temporary_folder.hpp"
+
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <jepa/data/hdf5_file.hpp>
 
-#include "temporary_folder.hpp"
-
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -16,6 +15,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
+#include <sys/wait.h>
 
 namespace jepa {
 namespace {

@@ -1,9 +1,9 @@
 // embed and convert from the command line: the published tokens, and what a user can do wrong.
+#include "temporary_folder.hpp"
+
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/io/safetensors.hpp>
 #include <jepa/model.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -61,9 +61,10 @@ TEST_F(Weights, BytesGoThroughTheEncodersStatistics) {
   const auto floats = PixelStatistics::imagenet().normalise(bytes);
   write_safetensors(file("clips.safetensors"), {{"bytes", bytes}, {"floats", floats}});
   const auto tokens = [&](const std::string& name) {
-    const Outcome outcome = run("embed", "--weights " + kFixtures + "/vjepa2_checkpoint.pt --clip " +
-                                             file("clips.safetensors") + ":" + name + " --out " +
-                                             file("t.safetensors") + " --encoder.heads 3");
+    const Outcome outcome =
+        run("embed", "--weights " + kFixtures + "/vjepa2_checkpoint.pt --clip " +
+                         file("clips.safetensors") + ":" + name + " --out " +
+                         file("t.safetensors") + " --encoder.heads 3");
     EXPECT_EQ(outcome.exit, 0) << outcome.errors;
     return read_safetensors(file("t.safetensors")).tensors.at("tokens").clone();
   };
@@ -125,9 +126,9 @@ TEST_F(Weights, MemoryOfEmbedDoesNotGrowWithTheClips) {
     write_safetensors(file("clips.safetensors"),
                       {{"x", torch::zeros({clips, 3, 4, 32, 32}, torch::kUInt8)}});
     const std::string out = file("t.h5"), json = file("r.json");
-    const Outcome outcome = run("embed", "--weights " + kFixtures + "/hf_vjepa2 --clip " +
-                                             file("clips.safetensors") + ":x --out " + out +
-                                             " --json " + json);
+    const Outcome outcome =
+        run("embed", "--weights " + kFixtures + "/hf_vjepa2 --clip " + file("clips.safetensors") +
+                         ":x --out " + out + " --json " + json);
     EXPECT_EQ(outcome.exit, 0) << outcome.errors;
     EXPECT_EQ(Hdf5File::open(out).shape("tokens"), (std::vector<int64_t>{clips, 128, 48}));
     std::ifstream stream(json);

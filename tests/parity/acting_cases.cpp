@@ -4,6 +4,7 @@
 #include <jepa/nn/layers.hpp>
 #include <jepa/objectives/sigreg.hpp>
 #include <predictors/mixture_density.hpp>
+
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
 #include <torch/types.h>
@@ -33,9 +34,7 @@ double learning_rate(const Case& test, int64_t step) {
   return number("min_lr") + (lr - number("min_lr")) * (1 + std::cos(M_PI * share)) / 2;
 }
 
-std::vector<torch::Tensor> gradients_of(torch::nn::Module& module) {
-  return module.parameters();
-}
+std::vector<torch::Tensor> gradients_of(torch::nn::Module& module) { return module.parameters(); }
 
 void probe(Case& test, planning::EbJepa& model) {
   const auto& first = test.tensor("weights/prober/mlp.0.weight");
@@ -93,8 +92,7 @@ void planned(Case& test, planning::LeWorldModel& model, const std::string& name)
   const auto pixels = test.tensor("in/" + name + ".pixels");
   const int64_t batch = pixels.size(0), known = pixels.size(1);
   const auto past = model.encode(pixels.flatten(0, 1)).unflatten(0, {batch, known});
-  const auto history =
-      known == 1 ? torch::Tensor() : test.tensor("in/" + name + ".action_history");
+  const auto history = known == 1 ? torch::Tensor() : test.tensor("in/" + name + ".action_history");
   const auto& candidates = test.tensor("in/plan.candidates");
   const int64_t samples = candidates.size(1);
   const auto each = [&](const torch::Tensor& of) {
@@ -122,8 +120,8 @@ void evaluated(Case& test, planning::LeWorldModel& model) {
   const auto actions = model.action_encoder->forward(test.tensor("in/action").nan_to_num(0));
   test.forward("eval.emb", latents);
   test.forward("eval.act_emb", actions);
-  test.forward("eval.pred_emb", model.predict(latents.narrow(1, 0, history),
-                                              actions.narrow(1, 0, history)));
+  test.forward("eval.pred_emb",
+               model.predict(latents.narrow(1, 0, history), actions.narrow(1, 0, history)));
   test.forward("plan.goal_emb",
                model.encode(test.tensor("in/plan.goal").flatten(0, 1)).unsqueeze(1));
   planned(test, model, "plan1");
@@ -181,8 +179,8 @@ void ebjepa_ac(Case& test) {
     if (!item.key().starts_with("final_ln")) parameters.push_back(item.value());
   }
   for (auto& parameter : model.inverse->parameters()) parameters.push_back(parameter);
-  torch::optim::AdamW optimiser(
-      parameters, torch::optim::AdamWOptions(1).weight_decay(number("weight_decay")));
+  torch::optim::AdamW optimiser(parameters,
+                                torch::optim::AdamWOptions(1).weight_decay(number("weight_decay")));
 
   const planning::EbJepaWeights weights{number("cov_coeff"), number("std_coeff"),
                                         number("sim_coeff_t"), number("idm_coeff")};
@@ -202,8 +200,8 @@ void ebjepa_ac(Case& test) {
     static_cast<torch::optim::AdamWOptions&>(optimiser.param_groups()[0].options())
         .lr(rates.back());
     // The shared layer norm is clipped in both norms.
-    norms.push_back(torch::nn::utils::clip_grad_norm_(gradients_of(*model.encoder),
-                                                      number("clip_encoder")));
+    norms.push_back(
+        torch::nn::utils::clip_grad_norm_(gradients_of(*model.encoder), number("clip_encoder")));
     norms.push_back(torch::nn::utils::clip_grad_norm_(gradients_of(*model.predictor),
                                                       number("clip_predictor")));
     optimiser.step();
@@ -232,11 +230,10 @@ void lewm_step(Case& test) {
     test.relative("out/sigreg_loss", one(loss.sigreg));
     test.relative("out/loss", one(loss.total));
     loss.total.backward();
-    std::map<std::string, std::set<std::string>> zero = {
-        {"encoder", {"layernorm.bias"}},
-        {"predictor", {"transformer.norm.bias"}},
-        {"projector", {"net.0.bias"}},
-        {"pred_proj", {"net.0.bias"}}};
+    std::map<std::string, std::set<std::string>> zero = {{"encoder", {"layernorm.bias"}},
+                                                         {"predictor", {"transformer.norm.bias"}},
+                                                         {"projector", {"net.0.bias"}},
+                                                         {"pred_proj", {"net.0.bias"}}};
     for (int64_t i = 0; i < test.size("layers"); ++i) {
       zero["encoder"].insert(c10::str("encoder.layer.", i, ".attention.attention.key.bias"));
     }

@@ -74,8 +74,8 @@ void Case::load(torch::nn::Module& module, const std::string& prefix,
   if (!left.empty()) throw std::runtime_error("no place for weights/" + prefix + *left.begin());
 }
 
-void Case::compare(const std::string& what, const torch::Tensor& ours,
-                   const torch::Tensor& theirs, double limit, double scale) {
+void Case::compare(const std::string& what, const torch::Tensor& ours, const torch::Tensor& theirs,
+                   double limit, double scale) {
   const torch::NoGradGuard no_grad;
   if (!ours.defined() || ours.sizes() != theirs.sizes()) {
     fail(c10::str(what, ": shape ", ours.defined() ? c10::str(ours.sizes()) : "none", " but ",
@@ -84,10 +84,8 @@ void Case::compare(const std::string& what, const torch::Tensor& ours,
   }
   ++comparisons_;
   if (theirs.numel() == 0) return;
-  const double error = (ours.to(torch::kFloat64) - theirs.to(torch::kFloat64))
-                           .abs()
-                           .max()
-                           .item<double>();
+  const double error =
+      (ours.to(torch::kFloat64) - theirs.to(torch::kFloat64)).abs().max().item<double>();
   const double largest = theirs.to(torch::kFloat64).abs().max().item<double>();
   const double share = error == 0 ? 0 : error / std::max(scale > 0 ? scale : largest, 1e-300);
   largest_absolute_ = std::max(largest_absolute_, error);
@@ -130,8 +128,8 @@ void Case::relative(const std::string& key, const torch::Tensor& ours, double to
     return;
   }
   const auto parts = [&, start = start, length = length](const torch::Tensor& t) {
-    return torch::cat({t.narrow(0, 0, start), t.narrow(0, start + length,
-                                                       t.numel() - start - length)});
+    return torch::cat(
+        {t.narrow(0, 0, start), t.narrow(0, start + length, t.numel() - start - length)});
   };
   compare(key, parts(ours), parts(theirs), kWeightTolerance, scale);
   compare(key + " (keys)", ours.narrow(0, start, length), theirs.narrow(0, start, length),

@@ -3,10 +3,10 @@
 
 #include <jepa/grid.hpp>
 #include <jepa/io/safetensors.hpp>
-#include <torch/nn/module.h>
-#include <torch/types.h>
 
 #include <nlohmann/json.hpp>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <set>
 #include <string>
@@ -60,8 +60,7 @@ class Case {
   /// @param zero names whose true gradient is zero: only noise is to be seen on both sides
   /// @param skipped names that are compared under another one
   void gradients(torch::nn::Module& module, const std::string& prefix,
-                 const std::set<std::string>& zero = {},
-                 const std::set<std::string>& skipped = {});
+                 const std::set<std::string>& zero = {}, const std::set<std::string>& skipped = {});
   /// Compares all parameters and buffers with `final/<prefix>...`.
   void final_weights(torch::nn::Module& module, const std::string& prefix);
   /// Compares the buffers alone.

@@ -1,7 +1,8 @@
 #include "case.hpp"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <jepa/masking.hpp>
+
+#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 namespace parity {
@@ -16,18 +17,18 @@ void ijepa_masks(Case& test) {
   const int64_t side = test.size("input") / test.size("patch");
   const int64_t batch = test.size("batch");
   const int64_t contexts = config.value("nenc", 1);
-  const auto sampler = jepa::make_mask_sampler(
-      {.kind = "multiblock2d",
-       .blocks = test.size("npred"),
-       .spatial_scale = range(config.at("pred_mask_scale")),
-       .aspect_ratio = range(config.at("aspect_ratio")),
-       .contexts = contexts,
-       .context_scale = range(config.at("enc_mask_scale")),
-       .min_keep = test.size("min_keep"),
-       .allow_overlap = config.value("allow_overlap", false),
-       .cut = "prefix"});
-  auto positions = at::make_generator<at::CPUGeneratorImpl>(
-      static_cast<uint64_t>(test.size("torch_seed")));
+  const auto sampler =
+      jepa::make_mask_sampler({.kind = "multiblock2d",
+                               .blocks = test.size("npred"),
+                               .spatial_scale = range(config.at("pred_mask_scale")),
+                               .aspect_ratio = range(config.at("aspect_ratio")),
+                               .contexts = contexts,
+                               .context_scale = range(config.at("enc_mask_scale")),
+                               .min_keep = test.size("min_keep"),
+                               .allow_overlap = config.value("allow_overlap", false),
+                               .cut = "prefix"});
+  auto positions =
+      at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(test.size("torch_seed")));
   for (int64_t i = 0; i < test.size("iterations"); ++i) {
     const auto mask = sampler->sample(batch, {1, side, side}, i, positions);
     for (int64_t c = 0; c < contexts; ++c) {
@@ -50,23 +51,23 @@ void vjepa_masks(Case& test) {
   for (const auto& mask : config.at("masks")) {
     const auto max_keep = mask.value("max_keep", nlohmann::json());
     const auto either = [&](const char* name) { return flag(name) || mask.value(name, false); };
-    samplers.push_back(jepa::make_mask_sampler(
-        {.kind = "multiblock3d",
-         .blocks = mask.at("num_blocks").get<int64_t>(),
-         .spatial_scale = range(mask.at("spatial_scale")),
-         .temporal_scale = range(mask.at("temporal_scale")),
-         .aspect_ratio = range(mask.at("aspect_ratio")),
-         .max_temporal_keep = mask.value("max_temporal_keep", 1.0),
-         .max_keep = max_keep.is_null() ? 0 : max_keep.get<int64_t>(),
-         .full_complement =
-             either("full_complement") || test.kind() == "vjepa2_masks_full_complement",
-         .pred_full_complement = either("pred_full_complement"),
-         .inv_block = either("inv_block"),
-         .cut = "prefix"}));
+    samplers.push_back(
+        jepa::make_mask_sampler({.kind = "multiblock3d",
+                                 .blocks = mask.at("num_blocks").get<int64_t>(),
+                                 .spatial_scale = range(mask.at("spatial_scale")),
+                                 .temporal_scale = range(mask.at("temporal_scale")),
+                                 .aspect_ratio = range(mask.at("aspect_ratio")),
+                                 .max_temporal_keep = mask.value("max_temporal_keep", 1.0),
+                                 .max_keep = max_keep.is_null() ? 0 : max_keep.get<int64_t>(),
+                                 .full_complement = either("full_complement") ||
+                                                    test.kind() == "vjepa2_masks_full_complement",
+                                 .pred_full_complement = either("pred_full_complement"),
+                                 .inv_block = either("inv_block"),
+                                 .cut = "prefix"}));
   }
   // All masks place their blocks by one generator, in turn.
-  auto positions = at::make_generator<at::CPUGeneratorImpl>(
-      static_cast<uint64_t>(test.size("torch_seed")));
+  auto positions =
+      at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(test.size("torch_seed")));
   for (int64_t i = 0; i < test.size("iterations"); ++i) {
     for (size_t m = 0; m < samplers.size(); ++m) {
       const auto mask = samplers[m]->sample(test.size("batch"), grid, i, positions);

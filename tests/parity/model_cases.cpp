@@ -6,6 +6,7 @@
 #include <jepa/objectives/latent_regression.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/masked.hpp>
+
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -46,14 +47,14 @@ void ijepa_step(Case& test) {
   }
   const Mask mask{torch::cat(contexts), torch::cat(targets)};
   const auto grid = encoder->grid(image.sizes());
-  const auto context = encoder->encode(
-      jepa::gather_tokens(encoder->embed(image), mask.context), grid, mask.context);
+  const auto context =
+      encoder->encode(jepa::gather_tokens(encoder->embed(image), mask.context), grid, mask.context);
   const auto prediction = predictor->forward(context, mask, grid, 0).target;
   torch::Tensor wanted;
   {
     const torch::NoGradGuard no_grad;
-    wanted = jepa::gather_tokens(jepa::normalise_targets(target_encoder->forward(image)),
-                                 mask.target);
+    wanted =
+        jepa::gather_tokens(jepa::normalise_targets(target_encoder->forward(image)), mask.target);
     test.forward("encoder_full", encoder->forward(image));
   }
   const auto loss = jepa::latent_regression(prediction, wanted, jepa::LatentLoss::smooth_l1);
@@ -81,22 +82,22 @@ void vjepa21_step(Case& test) {
   shape.encoder_width = encoder->output_width();
   MaskedPredictor predictor(levels_predictor(test), shape);
   test.load(*encoder, "encoder/");
-  test.load(*target_encoder, test.names("weights/target_encoder/").empty() ? "encoder/"
-                                                                           : "target_encoder/");
+  test.load(*target_encoder,
+            test.names("weights/target_encoder/").empty() ? "encoder/" : "target_encoder/");
   test.load(*predictor, "predictor/");
 
   const auto clip = test.clip("in/clip");
   const auto grid = encoder->grid(clip.sizes());
   const Mask mask{test.tensor("in/context_mask"), test.tensor("in/target_mask")};
-  const auto context = encoder->encode(
-      jepa::gather_tokens(encoder->embed(clip), mask.context), grid, mask.context);
+  const auto context =
+      encoder->encode(jepa::gather_tokens(encoder->embed(clip), mask.context), grid, mask.context);
   const auto prediction = predictor->forward(context, mask, grid, 0);
   torch::Tensor wanted;
   {
     const torch::NoGradGuard no_grad;
     test.forward("encoder_levels", encoder->forward(clip));
-    wanted = jepa::normalise_targets(target_encoder->forward(clip),
-                                     target_encoder->output_levels());
+    wanted =
+        jepa::normalise_targets(target_encoder->forward(clip), target_encoder->output_levels());
     encoder->set_all_levels(false);
     test.forward("encoder", encoder->forward(clip));
     test.forward("encoder_image", encoder->forward(test.clip("in/image")));

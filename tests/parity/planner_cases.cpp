@@ -2,6 +2,7 @@
 
 #include <eval/planning/planner.hpp>
 #include <eval/worlds/two_rooms.hpp>
+
 #include <torch/types.h>
 
 #include <algorithm>
@@ -91,8 +92,7 @@ void ebjepa_planner(Case& test) {
   const torch::NoGradGuard no_grad;
   auto model = eb_jepa(test, "");
   const auto latent = [&](const char* key) {
-    return model.encode(
-        jepa::eval::worlds::normalise_two_rooms(test.tensor(key)).unsqueeze(0));
+    return model.encode(jepa::eval::worlds::normalise_two_rooms(test.tensor(key)).unsqueeze(0));
   };
   const auto goal = latent("in/goal");
   const auto past = latent("in/observation").unsqueeze(1);

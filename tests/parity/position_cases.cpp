@@ -1,6 +1,7 @@
 #include "case.hpp"
 
 #include <jepa/nn/positions.hpp>
+
 #include <torch/types.h>
 
 namespace parity {

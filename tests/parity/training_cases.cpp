@@ -4,6 +4,7 @@
 #include <encoders/vision_transformer.hpp>
 #include <jepa/training/trainer.hpp>
 #include <predictors/masked.hpp>
+
 #include <torch/types.h>
 
 #include <memory>
@@ -41,8 +42,8 @@ void training(Case& test) {
     // One clip length, so only the first token is ever used.
     predictor_shape.mask_tokens = 0;
     for (const auto& name : test.names("weights/predictor/mask_tokens.")) {
-      predictor_shape.mask_tokens = std::max<int64_t>(predictor_shape.mask_tokens,
-                                                      std::stoll(name) + 1);
+      predictor_shape.mask_tokens =
+          std::max<int64_t>(predictor_shape.mask_tokens, std::stoll(name) + 1);
     }
     predictor_shape.mask_token_index = 0;
   }

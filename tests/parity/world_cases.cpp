@@ -2,6 +2,7 @@
 
 #include <eval/worlds/swm_two_rooms.hpp>
 #include <eval/worlds/two_rooms.hpp>
+
 #include <torch/types.h>
 
 #include <cstdio>
@@ -55,8 +56,8 @@ struct Stepped {
 Stepped step(const worlds::TwoRoomsGeometry& g, const worlds::RoomLayout& at, const Point& from,
              const torch::Tensor& action, const torch::Tensor& draws) {
   int64_t used = 0;
-  const Point to = worlds::push_back_step(g, at, from, point(action),
-                                          [&] { return point(draws[used++]); });
+  const Point to =
+      worlds::push_back_step(g, at, from, point(action), [&] { return point(draws[used++]); });
   return {to, used};
 }
 
@@ -101,8 +102,7 @@ void episodes(Case& test, const worlds::TwoRoomsGeometry& g) {
       used[e][s] = to.draws;
     }
     for (int64_t f = 0; f < shown.numel(); ++f) {
-      frames.push_back(
-          frame(g, layout(layouts[e]), point(positions[e][shown[f].item<int64_t>()])));
+      frames.push_back(frame(g, layout(layouts[e]), point(positions[e][shown[f].item<int64_t>()])));
     }
     target_frames.push_back(frame(g, layout(layouts[e]), point(targets[e])));
   }
@@ -226,12 +226,11 @@ void ebjepa_two_rooms(Case& test) {
   walks(test, g);
   test.equal("layouts.all", worlds::all_layouts(g));
   const auto wall = span(test, "exclude_wall_train"), door = span(test, "exclude_door_train");
-  test.equal("layouts.train", worlds::layouts_outside(g, {wall.first, wall.second, door.first,
-                                                          door.second}));
+  test.equal("layouts.train",
+             worlds::layouts_outside(g, {wall.first, wall.second, door.first, door.second}));
   const auto only_wall = span(test, "only_wall_val"), only_door = span(test, "only_door_val");
-  test.equal("layouts.validation",
-             worlds::layouts_inside(g, {only_wall.first, only_wall.second, only_door.first,
-                                        only_door.second}));
+  test.equal("layouts.validation", worlds::layouts_inside(g, {only_wall.first, only_wall.second,
+                                                              only_door.first, only_door.second}));
 }
 
 /// stable-worldmodel's room.

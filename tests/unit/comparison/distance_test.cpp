@@ -12,9 +12,9 @@ TEST(Distance, FrechetOfGaussiansInClosedForm) {
   torch::manual_seed(1);
   const auto a = torch::randn({20000, 3}, torch::kFloat64);
   // Mean (1, 2, 0), deviations 2, 1, 3: |m|^2 + sum (s - 1)^2 = 5 + 1 + 0 + 4.
-  const auto b = torch::randn({20000, 3}, torch::kFloat64) *
-                     torch::tensor({2.0, 1.0, 3.0}, torch::kFloat64) +
-                 torch::tensor({1.0, 2.0, 0.0}, torch::kFloat64);
+  const auto b =
+      torch::randn({20000, 3}, torch::kFloat64) * torch::tensor({2.0, 1.0, 3.0}, torch::kFloat64) +
+      torch::tensor({1.0, 2.0, 0.0}, torch::kFloat64);
   EXPECT_NEAR(frechet_distance(a, b), 10, 0.4);
   EXPECT_NEAR(frechet_distance(a, b), frechet_distance(b, a), 1e-8);
   EXPECT_NEAR(frechet_distance(a, a), 0, 1e-8);
@@ -53,7 +53,8 @@ TEST(Distance, UnitsOfAFeatureDoNotMatter) {
   const auto real = at::cat({torch::randn({300, 6}), torch::ones({300, 1})}, 1);
   const auto other = real + 0.5;
   const auto unit = torch::tensor({1.0, 1.0, 100.0, 1.0, 0.01, 1.0, 1.0});
-  const auto plain = feature_distance(real, other), scaled = feature_distance(real * unit, other * unit);
+  const auto plain = feature_distance(real, other),
+             scaled = feature_distance(real * unit, other * unit);
   EXPECT_NEAR(scaled.frechet, plain.frechet, 1e-4 * plain.frechet);
   EXPECT_NEAR(scaled.mmd, plain.mmd, 1e-3 * plain.mmd);
 }

@@ -1,4 +1,6 @@
 // Films and sheets, pixel by pixel; GIF against FFmpeg's reader.
+#include "temporary_folder.hpp"
+
 #include <eval/comparison/film.hpp>
 #include <eval/report/bitmap_text.hpp>
 #include <eval/report/gif_writer.hpp>
@@ -6,8 +8,6 @@
 #include <eval/report/video_writer.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -44,7 +44,7 @@ TEST(Film, PutsEveryClipInItsPlaceAndFramesIt) {
             (std::vector<int64_t>{4, 2 * (high + 5) + 5, text + 10 + 3 * (wide + 5), 3}));
   const int64_t top = 5 + high + 5, left = text + 10 + 2 * (wide + 5);
   const auto cell = film[2].narrow(0, top, high).narrow(1, left, wide);
-  EXPECT_EQ(cell[0][0][0].item<int>(), 236);  // predicted: orange
+  EXPECT_EQ(cell[0][0][0].item<int>(), 236);         // predicted: orange
   EXPECT_EQ(film[0][top][left][0].item<int>(), 31);  // given: blue
   EXPECT_EQ(film[0][5][left][0].item<int>(), 200);   // neither: grey
   const auto picture = cell.narrow(0, 2, 18).narrow(1, 2, 24);
@@ -56,8 +56,8 @@ TEST(Film, PutsEveryClipInItsPlaceAndFramesIt) {
   ASSERT_EQ(sheet.sizes(),
             (std::vector<int64_t>{2 * (high + 5) + 5, text + 10 + 4 * (wide + 5), 3}));
   const auto last = sheet.narrow(0, 5 + 2, 18).narrow(1, text + 10 + 3 * (wide + 5) + 2, 24);
-  EXPECT_TRUE(torch::equal(last.slice(0, 0, 18, 3).slice(1, 0, 24, 3).select(2, 1),
-                           given[0].clips[1][3]));
+  EXPECT_TRUE(
+      torch::equal(last.slice(0, 0, 18, 3).slice(1, 0, 24, 3).select(2, 1), given[0].clips[1][3]));
   EXPECT_EQ(report::encode_png(sheet).substr(1, 3), "PNG");
   EXPECT_GT(report::encode_video(film, 8).size(), 500U);
 }

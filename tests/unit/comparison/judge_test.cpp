@@ -1,10 +1,10 @@
 // The judge: reads clips of any length, learns in a tiny budget, comes back from its file.
+#include "temporary_folder.hpp"
+
 #include <eval/comparison/judge.hpp>
 #include <jepa/data/generated.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>

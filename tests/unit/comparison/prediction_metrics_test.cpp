@@ -47,14 +47,13 @@ double ssim_by_hand(const torch::Tensor& a, const torch::Tensor& b) {
 TEST(PredictionMetrics, SsimEqualsTheFormulaAndIsOneForEqualFrames) {
   torch::manual_seed(1);
   const auto a = torch::randint(0, 256, {2, 1, 3, 11, 12}, torch::kUInt8);
-  const auto b = (a.to(torch::kFloat32) * 0.7 + 60 * torch::rand({2, 1, 3, 11, 12}))
-                     .to(torch::kUInt8);
+  const auto b =
+      (a.to(torch::kFloat32) * 0.7 + 60 * torch::rand({2, 1, 3, 11, 12})).to(torch::kUInt8);
   const auto values = ssim(a, b);
   ASSERT_EQ(values.sizes(), (std::vector<int64_t>{2, 3}));
   const auto left = [](const torch::Tensor& t) { return t[1][0][2].slice(1, 0, 11); };
   const auto right = [](const torch::Tensor& t) { return t[1][0][2].slice(1, 1, 12); };
-  const double expected =
-      (ssim_by_hand(left(a), left(b)) + ssim_by_hand(right(a), right(b))) / 2;
+  const double expected = (ssim_by_hand(left(a), left(b)) + ssim_by_hand(right(a), right(b))) / 2;
   EXPECT_NEAR(values[1][2].item<double>(), expected, 1e-9);
   EXPECT_NEAR(ssim(a, a).min().item<double>(), 1, 1e-12);
 }
@@ -90,16 +89,14 @@ TEST(PredictionMetrics, TrivialPredictors) {
 TEST(PredictionMetrics, SetsOfFutures) {
   // Two futures, one clip, two frames; truth at the origin.
   const auto truth = torch::zeros({1, 2, 2});
-  const auto futures =
-      torch::tensor({3.0, 4.0, 0.0, 1.0, 0.0, 2.0, 0.0, 5.0}).view({2, 1, 2, 2});
+  const auto futures = torch::tensor({3.0, 4.0, 0.0, 1.0, 0.0, 2.0, 0.0, 5.0}).view({2, 1, 2, 2});
   const auto errors = position_error(futures, truth);
   EXPECT_TRUE(torch::allclose(errors.flatten(), torch::tensor({5.0, 1.0, 2.0, 5.0})));
   EXPECT_TRUE(torch::allclose(best_of_k(errors), torch::tensor({{5.0, 1.0}})));
   EXPECT_TRUE(torch::allclose(mean_future(futures)[0][0], torch::tensor({1.5, 3.0})));
-  EXPECT_TRUE(torch::equal(coverage(futures, truth, 2.0),
-                           torch::ones({1, 2}, torch::kFloat64)));
-  EXPECT_TRUE(torch::equal(coverage(futures, truth, 1.5),
-                           torch::tensor({{0.0, 1.0}}, torch::kFloat64)));
+  EXPECT_TRUE(torch::equal(coverage(futures, truth, 2.0), torch::ones({1, 2}, torch::kFloat64)));
+  EXPECT_TRUE(
+      torch::equal(coverage(futures, truth, 1.5), torch::tensor({{0.0, 1.0}}, torch::kFloat64)));
   const double pair = std::sqrt(13.0) / 2;  // (3, 4) to (0, 2), over K (K - 1)
   EXPECT_NEAR(energy_score(futures, truth)[0][0].item<double>(), 3.5 - pair, 1e-6);
   EXPECT_NEAR(energy_score(futures.slice(0, 0, 1), truth)[0][0].item<double>(), 5.0, 1e-6);

@@ -2,10 +2,10 @@
 #include <jepa/memory.hpp>
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace jepa {
 namespace {

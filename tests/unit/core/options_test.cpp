@@ -37,7 +37,7 @@ std::string failure(const OptionValues& values) {
 }
 
 TEST(Options, CommandLineFormsAreRead) {
-  const char* arguments[] = {"program", "--sample.dim", "16",   "--sample.flag",
+  const char* arguments[] = {"program",          "--sample.dim",   "16", "--sample.flag",
                              "--sample.rate=-0", "--sample.range", "1,2"};
   const OptionValues values = parse_command_line(7, arguments);
   Sample sample;

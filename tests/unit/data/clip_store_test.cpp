@@ -1,9 +1,9 @@
+#include "temporary_folder.hpp"
+
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/generated.hpp>
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>

@@ -94,8 +94,8 @@ TEST(Generated, GravityBendsPathsInsideTheFrame) {
   falling.gravity = 0.2;
   const GeneratedSource source(falling, 3);
   const torch::Tensor velocities = source.column("velocity");
-  EXPECT_TRUE(torch::equal(source.column("acceleration"),
-                           torch::tensor({0.0F, 0.2F}).repeat({200, 1})));
+  EXPECT_TRUE(
+      torch::equal(source.column("acceleration"), torch::tensor({0.0F, 0.2F}).repeat({200, 1})));
   // The labels of motion are those of mid-clip, which gravity leaves as they are.
   EXPECT_TRUE(torch::allclose(velocities, GeneratedSource(straight, 3).column("velocity")));
   const torch::Tensor place = torch::arange(32) + 0.5;
@@ -130,8 +130,8 @@ TEST(Generated, SignalsAreTheTruthOfEachFrame) {
     EXPECT_TRUE(torch::allclose(signal("position")[4], positions[i], 0, 1e-4));
     EXPECT_TRUE(torch::allclose(signal("velocity")[4], velocities[i], 0, 1e-5));
     const torch::Tensor moved = signal("position").diff(1, 0);
-    const torch::Tensor mean = 0.5 * (signal("velocity").slice(0, 1) +
-                                      signal("velocity").slice(0, 0, 8));
+    const torch::Tensor mean =
+        0.5 * (signal("velocity").slice(0, 1) + signal("velocity").slice(0, 0, 8));
     EXPECT_TRUE(torch::allclose(moved, mean, 0, 1e-4));
   }
   EXPECT_TRUE(read(GeneratedSource({.clips = 1}, 0), 0).signals.empty());

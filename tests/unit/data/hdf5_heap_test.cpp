@@ -1,9 +1,9 @@
 // Damage that HDF5 1.10 would follow out of its memory.
+#include "temporary_folder.hpp"
+
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/data/hdf5_heap.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -45,8 +45,8 @@ TEST(Hdf5Heap, AStoreWithADamagedOneIsAnError) {
   write_bytes(folder.file("a.h5"), bytes);
   EXPECT_FALSE(Hdf5File::open(folder.file("a.h5")).attributes({"texts"}).empty());
   write_bytes(folder.file("b.h5"), with_number(bytes, bytes.find("GCOL") + 24, ~uint64_t{0}, 8));
-  const std::string error = message_of<DataError>(
-      [&] { Hdf5File::open(folder.file("b.h5")).attributes({"texts"}); });
+  const std::string error =
+      message_of<DataError>([&] { Hdf5File::open(folder.file("b.h5")).attributes({"texts"}); });
   EXPECT_NE(error.find("b.h5: a heap of texts is damaged"), std::string::npos) << error;
 }
 

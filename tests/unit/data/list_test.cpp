@@ -1,11 +1,11 @@
 // Folders and their classes.
+#include "temporary_folder.hpp"
+
 #include <jepa/data/clip_source.hpp>
 #include <jepa/data/image_folder.hpp>
 #include <jepa/data/label_names.hpp>
 #include <jepa/data/media_list.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 

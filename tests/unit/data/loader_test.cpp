@@ -1,7 +1,7 @@
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/loader.hpp>
-#include <jepa/data/readable_clips.hpp>
 #include <jepa/data/memory_source.hpp>
+#include <jepa/data/readable_clips.hpp>
 #include <jepa/errors.hpp>
 
 #include <gtest/gtest.h>
@@ -378,9 +378,9 @@ TEST(ClipLoader, MicroBatchesAreWhatIsPrepared) {
 TEST(ClipLoader, SignalsComeWithTheirClips) {
   const torch::Tensor clips = torch::zeros({9, 2, 4, 4, 1}, torch::kUInt8);
   const torch::Tensor action = torch::rand({9, 2, 3});
-  const auto source = std::make_shared<MemorySource>(
-      clips, std::map<std::string, torch::Tensor>{},
-      std::map<std::string, torch::Tensor>{{"action", action}});
+  const auto source =
+      std::make_shared<MemorySource>(clips, std::map<std::string, torch::Tensor>{},
+                                     std::map<std::string, torch::Tensor>{{"action", action}});
   LoaderOptions options = options_for(2);
   options.augment.flip = 0;
   ClipLoader loader(source, options, 0);

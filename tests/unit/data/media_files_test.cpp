@@ -1,12 +1,12 @@
 // Video and picture files as people have them: what is whole is read as it is shown, what is not is
 // an error, and nothing but the file itself is opened.
+#include "temporary_folder.hpp"
+
 #include <jepa/data/clip_source.hpp>
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 

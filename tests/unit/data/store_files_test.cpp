@@ -1,10 +1,10 @@
 // Clip stores as people have them: other tools' files, damaged ones, ones that name other files.
+#include "temporary_folder.hpp"
+
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -64,8 +64,8 @@ void write_store(const std::string& file, const std::vector<int64_t>& lengths,
     frames += length;
   }
   auto datasets = more;
-  datasets["pixels"] = torch::arange(frames).to(torch::kUInt8).view({frames, 1, 1, 1}).repeat(
-      {1, 2, 2, 1});
+  datasets["pixels"] =
+      torch::arange(frames).to(torch::kUInt8).view({frames, 1, 1, 1}).repeat({1, 2, 2, 1});
   datasets["ep_len"] = torch::tensor(lengths);
   datasets["ep_offset"] = torch::tensor(offsets);
   write_hdf5(file, datasets);
@@ -153,14 +153,14 @@ TEST(StoreFiles, BloscIsReadOrNamed) {
 TEST(StoreFiles, ANewerFormatIsSaidToBe) {
   const std::string message = store_failure(fixture("../swm_dataset_blosc.h5"));
   if (message.find("filter") != std::string::npos || message.empty()) GTEST_SKIP() << message;
-  expect_one_line(message, "swm_dataset_blosc.h5: dataset 'pixels'", "written by a newer HDF5 than");
+  expect_one_line(message, "swm_dataset_blosc.h5: dataset 'pixels'",
+                  "written by a newer HDF5 than");
 }
 
 TEST(StoreFiles, AHeldLastFrameStaysInItsEpisode) {
   const TemporaryFolder folder;
   write_store(folder.file("ten.h5"), {10, 10});
-  const ClipStore store(folder.file("ten.h5"),
-                        {.frames = 4, .frame_step = 4, .repeat_last = true});
+  const ClipStore store(folder.file("ten.h5"), {.frames = 4, .frame_step = 4, .repeat_last = true});
   Random random(0);
   EXPECT_EQ(first_pixels(store.read(0, random)), (std::vector<int64_t>{0, 4, 8, 9}));
   EXPECT_EQ(first_pixels(store.read(1, random)), (std::vector<int64_t>{10, 14, 18, 19}));
@@ -347,8 +347,7 @@ TEST_F(ActionTest, AreAskedForByName) {
                 .signals.at("reward")
                 .values,
             (std::vector<float>{5, 9}));
-  expect_one_line(store_failure(file_, {.signals = "torque"}), "actions.h5",
-                  "no dataset 'torque'");
+  expect_one_line(store_failure(file_, {.signals = "torque"}), "actions.h5", "no dataset 'torque'");
   write_hdf5(folder_.file("odd.h5"), {{"pixels", torch::zeros({4, 2, 2, 1}, torch::kUInt8)},
                                       {"ep_len", torch::tensor({4})},
                                       {"ep_offset", torch::tensor({0})},

@@ -1,9 +1,9 @@
 // Files as people have them that were once read wrongly, refused though whole, or crashed.
+#include "temporary_folder.hpp"
+
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 

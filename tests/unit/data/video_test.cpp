@@ -1,3 +1,5 @@
+#include "temporary_folder.hpp"
+
 #include <eval/report/video_writer.hpp>
 #include <jepa/data/footage.hpp>
 #include <jepa/data/loader.hpp>
@@ -5,8 +7,6 @@
 #include <jepa/data/recipe.hpp>
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -289,8 +289,13 @@ TEST_F(VideoTest, FootageLeavesOutWhatCannotBeRead) {
   write_moving("set/a.mp4", 60);
   write_moving("set/c.mp4", 60);
   std::ofstream(path("set/b.mp4")) << "no video";
-  FootageOptions options{.data = path("set"), .clips = 20, .frames = 4, .size = 16, .divide = 1,
-                         .motion_min = 0, .motion_max = 255};
+  FootageOptions options{.data = path("set"),
+                         .clips = 20,
+                         .frames = 4,
+                         .size = 16,
+                         .divide = 1,
+                         .motion_min = 0,
+                         .motion_max = 255};
   EXPECT_THROW(FootageSource(options, 0), DataError);
   options.max_errors = 1;
   const FootageSource source(options, 0);

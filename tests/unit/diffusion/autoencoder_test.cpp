@@ -1,13 +1,12 @@
 #include "operation_counter.hpp"
-
 #include "temporary_folder.hpp"
 
 #include <eval/diffusion/autoencoder.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -47,8 +46,8 @@ TEST(Autoencoder, HalvesTimeAndSides) {
   auto model = fresh();
   for (const auto& sizes : std::vector<std::vector<int64_t>>{{2, 1, 4, 16, 16}, {1, 1, 8, 8, 24}}) {
     const auto latents = model->encode(torch::randn(sizes));
-    EXPECT_EQ(latents.sizes(), (std::vector<int64_t>{sizes[0], 4, sizes[2] / 2, sizes[3] / 4,
-                                                     sizes[4] / 4}));
+    EXPECT_EQ(latents.sizes(),
+              (std::vector<int64_t>{sizes[0], 4, sizes[2] / 2, sizes[3] / 4, sizes[4] / 4}));
     EXPECT_EQ(model->decode(latents).sizes(), sizes);
   }
   EXPECT_THROW(model->encode(torch::zeros({1, 1, 3, 16, 16})), DataError);

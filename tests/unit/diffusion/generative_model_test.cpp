@@ -7,8 +7,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/weights.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -103,8 +103,8 @@ TEST(GenerativeModel, KnownFramesComeBackBitForBit) {
     for (const auto& known : std::vector<std::vector<int64_t>>{
              {1, 1, 1, 1, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 1, 1}, {1, 1, 0, 0, 0, 0, 1, 1}}) {
       const auto frames = torch::tensor(known).to(torch::kBool);
-      const auto drawn = model.draw(kSizes, nothing(2), {clips, frames},
-                                    {.method = method, .steps = 3}, 1);
+      const auto drawn =
+          model.draw(kSizes, nothing(2), {clips, frames}, {.method = method, .steps = 3}, 1);
       const auto where = frames.view({1, 1, 8, 1, 1}).expand(kSizes);
       EXPECT_TRUE(drawn.masked_select(where).equal(clips.masked_select(where))) << method;
       EXPECT_FALSE(drawn.equal(clips));
@@ -186,8 +186,9 @@ TEST(GenerativeModel, LoadsWhatARunLeft) {
   auto model = small();
   auto options = model.options();
   write_bytes(folder.file("config.ini"), dump_ini(options.sections()) + "[run]\nsteps = 3\n");
-  EXPECT_NE(message_of<CheckpointError>([&] { GenerativeModel::load(folder.file("")); })
-                .find("average.safetensors"),
+  EXPECT_NE(message_of<CheckpointError>([&] {
+              GenerativeModel::load(folder.file(""));
+            }).find("average.safetensors"),
             std::string::npos);
   write_safetensors(folder.file("average.safetensors"), state_dict(*model.transformer()));
   auto loaded = GenerativeModel::load(folder.file(""));

@@ -15,9 +15,7 @@ constexpr double kTiny = 1e-9;  // a floor that never is reached
 const char* const kPaths[] = {"linear", "cosine", "vp"};
 constexpr Quantity kQuantities[] = {Quantity::kClean, Quantity::kNoise, Quantity::kVelocity};
 
-torch::Tensor times(std::vector<double> values) {
-  return torch::tensor(values, torch::kFloat64);
-}
+torch::Tensor times(std::vector<double> values) { return torch::tensor(values, torch::kFloat64); }
 
 /// Data, noise, times well inside, and what is true at them.
 struct Scene {
@@ -171,8 +169,8 @@ TEST(DiffusionLoss, ComparesEstimates) {
                          : said == Quantity::kNoise ? e
                                                     : c.alpha_rate * x + c.sigma_rate * e;
       for (const Quantity compared : kQuantities) {
-        const auto difference = path.estimate(said, value, z, t)[compared] -
-                                path.estimate(said, truth, z, t)[compared];
+        const auto difference =
+            path.estimate(said, value, z, t)[compared] - path.estimate(said, truth, z, t)[compared];
         const double expected = difference.square().mean().item<double>();
         EXPECT_NEAR(path.loss(said, compared, value, x, e, t).item<double>(), expected,
                     1e-9 * expected)

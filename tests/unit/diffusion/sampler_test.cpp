@@ -3,8 +3,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -18,16 +18,16 @@ at::Generator generator(uint64_t seed) { return at::make_generator<at::CPUGenera
 /// Data N(mu, Sigma) of three dimensions, and what the perfect network says of it.
 struct Gaussian {
   torch::Tensor mean = torch::tensor({1.0, -0.5, 0.3}, torch::kFloat64);
-  torch::Tensor root = torch::tensor({{0.8, 0.0, 0.0}, {0.3, 0.5, 0.0}, {-0.2, 0.1, 0.3}},
-                                     torch::kFloat64);
+  torch::Tensor root =
+      torch::tensor({{0.8, 0.0, 0.0}, {0.3, 0.5, 0.0}, {-0.2, 0.1, 0.3}}, torch::kFloat64);
   torch::Tensor covariance = at::mm(root, root.t());
 
   /// E[x | z] = mu + alpha Sigma (alpha^2 Sigma + sigma^2 I)^-1 (z - alpha mu).
   Denoiser denoiser(const Interpolant& path, Quantity said = Quantity::kClean) const {
     return [this, &path, said](const torch::Tensor& z, const torch::Tensor& t) {
       const auto c = path.at(t.slice(0, 0, 1));
-      const auto total = c.alpha.square() * covariance +
-                         c.sigma.square() * torch::eye(3, torch::kFloat64);
+      const auto total =
+          c.alpha.square() * covariance + c.sigma.square() * torch::eye(3, torch::kFloat64);
       const auto gain = c.alpha * at::mm(covariance, at::linalg_inv(total));
       const auto clean = mean + at::mm(z - c.alpha * mean, gain.t());
       return path.estimate(Quantity::kClean, clean, z, t)[said];
@@ -193,8 +193,8 @@ TEST(Guidance, IsLinearOverAllChannelsWithinItsTimes) {
     EXPECT_TRUE(guided(z, torch::full({2}, 0.1)).equal(torch::sin(z)));
     EXPECT_TRUE(guided(z, torch::full({2}, 0.9)).equal(torch::sin(z)));
     // Given frames stand at time 1; the frames that are made decide.
-    EXPECT_TRUE(torch::allclose(guided(z, torch::tensor({{1.0, 0.5}, {1.0, 0.5}})), expected, 1e-4,
-                                1e-5));
+    EXPECT_TRUE(
+        torch::allclose(guided(z, torch::tensor({{1.0, 0.5}, {1.0, 0.5}})), expected, 1e-4, 1e-5));
   }
 }
 

@@ -4,8 +4,8 @@
 #include <eval/diffusion/diffusion_transformer.hpp>
 #include <jepa/errors.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 

@@ -1,10 +1,10 @@
+#include "temporary_folder.hpp"
+
 #include <eval/dreaming/experiment.hpp>
 #include <eval/worlds/dodge.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
@@ -25,8 +25,8 @@ TEST(DreamGame, ActionsAreThreeWays) {
   const auto actions = torch::tensor({-1.0, -0.34, -0.3, 0.0, 0.33, 0.34, 1.0});
   EXPECT_TRUE(torch::equal(game_actions(info, actions),
                            torch::tensor({-1.0F, -1.0F, 0.0F, 0.0F, 0.0F, 1.0F, 1.0F})));
-  EXPECT_TRUE(torch::equal(game_actions({}, torch::tensor({-2.0, 0.5})),
-                           torch::tensor({-1.0, 0.5})));
+  EXPECT_TRUE(
+      torch::equal(game_actions({}, torch::tensor({-2.0, 0.5})), torch::tensor({-1.0, 0.5})));
   EXPECT_THROW(make_game({.world = "push"})(1), ConfigError);  // it has no end
   EXPECT_THROW(make_game({.world = "dodge", .factors = "speed"})(1), ConfigError);
 }
@@ -119,8 +119,8 @@ class DreamRunTest : public testing::Test {
   ExperimentOptions small(const std::string& name, const std::string& kind) const {
     ExperimentOptions options;
     options.run = path(name);
-    options.play = {.collected = 8, .rounds = 2, .episodes = 4, .swap_periods = {10},
-                    .tuning_episodes = 4};
+    options.play = {
+        .collected = 8, .rounds = 2, .episodes = 4, .swap_periods = {10}, .tuning_episodes = 4};
     options.vision.latent = 4;
     options.vision.width = 2;
     options.vision.shrink = 4;

@@ -1,4 +1,3 @@
-#include <ATen/CPUGeneratorImpl.h>
 #include <eval/dynamics/episodes.hpp>
 #include <eval/dynamics/protocol.hpp>
 #include <eval/dynamics/training.hpp>
@@ -7,6 +6,7 @@
 #include <jepa/io/weights.hpp>
 #include <jepa/objectives/vicreg.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -18,8 +18,13 @@ namespace {
 
 ModelOptions small_shape() {
   ModelOptions options;
-  options.encoder = {.channels = 2, .height = 65, .width = 65, .widths = {4, 8}, .kernels = {7, 3},
-                     .strides = {4, 2}, .dim = 6};
+  options.encoder = {.channels = 2,
+                     .height = 65,
+                     .width = 65,
+                     .widths = {4, 8},
+                     .kernels = {7, 3},
+                     .strides = {4, 2},
+                     .dim = 6};
   options.action_width = 2;
   options.inverse_hidden = 8;
   return options;
@@ -78,8 +83,11 @@ TEST(TwoRoomsClips, UnseenLayoutsStayOut) {
   const auto layouts = [](bool unseen) {
     const auto state = some_batch(600, 2, {.unseen = unseen}).signals.at("state").select(1, 0);
     const auto wall = state.select(1, 2), door = state.select(1, 3);
-    return wall.ge(29).logical_and(wall.le(35)).logical_or(door.ge(27).logical_and(door.le(37)))
-        .any().item<bool>();
+    return wall.ge(29)
+        .logical_and(wall.le(35))
+        .logical_or(door.ge(27).logical_and(door.le(37)))
+        .any()
+        .item<bool>();
   };
   EXPECT_FALSE(layouts(false));
   EXPECT_TRUE(layouts(true));
@@ -123,8 +131,8 @@ TEST(DynamicsLoss, TermsByHand) {
   const torch::NoGradGuard no_grad;
   const auto batch = some_batch(7);
   const auto z = model.encode_clips(batch.clips), actions = actions_between(batch);
-  ObjectiveWeights weights{.rollout = 2, .one_step = 3, .variance = 5, .covariance = 7,
-                           .similarity = 11, .inverse = 13};
+  ObjectiveWeights weights{
+      .rollout = 2, .one_step = 3, .variance = 5, .covariance = 7, .similarity = 11, .inverse = 13};
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
   const auto loss = joint_loss(model, z, actions, weights, generator);
   const auto square = [](const torch::Tensor& x) { return x.square().mean().item<double>(); };
@@ -142,8 +150,7 @@ TEST(DynamicsLoss, TermsByHand) {
   const auto mean = actions.unflatten(2, {5, 2}).mean(2);
   EXPECT_NEAR(loss.inverse.item<double>(),
               square(model.inverse->forward(z.narrow(1, 0, 3), z.narrow(1, 1, 3)) - mean), 1e-5);
-  EXPECT_NEAR(loss.variance.item<double>(),
-              variance_hinge(z.flatten(0, 1)).item<double>(), 1e-6);
+  EXPECT_NEAR(loss.variance.item<double>(), variance_hinge(z.flatten(0, 1)).item<double>(), 1e-6);
   const auto centred = z.flatten(0, 1) - z.flatten(0, 1).mean(0);
   const auto covariance = centred.t().mm(centred) / 27;
   const auto off = covariance - covariance.diag().diag();
@@ -163,8 +170,11 @@ TEST(DynamicsLoss, TermsByHand) {
 
 DynamicsTrainingOptions two_phases() {
   DynamicsTrainingOptions options;
-  options.second = {.from_step = 2, .predictor = {.hidden = 24, .layers = 2}, .updates = 3,
-                    .batch = 8, .buffer = 20};
+  options.second = {.from_step = 2,
+                    .predictor = {.hidden = 24, .layers = 2},
+                    .updates = 3,
+                    .batch = 8,
+                    .buffer = 20};
   return options;
 }
 
@@ -236,8 +246,8 @@ TEST(Episodes, Wilson) {
 
 TEST(Episodes, ControlsAreWhatTheyAre) {
   const worlds::TwoRooms world(1);
-  EpisodeOptions options{.episodes = 30, .at_once = 20, .seed = 4,
-                         .ranges = worlds::training_ranges(world)};
+  EpisodeOptions options{
+      .episodes = 30, .at_once = 20, .seed = 4, .ranges = worlds::training_ranges(world)};
   const auto straight = run_episodes(*straight_line(1.8), options);
   EXPECT_EQ(straight.episodes, 30);
   EXPECT_EQ(straight.dropped, 0);
@@ -251,13 +261,17 @@ TEST(Episodes, ControlsAreWhatTheyAre) {
 }
 
 TEST(Episodes, TheTrueSimulatorWithTheRightCostGetsThere) {
-  const auto planner = std::make_shared<planning::Cem>(
-      planning::CemOptions{.samples = 64, .elites = 8, .iterations = 3, .max_norm = 1.8,
-                           .correlation = 0.7, .fresh_share = 0.5});
+  const auto planner = std::make_shared<planning::Cem>(planning::CemOptions{.samples = 64,
+                                                                            .elites = 8,
+                                                                            .iterations = 3,
+                                                                            .max_norm = 1.8,
+                                                                            .correlation = 0.7,
+                                                                            .fresh_share = 0.5});
   const worlds::TwoRooms world(1);
   const auto controller = simulator_planner(planner, {}, true, "sum", 1);
-  const auto result = run_episodes(*controller, {.episodes = 6, .at_once = 6, .seed = 4,
-                                                 .ranges = worlds::training_ranges(world)});
+  const auto result = run_episodes(
+      *controller,
+      {.episodes = 6, .at_once = 6, .seed = 4, .ranges = worlds::training_ranges(world)});
   EXPECT_GE(result.at_end, 5);
   EXPECT_GT(result.seconds_per_decision, 0);
   EXPECT_THROW(simulator_planner(planner, {}, true, "mean", 1), ConfigError);
@@ -267,10 +281,10 @@ TEST(Episodes, ModelsOfOtherBlocksAreRefused) {
   auto model = small_model();
   const auto planner = std::make_shared<planning::Cem>(planning::CemOptions{});
   EXPECT_THROW(model_planner(model, planner, {.block = 4}, {}, 1), DataError);
-  const auto controller = model_planner(
-      model, std::make_shared<planning::Cem>(
-                 planning::CemOptions{.samples = 8, .elites = 4, .iterations = 1}),
-      {.horizon = 3}, {.over_time = "min"}, 1);
+  const auto controller = model_planner(model,
+                                        std::make_shared<planning::Cem>(planning::CemOptions{
+                                            .samples = 8, .elites = 4, .iterations = 1}),
+                                        {.horizon = 3}, {.over_time = "min"}, 1);
   worlds::TwoRooms world(2);
   world.reset(1);
   controller->begin(world);

@@ -1,7 +1,7 @@
-#include <ATen/CPUGeneratorImpl.h>
 #include <encoders/registry.hpp>
 #include <jepa/errors.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -38,8 +38,8 @@ int64_t parameter_count(torch::nn::Module& module) {
 }
 
 TEST(VisionTransformer, PublishedSizes) {
-  for (const auto& [preset, millions] : {std::pair("vit_tiny", 5.63), std::pair("vit_small", 21.9),
-                                         std::pair("vit_base", 86.2)}) {
+  for (const auto& [preset, millions] :
+       {std::pair("vit_tiny", 5.63), std::pair("vit_small", 21.9), std::pair("vit_base", 86.2)}) {
     auto encoder = make_encoder({.preset = preset});
     EXPECT_NEAR(static_cast<double>(parameter_count(*encoder)) / 1e6, millions, 0.06) << preset;
   }
@@ -69,8 +69,10 @@ TEST(VisionTransformer, TakesLongerAndWiderClips) {
   for (const char* positions : {"rope", "sincos", "both"}) {
     auto encoder = make(small(positions));
     const torch::NoGradGuard no_grad;
-    for (const auto& sizes : {std::vector<int64_t>{2, 3, 4, 16, 16}, {1, 3, 2, 16, 16},
-                              {1, 3, 8, 16, 16}, {1, 3, 4, 12, 28}}) {
+    for (const auto& sizes : {std::vector<int64_t>{2, 3, 4, 16, 16},
+                              {1, 3, 2, 16, 16},
+                              {1, 3, 8, 16, 16},
+                              {1, 3, 4, 12, 28}}) {
       const auto clip = torch::randn(sizes);
       const auto tokens = encoder->forward(clip);
       EXPECT_EQ(tokens.size(1), encoder->grid(clip.sizes()).size());
@@ -88,8 +90,7 @@ TEST(VisionTransformer, AllIdsGiveTheWholeClip) {
     // In any order: attention sees positions, not places in the sequence.
     const auto order = torch::randperm(grid.size(), torch::kInt64);
     const auto ids = order.unsqueeze(0).repeat({2, 1});
-    const auto shuffled =
-        encoder->encode(gather_tokens(encoder->embed(clip), ids), grid, ids);
+    const auto shuffled = encoder->encode(gather_tokens(encoder->embed(clip), ids), grid, ids);
     const auto whole = encoder->forward(clip);
     EXPECT_TRUE(torch::allclose(whole.index_select(1, order), shuffled, 1e-4, 1e-5)) << positions;
   }

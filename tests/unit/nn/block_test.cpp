@@ -1,10 +1,10 @@
-#include <ATen/CPUGeneratorImpl.h>
 #include <jepa/errors.hpp>
 #include <jepa/nn/attention_kernel.hpp>
 #include <jepa/nn/attentive_pooler.hpp>
 #include <jepa/nn/block.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/init.h>
@@ -65,15 +65,15 @@ TEST_P(AttentionPaths, OutputAndGradientsAreThoseOfTheFormula) {
     rotary = rotary_table(grid_positions({1, 1, p.tokens}, 0), p.head_dim, RotaryLayout::kTiled)
                  .at(torch::randint(p.tokens, {p.batch, p.tokens}, torch::kInt64));
   }
-  const auto mask = p.mask ? torch::ones({p.tokens, p.tokens}, torch::kBool).tril()
-                           : torch::Tensor();
+  const auto mask =
+      p.mask ? torch::ones({p.tokens, p.tokens}, torch::kBool).tril() : torch::Tensor();
   const auto weight = torch::randn({p.batch, p.tokens, dim});
   std::vector<std::vector<torch::Tensor>> results;
   for (const bool ours : {true, false}) {
     torch::manual_seed(4);
     const auto x = torch::randn({p.batch, p.tokens, dim}).requires_grad_();
-    const auto y = ours ? layer->forward(x, rotary, mask)
-                        : explicit_layer(layer, x, p.heads, rotary, mask);
+    const auto y =
+        ours ? layer->forward(x, rotary, mask) : explicit_layer(layer, x, p.heads, rotary, mask);
     const auto grads = torch::autograd::grad(
         {(y * weight).sum()}, {x, layer->qkv->weight, layer->qkv->bias, layer->proj->weight});
     results.push_back({y.detach(), grads[0], grads[1], grads[2], grads[3]});
@@ -84,14 +84,14 @@ TEST_P(AttentionPaths, OutputAndGradientsAreThoseOfTheFormula) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, AttentionPaths,
-    testing::Values(AttentionShape{3, 5, 2, 7, false, false}, AttentionShape{2, 1, 1, 4, true, false},
-                    AttentionShape{4, 64, 3, 32, false, false},
-                    AttentionShape{2, 48, 3, 16, true, false},
-                    AttentionShape{2, 400, 2, 24, true, false},
-                    AttentionShape{1, 700, 1, 64, false, false},
-                    AttentionShape{2, 33, 2, 12, true, true}));
+INSTANTIATE_TEST_SUITE_P(Shapes, AttentionPaths,
+                         testing::Values(AttentionShape{3, 5, 2, 7, false, false},
+                                         AttentionShape{2, 1, 1, 4, true, false},
+                                         AttentionShape{4, 64, 3, 32, false, false},
+                                         AttentionShape{2, 48, 3, 16, true, false},
+                                         AttentionShape{2, 400, 2, 24, true, false},
+                                         AttentionShape{1, 700, 1, 64, false, false},
+                                         AttentionShape{2, 33, 2, 12, true, true}));
 
 TEST(Attention, WithoutGradientGivesTheSame) {
   Attention layer(24, 2);
@@ -146,7 +146,8 @@ TEST(Block, CheckpointingTrainsParametersOnPlainInput) {
   Block block(BlockOptions{.dim = 8, .heads = 1, .mlp_hidden = 8});
   initialise_layers(*block, generator());
   run_block(block, torch::randn({1, 3, 8}), {}, {}, {}, true).sum().backward();
-  for (const auto& p : block->named_parameters()) EXPECT_TRUE(p.value().grad().defined()) << p.key();
+  for (const auto& p : block->named_parameters())
+    EXPECT_TRUE(p.value().grad().defined()) << p.key();
 }
 
 TEST(Block, DropPathDropsWholeSamplesAndKeepsTheMean) {
@@ -163,8 +164,8 @@ TEST(Mlp, SwigluFollowsItsFormula) {
   initialise_layers(*mlp, generator());
   const auto x = torch::randn({2, 6});
   const auto a = torch::linear(x, mlp->fc1->weight);
-  const auto expected = torch::linear(a * torch::sigmoid(a) * torch::linear(x, mlp->fc2->weight),
-                                      mlp->fc3->weight);
+  const auto expected =
+      torch::linear(a * torch::sigmoid(a) * torch::linear(x, mlp->fc2->weight), mlp->fc3->weight);
   EXPECT_TRUE(torch::allclose(mlp->forward(x), expected, 1e-5, 1e-7));
   EXPECT_EQ(wide_swiglu_width(4096), 2736);
   EXPECT_THROW(Mlp(6, 8, "relu"), ConfigError);

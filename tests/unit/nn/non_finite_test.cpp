@@ -26,8 +26,8 @@ void expect_alike(const torch::Tensor& ours, const torch::Tensor& theirs) {
 
 torch::Tensor softmax_attention(const torch::Tensor& qkv) {
   const auto parts = qkv.permute({2, 0, 3, 1, 4}).unbind(0);  // each [B, heads, N, d]
-  const auto scores = parts[0].matmul(parts[1].transpose(-1, -2)) /
-                      std::sqrt(static_cast<double>(qkv.size(4)));
+  const auto scores =
+      parts[0].matmul(parts[1].transpose(-1, -2)) / std::sqrt(static_cast<double>(qkv.size(4)));
   return at::softmax(scores, -1).matmul(parts[2]).transpose(1, 2).flatten(2);
 }
 

@@ -1,8 +1,8 @@
 // The agreement of views: what it punishes, and what it leaves alone.
 #include <jepa/objectives/clip_agreement.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/optim.h>
 #include <torch/types.h>
 #include <torch/utils.h>

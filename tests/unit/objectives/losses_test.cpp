@@ -4,8 +4,8 @@
 #include <jepa/objectives/sigreg.hpp>
 #include <jepa/objectives/vicreg.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -39,8 +39,8 @@ TEST(NormaliseTargets, NormalisesEachLevelByItself) {
   const auto normal = normalise_targets(tokens, 3);
   for (int64_t level = 0; level < 3; ++level) {
     const auto chunk = tokens.slice(-1, 4 * level, 4 * level + 4);
-    const auto expected = (chunk - chunk.mean(-1, true)) /
-                          (chunk.var(-1, /*unbiased=*/false, true) + 1e-5).sqrt();
+    const auto expected =
+        (chunk - chunk.mean(-1, true)) / (chunk.var(-1, /*unbiased=*/false, true) + 1e-5).sqrt();
     EXPECT_TRUE(torch::allclose(normal.slice(-1, 4 * level, 4 * level + 4), expected, 1e-4, 1e-5));
   }
   EXPECT_THROW(normalise_targets(tokens, 5), c10::Error);
@@ -109,7 +109,8 @@ TEST(Vicreg, CovarianceCountsOffDiagonalPairs) {
 TEST(Vicreg, PositionMeanRunsOverClipsThatShowIt) {
   torch::manual_seed(3);
   const int64_t clips = 6, kept = 4, positions = 9, width = 3;
-  const auto ids = torch::rand({clips, positions}).argsort(int64_t{1}).slice(1, 0, kept).contiguous();
+  const auto ids =
+      torch::rand({clips, positions}).argsort(int64_t{1}).slice(1, 0, kept).contiguous();
   auto tokens = torch::randn({clips, kept, width}, torch::kFloat64).requires_grad_();
   const auto residual = less_position_mean(tokens, ids, positions);
   for (int64_t clip = 0; clip < clips; ++clip) {
@@ -117,7 +118,8 @@ TEST(Vicreg, PositionMeanRunsOverClipsThatShowIt) {
       const auto same = ids == ids[clip][k];
       const auto others = tokens.index({torch::indexing::TensorIndex(same)});
       const double n = static_cast<double>(others.size(0));
-      const auto expected = (tokens[clip][k] - others.mean(0)) * std::sqrt(n / std::max(1.0, n - 1));
+      const auto expected =
+          (tokens[clip][k] - others.mean(0)) * std::sqrt(n / std::max(1.0, n - 1));
       EXPECT_TRUE(torch::allclose(residual[clip][k], expected, 1e-12, 1e-12));
     }
   }

@@ -2,8 +2,8 @@
 #include <jepa/errors.hpp>
 #include <jepa/objectives/regulariser.hpp>
 
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -21,8 +21,10 @@ struct Tokens {
 Tokens parts() {
   torch::manual_seed(5);
   Tokens result;
-  result.ids = torch::rand({kClips, kGrid.size()}).argsort(int64_t{1}).slice(1, 0, kKept).contiguous();
-  result.position = torch::randn({kGrid.size(), kWidth}).index({torch::indexing::TensorIndex(result.ids)});
+  result.ids =
+      torch::rand({kClips, kGrid.size()}).argsort(int64_t{1}).slice(1, 0, kKept).contiguous();
+  result.position =
+      torch::randn({kGrid.size(), kWidth}).index({torch::indexing::TensorIndex(result.ids)});
   result.clip = torch::randn({kClips, 1, kWidth}).expand({kClips, kKept, kWidth});
   result.noise = torch::randn({kClips, kKept, kWidth});
   return result;

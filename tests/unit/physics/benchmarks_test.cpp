@@ -1,10 +1,10 @@
 // Tiny folders in the layouts of the published benchmarks.
+#include "temporary_folder.hpp"
+
 #include <eval/physics/benchmarks.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -30,9 +30,8 @@ class Benchmarks : public testing::Test {
       const uint8_t value = t < flips ? shade : 255;
       report::write_png(folder + file, torch::full({16, 24, 3}, value, torch::kUInt8));
     }
-    write_bytes(folder + "/status.json",
-                std::string(R"({"header": {"is_possible": )") + (possible ? "true" : "false") +
-                    "}}");
+    write_bytes(folder + "/status.json", std::string(R"({"header": {"is_possible": )") +
+                                             (possible ? "true" : "false") + "}}");
   }
   void video(const std::string& name, int64_t frames) const {
     fs::create_directories(fs::path(folder_.file(name)).parent_path());
@@ -84,11 +83,11 @@ TEST_F(Benchmarks, GraspFilmsArePairedByName) {
 }
 
 TEST_F(Benchmarks, InfLevelFilmsArePairedByTheirBeginning) {
-  for (const char* name : {"continuity/left__continuity__cup__duck__ii__LR.mp4",
-                           "continuity/left__continuity__cup__duck__iv__LR.mp4",
-                           "continuity/left__continuity__cup__duck__vV__LR.mp4",
-                           "gravity/left__gravity__cup__duck__ci.mp4",
-                           "gravity/left__gravity__cup__duck__co.mp4"}) {
+  for (const char* name :
+       {"continuity/left__continuity__cup__duck__ii__LR.mp4",
+        "continuity/left__continuity__cup__duck__iv__LR.mp4",
+        "continuity/left__continuity__cup__duck__vV__LR.mp4",
+        "gravity/left__gravity__cup__duck__ci.mp4", "gravity/left__gravity__cup__duck__co.mp4"}) {
     video(name, 4);
   }
   const auto pairs = find_film_pairs(options("inflevel"));

@@ -32,8 +32,7 @@ TEST(Scores, AurocOfClosedForms) {
   EXPECT_EQ(auroc(values({1, 3}), values({2})), 0.5);
   EXPECT_EQ(auroc(values({2, 2, 5, 0}), values({2, 1})), (0.5 + 1 + 0.5 + 1 + 2 + 0) / 8);
   // Normal densities a deviation apart: the normal distribution at 1 / sqrt(2).
-  const auto quantiles =
-      at::special_ndtri((torch::arange(2000, torch::kFloat64) + 0.5) / 2000);
+  const auto quantiles = at::special_ndtri((torch::arange(2000, torch::kFloat64) + 0.5) / 2000);
   EXPECT_NEAR(auroc(quantiles + 1, quantiles), 0.5 * std::erfc(-0.5), 1e-3);
 }
 

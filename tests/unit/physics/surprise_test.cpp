@@ -1,11 +1,11 @@
 // Surprise of models whose error is known.
+#include "patch_encoder.hpp"
+
 #include <eval/physics/heat_map.hpp>
 #include <eval/physics/surprise_models.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/objectives/latent_regression.hpp>
-
-#include "patch_encoder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -44,8 +44,8 @@ SurpriseModel still_model(bool latents) {
   MaskedModel model;
   model.encoder = patch_encoder();
   if (latents) model.target_encoder = patch_encoder();
-  model.predictor = Predictor(
-      std::shared_ptr<PredictorImpl>(std::make_shared<StillPredictor>(latents)));
+  model.predictor =
+      Predictor(std::shared_ptr<PredictorImpl>(std::make_shared<StillPredictor>(latents)));
   model.tubelet = kTubelet;
   model.patch = kPatch;
   return masked_surprise(model, kWindow, torch::kCPU);
@@ -119,8 +119,9 @@ TEST(Surprise, DenoisingErrorOfANetworkThatSaysNothing) {
   scaled->initialise(0);
   double mean = 0;
   for (int i = 0; i < 10; ++i) mean += 0.1 / std::pow(1 - (i + 0.5) / 10, 2);
-  EXPECT_NEAR(diffusion_surprise(scaled, kWindow, torch::kCPU).tokens(frames, 4).mean()
-                  .item<double>(), mean, 1e-2 * mean);
+  EXPECT_NEAR(
+      diffusion_surprise(scaled, kWindow, torch::kCPU).tokens(frames, 4).mean().item<double>(),
+      mean, 1e-2 * mean);
 }
 
 TEST(Surprise, WrongWindowsAreNamed) {

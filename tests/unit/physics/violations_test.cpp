@@ -1,9 +1,9 @@
 // Pairs of films: what they share, what differs, and that lawful ones are lawful.
+#include "temporary_folder.hpp"
+
 #include <eval/physics/motion.hpp>
 #include <eval/physics/violations.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -81,8 +81,8 @@ TEST(Violations, NoSingleFrameGivesTheAnswerAway) {
     }
     std::sort(lawful.begin(), lawful.end());
     std::sort(broken.begin(), broken.end());
-    const bool crossed = !two_by_two.contains(scene.rule) &&
-                         (scene.rule != "gravity" || lawful == broken);
+    const bool crossed =
+        !two_by_two.contains(scene.rule) && (scene.rule != "gravity" || lawful == broken);
     if (crossed) {
       EXPECT_TRUE(lawful == broken);
     }
@@ -147,8 +147,7 @@ TEST(Violations, ScenesAreFunctionsOfSeedSplitAndNumber) {
   EXPECT_NE(once.broken[0].pixels,
             make_scene("inertia", world, 1, "validation", 3).broken[0].pixels);
   EXPECT_EQ(once.lawful[0].clip().sizes(), (std::vector<int64_t>{3, 20, 64, 64}));
-  const auto message =
-      message_of<ConfigError>([&] { make_scene("magic", world, 1, "test", 0); });
+  const auto message = message_of<ConfigError>([&] { make_scene("magic", world, 1, "test", 0); });
   EXPECT_NE(message.find("magic"), std::string::npos);
 }
 

@@ -11,10 +11,8 @@ namespace {
 
 predictors::ActionConditionedPredictor small_model(bool extrinsics) {
   predictors::ActionConditionedPredictor model(
-      predictors::ActionConditionedOptions{.dim = 48,
-                                           .depth = 3,
-                                           .heads = 2,
-                                           .use_extrinsics = extrinsics},
+      predictors::ActionConditionedOptions{
+          .dim = 48, .depth = 3, .heads = 2, .use_extrinsics = extrinsics},
       20);
   model->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
   for (auto& p : model->parameters()) {
@@ -71,8 +69,8 @@ TEST(MovedPose, TurnsAfterOneAnother) {
   const auto state = torch::tensor({{1.0, 2.0, 3.0, 0.0, 0.0, quarter, 0.9}}, torch::kFloat64);
   const auto action = torch::tensor({{0.5, 0.0, -1.0, quarter, 0.0, 0.0, 0.4}}, torch::kFloat64);
   const auto moved = moved_pose(state, action);
-  EXPECT_TRUE(torch::allclose(moved.narrow(1, 0, 3),
-                              torch::tensor({{1.5, 2.0, 2.0}}, torch::kFloat64)));
+  EXPECT_TRUE(
+      torch::allclose(moved.narrow(1, 0, 3), torch::tensor({{1.5, 2.0, 2.0}}, torch::kFloat64)));
   EXPECT_DOUBLE_EQ(moved[0][6].item<double>(), 1);
   // Undone by the inverse turn.
   auto back = action.clone();

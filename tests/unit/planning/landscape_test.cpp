@@ -38,8 +38,8 @@ TEST(Landscape, MarksTheBestOfAQuadraticAndWhatThePlannerChose) {
   EXPECT_EQ(picture.sizes(), at::IntArrayRef({17 * 8, 17 * 8, 3}));
   const auto pixel = [&](int64_t x, int64_t y) { return picture[y][x].sum().item<int64_t>(); };
   const int64_t x = 12 * 8 + 4, y = 6 * 8 + 4;
-  EXPECT_EQ(pixel(x, y), 0);            // the cross
-  EXPECT_EQ(pixel(x + 10, y), 3 * 255); // the ring around it
+  EXPECT_EQ(pixel(x, y), 0);             // the cross
+  EXPECT_EQ(pixel(x + 10, y), 3 * 255);  // the ring around it
   // Alone varied, the first action's share of the cost.
   auto first = options;
   first.constant = false;

@@ -66,8 +66,8 @@ TEST(Planners, ReachTheOptimumOfAQuadratic) {
 TEST(Planners, RandomShootingTakesTheBest) {
   const Bowl bowl;
   std::vector<Iteration> trace;
-  const auto plan = RandomShooting({.samples = 500}).plan(bowl.cost(), bowl.request, draws(),
-                                                          &trace);
+  const auto plan =
+      RandomShooting({.samples = 500}).plan(bowl.cost(), bowl.request, draws(), &trace);
   EXPECT_TRUE(torch::equal(plan.cost, trace[0].costs.amin(1)));
   EXPECT_TRUE(torch::allclose(bowl.cost()(plan.actions.unsqueeze(1)).squeeze(1), plan.cost));
 }
@@ -94,8 +94,11 @@ TEST(Planners, LimitsHold) {
   }
   trace.clear();
   const auto plan = Cem(cem_variant("vjepa2_ac"))
-                        .plan([](const torch::Tensor& c) { return c.square().sum({2, 3}); },
-                              {.horizon = 2, .action_width = 7}, draws(), &trace);
+                        .plan(
+                            [](const torch::Tensor& c) {
+                              return c.square().sum({2, 3});
+                            },
+                            {.horizon = 2, .action_width = 7}, draws(), &trace);
   EXPECT_LE(trace[0].candidates.narrow(-1, 0, 3).abs().max().item<double>(), 0.05 + 1e-6);
   EXPECT_EQ(trace[0].candidates.narrow(-1, 3, 3).abs().max().item<double>(), 0);  // no rotation
   EXPECT_EQ(plan.actions.select(-1, 6).abs().max().item<double>(), 0);            // dead zone
@@ -121,8 +124,11 @@ TEST(Planners, NoiseOfColourHasVarianceOne) {
   options.iterations = 1;
   options.mean_is_candidate = false;
   std::vector<Iteration> trace;
-  Cem(options).plan([](const torch::Tensor& c) { return c.square().sum({2, 3}); },
-                    {.horizon = 9, .action_width = 1}, draws(), &trace);
+  Cem(options).plan(
+      [](const torch::Tensor& c) {
+        return c.square().sum({2, 3});
+      },
+      {.horizon = 9, .action_width = 1}, draws(), &trace);
   const auto x = trace[0].candidates.squeeze(0).squeeze(-1);  // [S, H]
   EXPECT_NEAR(x.square().mean().item<double>(), 1, 0.05);
   // Neighbours move together.
@@ -156,8 +162,11 @@ TEST(Planners, BadCostsAndOptionsAreErrors) {
 TEST(Planners, TimeIsKept) {
   auto options = cem_variant("lewm");
   options.iterations = 100000;
-  const auto plan = Cem(options).plan([](const torch::Tensor& c) { return c.square().sum({2, 3}); },
-                                      {.horizon = 2, .action_width = 1, .seconds = 0.05}, draws());
+  const auto plan = Cem(options).plan(
+      [](const torch::Tensor& c) {
+        return c.square().sum({2, 3});
+      },
+      {.horizon = 2, .action_width = 1, .seconds = 0.05}, draws());
   EXPECT_LT(plan.iterations, 100000);
   EXPECT_EQ(plan.evaluations, plan.iterations * options.samples);
 }

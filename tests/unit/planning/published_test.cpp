@@ -43,16 +43,17 @@ TEST(Published, WrongFilesAreNamed) {
   EXPECT_NE(message_of([] { load_eb_jepa(fixture("vjepa2_checkpoint.pt")); }).find("is missing"),
             std::string::npos);
   // Frames of another size need another first matrix.
-  EXPECT_NE(message_of([] { load_eb_jepa(fixture("ebjepa_checkpoint.pth.tar"), 65, 65); })
-                .find("mlp.weight"),
+  EXPECT_NE(message_of([] {
+              load_eb_jepa(fixture("ebjepa_checkpoint.pth.tar"), 65, 65);
+            }).find("mlp.weight"),
             std::string::npos);
-  EXPECT_NE(message_of([] { load_le_world_model(fixture("ebjepa_checkpoint.pth.tar")); })
-                .find("config.json"),
+  EXPECT_NE(message_of([] {
+              load_le_world_model(fixture("ebjepa_checkpoint.pth.tar"));
+            }).find("config.json"),
             std::string::npos);
   const TemporaryFolder temporary;
   const std::string folder = temporary.path().string();
-  EXPECT_NE(message_of([&] { load_le_world_model(folder); }).find("weights.pt"),
-            std::string::npos);
+  EXPECT_NE(message_of([&] { load_le_world_model(folder); }).find("weights.pt"), std::string::npos);
   std::filesystem::copy_file(fixture("lewm_checkpoint/weights.pt"), folder + "/weights.pt");
   std::ofstream(folder + "/config.json") << "{\"predictor\": {}}";
   EXPECT_NE(message_of([&] { load_le_world_model(folder); }).find("predictor.heads"),
@@ -63,8 +64,7 @@ TEST(Published, ActionsOfAnotherWidthAreRefused) {
   auto model = load_le_world_model(fixture("lewm_checkpoint"));
   const torch::NoGradGuard no_grad;
   const auto latents = torch::randn({2, 24});
-  const auto costs =
-      goal_costs(model, latents.unsqueeze(1), {}, latents, le_world_model_cost());
+  const auto costs = goal_costs(model, latents.unsqueeze(1), {}, latents, le_world_model_cost());
   EXPECT_THROW(costs(torch::zeros({2, 3, 5, 2})), DataError);
   EXPECT_EQ(costs(torch::zeros({2, 3, 5, 6})).sizes(), (std::vector<int64_t>{2, 3}));
 }

@@ -12,9 +12,12 @@ namespace {
 Draws draws() { return Draws::from(at::make_generator<at::CPUGeneratorImpl>(uint64_t(1))); }
 
 std::shared_ptr<const Planner> cem(double fresh = 0) {
-  return std::make_shared<Cem>(
-      CemOptions{.samples = 128, .elites = 16, .iterations = 6, .std = {1.5}, .max_norm = 2.45,
-                 .fresh_share = fresh});
+  return std::make_shared<Cem>(CemOptions{.samples = 128,
+                                          .elites = 16,
+                                          .iterations = 6,
+                                          .std = {1.5},
+                                          .max_norm = 2.45,
+                                          .fresh_share = fresh});
 }
 
 // Costs of moving points: squared distance to the goal, least over the horizon.

@@ -1,4 +1,3 @@
-#include <ATen/CPUGeneratorImpl.h>
 #include <encoders/class_token.hpp>
 #include <encoders/convolutional.hpp>
 #include <encoders/registry.hpp>
@@ -7,6 +6,7 @@
 #include <predictors/adaln.hpp>
 #include <predictors/recurrent.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -21,11 +21,8 @@ at::Generator generator(uint64_t seed = 1) {
 TEST(ActionConditioned, CachedRolloutIsTheRollout) {
   for (const bool extrinsics : {false, true}) {
     predictors::ActionConditionedPredictor predictor(
-        predictors::ActionConditionedOptions{.dim = 48,
-                                             .depth = 3,
-                                             .heads = 4,
-                                             .use_extrinsics = extrinsics,
-                                             .rope_side = 5},
+        predictors::ActionConditionedOptions{
+            .dim = 48, .depth = 3, .heads = 4, .use_extrinsics = extrinsics, .rope_side = 5},
         20);
     predictor->initialise(generator());
     {
@@ -53,12 +50,12 @@ TEST(ActionConditioned, CachedRolloutIsTheRollout) {
     const auto got = predictor->extend(many, next, after);
     const auto each = [](const torch::Tensor& x) { return x.repeat_interleave(3, 0); };
     const auto first = conditions.first(3);
-    const auto expected = predictor->forward(
-        torch::cat({each(known), next}, 1),
-        {torch::cat({each(first.actions), after.actions}, 1),
-         torch::cat({each(first.states), after.states}, 1),
-         torch::cat({each(first.extrinsics), after.extrinsics}, 1)},
-        {4, 2, 3});
+    const auto expected =
+        predictor->forward(torch::cat({each(known), next}, 1),
+                           {torch::cat({each(first.actions), after.actions}, 1),
+                            torch::cat({each(first.states), after.states}, 1),
+                            torch::cat({each(first.extrinsics), after.extrinsics}, 1)},
+                           {4, 2, 3});
     EXPECT_LT((expected.narrow(1, 18, 6) - got).abs().max().item<double>(), 1e-5);
     EXPECT_EQ(cache.steps, 3);
     EXPECT_EQ(many.steps, 4);
@@ -146,8 +143,8 @@ TEST(Convolutional, AnyNumberOfFramesEachByItself) {
     EXPECT_EQ(grid.t, 5);
     EXPECT_EQ(grid.frame_size(), std::string(tokens) == "frame" ? 1 : 25);
     const auto one = encoder->forward(clip.narrow(2, 3, 1).contiguous());
-    EXPECT_TRUE(torch::allclose(all.narrow(1, 3 * grid.frame_size(), grid.frame_size()), one,
-                                1e-4, 1e-5));
+    EXPECT_TRUE(
+        torch::allclose(all.narrow(1, 3 * grid.frame_size(), grid.frame_size()), one, 1e-4, 1e-5));
     const auto ids = torch::tensor({{1, 4}, {0, 2}}, torch::kInt64);
     EXPECT_TRUE(torch::allclose(encoder->encode(encoder->embed(clip), grid, ids),
                                 gather_tokens(all, ids), 1e-4, 1e-5));
@@ -173,8 +170,8 @@ TEST(Convolutional, ByName) {
 }
 
 TEST(ClassToken, RefusesFramesOfAnotherSize) {
-  encoders::ClassTokenVit encoder(encoders::ClassTokenOptions{
-      .size = 28, .dim = 12, .depth = 1, .heads = 2, .mlp_hidden = 24});
+  encoders::ClassTokenVit encoder(
+      encoders::ClassTokenOptions{.size = 28, .dim = 12, .depth = 1, .heads = 2, .mlp_hidden = 24});
   encoder->initialise(generator());
   const torch::NoGradGuard no_grad;
   EXPECT_EQ(encoder->forward(torch::randn({2, 3, 4, 28, 28})).sizes(),

@@ -1,8 +1,8 @@
-#include <ATen/CPUGeneratorImpl.h>
 #include <jepa/errors.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/registry.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -16,9 +16,7 @@ at::Generator generator(uint64_t seed = 1) {
 
 const TokenGrid kGrid{2, 3, 4};
 
-ModelShape shape() {
-  return {.encoder_width = 16, .encoder_heads = 2, .masks = 2, .grid = kGrid};
-}
+ModelShape shape() { return {.encoder_width = 16, .encoder_heads = 2, .masks = 2, .grid = kGrid}; }
 
 MaskedPredictor make(const MaskedPredictorOptions& options) {
   MaskedPredictor predictor(options, shape());
@@ -35,8 +33,8 @@ MaskedPredictor make(const MaskedPredictorOptions& options) {
 }
 
 Mask random_mask(int64_t batch, int64_t sets) {
-  const auto order = torch::stack({torch::randperm(kGrid.size(), torch::kInt64),
-                                   torch::randperm(kGrid.size(), torch::kInt64)});
+  const auto order = torch::stack(
+      {torch::randperm(kGrid.size(), torch::kInt64), torch::randperm(kGrid.size(), torch::kInt64)});
   Mask mask{order.narrow(1, 0, 6).narrow(0, 0, batch).contiguous(), {}};
   std::vector<torch::Tensor> targets;
   for (int64_t m = 0; m < sets; ++m) {
@@ -104,7 +102,10 @@ TEST(MaskedPredictor, ChoosesTheMaskToken) {
 }
 
 TEST(MaskedPredictor, ContextHeadPredictsTheContext) {
-  auto predictor = make({.dim = 12, .depth = 1, .embed_hidden = 16, .context_head = true,
+  auto predictor = make({.dim = 12,
+                         .depth = 1,
+                         .embed_hidden = 16,
+                         .context_head = true,
                          .modality_embedding = true});
   const torch::NoGradGuard no_grad;
   const auto prediction = predictor->forward(torch::randn({2, 6, 16}), random_mask(2, 1), kGrid, 0);
@@ -141,15 +142,15 @@ TEST(ActionConditioned, LooksAtThePastOnly) {
 }
 
 TEST(ActionConditioned, InferenceOnAnotherGridLeavesTrainingAlone) {
-  ActionConditionedPredictor predictor(
-      ActionConditionedOptions{.dim = 24, .depth = 1, .heads = 2}, 16);
+  ActionConditionedPredictor predictor(ActionConditionedOptions{.dim = 24, .depth = 1, .heads = 2},
+                                       16);
   predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
   const auto run = [&](const TokenGrid& grid) {
     const auto& o = predictor->options();
-    return predictor->forward(torch::ones({1, grid.size(), 16}),
-                              {torch::ones({1, grid.t, o.action_width}),
-                               torch::ones({1, grid.t, o.state_width}), {}},
-                              grid);
+    return predictor->forward(
+        torch::ones({1, grid.size(), 16}),
+        {torch::ones({1, grid.t, o.action_width}), torch::ones({1, grid.t, o.state_width}), {}},
+        grid);
   };
   {
     const torch::InferenceMode inference;
@@ -161,8 +162,8 @@ TEST(ActionConditioned, InferenceOnAnotherGridLeavesTrainingAlone) {
 }
 
 TEST(ActionConditioned, FirstStepOfARolloutIsTeacherForced) {
-  ActionConditionedPredictor predictor(
-      ActionConditionedOptions{.dim = 24, .depth = 2, .heads = 2}, 16);
+  ActionConditionedPredictor predictor(ActionConditionedOptions{.dim = 24, .depth = 2, .heads = 2},
+                                       16);
   predictor->initialise(generator());
   const torch::NoGradGuard no_grad;
   const TokenGrid grid{4, 2, 2};

@@ -108,7 +108,7 @@ TEST(Knn, VotesAsByHand) {
   EXPECT_TRUE(torch::allclose(fitted[0].predict(query), torch::tensor({{0.0F, 1.0F}})));
   const auto share = static_cast<float>(1 / (1 + std::exp(0.2 / 0.5)));
   EXPECT_TRUE(torch::allclose(fitted[1].predict(query), torch::tensor({{share, 1 - share}})));
-  EXPECT_EQ(fitted[2].setting, "k 4");  // no more than there are
+  EXPECT_EQ(fitted[2].setting, "k 4");            // no more than there are
   const auto all = fitted[2].predict(3 * query);  // length does not matter
   EXPECT_NEAR(all.sum().item<double>(), 1, 1e-6);
 }

@@ -3,10 +3,10 @@
 #include <jepa/random.hpp>
 
 #include <gtest/gtest.h>
-
-#include <map>
 #include <torch/types.h>
 #include <torch/utils.h>
+
+#include <map>
 
 namespace jepa::eval::probes {
 namespace {
@@ -30,8 +30,8 @@ TEST(UnitScores, ResamplesWholeUnits) {
   const UnitScores scores(torch::tensor({1, 0, 0, 0}), torch::ones({4}, torch::kInt64),
                           torch::tensor({0, 1, 1, 1}), 2);
   const auto counts = torch::tensor({{2.0, 0.0}, {1.0, 1.0}, {0.0, 2.0}}, torch::kFloat64);
-  EXPECT_TRUE(torch::allclose(scores.resampled(counts),
-                              torch::tensor({1.0, 0.25, 0.0}, torch::kFloat64)));
+  EXPECT_TRUE(
+      torch::allclose(scores.resampled(counts), torch::tensor({1.0, 0.25, 0.0}, torch::kFloat64)));
 }
 
 TEST(UnitScores, R2OnResamplesEqualsDirectComputation) {
@@ -131,7 +131,7 @@ TEST(Bootstrap, ADrawnControlWidensTheIntervalByItsSpread) {
 }
 
 TEST(StudentT, QuantilesAreThoseOfThePrintedTable) {
-  const std::map<int, double> table{{1, 12.7062}, {2, 4.30265}, {9, 2.26216}, {10, 2.22814},
+  const std::map<int, double> table{{1, 12.7062},  {2, 4.30265},  {9, 2.26216},   {10, 2.22814},
                                     {11, 2.20099}, {30, 2.04227}, {1000, 1.96234}};
   for (const auto& [freedom, value] : table) {
     EXPECT_NEAR(student_t_quantile(freedom, 0.975), value, 1e-4) << freedom;

@@ -1,4 +1,6 @@
 // Features, the attentive probe, the protocol with its controls, and the online probe.
+#include "temporary_folder.hpp"
+
 #include <encoders/registry.hpp>
 #include <eval/probes/attentive.hpp>
 #include <eval/probes/features.hpp>
@@ -9,11 +11,9 @@
 #include <jepa/data/memory_source.hpp>
 #include <jepa/errors.hpp>
 
-#include "temporary_folder.hpp"
-
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -64,9 +64,8 @@ std::shared_ptr<MemorySource> quadrant_clips(int64_t count, uint64_t seed) {
 
 /// `draws` untrained encoders, of seeds from `seed` on.
 std::vector<ControlEncoders> untrained(int64_t draws, uint64_t seed) {
-  return {{"initialisation", "small ones", draws, [seed](int64_t draw) {
-             return small_encoder(seed + static_cast<uint64_t>(draw));
-           }}};
+  return {{"initialisation", "small ones", draws,
+           [seed](int64_t draw) { return small_encoder(seed + static_cast<uint64_t>(draw)); }}};
 }
 
 LoaderOptions plain_loader() {
@@ -84,18 +83,17 @@ TEST(Features, RowsAreClipsInOrder) {
   EXPECT_FALSE(features.requires_grad());
   Random random(0);
   const RawClip raw = source->read(77, random);
-  const auto clip =
-      torch::tensor(std::vector<int64_t>(raw.pixels.begin(), raw.pixels.end()))
-          .view({1, kFrames, kSide, kSide, 1})
-          .permute({0, 4, 1, 2, 3});
+  const auto clip = torch::tensor(std::vector<int64_t>(raw.pixels.begin(), raw.pixels.end()))
+                        .view({1, kFrames, kSide, kSide, 1})
+                        .permute({0, 4, 1, 2, 3});
   const auto expected = encoder->forward((clip.to(torch::kFloat32) - 127.5) / 127.5).mean(1);
   EXPECT_TRUE(torch::allclose(features[77], expected[0], 1e-4, 1e-5));
 }
 
 TEST(Features, PoolsAndLayers) {
   const auto tokens = torch::tensor({{{1.0F, -1.0F}, {3.0F, -5.0F}}});
-  EXPECT_TRUE(torch::equal(pool_tokens(tokens, "mean_max"),
-                           torch::tensor({{2.0F, -3.0F, 3.0F, -1.0F}})));
+  EXPECT_TRUE(
+      torch::equal(pool_tokens(tokens, "mean_max"), torch::tensor({{2.0F, -3.0F, 3.0F, -1.0F}})));
   EXPECT_THROW(pool_tokens(tokens, "sum"), ConfigError);
   Encoder encoder = small_encoder(3);
   const auto clips = torch::randint(256, {2, 1, kFrames, kSide, kSide}, torch::kUInt8);
@@ -126,10 +124,9 @@ TEST(Attentive, ParametersHaveThePublishedNames) {
   AttentiveProbe probe(nn::AttentivePoolerOptions{.dim = 32, .heads = 4, .depth = 4}, 7);
   std::set<std::string> names;
   for (const auto& item : probe->named_parameters()) names.insert(item.key());
-  for (const char* name :
-       {"pooler.query_tokens", "pooler.blocks.2.attn.qkv.weight", "linear.weight",
-        "pooler.cross_attention_block.xattn.kv.bias",
-        "pooler.cross_attention_block.mlp.fc2.weight"}) {
+  for (const char* name : {"pooler.query_tokens", "pooler.blocks.2.attn.qkv.weight",
+                           "linear.weight", "pooler.cross_attention_block.xattn.kv.bias",
+                           "pooler.cross_attention_block.mlp.fc2.weight"}) {
     EXPECT_TRUE(names.contains(name)) << name;
   }
   EXPECT_FALSE(names.contains("pooler.blocks.3.attn.qkv.weight"));
@@ -147,12 +144,12 @@ TEST(Attentive, FindsTheOneTokenThatCounts) {
   auto tokens = torch::cat({at::one_hot(carried, 3), marked, torch::zeros({clips, places, 4})}, 2)
                     .to(torch::kFloat32);
   tokens = tokens + 0.02 * torch::randn_like(tokens);
-  const AttentiveOptions options{.heads = 2, .epochs = 30, .batch = 32, .rates = {1e-2, 3e-3},
-                                 .decays = {0.01}};
+  const AttentiveOptions options{
+      .heads = 2, .epochs = 30, .batch = 32, .rates = {1e-2, 3e-3}, .decays = {0.01}};
   const auto grid = fit_attentive({tokens.narrow(0, 0, 300), labels.narrow(0, 0, 300), 3}, options);
   ASSERT_EQ(grid.size(), 2U);
-  const auto& chosen = choose_candidate(
-      grid, {tokens.narrow(0, 300, 100), labels.narrow(0, 300, 100), 3});
+  const auto& chosen =
+      choose_candidate(grid, {tokens.narrow(0, 300, 100), labels.narrow(0, 300, 100), 3});
   const auto predicted = decide(chosen.predict(tokens.narrow(0, 400, 100)), 3);
   EXPECT_GT((predicted == labels.narrow(0, 400, 100)).to(torch::kFloat64).mean().item<double>(),
             0.9);
@@ -163,15 +160,16 @@ TEST(Attentive, RegressesInTheLabelsOwnUnits) {
   torch::manual_seed(10);
   const auto tokens = torch::randn({300, 3, 8});
   const auto labels = 1000 + 50 * tokens.mean(1).narrow(1, 0, 2);
-  const auto grid = fit_attentive({tokens, labels, 0}, {.heads = 2, .epochs = 30, .batch = 30,
-                                                        .rates = {1e-2}, .decays = {0.01}});
+  const auto grid =
+      fit_attentive({tokens, labels, 0},
+                    {.heads = 2, .epochs = 30, .batch = 30, .rates = {1e-2}, .decays = {0.01}});
   const UnitScores scores(grid[0].predict(tokens), labels, torch::arange(300), 300);
   EXPECT_GT(scores.value(), 0.8);
 }
 
 TEST(Share, IsStratifiedAndNested) {
-  const auto labels = torch::cat({torch::zeros({90}), torch::ones({9}), torch::full({1}, 2)})
-                          .to(torch::kInt64);
+  const auto labels =
+      torch::cat({torch::zeros({90}), torch::ones({9}), torch::full({1}, 2)}).to(torch::kInt64);
   const auto ten = share_of_labels(labels, 0.1, 4);
   const auto counts = at::bincount(labels.index_select(0, ten), {}, 3);
   EXPECT_TRUE(torch::equal(counts, torch::tensor({9, 1, 1})));

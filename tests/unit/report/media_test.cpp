@@ -1,4 +1,6 @@
 // Pictures and films: what is written is what other programs read back.
+#include "temporary_folder.hpp"
+
 #include <eval/report/features_pca.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/run_media.hpp>
@@ -7,10 +9,8 @@
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
 
-#include "temporary_folder.hpp"
-
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 #include <torch/types.h>
 
 #include <filesystem>

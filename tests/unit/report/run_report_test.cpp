@@ -1,8 +1,8 @@
 // Reading a run folder back, and what the report says about it.
+#include "temporary_folder.hpp"
+
 #include <eval/report/run_report.hpp>
 #include <jepa/errors.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -20,9 +20,7 @@ using Json = nlohmann::json;
 /// A run folder made by hand.
 class FakeRun {
  public:
-  FakeRun() {
-    line({{"type", "run"}, {"machine", "a <fast> one"}, {"encoder_parameters", 4.2e6}});
-  }
+  FakeRun() { line({{"type", "run"}, {"machine", "a <fast> one"}, {"encoder_parameters", 4.2e6}}); }
 
   void line(const Json& object) { log_ += object.dump() + "\n"; }
   void raw(const std::string& text) { log_ += text; }
@@ -261,12 +259,11 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
 
   const std::string html = report_html("A <run>", {report});
   for (const char* part :
-       {"A &lt;run&gt;", "Learned: clear above the model&#39;s own initialisation on 1 of 1 probes", "a &lt;fast&gt; one",
-        "path = &lt;b&gt;&quot;quoted&quot;&lt;/b&gt;", "mask 1 &amp; more", "healthy: x &lt; y",
-        "Where the token variance is", "Online probe", "odd number", "view_1", "[0.500, 0.600]",
-        "+0.200 [+0.150, +0.250]", "740 units of column instance",
-        "as the recipe starts &amp; 3 draws",
-        "data:video/mp4;base64,eQ==", "60 / 10 / 30 %"}) {
+       {"A &lt;run&gt;", "Learned: clear above the model&#39;s own initialisation on 1 of 1 probes",
+        "a &lt;fast&gt; one", "path = &lt;b&gt;&quot;quoted&quot;&lt;/b&gt;", "mask 1 &amp; more",
+        "healthy: x &lt; y", "Where the token variance is", "Online probe", "odd number", "view_1",
+        "[0.500, 0.600]", "+0.200 [+0.150, +0.250]", "740 units of column instance",
+        "as the recipe starts &amp; 3 draws", "data:video/mp4;base64,eQ==", "60 / 10 / 30 %"}) {
     EXPECT_NE(html.find(part), std::string::npos) << part;
   }
   EXPECT_EQ(html.find("<b>\"quoted\""), std::string::npos);

@@ -25,9 +25,17 @@ struct Recipe {
 };
 
 encoders::VisionTransformerOptions encoder_options(const Recipe& recipe) {
-  encoders::VisionTransformerOptions options{
-      .dim = 24, .depth = 4, .heads = 2, .mlp_ratio = 2, .channels = 1, .frames = 4,
-      .height = 16, .width = 16, .patch = 4, .tubelet = 2, .positions = recipe.positions};
+  encoders::VisionTransformerOptions options{.dim = 24,
+                                             .depth = 4,
+                                             .heads = 2,
+                                             .mlp_ratio = 2,
+                                             .channels = 1,
+                                             .frames = 4,
+                                             .height = 16,
+                                             .width = 16,
+                                             .patch = 4,
+                                             .tubelet = 2,
+                                             .positions = recipe.positions};
   options.checkpointing = recipe.checkpointing;
   if (recipe.levels) options.output_levels = {0, 1, 2, 3};
   return options;
@@ -47,16 +55,15 @@ Trainer make_trainer(const Recipe& recipe) {
   options.masked.positions = recipe.positions == "sincos" ? "sincos" : "rope";
   options.masked.checkpointing = recipe.checkpointing;
   options.masked.context_head = recipe.levels;
-  Predictor predictor = predictors::make_predictor(
-      options, {.encoder_width = encoder->output_width(),
-                .encoder_heads = 2,
-                .masks = 2,
-                .grid = encoder_options(recipe).grid()});
+  Predictor predictor =
+      predictors::make_predictor(options, {.encoder_width = encoder->output_width(),
+                                           .encoder_heads = 2,
+                                           .masks = 2,
+                                           .grid = encoder_options(recipe).grid()});
   encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
   predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
   // A small rate: the second step starts from nearly the same weights in either precision.
-  TrainerOptions trainer{
-      .optimisation = {.lr = 1e-5}, .precision = recipe.precision, .seed = 3};
+  TrainerOptions trainer{.optimisation = {.lr = 1e-5}, .precision = recipe.precision, .seed = 3};
   trainer.objective.context_weight = recipe.levels ? 0.5 : 0.0;
   trainer.objective.context_from_step = 0;
   trainer.objective.context_full_step = 1;
@@ -71,9 +78,8 @@ torch::Tensor gradients(const Recipe& recipe) {
   mask.blocks = 2;
   samplers.push_back(make_mask_sampler(mask));
   samplers.push_back(make_mask_sampler(mask));
-  const auto clips =
-      torch::randint(0, 256, {kBatch, 1, 4, 16, 16}, at::make_generator<at::CPUGeneratorImpl>(9),
-                     torch::kUInt8);
+  const auto clips = torch::randint(0, 256, {kBatch, 1, 4, 16, 16},
+                                    at::make_generator<at::CPUGeneratorImpl>(9), torch::kUInt8);
   const TokenGrid grid = encoder_options(recipe).grid();
   for (int64_t step = 0; step < 2; ++step) {
     const auto metrics = trainer.step(clips, draw_masks(samplers, kBatch, grid, 1, step));
@@ -111,13 +117,11 @@ TEST_P(Precision, TwoStepsWithAndWithoutCheckpointing) {
   EXPECT_GT(difference(bfloat16, plain), 1e-5);  // it was computed in bfloat16
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Precision,
-                         testing::Combine(testing::Values("rope", "sincos", "both"),
-                                          testing::Bool()),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) +
-                                  (std::get<1>(info.param) ? "_levels" : "_masked");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, Precision, testing::Combine(testing::Values("rope", "sincos", "both"), testing::Bool()),
+    [](const auto& info) {
+      return std::get<0>(info.param) + (std::get<1>(info.param) ? "_levels" : "_masked");
+    });
 
 }  // namespace
 }  // namespace jepa

@@ -1,4 +1,6 @@
 // Two processes together train as one does on the whole batch.
+#include "temporary_folder.hpp"
+
 #include <encoders/registry.hpp>
 #include <eval/training/recipe.hpp>
 #include <jepa/data/generated.hpp>
@@ -6,8 +8,6 @@
 #include <jepa/io/safetensors.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/training/process_group.hpp>
-
-#include "temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/nn/modules/container/sequential.h>
@@ -49,7 +49,8 @@ TensorMap train(eval::training::Recipe recipe, int64_t steps, Processes& process
   }
   TensorMap all{{"losses", torch::tensor(losses, torch::kFloat64)}};
   if (recipe.optimisation.shard_moments) {
-    for (const auto& [key, value] : trainer.optimizer_state()) all["moments." + key] = value.clone();
+    for (const auto& [key, value] : trainer.optimizer_state())
+      all["moments." + key] = value.clone();
   }
   for (const auto& [name, module] : trainer.trained_modules()) {
     for (const auto& [key, value] : state_dict(*module)) all[name + "." + key] = value.clone();
@@ -269,8 +270,8 @@ TEST(ProcessesFromEnvironment, KnowTheLaunchers) {
   EXPECT_THROW(processes_from_environment(), ConfigError);
   set("RANK", "2");
   EXPECT_THROW(processes_from_environment(), ConfigError);
-  for (const char* name : {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID",
-                           "MASTER_PORT"}) {
+  for (const char* name :
+       {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "MASTER_PORT"}) {
     unsetenv(name);
   }
   EXPECT_FALSE(processes_from_environment());

@@ -1,3 +1,5 @@
+#include "temporary_folder.hpp"
+
 #include <encoders/vision_transformer.hpp>
 #include <jepa/data/memory_source.hpp>
 #include <jepa/device.hpp>
@@ -7,11 +9,9 @@
 #include <jepa/training/pretraining.hpp>
 #include <predictors/registry.hpp>
 
-#include "temporary_folder.hpp"
-
-#include <gtest/gtest.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/autocast_mode.h>
+#include <gtest/gtest.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/optim.h>
 #include <torch/types.h>
@@ -29,8 +29,17 @@ namespace fs = std::filesystem;
 constexpr int64_t kBatch = 4;
 
 encoders::VisionTransformerOptions tiny_encoder() {
-  return {.dim = 24, .depth = 2, .heads = 2, .mlp_ratio = 2, .channels = 1, .frames = 4,
-          .height = 16, .width = 16, .patch = 4, .tubelet = 2, .drop_path = 0.1};
+  return {.dim = 24,
+          .depth = 2,
+          .heads = 2,
+          .mlp_ratio = 2,
+          .channels = 1,
+          .frames = 4,
+          .height = 16,
+          .width = 16,
+          .patch = 4,
+          .tubelet = 2,
+          .drop_path = 0.1};
 }
 
 Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24,
@@ -367,8 +376,8 @@ TEST(Trainer, TakesTermsFromOutside) {
   const auto extra = std::make_shared<ScaleTerm>();
   Trainer trainer = make_trainer({.lr = 1e-2}, 24, "none", false, 0.1, "sincos", {extra});
   const auto before = extra->module()->parameters().front().detach().clone();
-  const auto metrics =
-      trainer.step(random_clips(), draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0));
+  const auto metrics = trainer.step(
+      random_clips(), draw_masks(make_samplers(), kBatch, tiny_encoder().grid(), 1, 0));
   EXPECT_GT(metrics.at("loss_scale"), 0);
   EXPECT_GT(metrics.at("grad_norm_scale"), 0);
   EXPECT_FALSE(torch::equal(before, extra->module()->parameters().front()));
@@ -590,9 +599,8 @@ TEST(Pretraining, StoppedBeforeTheNextDiagnosisItKeepsTheLast) {
   TinyRun first(folder), second(folder);
   first.options.steps = second.options.steps = 30;
   const auto stop_at = [](TinyRun& run, int64_t step) {
-    return LoopHooks{.on_step = {}, .stop = [&run, step] {
-                       return run.trainer.steps_done() == step;
-                     }};
+    return LoopHooks{.on_step = {},
+                     .stop = [&run, step] { return run.trainer.steps_done() == step; }};
   };
   first.run(stop_at(first, 4));
   EXPECT_EQ(second.run(stop_at(second, 5)).end, RunEnd::stopped);
@@ -675,8 +683,7 @@ TEST(Pretraining, StopsOnCollapse) {
   const MaskSamplers samplers = make_samplers();
   MaskedPrediction task(trainer, samplers, training);
   const TemporaryFolder folder;
-  const auto result =
-      run_training(task, loader, training.loop(), {.folder = folder.path()}, {});
+  const auto result = run_training(task, loader, training.loop(), {.folder = folder.path()}, {});
   EXPECT_EQ(result.end, RunEnd::gave_up);
   EXPECT_EQ(result.steps, 1);
 }

@@ -1,4 +1,6 @@
 // Watching: windows that slide are those of a film as a whole; what is kept does not grow.
+#include "patch_encoder.hpp"
+
 #include <eval/physics/surprise_models.hpp>
 #include <eval/watching/curve.hpp>
 #include <eval/watching/events.hpp>
@@ -10,8 +12,6 @@
 #include <jepa/nn/attention_look.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/random.hpp>
-
-#include "patch_encoder.hpp"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
@@ -245,7 +245,8 @@ class PlacePredictor : public PredictorImpl {
 
 TEST(Inspect, AnIgnoredQuadrantIsWhereTheSurpriseIs) {
   physics::MaskedModel model;
-  model.encoder = Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>(kTubelet, kPatch)));
+  model.encoder =
+      Encoder(std::shared_ptr<EncoderImpl>(std::make_shared<PatchEncoder>(kTubelet, kPatch)));
   model.predictor = Predictor(std::shared_ptr<PredictorImpl>(std::make_shared<PlacePredictor>()));
   model.tubelet = kTubelet;
   model.patch = kPatch;
@@ -263,8 +264,7 @@ TEST(Inspect, AnIgnoredQuadrantIsWhereTheSurpriseIs) {
         physics::masked_surprise(blind, kWindow, torch::kCPU).tokens(still, kPast)[0][0];
     for (int64_t row = 0; row < 2; ++row) {
       for (int64_t column = 0; column < 3; ++column) {
-        const bool ignored =
-            quadrant_of(row, column, {4, 2, 3}) == static_cast<int64_t>(quadrant);
+        const bool ignored = quadrant_of(row, column, {4, 2, 3}) == static_cast<int64_t>(quadrant);
         EXPECT_EQ(map[row][column].item<float>() > 0, ignored) << quadrant << row << column;
       }
     }

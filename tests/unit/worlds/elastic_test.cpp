@@ -36,20 +36,20 @@ TEST(Elastic, EveryCollisionKeepsEnergyAndMomentum) {
     auto flying = momentum(discs);
     double weight = 0, since = 0;
     for (const Disc& d : discs) weight += d.mass * box.gravity;
-    collisions += advance_discs(discs, box, 400, [&](const Collision& c,
-                                                     const std::vector<Disc>& now) {
-      const double after = energy(now, box);
-      EXPECT_NEAR(after, before, 1e-9);
-      before = after;
-      const auto moved = momentum(now);
-      if (c.second >= 0) {
-        ++pairs;
-        EXPECT_NEAR(moved[0], flying[0], 1e-9);
-        EXPECT_NEAR(moved[1], flying[1] + weight * (c.time - since), 1e-9);
-      }
-      flying = moved;
-      since = c.time;
-    });
+    collisions +=
+        advance_discs(discs, box, 400, [&](const Collision& c, const std::vector<Disc>& now) {
+          const double after = energy(now, box);
+          EXPECT_NEAR(after, before, 1e-9);
+          before = after;
+          const auto moved = momentum(now);
+          if (c.second >= 0) {
+            ++pairs;
+            EXPECT_NEAR(moved[0], flying[0], 1e-9);
+            EXPECT_NEAR(moved[1], flying[1] + weight * (c.time - since), 1e-9);
+          }
+          flying = moved;
+          since = c.time;
+        });
   }
   EXPECT_GT(collisions, 300);
   EXPECT_GT(pairs, 50);
@@ -101,11 +101,11 @@ TEST(Elastic, KnownMotions) {
 }
 
 TEST(Elastic, FirstFallThroughZero) {
-  EXPECT_NEAR(falls_through_zero({6, -5, 1, 0, 0}, 10), 2, 1e-12);   // (t-2)(t-3)
+  EXPECT_NEAR(falls_through_zero({6, -5, 1, 0, 0}, 10), 2, 1e-12);  // (t-2)(t-3)
   EXPECT_LT(falls_through_zero({6, -5, 1, 0, 0}, 1), 0);
   EXPECT_LT(falls_through_zero({1, 0, 1, 0, 0}, 10), 0);
   EXPECT_EQ(falls_through_zero({0, -1, 0, 0, 0}, 10), 0);
-  EXPECT_NEAR(falls_through_zero({0, 1, -1, 0, 0}, 10), 1, 1e-12);   // leaves, comes back
+  EXPECT_NEAR(falls_through_zero({0, 1, -1, 0, 0}, 10), 1, 1e-12);  // leaves, comes back
   // (t-1)(t-2)(t-3)(t-4)
   EXPECT_NEAR(falls_through_zero({24, -50, 35, -10, 1}, 10), 1, 1e-9);
 }

@@ -1,5 +1,5 @@
-// Names of gloo's types, so that c10d's ProcessGroupGloo.hpp can be read where gloo's own headers are
-// not: LibTorch carries gloo, but not its headers. Nothing here is called, and objects of these
+// Names of gloo's types, so that c10d's ProcessGroupGloo.hpp can be read where gloo's own headers
+// are not: LibTorch carries gloo, but not its headers. Nothing here is called, and objects of these
 // types are only ever handled by pointer inside LibTorch.
 #pragma once
 
