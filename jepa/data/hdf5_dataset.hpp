@@ -16,8 +16,9 @@ class Hdf5Dataset {
   /// What its values are.
   enum class Kind { uint8, integer, real, other };
 
-  /// @throws DataError naming file and dataset: not there; its bytes lie in another file;
-  /// compressed with a filter that is not installed; larger than its file can account for
+  /// @throws DataError naming file and dataset: not there, or not in the root group; its bytes lie
+  /// in another file; compressed with a filter that is not installed; larger than its file can
+  /// account for
   Hdf5Dataset(const Hdf5File& file, const std::string& name);
 
   const std::vector<int64_t>& shape() const { return shape_; }
@@ -35,12 +36,16 @@ class Hdf5Dataset {
                   const std::array<int64_t, 4>& count, uint8_t* to) const;
   /// Values a row (an index of the first dimension).
   int64_t row_size() const;
+  /// Makes HDF5 look at all that a reader makes it look at, but for the values of large datasets,
+  /// of which the first and the last row are read.
+  void walk() const;
 
  private:
   std::string where() const { return path_ + ": dataset '" + name_ + "'"; }
   void refuse_other_files(int64_t layout) const;
   void require_filters(int64_t layout) const;
   void require_plausible_size(int64_t file) const;
+  void require_stored(int64_t layout) const;
   /// @throws DataError with HDF5's reason
   void read(int64_t type, int64_t memory, int64_t space, void* to) const;
 

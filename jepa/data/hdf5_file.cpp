@@ -1,6 +1,8 @@
 #include <jepa/data/hdf5_dataset.hpp>
+#include <jepa/data/hdf5_driver.hpp>
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/data/hdf5_heap.hpp>
+#include <jepa/data/hdf5_trial.hpp>
 #include <jepa/errors.hpp>
 
 #include <hdf5.h>
@@ -11,6 +13,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <mutex>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -141,9 +144,21 @@ bool Hdf5Handle::reset() {
   return close_(std::exchange(id_, -1)) >= 0;
 }
 
+namespace {
+
+std::mutex& hdf5_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// Not a recursive mutex: that asks for the thread's number, which is another one after a fork.
+thread_local int times_locked = 0;
+
+}  // namespace
+
 Hdf5Lock::Hdf5Lock() {
-  static std::recursive_mutex mutex;
-  lock_ = std::unique_lock(mutex);
+  if (times_locked == 0) hdf5_mutex().lock();
+  ++times_locked;
   // Its clean-up at exit crashes on a file that a full disk kept from being closed; ours are all
   // closed by their handles.
   static const bool asked = H5dont_atexit() >= 0;  // fails where the application did so already
@@ -152,7 +167,10 @@ Hdf5Lock::Hdf5Lock() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
-Hdf5Lock::~Hdf5Lock() { H5Eset_auto2(H5E_DEFAULT, print_, print_data_); }
+Hdf5Lock::~Hdf5Lock() {
+  H5Eset_auto2(H5E_DEFAULT, print_, print_data_);
+  if (--times_locked == 0) hdf5_mutex().unlock();
+}
 
 std::string hdf5_reason() {
   std::string reason = "unknown";
@@ -188,8 +206,13 @@ Hdf5File Hdf5File::open(const std::string& path) {
     throw DataError(path + ": expected a file, found a folder, pipe or device");
   }
   if (std::filesystem::file_size(path, error) == 0) throw DataError(path + ": the file is empty");
+  try_hdf5_file(path);
+  return open_untried(path);
+}
+
+Hdf5File Hdf5File::open_untried(const std::string& path) {
   const Hdf5Lock lock;
-  Hdf5Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+  Hdf5Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, read_only_access().id()), H5Fclose);
   if (!handle.valid()) {
     throw DataError(path + ": not a readable HDF5 file (" + hdf5_reason() + ")");
   }

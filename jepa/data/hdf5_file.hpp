@@ -1,14 +1,13 @@
 // HDF5 files as named tensors. The HDF5 library is not safe for threads, so all of it runs under
 // one lock for the process; its own error printing is off meanwhile, and its reasons end up in our
 // messages. Files that take bytes from other files (external links and storage, virtual datasets)
-// are refused.
+// are refused. Nor is the library safe with damaged files: see hdf5_trial.hpp and hdf5_driver.hpp.
 #pragma once
 
 #include <torch/types.h>
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -34,9 +33,9 @@ class Hdf5Handle {
   Close close_ = nullptr;
 };
 
-/// The lock under which every call of the HDF5 library runs. While it is held HDF5 does not print
-/// its error stack on this thread (the setting is each thread's own); afterwards the caller's
-/// setting is back.
+/// The lock under which every call of the HDF5 library runs; a thread may take it again. While it
+/// is held HDF5 does not print its error stack on this thread (the setting is each thread's own);
+/// afterwards the caller's setting is back.
 class Hdf5Lock {
  public:
   Hdf5Lock();
@@ -45,7 +44,6 @@ class Hdf5Lock {
   Hdf5Lock& operator=(const Hdf5Lock&) = delete;
 
  private:
-  std::unique_lock<std::recursive_mutex> lock_;
   int (*print_)(int64_t, void*) = nullptr;
   void* print_data_ = nullptr;
 };
@@ -58,8 +56,10 @@ class Hdf5File {
  public:
   /// Opens for reading.
   /// @throws DataError naming the file: missing, empty, truncated, no regular file, not HDF5,
-  /// locked by another program
+  /// locked by another program, so damaged that the HDF5 library crashes on it
   static Hdf5File open(const std::string& path);
+  /// The same, in the process that tries the file out (hdf5_trial.hpp).
+  static Hdf5File open_untried(const std::string& path);
   /// Makes an empty file, over an old one.
   /// @throws DataError where it cannot be made, or another program is writing it
   static Hdf5File create(const std::string& path);
