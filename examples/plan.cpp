@@ -12,10 +12,10 @@
 #include <examples/plan_report.hpp>
 #include <examples/program.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -194,9 +194,8 @@ std::string draw_map(Session& session, const EpisodeOptions& episodes, nlohmann:
   auto& model = session.acting.model;
   const auto costs = planning::goal_costs(model, model.encode(world->pixels()).unsqueeze(1), {},
                                           model.encode(world->goal_pixels()), o.cost);
-  planning::RecedingHorizon horizon(
-      session.planner, o.horizon, session.acting.step_width,
-      planning::Draws::from(at::make_generator<at::CPUGeneratorImpl>(session.seed)));
+  planning::RecedingHorizon horizon(session.planner, o.horizon, session.acting.step_width,
+                                    planning::Draws::from(seeded_generator(session.seed)));
   horizon.begin(1);
   horizon.act(costs, episodes.steps);
   const auto& plan = horizon.last_plan().actions;

@@ -1,10 +1,10 @@
 #include <eval/dreaming/agent.hpp>
 #include <eval/dreaming/cma_es.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -15,9 +15,8 @@ namespace jepa::eval::dreaming {
 using predictors::MixtureDensityRnn;
 using State = predictors::MixtureDensityRnnImpl::State;
 
-namespace {
+namespace {}  // namespace
 
-/// Latent, hidden and cell of every decision that M has seen whole: [N, Z + 2 H].
 torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episodes) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> seen;
@@ -34,8 +33,6 @@ torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episode
   return torch::cat(seen);
 }
 
-}  // namespace
-
 void SearchOptions::describe(OptionVisitor& visit) {
   visit("kind", kind,
         {.help = "linear and searched by CMA-ES, or an actor-critic on imagined rollouts",
@@ -47,6 +44,11 @@ void SearchOptions::describe(OptionVisitor& visit) {
   visit("diagonal", diagonal, {.help = "learn only the diagonal of the covariance"});
   visit("limit", limit,
         {.help = "of an episode in training; 0: the game's own", .unit = "decisions", .min = 0});
+  visit(
+      "start", start,
+      {.help = "of a dream that cma_es scores by: an episode's first frame, nothing remembered, or "
+               "any decision of a real episode with what M remembers then (set a limit)",
+       .choices = {"episode", "memory"}});
   visit("temperature", temperature, {.help = "of the dream", .min = 1e-3});
   visit("updates", updates, {.help = "actor_critic: of actor and critic", .min = 1});
   visit("batch", batch, {.help = "actor_critic: imagined rollouts an update", .min = 1});
@@ -146,7 +148,7 @@ ActorCritic make_actor_critic(ActorCriticOptions options, const GameInfo& info,
   }
   options.latent = model->options().latent + 2 * model->options().hidden;
   options.actions = 3;
-  return {options, at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "actor", 0))};
+  return {options, seeded_generator(seed, "actor")};
 }
 
 int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
@@ -155,7 +157,7 @@ int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
                            const TrainingProgress& progress) {
   const auto pool = remembered(model, episodes);
   const int64_t width = model->options().latent, hidden = model->options().hidden;
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "imagined", 0));
+  auto generator = seeded_generator(seed, "imagined");
   const ImaginedStep imagine = [&](const torch::Tensor& seen, const torch::Tensor& actions) {
     State state{seen.narrow(1, width, hidden), seen.narrow(1, width + hidden, hidden)};
     const auto next =

@@ -1,10 +1,9 @@
 #include <eval/dreaming/dream.hpp>
 #include <eval/dreaming/game.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -35,18 +34,23 @@ DreamLives dream_lives(
     const torch::Tensor& starts, const DreamOptions& options,
     const std::function<void(const torch::Tensor&, const torch::Tensor&)>& seen) {
   const torch::NoGradGuard no_grad;
-  const int64_t width = model->options().latent;
-  if (starts.dim() != 2 || starts.size(1) != width || starts.size(0) < 1 || count < 1 ||
-      options.episodes < 1 || options.limit < 1) {
+  const int64_t width = model->options().latent, hidden = model->options().hidden;
+  const bool remembering = starts.dim() == 2 && starts.size(1) == width + 2 * hidden;
+  if (starts.dim() != 2 || (starts.size(1) != width && !remembering) || starts.size(0) < 1 ||
+      count < 1 || options.episodes < 1 || options.limit < 1) {
     throw ConfigError(c10::str("dream: ", count, " episodes of at most ", options.limit,
                                " steps from starts ", starts.sizes(), " for a model of latent ",
                                width));
   }
   const GameInfo actions_as{.three_way = options.three_way};
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(options.seed, "dream", 0));
+  auto generator = seeded_generator(options.seed, "dream");
   auto rows = torch::arange(count, torch::kInt64);
-  auto latent = starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
-  auto state = model->start(count);
+  const auto first =
+      starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
+  auto latent = first.narrow(1, 0, width);
+  auto state = remembering
+                   ? State{first.narrow(1, width, hidden), first.narrow(1, width + hidden, hidden)}
+                   : model->start(count);
   DreamLives result{.lives = torch::zeros({count})};
   for (int64_t step = 0; step < options.limit && rows.size(0) > 0; ++step) {
     if (seen) seen(rows, latent);

@@ -67,7 +67,8 @@ struct DreamLives {
 
 /// `count` episodes in one batch that runs until the last of them ends; what has ended is left out
 /// of it as it goes.
-/// @param starts first latents [N, Z], rows taken in turn, `options.episodes` before they repeat
+/// @param starts first latents [N, Z], with nothing remembered, or latents and both vectors of M's
+///   memory [N, Z + 2 hidden]; rows taken in turn, `options.episodes` before they repeat
 /// @param seen called with (rows still alive, their latents) before every step
 DreamLives dream_lives(
     predictors::MixtureDensityRnn& model, Controller& controller, int64_t count,

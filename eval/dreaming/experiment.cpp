@@ -1,10 +1,10 @@
 #include <eval/dreaming/experiment.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -242,7 +242,7 @@ void Experiment::train_vision_of(int64_t round) {
   const auto file = stages_.file(stage + ".safetensors");
   vision_ = make_vision(options_.vision, info_);
   stages_.run(stage, [&](StageRecord& record) {
-    vision_->initialise(at::make_generator<at::CPUGeneratorImpl>(seed_of("vision")));
+    vision_->initialise(seeded_generator(seed_of("vision")));
     if (round > 1) {
       load_module(stages_.file(numbered("vision", round - 1) + ".safetensors"), *vision_);
     }
@@ -258,7 +258,7 @@ void Experiment::train_model_of(int64_t round) {
   const auto file = stages_.file(stage + ".safetensors");
   model_ = make_model(options_.model, options_.vision.latent, info_.action_width);
   stages_.run(stage, [&](StageRecord& record) {
-    model_->initialise(at::make_generator<at::CPUGeneratorImpl>(seed_of("model")));
+    model_->initialise(seeded_generator(seed_of("model")));
     if (round > 1) {
       load_module(stages_.file(numbered("model", round - 1) + ".safetensors"), *model_);
     }
@@ -303,10 +303,11 @@ void Experiment::train_controller(const std::string& name, double temperature) {
       save_module(stages_.file(name + ".safetensors"), *agent.actor());
       return;
     }
+    const auto starts =
+        search.start == "memory" ? remembered(model_, training) : first_latents(training);
     const Searched found = search_controller(
         shape().parameters(), search, seed_of("search"),
-        score_in_dream(model_, shape(), first_latents(training), search, info_, seed_of(name)),
-        progress(name));
+        score_in_dream(model_, shape(), starts, search, info_, seed_of(name)), progress(name));
     record.imagined = found.decisions;
     record.curves["score"] = found.curve;
     write_safetensors(stages_.file(name + ".safetensors"), {{"weights", found.weights}});
@@ -360,7 +361,7 @@ void Experiment::play_untrained() {
   constexpr int64_t kDraws = 10;
   stages_.run("play-untrained", [&](StageRecord& record) {
     const int64_t each = std::max<int64_t>(1, options_.play.episodes / kDraws);
-    auto generator = at::make_generator<at::CPUGeneratorImpl>(seed_of("untrained"));
+    auto generator = seeded_generator(seed_of("untrained"));
     const auto weights = options_.controller.step *
                          at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
     std::vector<torch::Tensor> scores;

@@ -1,11 +1,10 @@
 #include <eval/dynamics/model.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/objectives/sigreg.hpp>
 #include <jepa/objectives/vicreg.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -16,10 +15,6 @@ namespace jepa::eval::dynamics {
 namespace {
 
 constexpr int64_t kRowsAtOnce = 2048;  // of a rollout: activations stay in the second cache
-
-at::Generator model_stream(uint64_t seed, const char* name) {
-  return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, 0));
-}
 
 // Frames as the encoder takes them, from uint8 [B, C, T, H, W]: one look-up a pixel, written
 // channels last, which takes convolutions of few channels about half the time.
@@ -154,9 +149,9 @@ void DynamicsModel::replace_predictor(const PredictorShape& shape) {
 }
 
 void DynamicsModel::initialise(uint64_t seed) {
-  encoder->initialise(model_stream(seed, "encoder"));
-  predictor->initialise(model_stream(seed, "predictor"));
-  inverse->initialise(model_stream(seed, "inverse"));
+  encoder->initialise(seeded_generator(seed, "encoder"));
+  predictor->initialise(seeded_generator(seed, "predictor"));
+  inverse->initialise(seeded_generator(seed, "inverse"));
 }
 
 torch::Tensor DynamicsModel::encode(const torch::Tensor& frames) {

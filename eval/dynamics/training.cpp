@@ -1,9 +1,8 @@
 #include <eval/dynamics/training.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -15,8 +14,7 @@ namespace jepa::eval::dynamics {
 namespace {
 
 at::Generator training_stream(uint64_t seed, const char* name, int64_t index) {
-  return at::make_generator<at::CPUGeneratorImpl>(
-      stream_seed(seed, name, static_cast<uint64_t>(index)));
+  return seeded_generator(seed, name, static_cast<uint64_t>(index));
 }
 
 void fill_from(const std::string& folder, const std::string& name, torch::nn::Module& module) {

@@ -2,11 +2,10 @@
 // and EMA. Beside it: tests/benchmarks/twin.py.
 #include "shapes.hpp"
 
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/training/pretraining.hpp>
 #include <jepa/training/trainer.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -27,8 +26,8 @@ Trainer make_trainer(const benchmarks::Shape& shape) {
                                                    .encoder_heads = shape.encoder.vit.heads,
                                                    .masks = 2,
                                                    .grid = shape.encoder.vit.grid()});
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
-  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+  encoder->initialise(seeded_generator(1));
+  predictor->initialise(seeded_generator(2));
   TrainerOptions options;
   options.optimisation.lr = 1e-4;
   options.optimisation.schedule = "constant";

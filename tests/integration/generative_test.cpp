@@ -2,9 +2,9 @@
 #include "program_test.hpp"
 
 #include <eval/diffusion/jepa_latents.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/safetensors.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
 
@@ -186,7 +186,7 @@ TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
   }
   // Only the context is seen of what is predicted.
   const eval::diffusion::JepaLatents latents(path("jepa"));
-  auto draws = at::make_generator<at::CPUGeneratorImpl>(1);
+  auto draws = seeded_generator(1);
   const auto seen = torch::randint(256, {2, 1, 8, 32, 32}, draws).to(torch::kUInt8);
   auto other = seen.clone(), past = seen.clone();
   other.slice(2, 4) = 255 - other.slice(2, 4);

@@ -3,9 +3,9 @@
 
 #include <eval/diffusion/autoencoder.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/safetensors.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -21,7 +21,7 @@ AutoencoderOptions tiny() {
 
 Autoencoder fresh(const AutoencoderOptions& options = tiny()) {
   Autoencoder model(options);
-  model->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  model->initialise(seeded_generator(1));
   return model;
 }
 

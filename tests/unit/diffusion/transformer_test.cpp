@@ -3,8 +3,8 @@
 
 #include <eval/diffusion/diffusion_transformer.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -16,14 +16,12 @@ DiffusionTransformerOptions tiny(const std::string& attention = "full") {
   return {.dim = 32, .depth = 3, .heads = 2, .tubelet = 2, .patch = 8, .attention = attention};
 }
 
-at::Generator generator(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
-
 /// A model whose zero layers are filled too, so that everything is at work.
 DiffusionTransformer awake(const DiffusionTransformerOptions& options) {
   DiffusionTransformer model(options);
-  model->initialise(generator(1));
+  model->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
-  auto draws = generator(2);
+  auto draws = seeded_generator(2);
   for (auto& p : model->parameters()) {
     if (p.abs().sum().item<double>() == 0) p.normal_(0, 0.1, draws);
   }
@@ -43,7 +41,7 @@ TEST(DiffusionTransformer, FreshOneSaysZero) {
         options.condition_width = 12;
       }
       DiffusionTransformer model(options);
-      model->initialise(generator(1));
+      model->initialise(seeded_generator(1));
       Condition condition;
       if (told) {
         condition.prompt = torch::tensor({{1, 0, 7}, {0, 0, 0}});

@@ -1,8 +1,8 @@
 // The regulariser's views of tokens: each must see exactly the collapse it is there to stop.
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/objectives/regulariser.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -75,10 +75,7 @@ TEST(Regulariser, LossIsTheWeightedSumAndCarriesGradient) {
 TEST(Regulariser, SigregIsReproducibleFromItsGenerator) {
   const auto t = parts();
   const RegulariserOptions options{.kind = "sigreg", .sigreg_weight = 2, .slices = 16};
-  const auto run = [&] {
-    return regularise(t.noise, t.ids, kGrid, options,
-                      at::make_generator<at::CPUGeneratorImpl>(uint64_t{9}));
-  };
+  const auto run = [&] { return regularise(t.noise, t.ids, kGrid, options, seeded_generator(9)); };
   const auto terms = run();
   EXPECT_EQ(terms.loss.item<double>(), run().loss.item<double>());
   EXPECT_NEAR(terms.loss.item<double>(), 2 * terms.sigreg.item<double>(), 1e-7);

@@ -1,7 +1,7 @@
 #include <eval/planning/action_conditioned.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -14,7 +14,7 @@ predictors::ActionConditionedPredictor small_model(bool extrinsics) {
       predictors::ActionConditionedOptions{
           .dim = 48, .depth = 3, .heads = 2, .use_extrinsics = extrinsics},
       20);
-  model->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+  model->initialise(seeded_generator(3));
   for (auto& p : model->parameters()) {
     if (p.dim() == 2) p.data().mul_(4);  // so that a frame depends on what was done
   }

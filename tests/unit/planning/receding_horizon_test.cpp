@@ -1,15 +1,15 @@
 #include <eval/planning/receding_horizon.hpp>
 #include <eval/worlds/two_rooms.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
 namespace jepa::eval::planning {
 namespace {
 
-Draws draws() { return Draws::from(at::make_generator<at::CPUGeneratorImpl>(uint64_t(1))); }
+Draws draws() { return Draws::from(seeded_generator(1)); }
 
 std::shared_ptr<const Planner> cem(double fresh = 0) {
   return std::make_shared<Cem>(CemOptions{.samples = 128,

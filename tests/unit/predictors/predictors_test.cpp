@@ -1,8 +1,8 @@
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/registry.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -10,21 +10,17 @@
 namespace jepa::predictors {
 namespace {
 
-at::Generator generator(uint64_t seed = 1) {
-  return at::make_generator<at::CPUGeneratorImpl>(seed);
-}
-
 const TokenGrid kGrid{2, 3, 4};
 
 ModelShape shape() { return {.encoder_width = 16, .encoder_heads = 2, .masks = 2, .grid = kGrid}; }
 
 MaskedPredictor make(const MaskedPredictorOptions& options) {
   MaskedPredictor predictor(options, shape());
-  predictor->initialise(generator());
+  predictor->initialise(seeded_generator(1));
   {
     // Mask tokens that differ and weights that are not small, so that every effect shows.
     const torch::NoGradGuard no_grad;
-    auto draws = generator(9);
+    auto draws = seeded_generator(9);
     for (auto& p : predictor->parameters()) {
       if (p.dim() > 1) p.normal_(0, 0.3, draws);
     }
@@ -124,7 +120,7 @@ Conditions random_conditions(int64_t steps) {
 TEST(ActionConditioned, LooksAtThePastOnly) {
   ActionConditionedPredictor predictor(
       ActionConditionedOptions{.dim = 24, .depth = 2, .heads = 2, .use_extrinsics = true}, 16);
-  predictor->initialise(generator());
+  predictor->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
   const TokenGrid grid{3, 2, 3};
   auto frames = torch::randn({2, grid.size(), 16});
@@ -144,7 +140,7 @@ TEST(ActionConditioned, LooksAtThePastOnly) {
 TEST(ActionConditioned, InferenceOnAnotherGridLeavesTrainingAlone) {
   ActionConditionedPredictor predictor(ActionConditionedOptions{.dim = 24, .depth = 1, .heads = 2},
                                        16);
-  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  predictor->initialise(seeded_generator(1));
   const auto run = [&](const TokenGrid& grid) {
     const auto& o = predictor->options();
     return predictor->forward(
@@ -164,7 +160,7 @@ TEST(ActionConditioned, InferenceOnAnotherGridLeavesTrainingAlone) {
 TEST(ActionConditioned, FirstStepOfARolloutIsTeacherForced) {
   ActionConditionedPredictor predictor(ActionConditionedOptions{.dim = 24, .depth = 2, .heads = 2},
                                        16);
-  predictor->initialise(generator());
+  predictor->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
   const TokenGrid grid{4, 2, 2};
   const auto frames = torch::randn({2, grid.size(), 16});
