@@ -7,6 +7,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <filesystem>
 #include <numeric>
 
 namespace jepa::eval::diffusion {
@@ -92,6 +93,10 @@ GenerativeModel GenerativeModel::load(const std::string& path) {
   const std::string folder = weights_folder(path, "average", "train_diffusion");
   GenerativeOptions options;
   apply_saved_options(folder, options.sections());
+  for (std::string* other : {&options.jepa, &options.autoencoder}) {
+    const auto beside = std::filesystem::path(folder) / *other;  // models that move together
+    if (!other->empty() && std::filesystem::exists(beside)) *other = beside.string();
+  }
   GenerativeModel model(options, saved_channels(folder, "average", "patch_embed.proj.weight"));
   load_saved(folder, "average", *model.transformer_);
   model.transformer_->eval();

@@ -39,6 +39,8 @@ void SearchOptions::describe(OptionVisitor& visit) {
          .choices = {"cma_es", "actor_critic"}});
   visit("population", population, {.help = "candidates a generation", .min = 4});
   visit("episodes", episodes, {.help = "of each candidate in each generation", .min = 1});
+  visit("real_episodes", real_episodes,
+        {.help = "the same in the real game, where it learns there; 0: episodes", .min = 0});
   visit("generations", generations, {.help = "of each search", .min = 1});
   visit("step", step, {.help = "first standard deviation of weights", .min = 1e-6});
   visit("diagonal", diagonal, {.help = "learn only the diagonal of the covariance"});

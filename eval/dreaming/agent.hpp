@@ -36,7 +36,8 @@ class Agent : public Policy {
 struct SearchOptions {
   std::string kind = "cma_es";
   int64_t population = 16;
-  int64_t episodes = 8;  ///< of each candidate in each generation
+  int64_t episodes = 8;       ///< of each candidate in each generation
+  int64_t real_episodes = 0;  ///< the same in the real game, whole ones; 0: `episodes`
   int64_t generations = 60;
   double step = 0.1;              ///< first standard deviation
   bool diagonal = true;           ///< of the covariance

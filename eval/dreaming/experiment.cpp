@@ -317,10 +317,13 @@ void Experiment::train_controller(const std::string& name, double temperature) {
 
 void Experiment::train_real_controller() {
   stages_.run("controller-real", [&](StageRecord& record) {
-    const Searched found = search_controller(
-        shape().parameters(), options_.controller, seed_of("search"),
-        score_in_game(make_, *vision_, model_, shape(), options_.controller, seed_of("real")),
-        progress("controller-real"));
+    auto search = options_.controller;
+    if (search.real_episodes > 0) search.episodes = search.real_episodes;
+    if (search.start == "memory") search.limit = 0;  // nothing threatens where an episode begins
+    const Searched found =
+        search_controller(shape().parameters(), search, seed_of("search"),
+                          score_in_game(make_, *vision_, model_, shape(), search, seed_of("real")),
+                          progress("controller-real"));
     record.decisions = found.decisions;
     record.frames = found.frames;
     record.curves["score"] = found.curve;

@@ -27,7 +27,7 @@ void ijepa_masks(Case& test) {
                                .min_keep = test.size("min_keep"),
                                .allow_overlap = config.value("allow_overlap", false),
                                .cut = "prefix"});
-  auto positions = seeded_generator(static_cast<uint64_t>(test.size("torch_seed")));
+  auto positions = jepa::seeded_generator(static_cast<uint64_t>(test.size("torch_seed")));
   for (int64_t i = 0; i < test.size("iterations"); ++i) {
     const auto mask = sampler->sample(batch, {1, side, side}, i, positions);
     for (int64_t c = 0; c < contexts; ++c) {
@@ -65,7 +65,7 @@ void vjepa_masks(Case& test) {
                                  .cut = "prefix"}));
   }
   // All masks place their blocks by one generator, in turn.
-  auto positions = seeded_generator(static_cast<uint64_t>(test.size("torch_seed")));
+  auto positions = jepa::seeded_generator(static_cast<uint64_t>(test.size("torch_seed")));
   for (int64_t i = 0; i < test.size("iterations"); ++i) {
     for (size_t m = 0; m < samplers.size(); ++m) {
       const auto mask = samplers[m]->sample(test.size("batch"), grid, i, positions);

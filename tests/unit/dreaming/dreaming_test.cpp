@@ -151,7 +151,8 @@ TEST(DreamModel, FedItsOwnDraws) {
                                 .actions = torch::zeros({24, 1}),
                                 .offsets = {0, 12, 24},
                                 .dead = {0, 0}};
-  ModelOptions options{.hidden = 8, .mixtures = 1, .steps = 60, .batch = 4, .sequence = 6};
+  ModelOptions options{
+      .hidden = 8, .mixtures = 1, .steps = 100, .batch = 4, .sequence = 6, .lr = 1e-2};
   const auto trained = [&] {
     auto model = make_model(options, 2, 1);
     model->initialise(seeded_generator(1));

@@ -14,7 +14,7 @@ const TokenGrid kGrid{2, 3, 4};
 
 ModelShape shape() { return {.encoder_width = 16, .encoder_heads = 2, .masks = 2, .grid = kGrid}; }
 
-MaskedPredictor make(const MaskedPredictorOptions& options) {
+MaskedPredictor make_predictor(const MaskedPredictorOptions& options) {
   MaskedPredictor predictor(options, shape());
   predictor->initialise(seeded_generator(1));
   {
@@ -42,7 +42,7 @@ Mask random_mask(int64_t batch, int64_t sets) {
 
 TEST(MaskedPredictor, TargetSetsAreIndependent) {
   for (const char* positions : {"rope", "sincos"}) {
-    auto predictor = make({.dim = 12, .depth = 2, .positions = positions});
+    auto predictor = make_predictor({.dim = 12, .depth = 2, .positions = positions});
     const torch::NoGradGuard no_grad;
     const auto mask = random_mask(2, 4);
     const auto context = torch::randn({2, 6, 16});
@@ -57,7 +57,7 @@ TEST(MaskedPredictor, TargetSetsAreIndependent) {
 }
 
 TEST(MaskedPredictor, SeesOnlyTheMeanOfTheContextWhereMasksArePooled) {
-  auto predictor = make({.dim = 12, .depth = 2, .positions = "sincos", .pooled_masks = {1}});
+  auto predictor = make_predictor({.dim = 12, .depth = 2, .positions = "sincos", .pooled_masks = {1}});
   const torch::NoGradGuard no_grad;
   const auto mask = random_mask(1, 1);
   const auto context = torch::randn({1, 6, 16});
@@ -67,12 +67,12 @@ TEST(MaskedPredictor, SeesOnlyTheMeanOfTheContextWhereMasksArePooled) {
   };
   EXPECT_TRUE(torch::allclose(say(context, 1), say(mean, 1), 1e-4, 1e-5));
   EXPECT_FALSE(torch::allclose(say(context, 0), say(mean, 0), 1e-3, 1e-4));
-  EXPECT_THROW(make({.dim = 12, .positions = "rope", .pooled_masks = {1}}), ConfigError);
+  EXPECT_THROW(make_predictor({.dim = 12, .positions = "rope", .pooled_masks = {1}}), ConfigError);
 }
 
 TEST(MaskedPredictor, PositionsMatter) {
   for (const char* positions : {"rope", "sincos"}) {
-    auto predictor = make({.dim = 12, .depth = 2, .positions = positions});
+    auto predictor = make_predictor({.dim = 12, .depth = 2, .positions = positions});
     const torch::NoGradGuard no_grad;
     auto mask = random_mask(1, 1);
     const auto context = torch::randn({1, 6, 16});
@@ -86,19 +86,19 @@ TEST(MaskedPredictor, ChoosesTheMaskToken) {
   const auto mask = random_mask(1, 1);
   const auto context = torch::randn({1, 6, 16});
   const torch::NoGradGuard no_grad;
-  auto by_mask = make({.dim = 12, .depth = 1});
+  auto by_mask = make_predictor({.dim = 12, .depth = 1});
   EXPECT_FALSE(torch::allclose(by_mask->forward(context, mask, kGrid, 0).target,
                                by_mask->forward(context, mask, kGrid, 1).target));
   EXPECT_ANY_THROW(by_mask->forward(context, mask, kGrid, 2));
-  auto fixed = make({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 2});
+  auto fixed = make_predictor({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 2});
   EXPECT_TRUE(torch::equal(fixed->forward(context, mask, kGrid, 0).target,
                            fixed->forward(context, mask, kGrid, 1).target));
-  EXPECT_THROW(make({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 3}), ConfigError);
-  EXPECT_THROW(make({.dim = 13, .depth = 1}), ConfigError);
+  EXPECT_THROW(make_predictor({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 3}), ConfigError);
+  EXPECT_THROW(make_predictor({.dim = 13, .depth = 1}), ConfigError);
 }
 
 TEST(MaskedPredictor, ContextHeadPredictsTheContext) {
-  auto predictor = make({.dim = 12,
+  auto predictor = make_predictor({.dim = 12,
                          .depth = 1,
                          .embed_hidden = 16,
                          .context_head = true,
