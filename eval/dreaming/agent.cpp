@@ -15,20 +15,24 @@ namespace jepa::eval::dreaming {
 using predictors::MixtureDensityRnn;
 using State = predictors::MixtureDensityRnnImpl::State;
 
-namespace {}  // namespace
-
 torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episodes) {
   const torch::NoGradGuard no_grad;
+  State state = model->start(episodes.size());
+  auto alive = torch::arange(episodes.size(), torch::kInt64);  // all side by side
   std::vector<torch::Tensor> seen;
-  for (int64_t e = 0; e < episodes.size(); ++e) {
-    const int64_t from = episodes.offsets[e], count = episodes.offsets[e + 1] - from - 1;
-    auto state = model->start(1);
-    for (int64_t t = 0; t < count; ++t) {
-      const auto latent = episodes.latents.narrow(0, from + t, 1);
-      seen.push_back(torch::cat({latent, state.hidden, state.cell}, 1));
-      model->forward(latent.unsqueeze(0), episodes.actions.narrow(0, from + t, 1).unsqueeze(0),
-                     state);
+  for (int64_t t = 0;; ++t) {
+    std::vector<int64_t> going, rows;
+    for (int64_t i = 0; i < alive.size(0); ++i) {
+      const int64_t e = alive.const_data_ptr<int64_t>()[i], row = episodes.offsets[e] + t;
+      if (row + 1 < episodes.offsets[e + 1]) going.push_back(i), rows.push_back(row);
     }
+    if (going.empty()) break;
+    const auto kept = torch::tensor(going, torch::kInt64), now = torch::tensor(rows, torch::kInt64);
+    alive = alive.index_select(0, kept);
+    state = {state.hidden.index_select(0, kept), state.cell.index_select(0, kept)};
+    const auto latent = episodes.latents.index_select(0, now);
+    seen.push_back(torch::cat({latent, state.hidden, state.cell}, 1));
+    model->forward(latent.unsqueeze(1), episodes.actions.index_select(0, now).unsqueeze(1), state);
   }
   return torch::cat(seen);
 }
