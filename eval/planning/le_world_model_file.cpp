@@ -8,8 +8,9 @@
 
 #include <c10/util/StringUtil.h>
 
+#include <charconv>
 #include <filesystem>
-#include <regex>
+#include <string_view>
 
 namespace jepa::eval::planning {
 namespace {
@@ -55,13 +56,16 @@ std::string find_weights(const std::string& path) {
   if (!fs::is_directory(path, ignored)) return path;
   if (fs::exists(path + "/weights.pt")) return path + "/weights.pt";
   std::string newest;
-  long highest = -1;
-  const std::regex pattern(R"(weights_epoch_(\d{1,9})\.pt)");
+  int64_t highest = -1;
   for (const auto& entry : fs::directory_iterator(path, ignored)) {
-    std::smatch match;
     const std::string name = entry.path().filename();
-    if (std::regex_match(name, match, pattern) && std::stol(match[1]) > highest) {
-      highest = std::stol(match[1]);
+    constexpr std::string_view kStart = "weights_epoch_", kEnd = ".pt";
+    if (!name.starts_with(kStart) || !name.ends_with(kEnd)) continue;
+    const char* const end = name.data() + name.size() - kEnd.size();
+    int64_t epoch = -1;
+    const auto read = std::from_chars(name.data() + kStart.size(), end, epoch);
+    if (read.ec == std::errc() && read.ptr == end && epoch > highest) {
+      highest = epoch;
       newest = entry.path();
     }
   }
