@@ -50,6 +50,10 @@ void SearchOptions::describe(OptionVisitor& visit) {
   visit("diagonal", diagonal, {.help = "learn only the diagonal of the covariance"});
   visit("limit", limit,
         {.help = "of an episode in training; 0: the game's own", .unit = "decisions", .min = 0});
+  visit("ending", ending,
+        {.help = "of a dream: where M's termination logit is above 0, or by M's chance of it, its "
+                 "odds divided by model.done_weight",
+         .choices = {"threshold", "chance"}});
   visit(
       "start", start,
       {.help = "of a dream that cma_es scores by: an episode's first frame, nothing remembered, or "
@@ -95,9 +99,9 @@ Searched search_controller(int64_t parameters, const SearchOptions& options, uin
 
 ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController& shape,
                                const torch::Tensor& starts, const SearchOptions& options,
-                               const GameInfo& info, uint64_t seed) {
-  return [&model, shape, starts, options, info, seed](const torch::Tensor& candidates,
-                                                      int64_t generation, Searched& cost) {
+                               double death_weight, const GameInfo& info, uint64_t seed) {
+  return [&model, shape, starts, options, death_weight, info, seed](
+             const torch::Tensor& candidates, int64_t generation, Searched& cost) {
     const auto index = static_cast<uint64_t>(generation);
     Random random(seed, "starts", index);
     auto rows = torch::zeros({options.episodes}, torch::kInt64);
@@ -109,6 +113,7 @@ ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController&
                                       .limit = options.limit > 0 ? options.limit : info.limit(),
                                       .temperature = options.temperature,
                                       .seed = stream_seed(seed, "generation", index),
+                                      .death_weight = death_weight,
                                       .three_way = info.three_way});
     cost.decisions += dreamed.steps;
     return dreamed.lives.view({candidates.size(0), options.episodes}).mean(1);
@@ -159,7 +164,7 @@ ActorCritic make_actor_critic(ActorCriticOptions options, const GameInfo& info,
 
 int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
                            const LatentEpisodes& episodes, const ActorCriticOptions& options,
-                           const SearchOptions& search, uint64_t seed,
+                           const SearchOptions& search, double death_weight, uint64_t seed,
                            const TrainingProgress& progress) {
   const auto pool = remembered(model, episodes);
   const int64_t width = model->options().latent, hidden = model->options().hidden;
@@ -169,7 +174,7 @@ int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
     const auto next =
         model->imagine(seen.narrow(1, 0, width), (actions - 1).to(torch::kFloat32).unsqueeze(1),
                        search.temperature, state, generator);
-    const auto alive = next.done.squeeze(1).logical_not().to(torch::kFloat32);
+    const auto alive = 1 - chance_of_end(next, death_weight).squeeze(1);
     return Imagined{torch::cat({next.latent.squeeze(1), state.hidden, state.cell}, 1), alive,
                     alive};
   };

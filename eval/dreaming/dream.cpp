@@ -8,6 +8,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cmath>
+
 namespace jepa::eval::dreaming {
 
 using State = predictors::MixtureDensityRnnImpl::State;
@@ -27,6 +29,11 @@ torch::Tensor LinearControllers::act(const torch::Tensor& rows, const torch::Ten
                                      const State& state) {
   const auto of = rows.div(episodes_, "floor");
   return shape_.act(weights_.index_select(0, of), latents, state);
+}
+
+torch::Tensor chance_of_end(const predictors::MixtureSample& step, double death_weight) {
+  if (death_weight <= 0) return step.done.to(torch::kFloat32);
+  return at::sigmoid(step.done_logit - std::log(death_weight));
 }
 
 DreamLives dream_lives(
@@ -52,16 +59,20 @@ DreamLives dream_lives(
                    ? State{first.narrow(1, width, hidden), first.narrow(1, width + hidden, hidden)}
                    : model->start(count);
   DreamLives result{.lives = torch::zeros({count})};
+  constexpr double kOver = 1e-3;  // of being alive: too small to be followed
+  auto alive = torch::ones({count});
   for (int64_t step = 0; step < options.limit && rows.size(0) > 0; ++step) {
     if (seen) seen(rows, latent);
     const auto action = game_actions(actions_as, controller.act(rows, latent, state));
     const auto next = model->imagine(latent, action, options.temperature, state, generator);
-    result.lives.index_add_(0, rows, torch::ones({rows.size(0)}));
+    result.lives.index_add_(0, rows, alive);
     result.steps += rows.size(0);
-    const auto alive = next.done.squeeze(1).logical_not().nonzero().squeeze(1);
-    latent = next.latent.squeeze(1).index_select(0, alive);
-    state = {state.hidden.index_select(0, alive), state.cell.index_select(0, alive)};
-    rows = rows.index_select(0, alive);
+    alive = alive * (1 - chance_of_end(next, options.death_weight).squeeze(1));
+    const auto going = alive.gt(kOver).nonzero().squeeze(1);
+    alive = alive.index_select(0, going);
+    latent = next.latent.squeeze(1).index_select(0, going);
+    state = {state.hidden.index_select(0, going), state.cell.index_select(0, going)};
+    rows = rows.index_select(0, going);
   }
   return result;
 }

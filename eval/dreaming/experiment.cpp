@@ -299,7 +299,7 @@ void Experiment::train_controller(const std::string& name, double temperature) {
     if (search.kind == "actor_critic") {
       auto agent = make_actor_critic(options_.actor_critic, info_, model_, seed_of("actor"));
       record.imagined = train_actor_critic(agent, model_, training, options_.actor_critic, search,
-                                           seed_of(name), progress(name));
+                                           death_weight(), seed_of(name), progress(name));
       save_module(stages_.file(name + ".safetensors"), *agent.actor());
       return;
     }
@@ -307,7 +307,8 @@ void Experiment::train_controller(const std::string& name, double temperature) {
         search.start == "memory" ? remembered(model_, training) : first_latents(training);
     const Searched found = search_controller(
         shape().parameters(), search, seed_of("search"),
-        score_in_dream(model_, shape(), starts, search, info_, seed_of(name)), progress(name));
+        score_in_dream(model_, shape(), starts, search, death_weight(), info_, seed_of(name)),
+        progress(name));
     record.imagined = found.decisions;
     record.curves["score"] = found.curve;
     write_safetensors(stages_.file(name + ".safetensors"), {{"weights", found.weights}});
@@ -348,11 +349,12 @@ void Experiment::score(StageRecord& record, const std::string& name, double temp
                                     .limit = info_.limit(),
                                     .temperature = heat,
                                     .seed = seed_of("dreamed"),
+                                    .death_weight = death_weight(),
                                     .three_way = info_.three_way});
   record.imagined = dreamed.steps;
   record.scores["dream"] = score_interval(dreamed.lives * static_cast<double>(info_.repeat));
   const auto known = dreamed_recall(model_, latents().held_out, options_.model.recall_window, heat,
-                                    seed_of("recall"));
+                                    death_weight(), seed_of("recall"));
   record.numbers = {{"temperature", heat},
                     {"dreamed_recall", known.recall},
                     {"dreamed_false_share", known.false_share},

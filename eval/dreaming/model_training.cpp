@@ -1,3 +1,4 @@
+#include <eval/dreaming/dream.hpp>
 #include <eval/dreaming/model_training.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
@@ -36,24 +37,24 @@ std::vector<std::pair<int64_t, int64_t>> random_windows(const LatentEpisodes& ep
   return starts;
 }
 
-/// Whether the dream ended in imagined windows.
+/// Chance that the dream ended in imagined windows.
 torch::Tensor dies_in_dream(MixtureDensityRnn& model, const LatentEpisodes& episodes,
                             const std::vector<std::pair<int64_t, int64_t>>& starts, int64_t window,
-                            double temperature, uint64_t seed) {
+                            double temperature, double death_weight, uint64_t seed) {
   const auto some = cut_windows(episodes, starts, kContext + window);
   const auto batch = static_cast<int64_t>(starts.size());
   auto generator = seeded_generator(seed, "dreamed recall");
   auto state = model->start(batch);
   model->forward(some.latents.narrow(1, 0, kContext), some.actions.narrow(1, 0, kContext), state);
   auto latent = some.latents.select(1, kContext);
-  auto died = torch::zeros({batch}, torch::kBool);
+  auto alive = torch::ones({batch});
   for (int64_t t = 0; t < window; ++t) {
     const auto next =
         model->imagine(latent, some.actions.select(1, kContext + t), temperature, state, generator);
     latent = next.latent.squeeze(1);
-    died = died.logical_or(next.done.squeeze(1));
+    alive = alive * (1 - chance_of_end(next, death_weight).squeeze(1));
   }
-  return died;
+  return 1 - alive;
 }
 
 /// A draw that nothing flows back through.
@@ -260,7 +261,8 @@ Recall termination_recall(MixtureDensityRnn& model, const LatentEpisodes& episod
 }
 
 DreamedRecall dreamed_recall(MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                             int64_t window, double temperature, uint64_t seed) {
+                             int64_t window, double temperature, double death_weight,
+                             uint64_t seed) {
   const torch::NoGradGuard no_grad;
   std::vector<std::pair<int64_t, int64_t>> ends, before;
   for (int64_t e = 0; e < episodes.size(); ++e) {
@@ -271,8 +273,10 @@ DreamedRecall dreamed_recall(MixtureDensityRnn& model, const LatentEpisodes& epi
   }
   DreamedRecall result{.deaths = static_cast<int64_t>(ends.size())};
   if (ends.empty()) return result;
-  result.recall = share(dies_in_dream(model, episodes, ends, window, temperature, seed));
-  result.false_share = share(dies_in_dream(model, episodes, before, window, temperature, seed + 1));
+  result.recall =
+      share(dies_in_dream(model, episodes, ends, window, temperature, death_weight, seed));
+  result.false_share =
+      share(dies_in_dream(model, episodes, before, window, temperature, death_weight, seed + 1));
   return result;
 }
 

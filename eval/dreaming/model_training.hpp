@@ -94,6 +94,7 @@ struct DreamedRecall {
   int64_t deaths = 0;
 };
 DreamedRecall dreamed_recall(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                             int64_t window, double temperature, uint64_t seed);
+                             int64_t window, double temperature, double death_weight,
+                             uint64_t seed);
 
 }  // namespace jepa::eval::dreaming

@@ -10,6 +10,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cmath>
 #include <limits>
 
 namespace jepa::eval::dreaming {
@@ -115,6 +116,10 @@ TEST(Dream, LivesAreCountedToTheEnd) {
   set_done(1);  // at once
   EXPECT_TRUE(torch::equal(dream_scores(model, controller, weights, starts, options),
                            torch::full({4}, 1.0F)));
+  auto by_chance = options;
+  by_chance.death_weight = std::exp(1.0);  // odds e over e: each step ends one life in two
+  const auto expected = dream_scores(model, controller, weights, starts, by_chance);
+  EXPECT_TRUE(torch::allclose(expected, torch::full({4}, 2.0F), 1e-2));
   const auto one = dream_scores(model, controller, weights, starts, options);
   EXPECT_TRUE(torch::equal(one, dream_scores(model, controller, weights, starts, options)));
   EXPECT_THROW(dream_scores(model, {.latent = 4, .hidden = 8}, weights, starts, options),
