@@ -49,7 +49,8 @@ class ProcessesProgram : public ProgramTest {
   }
 
   void expect_same_weights(const std::string& one, const std::string& two, const std::string& step,
-                           const std::string& file = "encoder", const std::string& left_out = "",
+                           const std::string& file = "encoder",
+                           const std::set<std::string>& left_out = {},
                            double tolerance = 1e-6) const {
     const auto weights = [&](const std::string& folder) {
       return read_safetensors(path(folder) + "/checkpoints/step-" + step + "/" + file +
