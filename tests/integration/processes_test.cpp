@@ -317,12 +317,12 @@ class EveryRecipe : public ProgramTest {
                                        "--optimisation.total_steps",
                                        "20",
                                        "--optimisation.eps",
-                                       "1e-6"};
+                                       "1e-5"};
     if (read_ini(file).contains("second.from_step")) {
       arguments.insert(
           arguments.end(),
           {"--second.from_step", "5", "--second.batch", "8", "--second_optimisation.warmup_steps",
-           "4", "--second_optimisation.total_steps", "40", "--second_optimisation.eps", "1e-6"});
+           "4", "--second_optimisation.total_steps", "40", "--second_optimisation.eps", "1e-5"});
     }
     ASSERT_EQ(run("train_dynamics", arguments), 0) << said();
   }
