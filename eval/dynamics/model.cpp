@@ -171,7 +171,7 @@ torch::Tensor DynamicsModel::encode_clips(const torch::Tensor& clips) {
   const auto x = precision == torch::kBFloat16 ? normalised<at::BFloat16>(pixels, options.pixels)
                                                : normalised<float>(pixels, options.pixels);
   const AutocastScope autocast(device, precision);
-  return encoder->frames(x.to(device))
+  return encoder->frames(to_device(x, device))
       .to(torch::kFloat32)
       .view({clips.size(0), clips.size(2), o.dim});
 }
@@ -228,7 +228,7 @@ DynamicsLoss prediction_loss(DynamicsModel& model, const torch::Tensor& latents,
 
 DynamicsLoss joint_loss(DynamicsModel& model, const torch::Tensor& latents,
                         const torch::Tensor& actions, const ObjectiveWeights& weights,
-                        at::Generator generator) {
+                        at::Generator generator, Processes& processes) {
   DynamicsLoss loss = prediction_loss(model, latents, actions, weights);
   const auto add = [&](double weight, torch::Tensor& term, const auto& value) {
     if (weight <= 0) return;
@@ -236,7 +236,8 @@ DynamicsLoss joint_loss(DynamicsModel& model, const torch::Tensor& latents,
     loss.total = loss.total + weight * term;
   };
   const int64_t blocks = actions.size(1);
-  const auto samples = latents.flatten(0, 1);
+  const bool regularised = weights.variance > 0 || weights.covariance > 0 || weights.sigreg > 0;
+  const auto samples = (regularised ? gather_rows(latents, processes) : latents).flatten(0, 1);
   const auto before = latents.narrow(1, 0, blocks), after = latents.narrow(1, 1, blocks);
   add(weights.variance, loss.variance, [&] { return variance_hinge(samples); });
   add(weights.covariance, loss.covariance,
