@@ -166,8 +166,10 @@ TEST(TorchPickle, BrokenPicklesAreErrors) {
 
 // A pickle of one-byte operations costs many bytes each in memory.
 TEST(TorchPickle, APickleCannotSwell) {
-  EXPECT_SAYS(pickle_error(checkpoint_of(std::string(1 << 20, ']'))), "more than a file of its size");
-  EXPECT_SAYS(pickle_error(checkpoint_of(std::string(1 << 20, '('))), "more than a file of its size");
+  EXPECT_SAYS(pickle_error(checkpoint_of(std::string(1 << 20, ']'))),
+              "more than a file of its size");
+  EXPECT_SAYS(pickle_error(checkpoint_of(std::string(1 << 20, '('))),
+              "more than a file of its size");
 }
 
 TEST(TorchPickle, BrokenArchivesAreErrors) {

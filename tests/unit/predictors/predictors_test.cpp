@@ -57,7 +57,8 @@ TEST(MaskedPredictor, TargetSetsAreIndependent) {
 }
 
 TEST(MaskedPredictor, SeesOnlyTheMeanOfTheContextWhereMasksArePooled) {
-  auto predictor = make_predictor({.dim = 12, .depth = 2, .positions = "sincos", .pooled_masks = {1}});
+  auto predictor =
+      make_predictor({.dim = 12, .depth = 2, .positions = "sincos", .pooled_masks = {1}});
   const torch::NoGradGuard no_grad;
   const auto mask = random_mask(1, 1);
   const auto context = torch::randn({1, 6, 16});
@@ -93,16 +94,17 @@ TEST(MaskedPredictor, ChoosesTheMaskToken) {
   auto fixed = make_predictor({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 2});
   EXPECT_TRUE(torch::equal(fixed->forward(context, mask, kGrid, 0).target,
                            fixed->forward(context, mask, kGrid, 1).target));
-  EXPECT_THROW(make_predictor({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 3}), ConfigError);
+  EXPECT_THROW(make_predictor({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 3}),
+               ConfigError);
   EXPECT_THROW(make_predictor({.dim = 13, .depth = 1}), ConfigError);
 }
 
 TEST(MaskedPredictor, ContextHeadPredictsTheContext) {
   auto predictor = make_predictor({.dim = 12,
-                         .depth = 1,
-                         .embed_hidden = 16,
-                         .context_head = true,
-                         .modality_embedding = true});
+                                   .depth = 1,
+                                   .embed_hidden = 16,
+                                   .context_head = true,
+                                   .modality_embedding = true});
   const torch::NoGradGuard no_grad;
   const auto prediction = predictor->forward(torch::randn({2, 6, 16}), random_mask(2, 1), kGrid, 0);
   EXPECT_EQ(prediction.context.sizes(), (std::vector<int64_t>{2, 6, 16}));
