@@ -11,7 +11,7 @@
 int main() {
   jepa::encoders::VisionTransformer encoder(
       jepa::encoders::resolve({.frames = 8, .height = 64, .width = 64}, "vit_tiny"));
-  encoder->initialise(seeded_generator(0));
+  encoder->initialise(jepa::seeded_generator(0));
   encoder->eval();
 
   const torch::NoGradGuard no_grad;
