@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The README's picture: a few cells of a film that `decode --out FILE.png` wrote, large.
 
-    docs/predicting.py future.png predicting.png [CLIP]
+    docs/predicting.py future.png predicting.png [CLIP [SAMPLE.png]]
 
-Needs Pillow, and clips of 12 frames of which 4 are shown.
+SAMPLE.png: what `sample --given_clip CLIP --given_frames 0:4 --frames 12 --scale 3` drew of the same
+clip. Needs Pillow, and clips of 12 frames of which 4 are shown.
 """
 import sys
 
@@ -15,6 +16,7 @@ ROWS = [  # row of the film, what a stranger calls it
     (2, "What the JEPA\npredicts after\nseeing four frames"),
     (5, "Control: predictions\nof another clip"),
 ]
+DRAWN = "What pixel diffusion\ndraws after the\nsame four frames"
 COLUMNS = [(1, "frame 2"), (3, "frame 4"), (5, "2 ahead"), (7, "4 ahead"), (9, "6 ahead"), (11, "8 ahead")]
 SHOWN = 2  # columns
 SIDE, GAP, LEFT, TOP = 150, 8, 250, 56
@@ -36,10 +38,19 @@ def main():
         small = film.crop((x, y, x + CELL, y + CELL)).resize((PIXELS, PIXELS), Image.BOX)
         return small.resize((SIDE - 6, SIDE - 6), Image.NEAREST)
 
+    def sampled(column):  # of sample's film: cells of 96, two pixels between them
+        x = 98 * column
+        small = Image.open(sys.argv[4]).convert("RGB").crop((x, 0, x + 96, 96))
+        return small.resize((PIXELS, PIXELS), Image.BOX).resize((SIDE - 6, SIDE - 6), Image.NEAREST)
+
+    rows = [(name, lambda column, row=row: cell(row, column)) for row, name in ROWS]
+    if len(sys.argv) > 4:
+        rows.insert(2, (DRAWN, sampled))
+
     def place(column):
         return LEFT + column * (SIDE + GAP) + (20 if column >= SHOWN else 0)
 
-    size = (place(len(COLUMNS)), TOP + len(ROWS) * (SIDE + GAP) + 6)
+    size = (place(len(COLUMNS)), TOP + len(rows) * (SIDE + GAP) + 6)
     out = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(out)
     for first_column, last, text, colour in ((0, SHOWN - 1, "seen", BLUE),
@@ -48,13 +59,13 @@ def main():
         draw.text((middle, 4), text, font=font(True), fill=colour, anchor="ma")
     for j, (_, name) in enumerate(COLUMNS):
         draw.text((place(j) + SIDE / 2, 30), name, font=font(False), fill=(60, 60, 60), anchor="ma")
-    for i, (row, name) in enumerate(ROWS):
+    for i, (name, picture) in enumerate(rows):
         y = TOP + i * (SIDE + GAP)
         draw.multiline_text((8, y + SIDE / 2), name, font=font(i == 1), fill="black", anchor="lm", spacing=6)
         for j, (column, _) in enumerate(COLUMNS):
             colour = GREY if i == 0 else BLUE if j < SHOWN else ORANGE
             draw.rectangle((place(j), y, place(j) + SIDE - 1, y + SIDE - 1), fill=colour)
-            out.paste(cell(row, column), (place(j) + 3, y + 3))
+            out.paste(picture(column), (place(j) + 3, y + 3))
     out.save(sys.argv[2], optimize=True)
 
 

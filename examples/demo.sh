@@ -35,6 +35,9 @@ say "pretraining on digits, about $minutes minutes"
   --probe.train "$run/data/digits_train.h5" --probe.test "$run/data/digits_validation.h5" \
   --json "$run/digits.json"
 
+say "building the other programs, where they are not"
+./dev build release programs
+
 say "probing: which digit, which direction, where"
 # probe_command RUN DATASET LABELS UNIT KINDS FILE: sets `command`, for what the online probe liked best
 probe_command() {

@@ -22,12 +22,26 @@ namespace dreaming = jepa::eval::dreaming;
 
 /// What --quick makes of a recipe: everything passes through every stage in a minute or two.
 const OptionValues kQuick = {
-    {"temperatures", "1.15"},       {"play.collected", "60"},       {"play.episodes", "40"},
-    {"play.swap_periods", "10"},    {"play.tuning_episodes", "20"}, {"vision.steps", "60"},
-    {"vision.latent", "8"},         {"vision.width", "8"},          {"model.hidden", "32"},
-    {"model.mixtures", "2"},        {"model.steps", "60"},          {"model.sequence", "24"},
-    {"controller.population", "6"}, {"controller.episodes", "4"},   {"controller.generations", "4"},
-    {"controller.limit", "150"},    {"controller.updates", "10"},   {"actor_critic.hidden", "32"},
+    {"temperatures", "1.15"},
+    {"play.collected", "60"},
+    {"play.episodes", "40"},
+    {"play.swap_periods", "10"},
+    {"play.tuning_episodes", "20"},
+    {"vision.steps", "60"},
+    {"vision.latent", "16"},
+    {"vision.width", "8"},
+    {"model.hidden", "32"},
+    {"model.mixtures", "2"},
+    {"model.steps", "60"},
+    {"model.sequence", "24"},
+    {"controller.population", "6"},
+    {"controller.episodes", "4"},
+    {"controller.generations", "4"},
+    {"controller.limit", "150"},
+    {"controller.updates", "10"},
+    {"actor_critic.hidden", "32"},
+    {"controller.real_episodes", "4"},
+    {"controller.temperature", "1.15"},
 };
 
 /// The run's film as MP4 and GIF, and markup for the report.

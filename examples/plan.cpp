@@ -12,10 +12,10 @@
 #include <examples/plan_report.hpp>
 #include <examples/program.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -194,9 +194,8 @@ std::string draw_map(Session& session, const EpisodeOptions& episodes, nlohmann:
   auto& model = session.acting.model;
   const auto costs = planning::goal_costs(model, model.encode(world->pixels()).unsqueeze(1), {},
                                           model.encode(world->goal_pixels()), o.cost);
-  planning::RecedingHorizon horizon(
-      session.planner, o.horizon, session.acting.step_width,
-      planning::Draws::from(at::make_generator<at::CPUGeneratorImpl>(session.seed)));
+  planning::RecedingHorizon horizon(session.planner, o.horizon, session.acting.step_width,
+                                    planning::Draws::from(seeded_generator(session.seed)));
   horizon.begin(1);
   horizon.act(costs, episodes.steps);
   const auto& plan = horizon.last_plan().actions;
@@ -221,18 +220,12 @@ std::string draw_map(Session& session, const EpisodeOptions& episodes, nlohmann:
 }
 
 /// Whether the model walks through walls; fits `probe`.
-WallTest test_walls(Session& session, const worlds::World& world, StateProbe& probe,
-                    nlohmann::json& results) {
+WallTest test_walls(Session& session, const worlds::World& world, const HeldOutClips& clips,
+                    StateProbe& probe, nlohmann::json& results) {
   auto& model = session.run->model;
-  const auto& o = session.options;
-  const StepMetrics measured =
-      measure(model, probe_clips(o, *session.run, session.seed), world.info().state, &probe);
-  const WallTest wall = wall_test(model, probe, o.wall_cases, session.seed);
-  std::printf(
-      "wall test          imagined beyond the wall %.2f (truly %.2f), near the door %.2f "
-      "(%.2f); through the door %.2f (%.2f); depth after 20 steps %.1f px (%.1f)\n",
-      wall.far, wall.true_far, wall.near, wall.true_near, wall.door, wall.true_door, wall.depth,
-      wall.true_depth);
+  const StepMetrics measured = measure(model, clips, world.info().state, &probe);
+  const WallTest wall = wall_test(model, probe, session.options.wall_cases, session.seed);
+  std::printf("%s\n", examples::wall_line(wall).c_str());
   for (const auto& [name, value] : measured) results[name] = value;
   for (const auto& [name, value] : named(wall)) results[name] = value;
   return wall;
@@ -273,7 +266,14 @@ void evaluate(examples::Program& program, Session& session, const std::string& f
   results = examples::plan_numbers(session.rows.front());
   StateProbe probe;
   std::optional<WallTest> wall;
-  if (rooms && session.run != nullptr) wall = test_walls(session, *world, probe, results);
+  std::string rollouts;
+  if (rooms && session.run != nullptr) {
+    const auto clips = probe_clips(o, *session.run, session.seed);
+    wall = test_walls(session, *world, clips, probe, results);
+    const auto found = roll_out(session.run->model, clips, probe);
+    results["rollout_error"] = found.error;
+    rollouts = examples::draw_rollouts(clips, found, o.films, folder);
+  }
   make_films(session, probe, first, folder);
   const std::string map = draw_map(session, first, results);
 
@@ -290,7 +290,7 @@ void evaluate(examples::Program& program, Session& session, const std::string& f
   }
   write_file_atomic(folder + "/summary.json", results.dump(2) + "\n");
   examples::write_plan_page(title, session.run != nullptr ? o.run : "", folder,
-                            examples::plan_markup(session.rows, "px", wall) + map);
+                            examples::plan_markup(session.rows, "px", wall) + rollouts + map);
   std::printf("results            %s\n", folder.c_str());
 }
 

@@ -1,7 +1,10 @@
 #include <eval/report/html.hpp>
+#include <eval/report/image.hpp>
 #include <eval/report/run_report.hpp>
+#include <eval/report/video_writer.hpp>
 #include <examples/plan_report.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -84,6 +87,43 @@ std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& uni
   return markup +
          html::paragraph("A model that walks through walls scores what the straight line scores:") +
          html::table(walls) + html::paragraph(depth);
+}
+
+std::string wall_line(const eval::dynamics::WallTest& wall) {
+  char text[240];
+  std::snprintf(text, sizeof text,
+                "wall test          imagined beyond the wall %.2f (truly %.2f), near the door %.2f "
+                "(%.2f); through the door %.2f (%.2f); depth after 20 steps %.1f px (%.1f)",
+                wall.far, wall.true_far, wall.near, wall.true_near, wall.door, wall.true_door,
+                wall.depth, wall.true_depth);
+  return text;
+}
+
+std::string draw_rollouts(const eval::dynamics::HeldOutClips& clips,
+                          const eval::dynamics::Rollouts& rollouts, int64_t count,
+                          const std::string& folder) {
+  constexpr double kFramesASecond = 2;  // a block of actions lies between two
+  constexpr int kWidth = 1040;
+  std::string off;
+  for (const double error : rollouts.error) {
+    off += (off.empty() ? "" : ", ") + html::short_number(error);
+  }
+  std::string markup =
+      html::heading(3, "Rollouts over the true frames") +
+      html::paragraph(
+          "Shown the first frame and the actions alone, the model predicts latents; a "
+          "linear probe reads the place from them (orange, with its path). Blue: where "
+          "the dot was. Mean distance over " +
+          std::to_string(clips.clips.size(0)) + " clips, frame by frame: " + off + " px.");
+  for (int64_t i = 0; i < std::min(count, clips.clips.size(0)); ++i) {
+    const auto frames = eval::dynamics::draw_rollout(clips, rollouts, i);
+    const std::string name = "rollout_" + std::to_string(i);
+    html::write_video(folder + "/" + name + ".mp4", frames, kFramesASecond);
+    markup += html::figure(
+        html::image(html::encode_png(html::frame_grid(frames, frames.size(0))), name, kWidth),
+        name);
+  }
+  return markup;
 }
 
 void write_plan_page(const std::string& title, const std::string& run, const std::string& folder,

@@ -3,6 +3,7 @@
 
 #include <eval/dynamics/diagnostics.hpp>
 #include <eval/dynamics/episodes.hpp>
+#include <eval/dynamics/films.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -31,6 +32,15 @@ nlohmann::json plan_numbers(const PlanRow& row);
 /// The section of a page. @param unit of distances @param wall of two rooms alone
 std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& unit,
                         const std::optional<eval::dynamics::WallTest>& wall);
+
+/// What the wall test found, in a line.
+std::string wall_line(const eval::dynamics::WallTest& wall);
+
+/// Draws the first `count` rollouts over their true frames: `folder`/rollout_N.mp4, and strips of
+/// pictures as markup.
+std::string draw_rollouts(const eval::dynamics::HeldOutClips& clips,
+                          const eval::dynamics::Rollouts& rollouts, int64_t count,
+                          const std::string& folder);
 
 /// Writes `folder`/report.html with the films that lie there. @param run its curves come first,
 /// where it has any

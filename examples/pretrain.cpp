@@ -101,16 +101,6 @@ Trainer make_trainer(PretrainOptions& options, const examples::Program& program)
                                      program.precision);
 }
 
-/// What all processes must agree on: every option but where each stands.
-std::string description_of(examples::Program& program) {
-  std::string text;
-  for (const auto& [key, value] : dump_options(program.sections)) {
-    if (key == "device" || key == "threads" || key == "json") continue;
-    text += key + " = " + value + "\n";
-  }
-  return text;
-}
-
 /// Weights, and the optimiser's moments where they are there, of what `path` holds; the schedules
 /// start anew (V-JEPA 2's cooldown).
 /// @throws ConfigError where the weights are of another model than the options say
@@ -210,6 +200,7 @@ nlohmann::ordered_json report_json(const std::optional<CollapseReport>& report) 
 }
 
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
+  examples::require_same_options(program);
   const std::shared_ptr<ClipSource> source = options.input.open(program.common.seed);
   options.recipe.encoder = options.recipe.encoder.resolved();
   take_sizes_from_data(options, *source, given);
@@ -238,12 +229,10 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
        .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
        .clip_bytes = c10::multiply_integers(sizes),
        .whole = micro_batches_of(options) == 1});
-  const bool first = !program.processes || program.processes->rank() == 0;
-  if (program.processes) {
-    require_same(description_of(program), "options", *program.processes);
-  }
-  if (first) std::printf("%s", cost.text().c_str());
-  examples::print_passes(*source, options.training.steps, options.input.loader.batch);
+  const bool first = examples::is_first(program);
+  std::printf("%s", cost.text().c_str());
+  const LoaderOptions together = examples::shared_batches(options.input.loader, program);
+  examples::print_passes(*source, options.training.steps, together.batch);
 
   const RunDescription description{
       .folder = options.input.run,
@@ -259,24 +248,17 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
 
   examples::ProgressBar bar("training", examples::steps_done(options.input.run));
-  LoopHooks hooks =
-      examples::progress_hooks(bar, options.training.steps, options.input.loader.batch, {"probe_"});
-  hooks.processes = program.processes.get();
-  if (!first) hooks.on_step = {};
+  const LoopHooks hooks =
+      examples::progress_hooks(program, bar, options.training.steps, together.batch, {"probe_"});
   PretrainingHooks watching;
   watching.probe = make_probe(options, program);
   watching.on_verdict = [&](int64_t step, const Verdict& verdict) {
+    if (!first) return;
     bar.finish();
     std::fprintf(stderr, "step %lld: %s\n", static_cast<long long>(step), verdict.text.c_str());
   };
-  LoaderOptions together = options.input.loader;
-  if (program.processes) together.batch *= program.processes->count();
-  LoaderShare share;
-  if (program.processes && together.shuffle) {
-    share = {program.processes->rank(), program.processes->count()};
-  }
   ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed),
-                    micro_batches_of(options), share);
+                    micro_batches_of(options), examples::own_share(together, program));
   MaskedPrediction task(trainer, samplers, options.training, watching);
   const LoopResult result = run_training(task, loader, options.training.loop(), description, hooks);
   bar.finish();

@@ -1,6 +1,7 @@
 // Probes a frozen encoder: what can be read from its features, beside controls.
 #include <encoders/published.hpp>
 #include <eval/probes/protocol.hpp>
+#include <eval/probes/saved_probe.hpp>
 #include <examples/program.hpp>
 #include <jepa/data/label_names.hpp>
 #include <jepa/data/readable_clips.hpp>
@@ -27,6 +28,7 @@ struct Options {
   std::string validation;
   std::string test;
   std::string dataset;
+  std::string save;
   eval::probes::ProbeOptions probe;
   encoders::LoadOptions load;
   ClipOptions clip{.random_window = false};
@@ -43,6 +45,10 @@ struct Options {
     visit("validation", validation, {.help = "labelled clips that settings are chosen on"});
     visit("test", test, {.help = "labelled clips that results are reported on"});
     visit("dataset", dataset, {.help = "its name in the results; none: the test clips' path"});
+    visit(
+        "save", save,
+        {.help = "FILE.safetensors of the model's fitted probes, for `watch --probes`; k-NN is not "
+                 "saved"});
     probe.describe(visit);
     probe.features.describe(visit);
   }
@@ -220,6 +226,31 @@ class Untrained {
   std::string first_;
 };
 
+/// Sizes [C, T, H, W] of clips as the encoder is shown them.
+std::vector<int64_t> shown_sizes(const std::shared_ptr<const ClipSource>& source,
+                                 LoaderOptions loader) {
+  loader.batch = 1;
+  loader.shuffle = false;
+  return ClipLoader(source, loader, /*seed=*/0).next().clips.sizes().slice(1).vec();
+}
+
+void save_probes(const Options& options, const encoders::LoadedEncoder& loaded,
+                 const eval::probes::ProbeSources& sources,
+                 const std::vector<eval::probes::ProbeResult>& results) {
+  const auto& probe = options.probe;
+  eval::probes::write_probes(
+      options.save,
+      {.encoder = eval::probes::encoder_identity(*loaded.encoder),
+       .module = loaded.module,
+       .summary = loaded.summary,
+       .layer = probe.features.layer,
+       .pool = probe.features.pool,
+       .clip_sizes = shown_sizes(sources.test, probe.loader),
+       .probes = eval::probes::savable_probes(results, probe, loaded.encoder->output_width(),
+                                              label_names(*sources.train))});
+  std::printf("probes saved       %s\n", options.save.c_str());
+}
+
 void run(examples::Program& program, Options& options, const OptionValues& given) {
   if (options.weights.empty()) throw ConfigError("option weights: name a run or a weight file");
   const auto weights = WeightFile::open(options.weights);
@@ -253,6 +284,8 @@ void run(examples::Program& program, Options& options, const OptionValues& given
       run_probes(loaded.encoder, controls, sources, probe,
                  [](const std::string& what) { std::fprintf(stderr, "%s\n", what.c_str()); });
   std::printf("%s", results_table(results).c_str());
+  const bool writes = !program.processes || program.processes->rank() == 0;
+  if (writes && !options.save.empty()) save_probes(options, loaded, sources, results);
   const std::string dataset = options.dataset.empty()
                                   ? std::filesystem::path(options.test).stem().string()
                                   : options.dataset;

@@ -9,6 +9,8 @@
 #include <jepa/version.hpp>
 
 #include <ATen/Context.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 #include <torch/version.h>
@@ -85,6 +87,18 @@ void choose_precision(const ProgramInfo& info, Program& program) {
   if (measured) std::cout << "precision          " << common.precision << ", as measured here\n";
 }
 
+/// Several processes of one machine take a GPU each, unless one was named.
+void take_own_gpu(int64_t local_rank, torch::Device& device) {
+  if (!device.is_cuda() || device.has_index()) return;
+  const auto count = static_cast<int64_t>(torch::cuda::device_count());
+  if (local_rank >= count) {
+    throw ConfigError("device: process " + std::to_string(local_rank) +
+                      " of this machine, which has " + std::to_string(count) + " GPUs");
+  }
+  device = torch::Device(torch::kCUDA, static_cast<torch::DeviceIndex>(local_rank));
+  c10::impl::getDeviceGuardImpl(torch::kCUDA)->setDevice(device);
+}
+
 /// OpenMP's threads spin while they wait for work; beside another busy process that takes the core
 /// from those that have some. A bounded spin costs nothing on a quiet machine. libgomp reads the
 /// variable when it is loaded, before `main`: so the program starts itself anew, once.
@@ -153,6 +167,7 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
       if (group) {
         group->timeout = program.common.timeout;
         program.common.processes = group->count;
+        take_own_gpu(group->local_rank, program.device);
         program.processes = join_processes(*group);
         // One of them speaks.
         if (group->rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;

@@ -73,20 +73,17 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
                            .config_ini = dump_ini(program.sections),
                            .numbers = numbers,
                            .texts = examples::provenance(program, options.input.data)};
-  const bool first = !program.processes || program.processes->rank() == 0;
   std::printf("parameters         %.3g\n", numbers.at("parameters"));
   std::printf("work of a step     %.3g GFLOP\n", numbers.at("flops_per_step") * 1e-9);
-  examples::print_passes(*source, options.training.steps, options.input.loader.batch);
+  const LoaderOptions together = examples::shared_batches(options.input.loader, program);
+  examples::print_passes(*source, options.training.steps, together.batch);
   std::filesystem::create_directories(options.input.run);
-  if (first) write_file_atomic(options.input.run + "/config.ini", run.config_ini);
+  if (examples::is_first(program))
+    write_file_atomic(options.input.run + "/config.ini", run.config_ini);
   examples::ProgressBar bar("training", examples::steps_done(options.input.run));
-  LoaderOptions together = options.input.loader;
-  if (program.processes) together.batch *= program.processes->count();
   ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed));
-  LoopHooks hooks = examples::progress_hooks(
-      bar, options.training.steps, options.input.loader.batch, {"validation_loss", "psnr"});
-  hooks.processes = program.processes.get();
-  if (!first) hooks.on_step = {};
+  const LoopHooks hooks = examples::progress_hooks(program, bar, options.training.steps,
+                                                   together.batch, {"validation_loss", "psnr"});
   const LoopResult result = run_training(task, loader, options.training, run, hooks);
   bar.finish();
   std::printf("%s after %lld steps, %.0f s of training; peak memory %.0f MB\n",
@@ -127,7 +124,8 @@ void train_autoencoder(examples::Program& program, TrainDiffusionOptions& option
     Autoencoder model(options.autoencoder);
     model->initialise(seeded_generator(seed, "model"));
     model->to(program.device);
-    return std::make_unique<AutoencoderTask>(model, options.optimisation, seed, validation);
+    return std::make_unique<AutoencoderTask>(model, options.optimisation, seed, validation,
+                                             program.processes.get());
   };
   fit(options, some, make);
   const Autoencoder sized(options.autoencoder);
@@ -182,11 +180,6 @@ void run(examples::Program& program, TrainDiffusionOptions& options) {
   examples::require_same_options(program);
   if (program.processes && options.input.fit_minutes > 0) {
     throw ConfigError("fit_minutes: one process alone measures; give training.steps instead");
-  }
-  if (program.processes && options.stage == "autoencoder") {
-    throw ConfigError(
-        "stage = autoencoder: its statistics are those of one process's batch; "
-        "train it by one");
   }
   options.generative.transformer = options.generative.transformer.resolved();
   options.generative.transformer.preset = "custom";

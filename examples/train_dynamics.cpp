@@ -134,6 +134,7 @@ void print_metrics(const StepMetrics& metrics) {
 }
 
 void run(examples::Program& program, TrainDynamicsOptions& options) {
+  examples::require_same_options(program);
   const auto seed = static_cast<uint64_t>(program.common.seed);
   const auto source = open_clips(options, options.input.data);
   auto& shape = options.shape;
@@ -176,7 +177,8 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
   std::printf("parameters         %.3g\n", numbers["parameters"]);
   std::fflush(stdout);
 
-  DynamicsTask task(model, training, validation_clips(options, source, seed));
+  DynamicsTask task(model, training, validation_clips(options, source, seed),
+                    program.processes.get());
   auto texts = examples::provenance(program, options.input.data);
   if (!coverage_text.empty()) texts["coverage"] = coverage_text;
   const RunDescription description{.folder = options.input.run,
@@ -184,13 +186,16 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
                                    .numbers = numbers,
                                    .texts = texts};
   std::filesystem::create_directories(options.input.run);
-  write_file_atomic(options.input.run + "/config.ini", description.config_ini);
+  const bool first = examples::is_first(program);
+  if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
   examples::ProgressBar bar("training", examples::steps_done(options.input.run));
-  ClipLoader loader(source, options.input.loader, seed);
+  const LoaderOptions together = examples::shared_batches(options.input.loader, program);
+  ClipLoader loader(source, together, seed, /*micro_batches=*/1,
+                    examples::own_share(together, program));
   const double before = cpu_seconds();
   const LoopResult result =
       run_training(task, loader, options.loop, description,
-                   examples::progress_hooks(bar, options.loop.steps, options.input.loader.batch,
+                   examples::progress_hooks(program, bar, options.loop.steps, together.batch,
                                             {"skill_", "r2_", "wall_", "error_", "within_clip"}));
   bar.finish();
   const double cpu = cpu_seconds() - before;
@@ -211,7 +216,9 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
                      {"peak_rss_mb", result.peak_rss_mb}};
   for (const auto& [name, value] : numbers) program.results[name] = value;
   for (const auto& [name, value] : measured) program.results[name] = value;
-  write_file_atomic(options.input.run + "/summary.json", program.results.dump(2) + "\n");
+  if (first) {
+    write_file_atomic(options.input.run + "/summary.json", program.results.dump(2) + "\n");
+  }
 }
 
 }  // namespace
@@ -223,11 +230,13 @@ int main(int argc, char** argv) {
       {.name = "train_dynamics",
        .summary = "trains an action-conditioned world model; a run folder that exists is continued",
        .bfloat16 = true,
+       .many = true,
        .complete =
            [](OptionValues& given) {
              TrainDynamicsOptions stored;
              examples::continue_run(given, stored.input.run, [&](const OptionValues&) {
-               return examples::ContinuedOptions{stored.sections()};
+               return examples::ContinuedOptions{
+                   .sections = stored.sections(), .fitted = {}, .many = true};
              });
            },
        .sections = [&](const OptionValues&) { return options.sections(); },

@@ -93,7 +93,9 @@ void continue_run(OptionValues& given, const std::string& default_run,
                              "loader.max_errors",
                              "clip.cache_mb",
                              "optimisation.shard_moments",
-                             "optimisation.bucket_mb"};
+                             "optimisation.bucket_mb",
+                             "second_optimisation.shard_moments",
+                             "second_optimisation.bucket_mb"};
   // The same clips a step by another number of processes.
   if (const auto group = processes_from_environment(); group && many) {
     now["processes"] = std::to_string(group->count);
@@ -128,6 +130,21 @@ int64_t steps_done(const std::string& run) {
   return checkpoint.empty() ? 0 : read_checkpoint_state(checkpoint).step;
 }
 
+bool is_first(const Program& program) {
+  return !program.processes || program.processes->rank() == 0;
+}
+
+LoaderOptions shared_batches(const LoaderOptions& own, const Program& program) {
+  LoaderOptions shared = own;
+  if (program.processes) shared.batch *= program.processes->count();
+  return shared;
+}
+
+LoaderShare own_share(const LoaderOptions& shared, const Program& program) {
+  if (!program.processes || !shared.shuffle) return {};
+  return {program.processes->rank(), program.processes->count()};
+}
+
 void print_passes(const ClipSource& source, int64_t steps, int64_t batch) {
   std::printf("clips              %lld, %.3g passes over them\n",
               static_cast<long long>(source.size()),
@@ -147,11 +164,13 @@ std::map<std::string, std::string> provenance(const Program& program, const std:
           {"data", data}};
 }
 
-LoopHooks progress_hooks(ProgressBar& bar, int64_t steps, int64_t batch,
+LoopHooks progress_hooks(const Program& program, ProgressBar& bar, int64_t steps, int64_t batch,
                          std::vector<std::string> shown) {
   LoopHooks hooks;
+  hooks.processes = program.processes.get();
   catch_stop_signals();
   hooks.stop = stop_requested;
+  if (!is_first(program)) return hooks;
   hooks.on_step = [&bar, steps, batch, shown = std::move(shown)](int64_t step,
                                                                  const StepMetrics& metrics) {
     char text[96];

@@ -60,6 +60,14 @@ int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(i
 /// Steps that a run's newest checkpoint stands at; 0: it has none.
 int64_t steps_done(const std::string& run);
 
+/// Rank 0 of several processes, or the only one: it writes and shows how it goes.
+bool is_first(const Program& program);
+
+/// A loader's options where processes share its batches: `own.batch` clips each.
+LoaderOptions shared_batches(const LoaderOptions& own, const Program& program);
+/// Which rows of those batches this process reads; without shuffle, all of them.
+LoaderShare own_share(const LoaderOptions& shared, const Program& program);
+
 /// Prints how many clips there are and how often the run passes over them.
 void print_passes(const ClipSource& source, int64_t steps, int64_t batch);
 
@@ -67,9 +75,11 @@ void print_passes(const ClipSource& source, int64_t steps, int64_t batch);
 std::map<std::string, std::string> provenance(const Program& program, const std::string& data);
 
 /// Draws progress (loss, clips a second) and stops on SIGINT and SIGTERM. What an evaluation
-/// measured, the metrics whose names start with one of `shown`, gets a line of its own.
+/// measured, the metrics whose names start with one of `shown`, gets a line of its own. Of several
+/// processes the first one draws.
+/// @param batch clips a step, of all processes
 /// @param bar outlives the hooks
-LoopHooks progress_hooks(ProgressBar& bar, int64_t steps, int64_t batch,
+LoopHooks progress_hooks(const Program& program, ProgressBar& bar, int64_t steps, int64_t batch,
                          std::vector<std::string> shown);
 
 }  // namespace jepa::examples

@@ -67,6 +67,10 @@ torch::Device resolve_device(const std::string& name) {
   return device;
 }
 
+torch::Tensor to_device(const torch::Tensor& tensor, torch::Device device) {
+  return tensor.to(device, /*non_blocking=*/!device.is_cpu());
+}
+
 torch::ScalarType resolve_precision(const std::string& name, torch::Device device) {
   if (name == "float32") return torch::kFloat32;
   if (name == "bfloat16") return torch::kBFloat16;

@@ -1,3 +1,4 @@
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/model.hpp>
 
@@ -24,11 +25,13 @@ torch::Tensor PixelStatistics::normalise(const torch::Tensor& clips, torch::Devi
   // x * (1 / std) - mean / std, written into one buffer.
   const torch::Tensor scale = row(std).reciprocal();
   const torch::Tensor shift = row(mean) * scale;
-  const auto type = torch::TensorOptions().dtype(torch::kFloat32).device(device);
-  return clips.to(device)
+  const auto there = [&](const torch::Tensor& x) {
+    return to_device(x.to(torch::kFloat32), device);
+  };
+  return to_device(clips, device)
       .to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true)
-      .mul_(scale.to(type))
-      .sub_(shift.to(type));
+      .mul_(there(scale))
+      .sub_(there(shift));
 }
 
 torch::Tensor PixelStatistics::restore(const torch::Tensor& clips) const {

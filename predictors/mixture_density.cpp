@@ -53,6 +53,7 @@ MixtureSample sample_mixture(const Mixture& mixture, double temperature,
   sample.latent =
       pick(mixture.means) + pick(mixture.log_stds).exp() * normals * std::sqrt(temperature);
   sample.done = mixture.done.gt(0);
+  sample.done_logit = mixture.done;
   return sample;
 }
 

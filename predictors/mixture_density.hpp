@@ -30,9 +30,10 @@ torch::Tensor done_cross_entropy(const Mixture& mixture, const torch::Tensor& do
 
 /// A draw at `temperature` tau: mixture logits over tau, the normal's deviation times sqrt(tau).
 struct MixtureSample {
-  torch::Tensor latent;     ///< [B, T, Z]
-  torch::Tensor component;  ///< int64 [B, T, Z], the first whose running sum reaches the uniform
-  torch::Tensor done;       ///< bool [B, T]: logit > 0, whatever the temperature
+  torch::Tensor latent;      ///< [B, T, Z]
+  torch::Tensor component;   ///< int64 [B, T, Z], the first whose running sum reaches the uniform
+  torch::Tensor done;        ///< bool [B, T]: logit > 0, whatever the temperature
+  torch::Tensor done_logit;  ///< [B, T]
 };
 /// @param uniforms, normals [B, T, Z], the draws @param temperature > 0
 MixtureSample sample_mixture(const Mixture& mixture, double temperature,

@@ -226,9 +226,9 @@ page plan <<'TEXT'
 Plans with a run of `train_dynamics` in the world of its protocol: in two rooms success at the last of
 200 steps, with Wilson intervals, beside controllers that need no model (`--controls`, one of them the
 same model before training). Writes `summary.json`, `report.html`, films (the world, and where the plan
-leads) and the energy landscape: costs over two numbers of a held action, the cheapest and the
-planner's choice marked (`--landscape FILE.png` writes it alone). What the run was not trained for is
-refused.
+leads), in two rooms rollouts over true frames (where a probe reads the dot from predicted latents), and
+the energy landscape: costs over two numbers of a held action, the cheapest and the planner's choice
+marked (`--landscape FILE.png` writes it alone). What the run was not trained for is refused.
 TEXT
 show 'plan --run runs/rooms --episodes 20 --unseen_episodes 10 --films 1 --cem.samples 32 --cem.iterations 2'
 text <<'TEXT'
@@ -281,6 +281,15 @@ finished; Ctrl-C finishes them too.
 TEXT
 show 'watch --weights runs/predict --video features.mp4 --around 0.3 --out watched'
 show 'head -n 4 watched/curve.csv; ls watched'
+text <<'TEXT'
+Probes that `probe --save` wrote are asked about every window: one more column each, and curves on
+the page.
+TEXT
+show 'probe --weights runs/predict --labels digit,position --unit instance --control.draws 1 \
+  --train data/digits12.h5 --validation data/digits12_validation.h5 --test data/digits12_test.h5 \
+  --save probes.safetensors'
+show 'watch --weights runs/predict --video features.mp4 --film 0 --probes probes.safetensors --out answered'
+show 'sed -n 12,16p answered/curve.csv'
 text <<'TEXT'
 Is surprise worth anything on real footage? `--events` splices seven kinds of event into the end of
 each video, which the model was not trained on (`examples/configs/watch_footage.ini`), and asks it,

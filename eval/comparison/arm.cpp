@@ -1,12 +1,12 @@
 #include <encoders/published.hpp>
 #include <eval/comparison/arm.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/cost.hpp>
 #include <jepa/training/pretraining.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -228,8 +228,7 @@ Arm train_latents(const Setup& setup) {
   auto shape = setup.options.autoencoder;
   shape.channels = sizes[1];
   Autoencoder autoencoder(shape);
-  autoencoder->initialise(
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(setup.seed(), "autoencoder", 0)));
+  autoencoder->initialise(seeded_generator(setup.seed(), "autoencoder"));
   autoencoder->to(setup.options.device);
   const double coding = autoencoder->encode_flops(sizes[2], sizes[3], sizes[4]) +
                         autoencoder->decode_flops(sizes[2], sizes[3], sizes[4]);

@@ -3,9 +3,8 @@
 #include <eval/comparison/prediction_metrics.hpp>
 #include <eval/comparison/recorder.hpp>
 #include <eval/probes/protocol.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -170,7 +169,7 @@ FeatureSpace judge_space(Judge judge) {
 FeatureSpace random_space(const training::Recipe& general, at::IntArrayRef clip_sizes) {
   const training::Recipe recipe = general.fitted(clip_sizes);
   Encoder encoder = encoders::make_encoder(recipe.encoder);
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(stream_seed(0, "distance", 0)));
+  encoder->initialise(seeded_generator(0, "distance"));
   encoder->eval();
   return {"random", [encoder, pixels = recipe.encoder.pixels](const torch::Tensor& clips) mutable {
             const torch::NoGradGuard no_grad;

@@ -1,7 +1,6 @@
 #include <eval/comparison/distance.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -92,9 +91,9 @@ std::vector<FeatureDistance> real_floor(const torch::Tensor& real, uint64_t seed
   const int64_t half = real.size(0) / 2;
   std::vector<FeatureDistance> floors;
   for (int64_t i = 0; i < repeats; ++i) {
-    const auto order = at::randperm(
-        real.size(0), std::optional<at::Generator>(at::make_generator<at::CPUGeneratorImpl>(
-                          stream_seed(seed, "real floor", static_cast<uint64_t>(i)))));
+    const auto order =
+        at::randperm(real.size(0), std::optional<at::Generator>(seeded_generator(
+                                       seed, "real floor", static_cast<uint64_t>(i))));
     const auto part = [&](int64_t from) {
       return real.index_select(0, order.slice(0, from, from + half));
     };

@@ -2,9 +2,8 @@
 #include <eval/probes/protocol.hpp>
 #include <jepa/data/loader.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/optim.h>
 #include <torch/types.h>
 
@@ -124,7 +123,7 @@ void train(Judge& judge, const Examples& examples, uint64_t seed, const JudgePro
   torch::optim::AdamW optimizer(
       judge->parameters(), torch::optim::AdamWOptions(options.rate).weight_decay(options.decay));
   auto& rate = static_cast<torch::optim::AdamWOptions&>(optimizer.param_groups()[0].options());
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "judge frames", 0));
+  auto generator = seeded_generator(seed, "judge frames");
   Spoiler spoil(options, generator);
   const int64_t clips = examples.clips.size(0), frames = examples.clips.size(2);
   for (int64_t step = 0; step < options.steps; ++step) {
@@ -156,8 +155,7 @@ TrainedJudge train_judge(const std::shared_ptr<const ClipSource>& train_source,
   TrainedJudge trained;
   trained.judge =
       Judge(options, examples.clips.size(1), examples.classes.max().item<int64_t>() + 1);
-  trained.judge->initialise(
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "judge weights", 0)));
+  trained.judge->initialise(seeded_generator(seed, "judge weights"));
   train(trained.judge, examples, seed, progress);
   for (auto& parameter : trained.judge->parameters()) parameter.set_requires_grad(false);
   trained.held_out = score_judge(trained.judge, validation, options.held_out_clips);

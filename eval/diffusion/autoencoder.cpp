@@ -1,6 +1,7 @@
 #include <eval/diffusion/autoencoder.hpp>
 #include <eval/diffusion/saved_run.hpp>
 #include <eval/diffusion/training.hpp>
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
@@ -22,7 +23,7 @@ constexpr double kHalfRange = 127.5;  // of a byte
 }  // namespace
 
 torch::Tensor to_unit_range(const torch::Tensor& clips, torch::Device device) {
-  return clips.to(device).to(torch::kFloat32).div_(kHalfRange).sub_(1);
+  return to_device(clips, device).to(torch::kFloat32).div_(kHalfRange).sub_(1);
 }
 
 torch::Tensor from_unit_range(const torch::Tensor& pixels) {
@@ -106,6 +107,25 @@ torch::Tensor AutoencoderImpl::normalise(const torch::Tensor& latents, bool by_b
                         /*cudnn_enabled=*/false);
 }
 
+/// By the batch's statistics, where processes have it in parts.
+torch::Tensor AutoencoderImpl::normalise_together(const torch::Tensor& latents,
+                                                  Processes& processes) {
+  const std::vector<int64_t> all_but_channels = {0, 2, 3, 4};
+  const auto channel_mean = [&](const torch::Tensor& x) {
+    return mean_over_processes(x.mean(all_but_channels, /*keepdim=*/true), processes);
+  };
+  const auto mean = channel_mean(latents);
+  const auto centred = latents - mean;
+  const auto variance = channel_mean(centred.square());
+  {
+    const torch::NoGradGuard no_grad;
+    const auto count = static_cast<double>(processes.count() * latents.numel() / latents.size(1));
+    mean_.lerp_(mean.flatten(), kStatisticsMomentum);
+    variance_.lerp_(variance.flatten() * (count / (count - 1)), kStatisticsMomentum);
+  }
+  return centred * (variance + kEps).rsqrt();
+}
+
 torch::Tensor AutoencoderImpl::encode(const torch::Tensor& clips) {
   return normalise(compress(clips), false);
 }
@@ -121,9 +141,15 @@ torch::Tensor AutoencoderImpl::decode(const torch::Tensor& latents) {
   return to_pixels_->forward(h);
 }
 
-torch::Tensor AutoencoderImpl::reconstruct(const torch::Tensor& clips, at::Generator generator) {
-  const auto latents = normalise(compress(clips), true);
-  const auto noise = torch::randn(latents.sizes(), generator).to(latents.options());
+torch::Tensor AutoencoderImpl::reconstruct(const torch::Tensor& clips, at::Generator generator,
+                                           Processes& processes) {
+  const auto latents = processes.count() == 1 ? normalise(compress(clips), true)
+                                              : normalise_together(compress(clips), processes);
+  auto sizes = latents.sizes().vec();
+  const int64_t own = sizes[0];
+  sizes[0] *= processes.count();
+  const auto noise = to_device(
+      torch::randn(sizes, generator).narrow(0, processes.rank() * own, own), latents.device());
   return decode(at::add(latents, noise, options_.latent_noise));
 }
 
@@ -173,27 +199,33 @@ double AutoencoderImpl::decode_flops(int64_t frames, int64_t height, int64_t wid
 }
 
 AutoencoderTask::AutoencoderTask(Autoencoder model, const OptimisationOptions& optimisation,
-                                 uint64_t seed, torch::Tensor validation)
+                                 uint64_t seed, torch::Tensor validation, Processes* processes)
     : model_(std::move(model)),
       optimisation_(optimisation),
       seed_(seed),
       validation_(std::move(validation)),
       device_(model_->parameters().front().device()),
-      optimizer_({{"model", model_.ptr()}}, optimisation) {}
+      processes_(processes == nullptr ? process_alone() : *processes),
+      optimizer_({{"model", model_.ptr()}}, optimisation, &processes_) {}
 
 StepMetrics AutoencoderTask::step(const ClipBatch& batch, bool watched,
                                   std::map<std::string, std::string>& texts) {
-  const auto clips = to_unit_range(batch.clips, device_);
   auto generator = seeded_generator(seed_, "autoencoder", static_cast<uint64_t>(step_));
   model_->train();
   optimizer_.zero_gradients();
   MetricSums sums;
-  for (const MicroBatch& part : micro_batches(optimisation_, clips.size(0))) {
-    const auto shown = clips.narrow(0, part.start, part.count);
-    const auto loss = part.share * (model_->reconstruct(shown, generator) - shown).abs().mean();
+  const bool together = processes_.count() > 1;
+  const auto parts = micro_batches(optimisation_, batch.clips.size(0));
+  for (const MicroBatch& part : parts) {
+    const RowRange own = own_rows({part.start, part.count}, processes_);
+    const auto shown = to_unit_range(batch.clips.narrow(0, own.start, own.count), device_);
+    const auto back = model_->reconstruct(shown, generator, processes_);
+    const auto loss = part.share * (back - shown).abs().mean();
+    if (together && &part == &parts.back()) optimizer_.begin_reduce(processes_);
     loss.backward();
     sums.add("loss", loss);
   }
+  if (together) optimizer_.reduce(processes_, sums);
   const StepMetrics metrics = apply_gradients(optimizer_, optimisation_, step_, sums);
   ++step_;
   return metrics;

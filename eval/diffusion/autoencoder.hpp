@@ -4,6 +4,7 @@
 #include <jepa/options.hpp>
 #include <jepa/training/loop.hpp>
 #include <jepa/training/optimizer.hpp>
+#include <jepa/training/processes.hpp>
 
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
@@ -68,7 +69,10 @@ class AutoencoderImpl : public torch::nn::Module {
   /// Normalised latents -> float [B, C, T, H, W].
   torch::Tensor decode(const torch::Tensor& latents);
   /// The training pass: clips through noisy latents. Moves the running statistics.
-  torch::Tensor reconstruct(const torch::Tensor& clips, at::Generator generator);
+  /// @param clips of this process, whose `processes` share a micro-batch: statistics and noise are
+  ///   those of all its clips
+  torch::Tensor reconstruct(const torch::Tensor& clips, at::Generator generator,
+                            Processes& processes = process_alone());
   /// Sets the statistics exactly, from latents as `encode` gives them now.
   void fit_statistics(const torch::Tensor& latents);
 
@@ -82,6 +86,7 @@ class AutoencoderImpl : public torch::nn::Module {
  private:
   torch::Tensor compress(const torch::Tensor& clips) const;
   torch::Tensor normalise(const torch::Tensor& latents, bool by_batch) const;
+  torch::Tensor normalise_together(const torch::Tensor& latents, Processes& processes);
 
   AutoencoderOptions options_;
   std::vector<Convolution> down_, up_;                        ///< one a halving
@@ -95,8 +100,10 @@ TORCH_MODULE(Autoencoder);
 class AutoencoderTask : public TrainingTask {
  public:
   /// @param validation held-out clips uint8 [B, C, T, H, W]; undefined: none
+  /// @param processes that train together, each given the whole batch, of which it takes its rows;
+  ///   null: this one alone
   AutoencoderTask(Autoencoder model, const OptimisationOptions& optimisation, uint64_t seed,
-                  torch::Tensor validation);
+                  torch::Tensor validation, Processes* processes = nullptr);
 
   int64_t steps_done() const override { return step_; }
   StepMetrics step(const ClipBatch& batch, bool watched,
@@ -113,6 +120,7 @@ class AutoencoderTask : public TrainingTask {
   uint64_t seed_;
   torch::Tensor validation_;
   torch::Device device_;
+  Processes& processes_;
   AdamW optimizer_;
   int64_t step_ = 0;
 };

@@ -1,5 +1,6 @@
 #include <eval/diffusion/diffusion_transformer.hpp>
 #include <eval/diffusion/interpolant.hpp>
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/nn/block.hpp>
 #include <jepa/nn/positions.hpp>
@@ -146,8 +147,8 @@ Condition Condition::rows(int64_t start, int64_t count) const {
 }
 
 Condition Condition::to(torch::Device device) const {
-  return {prompt.defined() ? prompt.to(device) : prompt,
-          latents.defined() ? latents.to(device) : latents};
+  return {prompt.defined() ? to_device(prompt, device) : prompt,
+          latents.defined() ? to_device(latents, device) : latents};
 }
 
 AdaptiveBlockImpl::AdaptiveBlockImpl(int64_t dim, int64_t heads, int64_t mlp_hidden) {
@@ -251,7 +252,7 @@ DiffusionTransformerImpl::Sequence DiffusionTransformerImpl::begin(const torch::
   const int64_t batch = z.size(0);
   const auto device = z.device();
   auto patches = patch_embed_->forward(damped(z, t, options_.data_deviation).contiguous()) +
-                 nn::sincos_3d(options_.dim, s.grid, /*uniform_power=*/true).to(device);
+                 to_device(nn::sincos_3d(options_.dim, s.grid, /*uniform_power=*/true), device);
   if (options_.condition_width > 0) {
     TORCH_CHECK(condition.latents.defined() && condition.latents.size(1) == s.grid.size(),
                 "diffusion transformer: one latent a patch expected");

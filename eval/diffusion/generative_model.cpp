@@ -1,5 +1,6 @@
 #include <eval/diffusion/generative_model.hpp>
 #include <eval/diffusion/saved_run.hpp>
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
 #include <jepa/random.hpp>
@@ -7,6 +8,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <filesystem>
 #include <numeric>
 
 namespace jepa::eval::diffusion {
@@ -92,6 +94,10 @@ GenerativeModel GenerativeModel::load(const std::string& path) {
   const std::string folder = weights_folder(path, "average", "train_diffusion");
   GenerativeOptions options;
   apply_saved_options(folder, options.sections());
+  for (std::string* other : {&options.jepa, &options.autoencoder}) {
+    const auto beside = std::filesystem::path(folder) / *other;  // models that move together
+    if (!other->empty() && std::filesystem::exists(beside)) *other = beside.string();
+  }
   GenerativeModel model(options, saved_channels(folder, "average", "patch_embed.proj.weight"));
   load_saved(folder, "average", *model.transformer_);
   model.transformer_->eval();
@@ -277,7 +283,7 @@ DiffusionTask::Example GenerativeModel::example(const ClipBatch& batch,
   const int64_t first = jepa_ ? context_frames() : 0;
   example.x = encode(batch.clips.slice(2, first));
   if (prompts.defined()) {
-    example.condition.prompt = prompts.index_select(0, batch.indices).to(device_);
+    example.condition.prompt = to_device(prompts.index_select(0, batch.indices), device_);
   }
   if (jepa_) example.condition.latents = latents(batch.clips, predicted);
   return example;
@@ -293,7 +299,7 @@ DiffusionTask::Example GenerativeModel::training_example(const ClipBatch& batch,
   if (latents.defined() && options_.latent_noise > 0) {
     auto generator = seeded_generator(seed, "latent noise", static_cast<uint64_t>(step));
     const auto deviation = torch::rand({latents.size(0), 1, 1}, generator) * options_.latent_noise;
-    latents = latents + (deviation * torch::randn(latents.sizes(), generator)).to(device_);
+    latents = latents + to_device(deviation * torch::randn(latents.sizes(), generator), device_);
   }
   return made;
 }

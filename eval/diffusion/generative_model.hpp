@@ -43,6 +43,7 @@ class GenerativeModel {
   /// @throws ConfigError, CheckpointError
   GenerativeModel(GenerativeOptions options, int64_t channels);
   /// The averaged weights of a run or checkpoint of `train_diffusion`, in evaluation mode.
+  /// The JEPA or autoencoder that it names is looked for from its own folder first.
   /// @throws CheckpointError naming the file and what is missing
   static GenerativeModel load(const std::string& path);
 

@@ -16,12 +16,6 @@ namespace {
 
 /// Withholds whole conditions, single words of those that stay, and prompts of clips some of whose
 /// groups are `given`, [B, G].
-/// What a process alone is to those that ask.
-Processes* one_process() {
-  static Processes alone;
-  return &alone;
-}
-
 Condition withhold(const Condition& condition, const torch::Tensor& given,
                    const DiffusionOptions& options, at::Generator& generator) {
   const int64_t batch = given.size(0);
@@ -33,11 +27,11 @@ Condition withhold(const Condition& condition, const torch::Tensor& given,
         given.any(1, /*keepdim=*/true)
             .logical_not()
             .logical_or(torch::rand({batch, 1}, generator).ge(options.given_dropout));
-    shown.prompt = condition.prompt *
-                   kept.logical_and(words).logical_and(needed).to(condition.prompt.options());
+    shown.prompt = condition.prompt * to_device(kept.logical_and(words).logical_and(needed),
+                                                condition.prompt.device());
   }
   if (condition.latents.defined()) {
-    shown.latents = condition.latents * kept.unsqueeze(2).to(condition.latents.options());
+    shown.latents = condition.latents * to_device(kept.unsqueeze(2), condition.latents.device());
   }
   return shown;
 }
@@ -118,7 +112,7 @@ DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer av
       seed_(seed),
       prepare_(std::move(prepare)),
       validation_(std::move(validation)),
-      processes_(processes == nullptr ? one_process() : processes),
+      processes_(processes == nullptr ? process_alone() : *processes),
       optimizer_({{"model", model_.ptr()}}, optimisation, processes),
       moving_average_(*model_, *average_) {
   for (auto& p : average_->parameters()) p.set_requires_grad(false);
@@ -158,21 +152,21 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
   MetricSums sums;
   const auto parts = micro_batches(optimisation_, count);
   for (const MicroBatch& whole : parts) {
-    const RowRange part = own_rows({whole.start, whole.count}, *processes_);
+    const RowRange part = own_rows({whole.start, whole.count}, processes_);
     const auto rows = [&](const torch::Tensor& x) {
-      return x.narrow(0, part.start, part.count).to(example.x.device());
+      return to_device(x.narrow(0, part.start, part.count), example.x.device());
     };
     // Of several processes the mean is taken: a sum over them is wanted.
     const auto own_share = unsaid.narrow(0, part.start, part.count).sum() / all_unsaid;
-    const double share = static_cast<double>(processes_->count()) * own_share.item<double>();
+    const double share = static_cast<double>(processes_.count()) * own_share.item<double>();
     const auto value =
         share * loss(model_, {rows(example.x), example.condition.rows(part.start, part.count)},
                      rows(noise), rows(t));
-    if (processes_->count() > 1 && &whole == &parts.back()) optimizer_.begin_reduce(*processes_);
+    if (processes_.count() > 1 && &whole == &parts.back()) optimizer_.begin_reduce(processes_);
     value.backward();
     sums.add("loss", value);
   }
-  if (processes_->count() > 1) optimizer_.reduce(*processes_, sums);
+  if (processes_.count() > 1) optimizer_.reduce(processes_, sums);
   const StepMetrics metrics = apply_gradients(optimizer_, optimisation_, step_, sums);
   // The average forgets its random start: a young one moves faster.
   const double age = static_cast<double>(step_);

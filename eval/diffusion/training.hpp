@@ -90,7 +90,7 @@ class DiffusionTask : public TrainingTask {
   uint64_t seed_;
   Prepare prepare_;
   Example validation_;
-  Processes* processes_;
+  Processes& processes_;
   AdamW optimizer_;
   MovingAverage moving_average_;
   int64_t step_ = 0;

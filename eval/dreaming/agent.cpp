@@ -1,10 +1,10 @@
 #include <eval/dreaming/agent.hpp>
 #include <eval/dreaming/cma_es.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -15,26 +15,27 @@ namespace jepa::eval::dreaming {
 using predictors::MixtureDensityRnn;
 using State = predictors::MixtureDensityRnnImpl::State;
 
-namespace {
-
-/// Latent, hidden and cell of every decision that M has seen whole: [N, Z + 2 H].
 torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episodes) {
   const torch::NoGradGuard no_grad;
+  State state = model->start(episodes.size());
+  auto alive = torch::arange(episodes.size(), torch::kInt64);  // all side by side
   std::vector<torch::Tensor> seen;
-  for (int64_t e = 0; e < episodes.size(); ++e) {
-    const int64_t from = episodes.offsets[e], count = episodes.offsets[e + 1] - from - 1;
-    auto state = model->start(1);
-    for (int64_t t = 0; t < count; ++t) {
-      const auto latent = episodes.latents.narrow(0, from + t, 1);
-      seen.push_back(torch::cat({latent, state.hidden, state.cell}, 1));
-      model->forward(latent.unsqueeze(0), episodes.actions.narrow(0, from + t, 1).unsqueeze(0),
-                     state);
+  for (int64_t t = 0;; ++t) {
+    std::vector<int64_t> going, rows;
+    for (int64_t i = 0; i < alive.size(0); ++i) {
+      const int64_t e = alive.const_data_ptr<int64_t>()[i], row = episodes.offsets[e] + t;
+      if (row + 1 < episodes.offsets[e + 1]) going.push_back(i), rows.push_back(row);
     }
+    if (going.empty()) break;
+    const auto kept = torch::tensor(going, torch::kInt64), now = torch::tensor(rows, torch::kInt64);
+    alive = alive.index_select(0, kept);
+    state = {state.hidden.index_select(0, kept), state.cell.index_select(0, kept)};
+    const auto latent = episodes.latents.index_select(0, now);
+    seen.push_back(torch::cat({latent, state.hidden, state.cell}, 1));
+    model->forward(latent.unsqueeze(1), episodes.actions.index_select(0, now).unsqueeze(1), state);
   }
   return torch::cat(seen);
 }
-
-}  // namespace
 
 void SearchOptions::describe(OptionVisitor& visit) {
   visit("kind", kind,
@@ -42,11 +43,22 @@ void SearchOptions::describe(OptionVisitor& visit) {
          .choices = {"cma_es", "actor_critic"}});
   visit("population", population, {.help = "candidates a generation", .min = 4});
   visit("episodes", episodes, {.help = "of each candidate in each generation", .min = 1});
+  visit("real_episodes", real_episodes,
+        {.help = "the same in the real game, where it learns there; 0: episodes", .min = 0});
   visit("generations", generations, {.help = "of each search", .min = 1});
   visit("step", step, {.help = "first standard deviation of weights", .min = 1e-6});
   visit("diagonal", diagonal, {.help = "learn only the diagonal of the covariance"});
   visit("limit", limit,
         {.help = "of an episode in training; 0: the game's own", .unit = "decisions", .min = 0});
+  visit("ending", ending,
+        {.help = "of a dream: where M's termination logit is above 0, or by M's chance of it, its "
+                 "odds divided by model.done_weight",
+         .choices = {"threshold", "chance"}});
+  visit(
+      "start", start,
+      {.help = "of a dream that cma_es scores by: an episode's first frame, nothing remembered, or "
+               "any decision of a real episode with what M remembers then (set a limit)",
+       .choices = {"episode", "memory"}});
   visit("temperature", temperature, {.help = "of the dream", .min = 1e-3});
   visit("updates", updates, {.help = "actor_critic: of actor and critic", .min = 1});
   visit("batch", batch, {.help = "actor_critic: imagined rollouts an update", .min = 1});
@@ -87,9 +99,9 @@ Searched search_controller(int64_t parameters, const SearchOptions& options, uin
 
 ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController& shape,
                                const torch::Tensor& starts, const SearchOptions& options,
-                               const GameInfo& info, uint64_t seed) {
-  return [&model, shape, starts, options, info, seed](const torch::Tensor& candidates,
-                                                      int64_t generation, Searched& cost) {
+                               double death_weight, const GameInfo& info, uint64_t seed) {
+  return [&model, shape, starts, options, death_weight, info, seed](
+             const torch::Tensor& candidates, int64_t generation, Searched& cost) {
     const auto index = static_cast<uint64_t>(generation);
     Random random(seed, "starts", index);
     auto rows = torch::zeros({options.episodes}, torch::kInt64);
@@ -101,6 +113,7 @@ ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController&
                                       .limit = options.limit > 0 ? options.limit : info.limit(),
                                       .temperature = options.temperature,
                                       .seed = stream_seed(seed, "generation", index),
+                                      .death_weight = death_weight,
                                       .three_way = info.three_way});
     cost.decisions += dreamed.steps;
     return dreamed.lives.view({candidates.size(0), options.episodes}).mean(1);
@@ -146,22 +159,22 @@ ActorCritic make_actor_critic(ActorCriticOptions options, const GameInfo& info,
   }
   options.latent = model->options().latent + 2 * model->options().hidden;
   options.actions = 3;
-  return {options, at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "actor", 0))};
+  return {options, seeded_generator(seed, "actor")};
 }
 
 int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
                            const LatentEpisodes& episodes, const ActorCriticOptions& options,
-                           const SearchOptions& search, uint64_t seed,
+                           const SearchOptions& search, double death_weight, uint64_t seed,
                            const TrainingProgress& progress) {
   const auto pool = remembered(model, episodes);
   const int64_t width = model->options().latent, hidden = model->options().hidden;
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "imagined", 0));
+  auto generator = seeded_generator(seed, "imagined");
   const ImaginedStep imagine = [&](const torch::Tensor& seen, const torch::Tensor& actions) {
     State state{seen.narrow(1, width, hidden), seen.narrow(1, width + hidden, hidden)};
     const auto next =
         model->imagine(seen.narrow(1, 0, width), (actions - 1).to(torch::kFloat32).unsqueeze(1),
                        search.temperature, state, generator);
-    const auto alive = next.done.squeeze(1).logical_not().to(torch::kFloat32);
+    const auto alive = 1 - chance_of_end(next, death_weight).squeeze(1);
     return Imagined{torch::cat({next.latent.squeeze(1), state.hidden, state.cell}, 1), alive,
                     alive};
   };

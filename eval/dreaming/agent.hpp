@@ -36,14 +36,17 @@ class Agent : public Policy {
 struct SearchOptions {
   std::string kind = "cma_es";
   int64_t population = 16;
-  int64_t episodes = 8;  ///< of each candidate in each generation
+  int64_t episodes = 8;       ///< of each candidate in each generation
+  int64_t real_episodes = 0;  ///< the same in the real game, whole ones; 0: `episodes`
   int64_t generations = 60;
-  double step = 0.1;          ///< first standard deviation
-  bool diagonal = true;       ///< of the covariance
-  int64_t limit = 0;          ///< decisions an episode at most in training; 0: the game's own
-  double temperature = 1.15;  ///< of the dream
-  int64_t updates = 2000;     ///< actor_critic
-  int64_t batch = 128;        ///< actor_critic: imagined rollouts an update
+  double step = 0.1;     ///< first standard deviation
+  bool diagonal = true;  ///< of the covariance
+  int64_t limit = 0;     ///< decisions an episode at most in training; 0: the game's own
+  std::string ending = "threshold";  ///< of a dream: M's logit, or by chance
+  std::string start = "episode";     ///< of a dream that cma_es scores by
+  double temperature = 1.15;         ///< of the dream
+  int64_t updates = 2000;            ///< actor_critic
+  int64_t batch = 128;               ///< actor_critic: imagined rollouts an update
 
   void describe(OptionVisitor& visit);
 };
@@ -64,10 +67,14 @@ using ScoreCandidates = std::function<torch::Tensor(const torch::Tensor& candida
 Searched search_controller(int64_t parameters, const SearchOptions& options, uint64_t seed,
                            const ScoreCandidates& score, const TrainingProgress& progress = {});
 
+/// Latent and both vectors of M's memory at every decision of real episodes: [N, Z + 2 hidden].
+torch::Tensor remembered(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes);
+
 /// Candidates scored by their imagined lives; each generation dreams anew.
+/// @param starts, death_weight as `dream_lives` takes them
 ScoreCandidates score_in_dream(predictors::MixtureDensityRnn& model, const LinearController& shape,
                                const torch::Tensor& starts, const SearchOptions& options,
-                               const GameInfo& info, uint64_t seed);
+                               double death_weight, const GameInfo& info, uint64_t seed);
 /// Candidates scored in the real game, V and M batched over all of their episodes.
 ScoreCandidates score_in_game(const MakeGame& make, VisionImpl& vision,
                               predictors::MixtureDensityRnn& model, const LinearController& shape,
@@ -91,7 +98,7 @@ ActorCritic make_actor_critic(ActorCriticOptions options, const GameInfo& info,
 /// Reward: the frames that a decision lasts, over `info.repeat`. @returns imagined decisions
 int64_t train_actor_critic(ActorCritic& agent, predictors::MixtureDensityRnn& model,
                            const LatentEpisodes& episodes, const ActorCriticOptions& options,
-                           const SearchOptions& search, uint64_t seed,
+                           const SearchOptions& search, double death_weight, uint64_t seed,
                            const TrainingProgress& progress = {});
 
 }  // namespace jepa::eval::dreaming

@@ -1,13 +1,14 @@
 #include <eval/dreaming/dream.hpp>
 #include <eval/dreaming/game.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
+
+#include <cmath>
 
 namespace jepa::eval::dreaming {
 
@@ -30,34 +31,48 @@ torch::Tensor LinearControllers::act(const torch::Tensor& rows, const torch::Ten
   return shape_.act(weights_.index_select(0, of), latents, state);
 }
 
+torch::Tensor chance_of_end(const predictors::MixtureSample& step, double death_weight) {
+  if (death_weight <= 0) return step.done.to(torch::kFloat32);
+  return at::sigmoid(step.done_logit - std::log(death_weight));
+}
+
 DreamLives dream_lives(
     predictors::MixtureDensityRnn& model, Controller& controller, int64_t count,
     const torch::Tensor& starts, const DreamOptions& options,
     const std::function<void(const torch::Tensor&, const torch::Tensor&)>& seen) {
   const torch::NoGradGuard no_grad;
-  const int64_t width = model->options().latent;
-  if (starts.dim() != 2 || starts.size(1) != width || starts.size(0) < 1 || count < 1 ||
-      options.episodes < 1 || options.limit < 1) {
+  const int64_t width = model->options().latent, hidden = model->options().hidden;
+  const bool remembering = starts.dim() == 2 && starts.size(1) == width + 2 * hidden;
+  if (starts.dim() != 2 || (starts.size(1) != width && !remembering) || starts.size(0) < 1 ||
+      count < 1 || options.episodes < 1 || options.limit < 1) {
     throw ConfigError(c10::str("dream: ", count, " episodes of at most ", options.limit,
                                " steps from starts ", starts.sizes(), " for a model of latent ",
                                width));
   }
   const GameInfo actions_as{.three_way = options.three_way};
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(options.seed, "dream", 0));
+  auto generator = seeded_generator(options.seed, "dream");
   auto rows = torch::arange(count, torch::kInt64);
-  auto latent = starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
-  auto state = model->start(count);
+  const auto first =
+      starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
+  auto latent = first.narrow(1, 0, width);
+  auto state = remembering
+                   ? State{first.narrow(1, width, hidden), first.narrow(1, width + hidden, hidden)}
+                   : model->start(count);
   DreamLives result{.lives = torch::zeros({count})};
+  constexpr double kOver = 1e-3;  // of being alive: too small to be followed
+  auto alive = torch::ones({count});
   for (int64_t step = 0; step < options.limit && rows.size(0) > 0; ++step) {
     if (seen) seen(rows, latent);
     const auto action = game_actions(actions_as, controller.act(rows, latent, state));
     const auto next = model->imagine(latent, action, options.temperature, state, generator);
-    result.lives.index_add_(0, rows, torch::ones({rows.size(0)}));
+    result.lives.index_add_(0, rows, alive);
     result.steps += rows.size(0);
-    const auto alive = next.done.squeeze(1).logical_not().nonzero().squeeze(1);
-    latent = next.latent.squeeze(1).index_select(0, alive);
-    state = {state.hidden.index_select(0, alive), state.cell.index_select(0, alive)};
-    rows = rows.index_select(0, alive);
+    alive = alive * (1 - chance_of_end(next, options.death_weight).squeeze(1));
+    const auto going = alive.gt(kOver).nonzero().squeeze(1);
+    alive = alive.index_select(0, going);
+    latent = next.latent.squeeze(1).index_select(0, going);
+    state = {state.hidden.index_select(0, going), state.cell.index_select(0, going)};
+    rows = rows.index_select(0, going);
   }
   return result;
 }

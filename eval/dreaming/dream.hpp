@@ -50,24 +50,30 @@ class LinearControllers : public Controller {
   int64_t episodes_;
 };
 
+/// Chance that an imagined step ended the episode, [B, T]. @param death_weight what deaths weighed
+/// in M's training, by which its odds are too high; 0: no chance, 1 where M's logit is above 0
+torch::Tensor chance_of_end(const predictors::MixtureSample& step, double death_weight);
+
 /// How long an agent lives in a dream: steps until the model's end, at most `limit`.
 struct DreamOptions {
   int64_t episodes = 16;  ///< of each controller, each from a row of `starts`
   int64_t limit = 1000;   ///< steps
   double temperature = 1.15;
   uint64_t seed = 1;
-  bool three_way = false;  ///< actions become -1, 0, 1 at thresholds of 1/3 before M sees them
+  double death_weight = 0;  ///< above 0 lives are expected lengths, see `chance_of_end`
+  bool three_way = false;   ///< actions become -1, 0, 1 at thresholds of 1/3 before M sees them
 };
 
 /// What was dreamed.
 struct DreamLives {
-  torch::Tensor lives = {};  ///< float [N], steps
+  torch::Tensor lives = {};  ///< float [N], steps, or their expectation
   int64_t steps = 0;         ///< imagined, over all episodes
 };
 
 /// `count` episodes in one batch that runs until the last of them ends; what has ended is left out
 /// of it as it goes.
-/// @param starts first latents [N, Z], rows taken in turn, `options.episodes` before they repeat
+/// @param starts first latents [N, Z], with nothing remembered, or latents and both vectors of M's
+///   memory [N, Z + 2 hidden]; rows taken in turn, `options.episodes` before they repeat
 /// @param seen called with (rows still alive, their latents) before every step
 DreamLives dream_lives(
     predictors::MixtureDensityRnn& model, Controller& controller, int64_t count,

@@ -1,10 +1,10 @@
 #include <eval/dreaming/experiment.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -242,7 +242,7 @@ void Experiment::train_vision_of(int64_t round) {
   const auto file = stages_.file(stage + ".safetensors");
   vision_ = make_vision(options_.vision, info_);
   stages_.run(stage, [&](StageRecord& record) {
-    vision_->initialise(at::make_generator<at::CPUGeneratorImpl>(seed_of("vision")));
+    vision_->initialise(seeded_generator(seed_of("vision")));
     if (round > 1) {
       load_module(stages_.file(numbered("vision", round - 1) + ".safetensors"), *vision_);
     }
@@ -258,7 +258,7 @@ void Experiment::train_model_of(int64_t round) {
   const auto file = stages_.file(stage + ".safetensors");
   model_ = make_model(options_.model, options_.vision.latent, info_.action_width);
   stages_.run(stage, [&](StageRecord& record) {
-    model_->initialise(at::make_generator<at::CPUGeneratorImpl>(seed_of("model")));
+    model_->initialise(seeded_generator(seed_of("model")));
     if (round > 1) {
       load_module(stages_.file(numbered("model", round - 1) + ".safetensors"), *model_);
     }
@@ -299,13 +299,15 @@ void Experiment::train_controller(const std::string& name, double temperature) {
     if (search.kind == "actor_critic") {
       auto agent = make_actor_critic(options_.actor_critic, info_, model_, seed_of("actor"));
       record.imagined = train_actor_critic(agent, model_, training, options_.actor_critic, search,
-                                           seed_of(name), progress(name));
+                                           death_weight(), seed_of(name), progress(name));
       save_module(stages_.file(name + ".safetensors"), *agent.actor());
       return;
     }
+    const auto starts =
+        search.start == "memory" ? remembered(model_, training) : first_latents(training);
     const Searched found = search_controller(
         shape().parameters(), search, seed_of("search"),
-        score_in_dream(model_, shape(), first_latents(training), search, info_, seed_of(name)),
+        score_in_dream(model_, shape(), starts, search, death_weight(), info_, seed_of(name)),
         progress(name));
     record.imagined = found.decisions;
     record.curves["score"] = found.curve;
@@ -316,10 +318,13 @@ void Experiment::train_controller(const std::string& name, double temperature) {
 
 void Experiment::train_real_controller() {
   stages_.run("controller-real", [&](StageRecord& record) {
-    const Searched found = search_controller(
-        shape().parameters(), options_.controller, seed_of("search"),
-        score_in_game(make_, *vision_, model_, shape(), options_.controller, seed_of("real")),
-        progress("controller-real"));
+    auto search = options_.controller;
+    if (search.real_episodes > 0) search.episodes = search.real_episodes;
+    if (search.start == "memory") search.limit = 0;  // nothing threatens where an episode begins
+    const Searched found =
+        search_controller(shape().parameters(), search, seed_of("search"),
+                          score_in_game(make_, *vision_, model_, shape(), search, seed_of("real")),
+                          progress("controller-real"));
     record.decisions = found.decisions;
     record.frames = found.frames;
     record.curves["score"] = found.curve;
@@ -344,11 +349,12 @@ void Experiment::score(StageRecord& record, const std::string& name, double temp
                                     .limit = info_.limit(),
                                     .temperature = heat,
                                     .seed = seed_of("dreamed"),
+                                    .death_weight = death_weight(),
                                     .three_way = info_.three_way});
   record.imagined = dreamed.steps;
   record.scores["dream"] = score_interval(dreamed.lives * static_cast<double>(info_.repeat));
   const auto known = dreamed_recall(model_, latents().held_out, options_.model.recall_window, heat,
-                                    seed_of("recall"));
+                                    death_weight(), seed_of("recall"));
   record.numbers = {{"temperature", heat},
                     {"dreamed_recall", known.recall},
                     {"dreamed_false_share", known.false_share},
@@ -360,7 +366,7 @@ void Experiment::play_untrained() {
   constexpr int64_t kDraws = 10;
   stages_.run("play-untrained", [&](StageRecord& record) {
     const int64_t each = std::max<int64_t>(1, options_.play.episodes / kDraws);
-    auto generator = at::make_generator<at::CPUGeneratorImpl>(seed_of("untrained"));
+    auto generator = seeded_generator(seed_of("untrained"));
     const auto weights = options_.controller.step *
                          at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
     std::vector<torch::Tensor> scores;

@@ -83,6 +83,10 @@ class Experiment {
   const Episodes& episodes();
   const LatentSplit& latents();
   LinearController shape() const;
+  /// As `dream_lives` takes it.
+  double death_weight() const {
+    return options_.controller.ending == "chance" ? options_.model.done_weight : 0;
+  }
 
   ExperimentOptions options_;
   MakeGame make_;

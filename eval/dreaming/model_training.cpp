@@ -1,9 +1,10 @@
+#include <eval/dreaming/dream.hpp>
 #include <eval/dreaming/model_training.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -36,24 +37,48 @@ std::vector<std::pair<int64_t, int64_t>> random_windows(const LatentEpisodes& ep
   return starts;
 }
 
-/// Whether the dream ended in imagined windows.
+/// Chance that the dream ended in imagined windows.
 torch::Tensor dies_in_dream(MixtureDensityRnn& model, const LatentEpisodes& episodes,
                             const std::vector<std::pair<int64_t, int64_t>>& starts, int64_t window,
-                            double temperature, uint64_t seed) {
+                            double temperature, double death_weight, uint64_t seed) {
   const auto some = cut_windows(episodes, starts, kContext + window);
   const auto batch = static_cast<int64_t>(starts.size());
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "dreamed recall", 0));
+  auto generator = seeded_generator(seed, "dreamed recall");
   auto state = model->start(batch);
   model->forward(some.latents.narrow(1, 0, kContext), some.actions.narrow(1, 0, kContext), state);
   auto latent = some.latents.select(1, kContext);
-  auto died = torch::zeros({batch}, torch::kBool);
+  auto alive = torch::ones({batch});
   for (int64_t t = 0; t < window; ++t) {
     const auto next =
         model->imagine(latent, some.actions.select(1, kContext + t), temperature, state, generator);
     latent = next.latent.squeeze(1);
-    died = died.logical_or(next.done.squeeze(1));
+    alive = alive * (1 - chance_of_end(next, death_weight).squeeze(1));
   }
-  return died;
+  return 1 - alive;
+}
+
+/// A draw that nothing flows back through.
+torch::Tensor draw(const predictors::Mixture& mixture, at::Generator& generator) {
+  const torch::NoGradGuard no_grad;
+  const auto sizes = mixture.means.sizes().slice(0, 3);
+  return predictors::sample_mixture(mixture, 1.0, at::rand(sizes, generator, torch::kFloat32),
+                                    at::randn(sizes, generator, torch::kFloat32))
+      .latent;
+}
+
+/// What M says of every decision of a window, of the last `imagined` ones from its own draws.
+torch::Tensor read_window(MixtureDensityRnn& model, const Windows& window, int64_t imagined,
+                          at::Generator generator) {
+  const int64_t length = window.actions.size(1), taught = length - imagined;
+  auto state = model->start(window.actions.size(0));
+  std::vector<torch::Tensor> outputs = {model->forward(window.latents.narrow(1, 0, taught),
+                                                       window.actions.narrow(1, 0, taught), state)};
+  for (int64_t t = taught; t < length; ++t) {
+    const auto before = model->mixture(outputs.back().narrow(1, outputs.back().size(1) - 1, 1));
+    outputs.push_back(
+        model->forward(draw(before, generator), window.actions.narrow(1, t, 1), state));
+  }
+  return torch::cat(outputs, 1);
 }
 
 double share(const torch::Tensor& of) {
@@ -72,6 +97,8 @@ void ModelOptions::describe(OptionVisitor& visit) {
   visit("done_weight", done_weight, {.help = "of decisions that end an episode", .min = 0});
   visit("done_share", done_share, {.help = "of the termination loss", .min = 0});
   visit("noise", noise, {.help = "on latents in training, deviation", .min = 0});
+  visit("imagined", imagined,
+        {.help = "last decisions of a window in which M is fed its own draws", .min = 0});
   visit("mirror", mirror, {.help = "train on mirrored episodes too (games of left and right)"});
   visit("held_out", held_out, {.help = "share of episodes for recall", .min = 0.01, .max = 0.5});
   visit("recall_window", recall_window,
@@ -158,6 +185,10 @@ MixtureDensityRnn make_model(const ModelOptions& options, int64_t latent, int64_
 ModelLoss train_model(MixtureDensityRnn& model, const ModelOptions& options,
                       const LatentEpisodes& episodes, uint64_t seed,
                       const TrainingProgress& progress) {
+  if (options.imagined >= options.sequence) {
+    throw ConfigError(c10::str("option model.imagined: ", options.imagined,
+                               " of a window's decisions, model.sequence is ", options.sequence));
+  }
   model->train();
   const auto means = fit(
       "model", model.ptr(), {.steps = options.steps, .lr = options.lr},
@@ -169,14 +200,13 @@ ModelLoss train_model(MixtureDensityRnn& model, const ModelOptions& options,
         if (options.noise > 0) {
           // Without it the densities of what hardly varies grow without bound, and with them their
           // share of the gradient.
-          auto generator = at::make_generator<at::CPUGeneratorImpl>(
-              stream_seed(seed, "noise", static_cast<uint64_t>(step)));
+          auto generator = seeded_generator(seed, "noise", static_cast<uint64_t>(step));
           some.latents +=
               options.noise * at::randn(some.latents.sizes(), generator, torch::kFloat32);
         }
-        auto state = model->start(options.batch);
         const auto mixture = model->mixture(
-            model->forward(some.latents.narrow(1, 0, options.sequence), some.actions, state));
+            read_window(model, some, options.imagined,
+                        seeded_generator(seed, "imagined windows", static_cast<uint64_t>(step))));
         const auto count = some.counted.sum();
         const auto target = some.latents.narrow(1, 1, options.sequence);
         const auto density =
@@ -231,7 +261,8 @@ Recall termination_recall(MixtureDensityRnn& model, const LatentEpisodes& episod
 }
 
 DreamedRecall dreamed_recall(MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                             int64_t window, double temperature, uint64_t seed) {
+                             int64_t window, double temperature, double death_weight,
+                             uint64_t seed) {
   const torch::NoGradGuard no_grad;
   std::vector<std::pair<int64_t, int64_t>> ends, before;
   for (int64_t e = 0; e < episodes.size(); ++e) {
@@ -242,8 +273,10 @@ DreamedRecall dreamed_recall(MixtureDensityRnn& model, const LatentEpisodes& epi
   }
   DreamedRecall result{.deaths = static_cast<int64_t>(ends.size())};
   if (ends.empty()) return result;
-  result.recall = share(dies_in_dream(model, episodes, ends, window, temperature, seed));
-  result.false_share = share(dies_in_dream(model, episodes, before, window, temperature, seed + 1));
+  result.recall =
+      share(dies_in_dream(model, episodes, ends, window, temperature, death_weight, seed));
+  result.false_share =
+      share(dies_in_dream(model, episodes, before, window, temperature, death_weight, seed + 1));
   return result;
 }
 

@@ -17,6 +17,7 @@ struct ModelOptions {
   double done_weight = 10;    ///< of the cross-entropy where an episode did end
   double done_share = 1;      ///< weight of the termination loss beside the density
   double noise = 0.1;         ///< deviation of noise on latents in training
+  int64_t imagined = 0;       ///< last decisions of a window in which M is fed its own draws
   bool mirror = false;        ///< train on mirrored episodes too: games without a left and right
   double held_out = 0.1;      ///< share of episodes that recall is measured on
   int64_t recall_window = 3;  ///< decisions up to an end within which it counts as foreseen
@@ -65,7 +66,9 @@ struct ModelLoss {
   double density = 0;      ///< nats a latent dimension
   double termination = 0;  ///< weighted cross-entropy
 };
-/// Trains on random windows, teacher-forced, the state zero at their start.
+/// Trains on random windows, the state zero at their start: fed true latents, in the last
+/// `options.imagined` decisions what M drew itself (scheduled sampling, Bengio et al. 2015).
+/// @throws ConfigError where those are not fewer than a window has
 ModelLoss train_model(predictors::MixtureDensityRnn& model, const ModelOptions& options,
                       const LatentEpisodes& episodes, uint64_t seed,
                       const TrainingProgress& progress = {});
@@ -91,6 +94,7 @@ struct DreamedRecall {
   int64_t deaths = 0;
 };
 DreamedRecall dreamed_recall(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                             int64_t window, double temperature, uint64_t seed);
+                             int64_t window, double temperature, double death_weight,
+                             uint64_t seed);
 
 }  // namespace jepa::eval::dreaming

@@ -1,12 +1,11 @@
 #include <encoders/convolutional.hpp>
 #include <eval/dreaming/vision.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/nn/layers.hpp>
 #include <jepa/objectives/vicreg.hpp>
-#include <jepa/random.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -285,8 +284,7 @@ double train_vision(VisionImpl& vision, const Episodes& episodes, uint64_t seed,
   return fit(
       "vision", vision.shared_from_this(), {.steps = o.steps, .lr = o.lr, .clip_gradient = 10},
       [&](int64_t step) -> std::vector<torch::Tensor> {
-        auto generator = at::make_generator<at::CPUGeneratorImpl>(
-            stream_seed(seed, "vision", static_cast<uint64_t>(step)));
+        auto generator = seeded_generator(seed, "vision", static_cast<uint64_t>(step));
         const auto picked = at::randint(rows.size(0), {o.batch}, generator, torch::kInt64);
         return {vision.loss(episodes, rows.index_select(0, picked), generator)};
       },

@@ -1,9 +1,9 @@
 // Controllers that plan: with the true simulator or with a model; and the one that need not.
 #include <eval/dynamics/episodes.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -18,8 +18,7 @@ using worlds::Point;
 using worlds::RoomLayout;
 
 planning::Draws planner_draws(uint64_t seed) {
-  return planning::Draws::from(
-      at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, "planner", 0)));
+  return planning::Draws::from(seeded_generator(seed, "planner"));
 }
 
 double apart(const Point& a, const Point& b) { return std::hypot(a[0] - b[0], a[1] - b[1]); }

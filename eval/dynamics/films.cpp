@@ -77,4 +77,33 @@ torch::Tensor EpisodeFilm::frames(int64_t i) const {
   return torch::stack(frames_.at(static_cast<size_t>(i)));
 }
 
+Rollouts roll_out(DynamicsModel& model, const HeldOutClips& clips, const StateProbe& probe) {
+  const torch::NoGradGuard no_grad;
+  const auto first = model.encode_clips(clips.clips.narrow(2, 0, 1));
+  const auto later = model.rollout(first, {}, model.options.model_actions(clips.actions));
+  Rollouts found;
+  found.places = probe.read(torch::cat({first, later}, 1)).narrow(-1, 0, 2).contiguous();
+  const auto off = (found.places - clips.states.narrow(-1, 0, 2)).norm(2, {-1}).mean(0);
+  for (int64_t t = 0; t < off.size(0); ++t) found.error.push_back(off[t].item<double>());
+  return found;
+}
+
+torch::Tensor draw_rollout(const HeldOutClips& clips, const Rollouts& rollouts, int64_t index) {
+  constexpr double kDotRadius = 1.7, kPathRadius = 0.5;
+  const auto place = [index](const torch::Tensor& of, int64_t t, int64_t k) {
+    return of[index][t][k].item<double>();
+  };
+  std::vector<torch::Tensor> frames;
+  for (int64_t t = 0; t < clips.clips.size(2); ++t) {
+    auto picture = draw_walls(clips.clips[index].select(1, t));
+    draw_disc(picture, place(clips.states, t, 0), place(clips.states, t, 1), kDotRadius, kDot);
+    for (int64_t past = 0; past <= t; ++past) {
+      draw_disc(picture, place(rollouts.places, past, 0), place(rollouts.places, past, 1),
+                past == t ? kDotRadius : kPathRadius, kImagined);
+    }
+    frames.push_back(picture);
+  }
+  return torch::stack(frames);
+}
+
 }  // namespace jepa::eval::dynamics

@@ -1,6 +1,7 @@
-// Films of episodes: what happened beside what the controller imagined.
+// Films of episodes: what happened beside what the controller imagined; rollouts over true frames.
 #pragma once
 
+#include <eval/dynamics/diagnostics.hpp>
 #include <eval/dynamics/episodes.hpp>
 
 #include <torch/types.h>
@@ -29,5 +30,18 @@ class EpisodeFilm {
   std::vector<std::vector<torch::Tensor>> frames_;  // of each episode
   std::vector<bool> succeeded_;
 };
+
+/// Where a model that is shown the first frame of clips and their actions thinks that the dot is.
+struct Rollouts {
+  torch::Tensor places;       ///< float [B, T, 2], as the probe reads the predicted latents [px]
+  std::vector<double> error;  ///< of each frame, mean distance from where the dot was [px]
+};
+/// @param clips with states, as `probe` reads them; the first place is read from the true latent
+Rollouts roll_out(DynamicsModel& model, const HeldOutClips& clips, const StateProbe& probe);
+
+/// A rollout over the true frames of clip `index` of two rooms, uint8 [T, H, W, 3]: the dot where
+/// it was (blue), where the model thinks that it is (orange), and the path that it thinks led
+/// there.
+torch::Tensor draw_rollout(const HeldOutClips& clips, const Rollouts& rollouts, int64_t index);
 
 }  // namespace jepa::eval::dynamics

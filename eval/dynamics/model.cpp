@@ -1,11 +1,10 @@
 #include <eval/dynamics/model.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/objectives/sigreg.hpp>
 #include <jepa/objectives/vicreg.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -16,10 +15,6 @@ namespace jepa::eval::dynamics {
 namespace {
 
 constexpr int64_t kRowsAtOnce = 2048;  // of a rollout: activations stay in the second cache
-
-at::Generator model_stream(uint64_t seed, const char* name) {
-  return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, 0));
-}
 
 // Frames as the encoder takes them, from uint8 [B, C, T, H, W]: one look-up a pixel, written
 // channels last, which takes convolutions of few channels about half the time.
@@ -154,9 +149,9 @@ void DynamicsModel::replace_predictor(const PredictorShape& shape) {
 }
 
 void DynamicsModel::initialise(uint64_t seed) {
-  encoder->initialise(model_stream(seed, "encoder"));
-  predictor->initialise(model_stream(seed, "predictor"));
-  inverse->initialise(model_stream(seed, "inverse"));
+  encoder->initialise(seeded_generator(seed, "encoder"));
+  predictor->initialise(seeded_generator(seed, "predictor"));
+  inverse->initialise(seeded_generator(seed, "inverse"));
 }
 
 torch::Tensor DynamicsModel::encode(const torch::Tensor& frames) {
@@ -176,7 +171,7 @@ torch::Tensor DynamicsModel::encode_clips(const torch::Tensor& clips) {
   const auto x = precision == torch::kBFloat16 ? normalised<at::BFloat16>(pixels, options.pixels)
                                                : normalised<float>(pixels, options.pixels);
   const AutocastScope autocast(device, precision);
-  return encoder->frames(x.to(device))
+  return encoder->frames(to_device(x, device))
       .to(torch::kFloat32)
       .view({clips.size(0), clips.size(2), o.dim});
 }
@@ -233,7 +228,7 @@ DynamicsLoss prediction_loss(DynamicsModel& model, const torch::Tensor& latents,
 
 DynamicsLoss joint_loss(DynamicsModel& model, const torch::Tensor& latents,
                         const torch::Tensor& actions, const ObjectiveWeights& weights,
-                        at::Generator generator) {
+                        at::Generator generator, Processes& processes) {
   DynamicsLoss loss = prediction_loss(model, latents, actions, weights);
   const auto add = [&](double weight, torch::Tensor& term, const auto& value) {
     if (weight <= 0) return;
@@ -241,7 +236,8 @@ DynamicsLoss joint_loss(DynamicsModel& model, const torch::Tensor& latents,
     loss.total = loss.total + weight * term;
   };
   const int64_t blocks = actions.size(1);
-  const auto samples = latents.flatten(0, 1);
+  const bool regularised = weights.variance > 0 || weights.covariance > 0 || weights.sigreg > 0;
+  const auto samples = (regularised ? gather_rows(latents, processes) : latents).flatten(0, 1);
   const auto before = latents.narrow(1, 0, blocks), after = latents.narrow(1, 1, blocks);
   add(weights.variance, loss.variance, [&] { return variance_hinge(samples); });
   add(weights.covariance, loss.covariance,

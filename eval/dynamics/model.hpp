@@ -6,6 +6,7 @@
 #include <eval/planning/world_model.hpp>
 #include <jepa/model.hpp>
 #include <jepa/options.hpp>
+#include <jepa/training/processes.hpp>
 #include <predictors/recurrent.hpp>
 
 #include <ATen/core/Generator.h>
@@ -101,8 +102,9 @@ struct DynamicsLoss {
 DynamicsLoss prediction_loss(DynamicsModel& model, const torch::Tensor& latents,
                              const torch::Tensor& actions, const ObjectiveWeights& weights);
 /// All terms. @param generator draws SIGReg's slices
+/// @param processes that share the batch: the regularisers see the latents of all
 DynamicsLoss joint_loss(DynamicsModel& model, const torch::Tensor& latents,
                         const torch::Tensor& actions, const ObjectiveWeights& weights,
-                        at::Generator generator);
+                        at::Generator generator, Processes& processes = process_alone());
 
 }  // namespace jepa::eval::dynamics

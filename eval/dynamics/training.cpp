@@ -1,9 +1,9 @@
 #include <eval/dynamics/training.hpp>
+#include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -15,8 +15,7 @@ namespace jepa::eval::dynamics {
 namespace {
 
 at::Generator training_stream(uint64_t seed, const char* name, int64_t index) {
-  return at::make_generator<at::CPUGeneratorImpl>(
-      stream_seed(seed, name, static_cast<uint64_t>(index)));
+  return seeded_generator(seed, name, static_cast<uint64_t>(index));
 }
 
 void fill_from(const std::string& folder, const std::string& name, torch::nn::Module& module) {
@@ -32,19 +31,15 @@ bool has_second_predictor(const std::string& folder) {
   return std::filesystem::exists(folder + "/" + kAlone + ".safetensors");
 }
 
-// Clips every module's gradients and takes a step.
-void apply_update(AdamW& optimizer, const OptimisationOptions& optimisation, int64_t done,
-                  MetricSums& sums, StepMetrics& metrics) {
-  const StepRates rates = rates_at(optimisation, done + 1);
-  const bool clip = done >= optimisation.clip_from_step;
-  for (const auto& name : optimizer.modules()) {
-    sums.add("grad_norm_" + name,
-             optimizer.clip_gradients(name, clip ? optimisation.clip_gradient : 0.0));
+void add_terms(const DynamicsLoss& loss, MetricSums& sums) {
+  sums.add("loss", loss.total);
+  const std::pair<const char*, const torch::Tensor&> terms[] = {
+      {"rollout", loss.rollout},       {"one_step", loss.one_step},     {"variance", loss.variance},
+      {"covariance", loss.covariance}, {"similarity", loss.similarity}, {"inverse", loss.inverse},
+      {"sigreg", loss.sigreg}};
+  for (const auto& [name, term] : terms) {
+    if (term.defined()) sums.add(name, term);
   }
-  metrics = sums.read();
-  check_finite(metrics, done);
-  metrics["lr"] = rates.lr;
-  optimizer.step(rates);
 }
 
 }  // namespace
@@ -59,53 +54,79 @@ void SecondPhaseOptions::describe(OptionVisitor& visit) {
 }
 
 DynamicsTask::DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options,
-                           HeldOutClips held_out)
-    : model_(model), options_(std::move(options)), held_out_(std::move(held_out)) {
-  check(options_.optimisation);
-  check(options_.second_optimisation);
+                           HeldOutClips held_out, Processes* processes)
+    : model_(model),
+      options_(std::move(options)),
+      held_out_(std::move(held_out)),
+      processes_(processes == nullptr ? process_alone() : *processes) {
+  for (const auto* optimisation : {&options_.optimisation, &options_.second_optimisation}) {
+    check(*optimisation);
+    if (optimisation->accumulate == 1) continue;
+    throw ConfigError("accumulate: a model of dynamics is trained on whole batches");
+  }
+  const bool both = options_.frozen || options_.second.from_step > 0;
+  if (both && options_.second.batch % processes_.count() != 0) {
+    throw ConfigError(c10::str("second.batch is ", options_.second.batch,
+                               ", which does not divide over ", processes_.count(), " processes"));
+  }
   std::map<std::string, std::shared_ptr<torch::nn::Module>> modules = {
       {"encoder", model_.encoder.ptr()}, {kJoint, model_.predictor.ptr()}};
   if (options_.weights.inverse > 0) modules["inverse"] = model_.inverse.ptr();
-  first_ = std::make_unique<AdamW>(modules, options_.optimisation);
+  first_ = std::make_unique<AdamW>(modules, options_.optimisation, &processes_);
   if (options_.frozen) {
     options_.second.from_step = 0;
     begin_second_phase();
   }
 }
 
-void DynamicsTask::add(const DynamicsLoss& loss, MetricSums& sums) const {
-  sums.add("loss", loss.total);
-  const std::pair<const char*, const torch::Tensor&> terms[] = {
-      {"rollout", loss.rollout},       {"one_step", loss.one_step},     {"variance", loss.variance},
-      {"covariance", loss.covariance}, {"similarity", loss.similarity}, {"inverse", loss.inverse},
-      {"sigreg", loss.sigreg}};
-  for (const auto& [name, term] : terms) {
-    if (term.defined()) sums.add(name, term);
-  }
+StepMetrics DynamicsTask::step(const ClipBatch& batch, bool watched,
+                               std::map<std::string, std::string>& texts) {
+  const RowRange own = own_rows({0, batch.size()}, processes_);
+  return step_of_parts(
+      batch.size(), [&] { return batch.rows(own.start, own.count); }, watched, texts);
 }
 
-StepMetrics DynamicsTask::step(const ClipBatch& batch, bool, std::map<std::string, std::string>&) {
+StepMetrics DynamicsTask::step_of_parts(int64_t, const std::function<ClipBatch()>& next, bool,
+                                        std::map<std::string, std::string>&) {
   const auto& second = options_.second;
   if (second_ == nullptr && second.from_step > 0 && step_ >= second.from_step) {
     begin_second_phase();
   }
-  auto metrics = second_ == nullptr ? joint_step(batch) : predictor_step(batch);
+  auto metrics = second_ == nullptr ? joint_step(next()) : predictor_step(next());
   ++step_;
   return metrics;
 }
 
-StepMetrics DynamicsTask::joint_step(const ClipBatch& batch) {
-  const auto actions = model_.options.model_actions(actions_between(batch));
-  first_->zero_gradients();
-  const auto latents = model_.encode_clips(batch.clips);
-  const auto loss = joint_loss(model_, latents, actions.to(latents.device()), options_.weights,
-                               training_stream(options_.seed, "sigreg", step_));
+// The backward pass, all gradients clipped, and a step, by all processes together.
+StepMetrics DynamicsTask::update(AdamW& optimizer, const OptimisationOptions& optimisation,
+                                 int64_t done, const DynamicsLoss& loss) {
+  const bool together = processes_.count() > 1;
+  if (together) optimizer.begin_reduce(processes_);
   loss.total.backward();
   MetricSums sums;
-  add(loss, sums);
-  StepMetrics metrics;
-  apply_update(*first_, options_.optimisation, step_, sums, metrics);
+  add_terms(loss, sums);
+  if (together) optimizer.reduce(processes_, sums);
+  const StepRates rates = rates_at(optimisation, done + 1);
+  const bool clip = done >= optimisation.clip_from_step;
+  for (const auto& name : optimizer.modules()) {
+    sums.add("grad_norm_" + name,
+             optimizer.clip_gradients(name, clip ? optimisation.clip_gradient : 0.0));
+  }
+  StepMetrics metrics = sums.read();
+  check_finite(metrics, done);
+  metrics["lr"] = rates.lr;
+  optimizer.step(rates);
   return metrics;
+}
+
+StepMetrics DynamicsTask::joint_step(const ClipBatch& own) {
+  const auto actions = model_.options.model_actions(actions_between(own));
+  first_->zero_gradients();
+  const auto latents = model_.encode_clips(own.clips);
+  const auto loss =
+      joint_loss(model_, latents, to_device(actions, latents.device()), options_.weights,
+                 training_stream(options_.seed, "sigreg", step_), processes_);
+  return update(*first_, options_.optimisation, step_, loss);
 }
 
 void DynamicsTask::freeze_encoder() {
@@ -122,7 +143,7 @@ void DynamicsTask::begin_second_phase() {
   model_.predictor->to(device);
   second_ = std::make_unique<AdamW>(
       std::map<std::string, std::shared_ptr<torch::nn::Module>>{{kAlone, model_.predictor.ptr()}},
-      options_.second_optimisation);
+      options_.second_optimisation, &processes_);
 }
 
 // A ring: clip number w lies at w modulo the capacity.
@@ -133,32 +154,33 @@ void DynamicsTask::remember(const torch::Tensor& latents, const torch::Tensor& a
     buffer_.actions = actions.new_zeros({capacity, actions.size(1), actions.size(2)});
   }
   const auto places =
-      (torch::arange(latents.size(0)) + buffer_.written).remainder(capacity).to(latents.device());
+      (torch::arange(latents.size(0), latents.device()) + buffer_.written).remainder(capacity);
   buffer_.latents.index_copy_(0, places, latents);
   buffer_.actions.index_copy_(0, places, actions);
   buffer_.written += latents.size(0);
 }
 
-StepMetrics DynamicsTask::predictor_step(const ClipBatch& batch) {
+StepMetrics DynamicsTask::predictor_step(const ClipBatch& own) {
   const auto& o = options_.second;
   {
     const torch::NoGradGuard no_grad;
-    const auto latents = model_.encode_clips(batch.clips);
-    remember(latents, model_.options.model_actions(actions_between(batch)).to(latents.device()));
+    const auto latents = model_.encode_clips(own.clips);
+    const auto actions =
+        to_device(model_.options.model_actions(actions_between(own)), latents.device());
+    remember(processes_.gather(latents), processes_.gather(actions));
   }
   const int64_t held = std::min(buffer_.written, o.buffer);
+  const RowRange part = own_rows({0, o.batch}, processes_);
   StepMetrics metrics;
   for (int64_t u = 0; u < o.updates; ++u) {
     const int64_t done = (step_ - o.from_step) * o.updates + u;
-    const auto rows = torch::randint(held, {o.batch}, training_stream(options_.seed, "rows", done))
-                          .to(buffer_.latents.device());
+    const auto drawn =
+        torch::randint(held, {o.batch}, training_stream(options_.seed, "rows", done));
+    const auto rows = to_device(drawn.narrow(0, part.start, part.count), buffer_.latents.device());
     second_->zero_gradients();
     const auto loss = prediction_loss(model_, buffer_.latents.index_select(0, rows),
                                       buffer_.actions.index_select(0, rows), options_.weights);
-    loss.total.backward();
-    MetricSums sums;
-    add(loss, sums);
-    apply_update(*second_, options_.second_optimisation, done, sums, metrics);
+    metrics = update(*second_, options_.second_optimisation, done, loss);
   }
   return metrics;
 }

@@ -7,6 +7,7 @@
 #include <jepa/training/loop.hpp>
 #include <jepa/training/optimizer.hpp>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,8 +20,8 @@ struct SecondPhaseOptions {
   int64_t from_step = 0;  ///< steps of the first phase; 0: all of the run
   PredictorShape predictor{.hidden = 1024};
   int64_t updates = 6;    ///< of the predictor, for each batch of clips that is encoded
-  int64_t batch = 128;    ///< clips an update
-  int64_t buffer = 8192;  ///< clips whose latents are kept, the oldest go
+  int64_t batch = 128;    ///< clips an update, of all processes
+  int64_t buffer = 8192;  ///< clips of all processes whose latents are kept, the oldest go
 
   void describe(OptionVisitor& visit);
 };
@@ -48,11 +49,18 @@ class DynamicsTask : public TrainingTask {
  public:
   /// @param model initialised; trained in place
   /// @param held_out measured at every evaluation; `clips` undefined: none
-  DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options, HeldOutClips held_out);
+  /// @param processes that train together; null: this one alone. Each encodes its rows of a batch
+  ///   and of every update of the second phase, whose latents all keep.
+  /// @throws ConfigError where `second.batch` does not divide over them, or for micro-batches
+  DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options, HeldOutClips held_out,
+               Processes* processes = nullptr);
 
   int64_t steps_done() const override { return step_; }
   StepMetrics step(const ClipBatch& batch, bool watched,
                    std::map<std::string, std::string>& texts) override;
+  bool takes_parts() const override { return true; }
+  StepMetrics step_of_parts(int64_t clips, const std::function<ClipBatch()>& next, bool watched,
+                            std::map<std::string, std::string>& texts) override;
   /// See `measure` and `wall_test`.
   StepMetrics evaluate() override;
   std::map<std::string, TensorMap> tensors() const override;
@@ -69,16 +77,18 @@ class DynamicsTask : public TrainingTask {
     torch::Tensor actions;  ///< [capacity, T - 1, block * A]
     int64_t written = 0;    ///< clips so far
   };
-  StepMetrics joint_step(const ClipBatch& batch);
-  StepMetrics predictor_step(const ClipBatch& batch);
+  StepMetrics joint_step(const ClipBatch& own);
+  StepMetrics predictor_step(const ClipBatch& own);
+  StepMetrics update(AdamW& optimizer, const OptimisationOptions& optimisation, int64_t done,
+                     const DynamicsLoss& loss);
   void begin_second_phase();
   void freeze_encoder();
   void remember(const torch::Tensor& latents, const torch::Tensor& actions);
-  void add(const DynamicsLoss& loss, MetricSums& sums) const;
 
   DynamicsModel& model_;
   DynamicsTrainingOptions options_;
   HeldOutClips held_out_;
+  Processes& processes_;
   std::unique_ptr<AdamW> first_;
   std::unique_ptr<AdamW> second_;  ///< null: the first phase
   Buffer buffer_;

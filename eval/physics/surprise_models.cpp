@@ -1,11 +1,10 @@
 #include <encoders/published.hpp>
 #include <eval/physics/surprise_models.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/nn/patch_embedding.hpp>
-#include <jepa/random.hpp>
 #include <predictors/published.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -186,8 +185,7 @@ SurpriseModel diffusion_surprise(const std::shared_ptr<GenerativeModel>& model, 
     sizes[0] = 1;
     torch::Tensor sum;
     for (int64_t i = 0; i < times; ++i) {
-      auto generator = at::make_generator<at::CPUGeneratorImpl>(
-          stream_seed(seed, "surprise", static_cast<uint64_t>(i)));
+      auto generator = seeded_generator(seed, "surprise", static_cast<uint64_t>(i));
       const auto noise = torch::randn(sizes, generator).to(device).expand(x.sizes());
       auto at =
           torch::full({x.size(0), grid.t},
@@ -237,9 +235,7 @@ SurpriseModel load_surprise(const std::string& path, int64_t window, torch::Devi
 SurpriseModel untrained_surprise(const std::string& path, uint64_t seed, torch::Device device) {
   if (is_generative(path)) return {};
   LoadedMasked loaded = load_masked(path);
-  const auto fresh = [seed](const char* name) {
-    return at::make_generator<at::CPUGeneratorImpl>(stream_seed(seed, name, 0));
-  };
+  const auto fresh = [seed](const char* name) { return seeded_generator(seed, name); };
   loaded.model.encoder->initialise(fresh("encoder"));
   if (!loaded.model.target_encoder.is_empty()) {
     loaded.model.target_encoder->initialise(fresh("encoder"));

@@ -1,6 +1,7 @@
 #include <eval/probes/attentive.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
+#include <jepa/io/weights.hpp>
 
 #include <torch/optim.h>
 #include <torch/types.h>
@@ -36,11 +37,7 @@ std::vector<Member> make_grid(const AttentiveOptions& options, int64_t width, in
   if (options.rates.empty() || options.decays.empty()) {
     throw ConfigError("attentive probe: rates and decays need at least one value each");
   }
-  const int64_t heads = options.heads > 0 ? options.heads : std::gcd(width, int64_t{16});
-  if (width % heads != 0) {
-    throw ConfigError("attentive probe: " + std::to_string(heads) + " heads do not divide width " +
-                      std::to_string(width));
-  }
+  const int64_t heads = attentive_heads(options, width);
   std::vector<Member> grid;
   for (const double rate : options.rates) {
     for (const double decay : options.decays) {
@@ -124,6 +121,37 @@ void AttentiveOptions::describe(OptionVisitor& visit) {
   visit("decays", decays, {.help = "weight decays of the grid", .min = 0});
 }
 
+int64_t attentive_heads(const AttentiveOptions& options, int64_t width) {
+  const int64_t heads = options.heads > 0 ? options.heads : std::gcd(width, int64_t{16});
+  if (width % heads != 0) {
+    throw ConfigError("attentive probe: " + std::to_string(heads) + " heads do not divide width " +
+                      std::to_string(width));
+  }
+  return heads;
+}
+
+Candidate attentive_candidate(AttentiveProbe probe, const torch::Tensor& mean,
+                              const torch::Tensor& deviation, torch::Device device,
+                              std::string setting) {
+  TensorMap parts = state_dict(*probe);
+  if (mean.defined()) {
+    parts["target.mean"] = mean;
+    parts["target.deviation"] = deviation;
+  }
+  return {
+      std::move(setting),
+      [probe = std::move(probe), mean, deviation, device](const torch::Tensor& features) mutable {
+        torch::NoGradGuard no_grad;
+        std::vector<torch::Tensor> rows;
+        for (const auto& part : features.split(kPredictBatch)) {
+          rows.push_back(probe->forward(part.to(device)).cpu());
+        }
+        const auto out = torch::cat(rows);
+        return mean.defined() ? out * deviation + mean : out;
+      },
+      std::move(parts)};
+}
+
 std::vector<Candidate> fit_attentive(const TokenRows& tokens, const torch::Tensor& labels,
                                      int64_t classes, const AttentiveOptions& options,
                                      const torch::Tensor& rows) {
@@ -142,16 +170,7 @@ std::vector<Candidate> fit_attentive(const TokenRows& tokens, const torch::Tenso
   std::vector<Candidate> candidates;
   for (auto& member : grid) {
     candidates.push_back(
-        {setting(member), [probe = member.probe, mean, deviation,
-                           device = options.device](const torch::Tensor& features) mutable {
-           torch::NoGradGuard no_grad;
-           std::vector<torch::Tensor> parts;
-           for (const auto& part : features.split(kPredictBatch)) {
-             parts.push_back(probe->forward(part.to(device)).cpu());
-           }
-           const auto out = torch::cat(parts);
-           return mean.defined() ? out * deviation + mean : out;
-         }});
+        attentive_candidate(member.probe, mean, deviation, options.device, setting(member)));
   }
   return candidates;
 }

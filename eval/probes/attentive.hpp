@@ -7,6 +7,7 @@
 #include <jepa/options.hpp>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace jepa::eval::probes {
@@ -44,6 +45,16 @@ struct AttentiveOptions {
 
   void describe(OptionVisitor& visit);
 };
+
+/// Heads of a probe of tokens of this width.
+/// @throws ConfigError where they do not divide it
+int64_t attentive_heads(const AttentiveOptions& options, int64_t width);
+
+/// A trained probe. Its predictions are turned back by `mean` and `deviation` [K], undefined for
+/// classes.
+Candidate attentive_candidate(AttentiveProbe probe, const torch::Tensor& mean,
+                              const torch::Tensor& deviation, torch::Device device,
+                              std::string setting);
 
 /// Trains the grid on tokens, of which a batch at a time is read and moved to the device.
 /// Quantities are standardised meanwhile.

@@ -1,6 +1,8 @@
 // What every kind of probe is made from, and what it gives back to be chosen among.
 #pragma once
 
+#include <jepa/io/safetensors.hpp>
+
 #include <torch/types.h>
 
 #include <functional>
@@ -24,6 +26,10 @@ struct Candidate {
   std::string setting;  ///< such as "decay 0.01"
   /// Features -> scores [m, classes], or quantities [m, K].
   std::function<torch::Tensor(const torch::Tensor& features)> predict;
+  /// What `predict` computes with, for a file: mean, scale, weight, bias of a linear probe; the
+  /// module's weights of an attentive one, with target.mean and target.deviation of quantities.
+  /// Empty for k-NN, which computes with its training clips.
+  TensorMap parts = {};
 };
 
 /// What is scored: the class of the largest score, or the quantities as they are.

@@ -23,15 +23,6 @@ std::string decay_name(double decay) {
   return text;
 }
 
-/// A standardised linear map, weight [D, K] and bias [K].
-Candidate linear_candidate(const Standardiser& standardise, torch::Tensor weight,
-                           torch::Tensor bias, double decay) {
-  return {decay_name(decay), [standardise, weight = std::move(weight),
-                              bias = std::move(bias)](const torch::Tensor& features) {
-            return at::addmm(bias, standardise(features), weight);
-          }};
-}
-
 struct Spectrum {
   torch::Tensor values;   ///< double [D], of X^T X / n
   torch::Tensor vectors;  ///< double [D, D], columns
@@ -56,6 +47,13 @@ Standardiser Standardiser::of_moments(const torch::Tensor& moments) {
   return made;
 }
 
+Standardiser Standardiser::of_scale(torch::Tensor mean, torch::Tensor scale) {
+  Standardiser made;
+  made.mean = std::move(mean);
+  made.scale = std::move(scale);
+  return made;
+}
+
 void Standardiser::set(const torch::Tensor& centre, const torch::Tensor& deviation) {
   mean = centre;
   // Rounding leaves a constant feature a deviation of some 1e-7 of its size.
@@ -65,6 +63,18 @@ void Standardiser::set(const torch::Tensor& centre, const torch::Tensor& deviati
 
 torch::Tensor Standardiser::operator()(const torch::Tensor& features) const {
   return (features - mean) * scale;
+}
+
+Candidate linear_candidate(const Standardiser& standardise, torch::Tensor weight,
+                           torch::Tensor bias, std::string setting) {
+  return {std::move(setting),
+          [standardise, weight, bias](const torch::Tensor& features) {
+            return at::addmm(bias, standardise(features), weight);
+          },
+          {{"mean", standardise.mean},
+           {"scale", standardise.scale},
+           {"weight", weight},
+           {"bias", bias}}};
 }
 
 std::vector<double> ridge_grid() { return {1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100}; }
@@ -84,8 +94,8 @@ std::vector<Candidate> fit_ridge(const LabelledFeatures& train, const std::vecto
   std::vector<Candidate> candidates;
   for (const double decay : decays) {
     const auto weight = at::mm(vectors, moment / (values + decay).unsqueeze(1));
-    candidates.push_back(
-        linear_candidate(standardise, weight.to(torch::kFloat32), mean.to(torch::kFloat32), decay));
+    candidates.push_back(linear_candidate(standardise, weight.to(torch::kFloat32),
+                                          mean.to(torch::kFloat32), decay_name(decay)));
   }
   return candidates;
 }
@@ -133,7 +143,7 @@ std::vector<Candidate> fit_logistic(const LabelledFeatures& train,
   for (int64_t g = 0; g < grid; ++g) {
     candidates.push_back(linear_candidate(standardise,
                                           at::mm(basis, weight.select(1, g).narrow(0, 0, width)),
-                                          weight[width][g].clone(), decays[g]));
+                                          weight[width][g].clone(), decay_name(decays[g])));
   }
   return candidates;
 }

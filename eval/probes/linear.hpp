@@ -5,6 +5,7 @@
 #include <eval/probes/candidate.hpp>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace jepa::eval::probes {
@@ -18,12 +19,18 @@ struct Standardiser {
   explicit Standardiser(const torch::Tensor& features);
   /// From mean and deviation, float [2, D].
   static Standardiser of_moments(const torch::Tensor& moments);
+  /// From its members.
+  static Standardiser of_scale(torch::Tensor mean, torch::Tensor scale);
   torch::Tensor operator()(const torch::Tensor& features) const;
 
  private:
   Standardiser() = default;
   void set(const torch::Tensor& centre, const torch::Tensor& deviation);
 };
+
+/// A standardised linear map, weight float [D, K] and bias float [K].
+Candidate linear_candidate(const Standardiser& standardise, torch::Tensor weight,
+                           torch::Tensor bias, std::string setting);
 
 /// Default grids: decades of weight decay on the mean loss. Ridge's costs nothing to widen.
 std::vector<double> ridge_grid();

@@ -140,6 +140,7 @@ torch::Tensor majority(const torch::Tensor& labels, int64_t classes, int64_t row
 struct Fitted {
   UnitScores scores;
   std::string setting;
+  TensorMap parts;
 };
 
 Fitted fit_attentive_probe(const Features& features, const Labels& labels,
@@ -156,7 +157,7 @@ Fitted fit_attentive_probe(const Features& features, const Labels& labels,
       },
       labels.validation, labels.classes);
   const auto predicted = decide(predict_rows(chosen, *features.test.tokens), labels.classes);
-  return {protocol.score(predicted, labels), chosen.setting};
+  return {protocol.score(predicted, labels), chosen.setting, chosen.parts};
 }
 
 Fitted fit_pooled_probe(const std::string& kind, const Features& features, const Labels& labels,
@@ -168,7 +169,7 @@ Fitted fit_pooled_probe(const std::string& kind, const Features& features, const
   const auto& chosen =
       choose_candidate(candidates, {pick(features.validation), labels.validation, labels.classes});
   const auto predicted = decide(chosen.predict(pick(features.test)), labels.classes);
-  return {protocol.score(predicted, labels), chosen.setting};
+  return {protocol.score(predicted, labels), chosen.setting, chosen.parts};
 }
 
 /// Every probe of every label on one subject's features, kind by kind.
@@ -239,6 +240,7 @@ std::vector<ProbeResult> assemble(const Answers& model, const std::vector<Answer
       result.label = protocol.names[i];
       result.metric = labels.classes > 0 ? "accuracy" : "r2";
       result.setting = fitted.setting;
+      result.parts = fitted.parts;
       result.score = estimate(fitted.scores, protocol.counts);
       result.outputs = fitted.scores.per_output();
       result.train_clips = rows.size(0);

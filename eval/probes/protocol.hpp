@@ -69,6 +69,7 @@ struct ProbeResult {
   int64_t test_clips = 0;
   int64_t test_units = 0;
   std::string unit;  ///< column that says which clips are not independent; "clip": none does
+  TensorMap parts;   ///< of the model's probe, see Candidate::parts and saved_probe.hpp
 };
 
 /// Probes `model` on every label with every kind. Clips are read once for each encoder; of features

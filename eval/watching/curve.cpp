@@ -1,5 +1,6 @@
 #include <eval/watching/curve.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/printable.hpp>
 
 #include <torch/types.h>
 
@@ -7,11 +8,13 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <utility>
 
 namespace jepa::eval::watching {
 namespace {
 
-constexpr int64_t kTableColumns = 5;
+constexpr size_t kTableColumns = 5;
 constexpr size_t kRowsAtOnce = 256;  // of the table
 
 /// A number of the curve, empty where it is not known.
@@ -22,15 +25,35 @@ std::string number(double value) {
   return text;
 }
 
+/// A field of a CSV row: names come from files, and may hold anything.
+std::string csv_field(const std::string& text) {
+  const std::string safe = printable(text);
+  if (safe.find_first_of(",\"") == std::string::npos) return safe;
+  std::string quoted = "\"";
+  for (const char c : safe) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+std::map<std::string, std::string> table_attributes(const std::vector<std::string>& columns) {
+  std::string names = "frame\nseconds\nsurprise\nmost\nmark";
+  for (const auto& column : columns) names += "\n" + printable(column);
+  return {{"columns", names}};
+}
+
 }  // namespace
 
-CurveWriter::CurveWriter(const std::string& path)
-    : path_(path + ".csv"), file_(std::fopen(path_.c_str(), "w")), rows_(path + ".h5", "curve") {
+CurveWriter::CurveWriter(const std::string& path, std::vector<std::string> columns)
+    : path_(path + ".csv"),
+      columns_(std::move(columns)),
+      file_(std::fopen(path_.c_str(), "w")),
+      rows_(path + ".h5", "curve", table_attributes(columns_)) {
   if (file_ == nullptr) {
     throw DataError(path_ + ": cannot be written (" + std::strerror(errno) + ")");
   }
   std::setvbuf(file_, nullptr, _IOLBF, 1 << 12);  // whole rows
-  put("frame,seconds,surprise,most,window,mark\n");
+  std::string header = "frame,seconds,surprise,most,window,mark";
+  for (const auto& column : columns_) header += "," + csv_field(column);
+  put(header + "\n");
 }
 
 CurveWriter::~CurveWriter() {
@@ -46,18 +69,28 @@ void CurveWriter::put(const std::string& line) {
 void CurveWriter::add(const CurveRow& row) {
   char head[64];
   std::snprintf(head, sizeof head, "%lld,%.3f,", static_cast<long long>(row.frame), row.seconds);
-  put(head + number(row.surprise) + "," + number(row.most) + "," +
-      (row.window < 0 ? "" : std::to_string(row.window)) + "," + row.mark + "\n");
+  std::string line = head + number(row.surprise) + "," + number(row.most) + "," +
+                     (row.window < 0 ? "" : std::to_string(row.window)) + "," + row.mark;
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    const CurveAnswer answer = i < row.answers.size() ? row.answers[i] : CurveAnswer{};
+    line += "," + (answer.name.empty() ? number(answer.value) : csv_field(answer.name));
+  }
+  put(line + "\n");
   for (const double value : {static_cast<double>(row.frame), row.seconds, row.surprise, row.most,
                              row.mark.empty() ? 0.0 : 1.0}) {
     waiting_.push_back(static_cast<float>(value));
   }
-  if (waiting_.size() >= kRowsAtOnce * kTableColumns) flush_table();
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    waiting_.push_back(
+        static_cast<float>(i < row.answers.size() ? row.answers[i].value : CurveAnswer{}.value));
+  }
+  if (waiting_.size() >= kRowsAtOnce * (kTableColumns + columns_.size())) flush_table();
 }
 
 void CurveWriter::flush_table() {
   if (waiting_.empty()) return;
-  rows_.append(torch::tensor(waiting_).view({-1, kTableColumns}));
+  const auto width = static_cast<int64_t>(kTableColumns + columns_.size());
+  rows_.append(torch::tensor(waiting_).view({-1, width}));
   waiting_.clear();
 }
 

@@ -15,6 +15,12 @@
 
 namespace jepa::eval::watching {
 
+/// What a probe says of the window that ends with a frame.
+struct CurveAnswer {
+  double value = std::numeric_limits<double>::quiet_NaN();  ///< a quantity, or a class's number
+  std::string name = {};  ///< of the class; empty: the value says it
+};
+
 /// One frame of those that are watched.
 struct CurveRow {
   int64_t frame = 0;   ///< of the film, from 0, with those that are passed over
@@ -22,16 +28,20 @@ struct CurveRow {
   double surprise = std::numeric_limits<double>::quiet_NaN();  ///< mean over tokens; NaN: not known
   double most = std::numeric_limits<double>::quiet_NaN();      ///< of the frame's tokens
   int64_t window = -1;  ///< number of the window that ends with this frame; -1: none
-  std::string mark;  ///< what happened before it: `cut`, see also StreamFrame::mark; joined by `+`
+  /// What happened before it: `cut`, see also StreamFrame::mark; joined by `+`.
+  std::string mark = {};
+  std::vector<CurveAnswer> answers = {};  ///< one a column of the writer; empty: no window ends
 };
 
 /// Writes rows to `PATH.csv`, row by row as they come, so that all are there after kill -9, and to
-/// `PATH.h5`: `curve` float32 [rows, 5], frame, seconds, surprise, most, and 1 where there is a
-/// mark (complete once finish() was called; until then `PATH.h5.partial`).
+/// `PATH.h5`: `curve` float32 [rows, 5 + columns], frame, seconds, surprise, most, 1 where there is
+/// a mark, and the answers, NaN where no window ends; attribute `columns` names them, a line each
+/// (complete once finish() was called; until then `PATH.h5.partial`).
 class CurveWriter {
  public:
+  /// @param columns names of the answers that rows carry
   /// @throws DataError naming the file that cannot be made
-  explicit CurveWriter(const std::string& path);
+  explicit CurveWriter(const std::string& path, std::vector<std::string> columns = {});
   ~CurveWriter();
   CurveWriter(const CurveWriter&) = delete;
   CurveWriter& operator=(const CurveWriter&) = delete;
@@ -45,6 +55,7 @@ class CurveWriter {
   void flush_table();
 
   std::string path_;
+  std::vector<std::string> columns_;
   std::FILE* file_ = nullptr;
   Hdf5RowWriter rows_;
   std::vector<float> waiting_;

@@ -1,5 +1,6 @@
 #include <encoders/published.hpp>
 #include <eval/probes/features.hpp>
+#include <eval/watching/answers.hpp>
 #include <eval/watching/film.hpp>
 #include <eval/watching/sliding.hpp>
 #include <eval/watching/watch.hpp>
@@ -92,12 +93,19 @@ class Watch {
         model_(model),
         hooks_(hooks),
         side_(scaled_side(model, options.short_side)),
-        curve_(options.out + "/curve"),
+        answers_(options.probes.empty() ? nullptr
+                                        : std::make_unique<ProbeAnswers>(options, model, device)),
+        curve_(options.out + "/curve", answers_ ? answers_->columns() : std::vector<std::string>()),
         features_(options.features.empty() ? nullptr
                                            : std::make_unique<FeatureWriter>(options, device)) {
     asked_ = {.past = past(), .stride = options.stride, .batch = options.batch};
     SlidingSurprise::OnWindows on_windows;
-    if (features_) on_windows = [this](const torch::Tensor& windows) { features_->add(windows); };
+    if (features_ || answers_) {
+      on_windows = [this](const torch::Tensor& windows) {
+        if (features_) features_->add(windows);
+        if (answers_) answers_->add(windows);
+      };
+    }
     sliding_ = std::make_unique<SlidingSurprise>(
         model.surprise, asked_, [this](const WatchedFrame& frame) { take(frame); }, on_windows);
   }
@@ -150,6 +158,7 @@ class Watch {
   physics::WindowOptions asked_;
   WatchResult result_;
   Stopwatch watch_;
+  std::unique_ptr<ProbeAnswers> answers_;
   CurveWriter curve_;
   CurveOutline outline_;
   RunningQuantile quantile_;
@@ -253,6 +262,7 @@ void Watch::take(const WatchedFrame& frame) {
   if (frame.window >= 0) {
     seen.row.window = frame.window;
     result_.windows = frame.window + 1;
+    if (answers_) seen.row.answers = answers_->take(seen.row);
   }
   curve_.add(seen.row);
   outline_.add(seen.row);
@@ -291,6 +301,7 @@ void Watch::finish() {
   if (features_) features_->finish();
   if (options_.film) film_->finish();
   result_.peaks = peaks_->peaks();
+  if (answers_) result_.answers = answers_->section();
   result_.seconds = seconds_;
   for (int64_t i = 0; i < film_->pieces(); ++i) result_.films.push_back(FilmWriter::name(i));
   result_.wall_seconds = watch_.seconds();

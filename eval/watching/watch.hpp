@@ -39,6 +39,8 @@ struct WatchOptions {
   std::string features;  ///< HDF5 file of the target encoder's tokens of every window; empty: none
   std::string pool = "mean";  ///< of these: mean, max, mean_max over tokens, or none
 
+  std::string probes;  ///< file of saved probes that are asked about every window; empty: none
+
   /// Frames that are known of a window: `past`, or about half of it, in whole tubelets.
   int64_t known_frames(int64_t window, int64_t tubelet) const;
   void describe(OptionVisitor& visit);
@@ -84,6 +86,7 @@ struct WatchResult {
   bool stopped = false;
   std::vector<Peak> peaks;
   std::vector<std::string> films;
+  std::string answers;  ///< what saved probes said, as markup; empty: there were none
   double fps() const { return static_cast<double>(frames) / wall_seconds; }
 };
 

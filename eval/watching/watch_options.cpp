@@ -86,6 +86,9 @@ void WatchOptions::describe(OptionVisitor& visit) {
   visit("pool", pool,
         {.help = "of the features over a window's tokens",
          .choices = {"mean", "max", "mean_max", "none"}});
+  visit("probes", probes,
+        {.help = "file of `probe --save`: its probes' answers about every window, in the curve and "
+                 "on the page"});
 }
 
 int64_t WatchOptions::known_frames(int64_t window, int64_t tubelet) const {

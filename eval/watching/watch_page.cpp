@@ -169,6 +169,7 @@ std::string watch_page(const WatchOptions& options, const WatchResult& result,
     for (const auto& film : result.films) pieces += link(film, report::escape_html(film)) + " ";
     body += report::details("Its files", pieces);
   }
+  body += result.answers;
   body += report::heading(2, "Most surprising moments") +
           peak_figures(options, result, place, heat) +
           report::paragraph("Brightest: a surprise of " + report::short_number(heat) + ".",

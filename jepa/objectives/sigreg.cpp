@@ -1,3 +1,4 @@
+#include <jepa/device.hpp>
 #include <jepa/generator.hpp>
 #include <jepa/objectives/sigreg.hpp>
 
@@ -20,9 +21,9 @@ torch::Tensor sigreg(const torch::Tensor& samples, int64_t slices, bool scale_by
   // Drawn on the CPU, wherever the samples are: the generator is the CPU's.
   const auto options = samples.options().requires_grad(false);
   const auto directions =
-      at::randn({samples.size(-1), slices}, std::optional<at::Generator>(generator),
-                options.device(torch::kCPU))
-          .to(options.device());
+      to_device(at::randn({samples.size(-1), slices}, std::optional<at::Generator>(generator),
+                          options.device(torch::kCPU)),
+                samples.device());
   return sigreg(samples, directions / directions.norm(2, {0}, /*keepdim=*/true), scale_by_n);
 }
 
@@ -46,10 +47,11 @@ torch::Tensor sigreg(const torch::Tensor& samples, const torch::Tensor& directio
     // Twice the step: the negative half of the interval is the mirror image.
     weights[k] = static_cast<float>((end ? step : 2 * step) * std::exp(-t * t / 2));
   }
-  const auto options = samples.options().requires_grad(false);
-  const auto t = torch::tensor(knots, options).unsqueeze(1);
-  const auto expected = torch::tensor(phi, options).unsqueeze(1);
-  const auto weight = torch::tensor(weights, options).unsqueeze(1);
+  const auto column = [&](const std::vector<float>& values) {
+    const auto here = torch::tensor(values, samples.scalar_type()).unsqueeze(1);
+    return to_device(here, samples.device());
+  };
+  const auto t = column(knots), expected = column(phi), weight = column(weights);
 
   const auto projected = at::matmul(samples, directions);  // [..., n, slices]
   const auto angles = projected.unsqueeze(-2) * t;         // [..., n, knots, slices]

@@ -39,8 +39,9 @@ torch::Tensor less_position_mean(const torch::Tensor& tokens, const torch::Tenso
   const auto flat = ids.flatten();
   // An expanded index (stride 0 along the width) takes ATen's row-wise path both ways.
   const auto index = flat.unsqueeze(1).expand({flat.size(0), width});
-  const auto counts = at::bincount(flat, {}, positions).clamp_min(1).to(tokens.dtype());
-  TORCH_CHECK(counts.size(0) == positions, "less_position_mean: an id is beyond ", positions);
+  // Not by bincount: on CUDA the host waits for it.
+  const auto ones = rows.detach().new_ones(flat.sizes());
+  const auto counts = ones.new_zeros({positions}).scatter_add(0, flat, ones).clamp_min(1);
   const auto sums = tokens.new_zeros({positions, width}).scatter_add(0, index, rows);
   const auto means = sums / counts.unsqueeze(1);
   const auto unbias = (counts / (counts - 1).clamp_min(1)).sqrt().index_select(0, flat);

@@ -10,6 +10,10 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#if defined(USE_C10D_NCCL) && __has_include(<nccl.h>)
+#define JEPA_NCCL 1
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
 #endif
 
 #include <charconv>
@@ -94,17 +98,17 @@ int64_t free_port() {
 
 namespace {
 
-class GlooProcesses : public Processes {
+/// Gloo for what lies in the host's memory; NCCL, where LibTorch has it, for what lies on a GPU.
+class GroupProcesses : public Processes {
  public:
-  explicit GlooProcesses(const ProcessGroupOptions& options) : options_(options) {
-    const std::chrono::milliseconds timeout(static_cast<int64_t>(1000 * options.timeout));
+  explicit GroupProcesses(const ProcessGroupOptions& options) : options_(options) {
     guarded("meeting the others", [&] {
       c10d::TCPStoreOptions store;
       store.port = static_cast<uint16_t>(options.port);
       store.isServer = options.serve && options.rank == 0;
       store.numWorkers = static_cast<size_t>(options.count);
       store.waitWorkers = false;
-      store.timeout = timeout;
+      store.timeout = timeout();
       auto tcp = c10::make_intrusive<c10d::TCPStore>(options.address, store);
       // A launcher's store outlives a restart: what an earlier try left there is not ours.
       const std::string tries = std::getenv("TORCHELASTIC_RESTART_COUNT") != nullptr
@@ -113,7 +117,7 @@ class GlooProcesses : public Processes {
       store_ = c10::make_intrusive<c10d::PrefixStore>("jepa/" + tries, tcp);
       group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(
           store_, static_cast<int>(options.rank), static_cast<int>(options.count),
-          c10d::ProcessGroupGloo::Options::create_default(timeout));
+          c10d::ProcessGroupGloo::Options::create_default(timeout()));
     });
   }
 
@@ -123,7 +127,7 @@ class GlooProcesses : public Processes {
   void begin_average(const torch::Tensor& tensor) override {
     guarded("averaging", [&] {
       std::vector<torch::Tensor> one{tensor};
-      averages_.emplace_back(tensor, group_->allreduce(one));
+      averages_.emplace_back(tensor, group_of(tensor).allreduce(one));
     });
   }
 
@@ -147,7 +151,7 @@ class GlooProcesses : public Processes {
     guarded("gathering", [&] {
       std::vector<std::vector<torch::Tensor>> out{all.chunk(count(), 0)};
       std::vector<torch::Tensor> in{own};
-      group_->allgather(out, in)->wait();
+      group_of(own).allgather(out, in)->wait();
     });
     return all;
   }
@@ -157,6 +161,27 @@ class GlooProcesses : public Processes {
   }
 
  private:
+  std::chrono::milliseconds timeout() const {
+    return std::chrono::milliseconds(static_cast<int64_t>(1000 * options_.timeout));
+  }
+
+  /// All processes ask in one order, so all make the GPUs' group at the same call.
+  c10d::Backend& group_of(const torch::Tensor& tensor) {
+#ifdef JEPA_NCCL
+    if (tensor.is_cuda()) {
+      if (!gpu_group_) {
+        auto options = c10d::ProcessGroupNCCL::Options::create();
+        options->timeout = timeout();
+        gpu_group_ = c10::make_intrusive<c10d::ProcessGroupNCCL>(
+            c10::make_intrusive<c10d::PrefixStore>("nccl", store_), static_cast<int>(options_.rank),
+            static_cast<int>(options_.count), options);
+      }
+      return *gpu_group_;
+    }
+#endif
+    return *group_;
+  }
+
   template <class Function>
   void guarded(const char* what, Function function) const {
     try {
@@ -172,6 +197,7 @@ class GlooProcesses : public Processes {
   ProcessGroupOptions options_;
   c10::intrusive_ptr<c10d::Store> store_;
   c10::intrusive_ptr<c10d::Backend> group_;
+  c10::intrusive_ptr<c10d::Backend> gpu_group_;  ///< null until a tensor of a GPU comes
   std::vector<std::pair<torch::Tensor, c10::intrusive_ptr<c10d::Work>>> averages_;  ///< under way
 };
 
@@ -180,7 +206,7 @@ class GlooProcesses : public Processes {
 bool has_process_groups() { return true; }
 
 std::unique_ptr<Processes> join_processes(const ProcessGroupOptions& options) {
-  return std::make_unique<GlooProcesses>(options);
+  return std::make_unique<GroupProcesses>(options);
 }
 
 #else

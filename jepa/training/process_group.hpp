@@ -1,4 +1,5 @@
-// Many processes by LibTorch's own engine (c10d): gloo on CPUs, rendezvous through its TCPStore.
+// Many processes by LibTorch's own engine (c10d): gloo on CPUs, NCCL on GPUs where LibTorch has it,
+// rendezvous through its TCPStore.
 #pragma once
 
 #include <jepa/training/processes.hpp>

@@ -30,11 +30,43 @@ class GatherRows : public torch::autograd::Function<GatherRows> {
   }
 };
 
+torch::Tensor averaged(const torch::Tensor& value, Processes& processes) {
+  const torch::Tensor mean = value.detach().clone(at::MemoryFormat::Contiguous);
+  processes.begin_average(mean);
+  processes.finish_averages();
+  return mean;
+}
+
+class MeanOverProcesses : public torch::autograd::Function<MeanOverProcesses> {
+ public:
+  static torch::Tensor forward(torch::autograd::AutogradContext* context,
+                               const torch::Tensor& value, int64_t address) {
+    context->saved_data["processes"] = address;
+    return averaged(value, *reinterpret_cast<Processes*>(address));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    auto* processes = reinterpret_cast<Processes*>(context->saved_data["processes"].toInt());
+    return {averaged(gradients[0], *processes), torch::Tensor()};
+  }
+};
+
 }  // namespace
+
+Processes& process_alone() {
+  static Processes alone;
+  return alone;
+}
 
 torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes) {
   if (processes.count() == 1) return rows;
   return GatherRows::apply(rows, reinterpret_cast<int64_t>(&processes));
+}
+
+torch::Tensor mean_over_processes(const torch::Tensor& value, Processes& processes) {
+  if (processes.count() == 1) return value;
+  return MeanOverProcesses::apply(value, reinterpret_cast<int64_t>(&processes));
 }
 
 std::vector<std::string> gather_texts(const std::string& own, Processes& processes) {

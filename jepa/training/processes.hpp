@@ -29,9 +29,16 @@ class Processes {
   virtual void barrier() {}
 };
 
+/// This process alone: what those ask that were given no others.
+Processes& process_alone();
+
 /// The rows of all processes with gradient: each process computes the same loss of them, and after
 /// `average` the weights have the gradient of that one loss.
 torch::Tensor gather_rows(const torch::Tensor& rows, Processes& processes);
+
+/// The mean of `value` over all processes with gradient: each process computes a loss of its own
+/// rows and of this mean, and after `average` the weights have the gradient of the losses' mean.
+torch::Tensor mean_over_processes(const torch::Tensor& value, Processes& processes);
 
 /// The texts of all processes, in the order of their ranks.
 std::vector<std::string> gather_texts(const std::string& own, Processes& processes);

@@ -15,7 +15,7 @@ namespace jepa {
 namespace {
 
 Mask mask_to(const Mask& mask, torch::Device device) {
-  return {mask.context.to(device), mask.target.to(device)};
+  return {to_device(mask.context, device), to_device(mask.target, device)};
 }
 
 /// Streams of the first part of a step have the names that they had before steps had parts.
@@ -106,9 +106,9 @@ void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks,
   context.processes = options_.processes;
   const int64_t repeats = context.clips.size(0) / batch.clips.size(0);
   for (const auto& [name, values] : batch.signals) {
-    context.signals[name] = values.to(options_.device).repeat_interleave(repeats, 0);
+    context.signals[name] = to_device(values, options_.device).repeat_interleave(repeats, 0);
   }
-  if (rows.changes.defined()) context.view_changes = rows.changes.to(options_.device);
+  if (rows.changes.defined()) context.view_changes = to_device(rows.changes, options_.device);
   context.targets = make_targets(context.clips, context.grid, trace);
 
   // Patches are embedded once. Each mask's graph is run backward before the next one is built, so

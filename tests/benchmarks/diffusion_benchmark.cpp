@@ -1,9 +1,9 @@
 // Diffusion of moving digits: a training step, attention in both forms, sampling, decoding.
 #include <eval/diffusion/sampler.hpp>
 #include <eval/diffusion/training.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/training/optimizer.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -24,7 +24,7 @@ DiffusionTransformerOptions pixel_shape() {
 
 DiffusionTransformer make(const DiffusionTransformerOptions& options) {
   DiffusionTransformer model(options);
-  model->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  model->initialise(seeded_generator(1));
   return model;
 }
 
@@ -80,7 +80,7 @@ void draw(benchmark::State& state, const DiffusionTransformerOptions& options) {
     return model->forward(z, t, condition);
   };
   const Interpolant path;
-  const auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
+  const auto generator = seeded_generator(1);
   for (auto _ : state) {
     benchmark::DoNotOptimize(sample(denoise, Quantity::kClean, path, noise,
                                     {.method = "heun", .steps = 20}, {}, generator));

@@ -1,7 +1,8 @@
 // The frozen encoder, as probes and `embed` use it.
 #include "shapes.hpp"
 
-#include <ATen/CPUGeneratorImpl.h>
+#include <jepa/generator.hpp>
+
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -13,7 +14,7 @@ using namespace jepa;
 void encoder_forward(benchmark::State& state, const benchmarks::Shape& shape) {
   torch::NoGradGuard no_grad;
   Encoder encoder = encoders::make_encoder(shape.encoder);
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  encoder->initialise(seeded_generator(1));
   encoder->eval();
   const auto& vit = shape.encoder.vit;
   const torch::Tensor clips =

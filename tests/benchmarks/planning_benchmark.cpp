@@ -3,8 +3,8 @@
 #include <eval/planning/le_world_model.hpp>
 #include <eval/planning/planner.hpp>
 #include <jepa/device.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -19,8 +19,6 @@ namespace {
 using namespace jepa;
 namespace planning = eval::planning;
 
-at::Generator generator() { return at::make_generator<at::CPUGeneratorImpl>(1); }
-
 /// 64 candidates of five actions after eight frames of 64 tokens.
 struct BlockCausal {
   predictors::ActionConditionedPredictor model{
@@ -30,7 +28,7 @@ struct BlockCausal {
 
   BlockCausal() {
     torch::manual_seed(0);
-    model->initialise(generator());
+    model->initialise(seeded_generator(1));
     history = {.frames = at::layer_norm(torch::randn({1, 8 * 64, 192}), {192}),
                .states = torch::randn({1, 8, 7}),
                .actions = torch::randn({1, 7, 7}),
@@ -81,14 +79,14 @@ void le_world_model_plan(benchmark::State& state, torch::ScalarType precision) {
   const torch::NoGradGuard no_grad;
   planning::LeWorldModel model{planning::LeWorldModelOptions{}};
   for (const auto& [name, module] : model.modules()) {
-    for (auto& p : module->parameters()) p.normal_(0, 0.02, generator());
+    for (auto& p : module->parameters()) p.normal_(0, 0.02, seeded_generator(1));
     for (auto& b : module->buffers()) {
       if (b.is_floating_point()) b.fill_(1);
     }
   }
   model.train(false);
   const planning::Cem cem(planning::cem_variant("lewm"));
-  const auto draws = planning::Draws::from(generator());
+  const auto draws = planning::Draws::from(seeded_generator(1));
   torch::manual_seed(0);
   const auto frames = torch::randn({2, 3, 224, 224});
   std::vector<double> taken;

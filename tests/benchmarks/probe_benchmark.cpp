@@ -2,8 +2,8 @@
 #include <eval/probes/attentive.hpp>
 #include <eval/probes/knn.hpp>
 #include <eval/probes/linear.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <benchmark/benchmark.h>
 #include <torch/nn/functional/loss.h>
 #include <torch/types.h>
@@ -60,7 +60,7 @@ void knn(benchmark::State& state) {
 void attentive(benchmark::State& state) {
   constexpr int64_t kBatch = 64;
   probes::AttentiveProbe probe(nn::AttentivePoolerOptions{.dim = 96, .heads = 16}, kClasses);
-  probe->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  probe->initialise(seeded_generator(1));
   torch::manual_seed(0);
   const torch::Tensor tokens = torch::randn({kBatch, 64, 96});
   const torch::Tensor labels = torch::randint(kClasses, {kBatch}, torch::kInt64);

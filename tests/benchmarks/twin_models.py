@@ -451,6 +451,8 @@ DEMO = dict(dim=96, depth=4, heads=3, channels=1, frames=8, size=32, patch=8, ba
 # By the names of the C++ benchmarks.
 TASKS = {
     "train_step/vit_tiny_16x112_b8": lambda compiled: TrainStep(vit_tiny(True), compiled),
+    "train_step/vit_tiny_16x112_b8_bfloat16":
+        lambda compiled: TrainStep(vit_tiny(True), compiled, precision=torch.bfloat16),
     "train_step/vit_tiny_sincos_16x112_b8": lambda compiled: TrainStep(vit_tiny(False), compiled),
     "train_step/demo": lambda compiled: TrainStep(DEMO, compiled),
     "encoder_forward/vit_tiny_16x112_b1": lambda compiled: EncoderForward(vit_tiny(True), compiled, 1),

@@ -1,8 +1,8 @@
 // Encodes a clip with a randomly initialised ViT-tiny and prints the token grid.
 #include <encoders/vision_transformer.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/version.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -11,7 +11,7 @@
 int main() {
   jepa::encoders::VisionTransformer encoder(
       jepa::encoders::resolve({.frames = 8, .height = 64, .width = 64}, "vit_tiny"));
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(0));
+  encoder->initialise(jepa::seeded_generator(0));
   encoder->eval();
 
   const torch::NoGradGuard no_grad;

@@ -181,8 +181,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=pathlib.Path, help="folder of the built programs")
     folder = parser.parse_args().programs
-    listed = re.search(r"foreach\(program\s+([^)]*)\)", (ROOT / "examples/CMakeLists.txt").read_text())
-    programs = set(listed[1].split())
+    listed = (ROOT / "examples/CMakeLists.txt").read_text()
+    programs = {name for names in re.findall(r"foreach\(program\s+([^)]*)\)", listed) for name in names.split()}
     faults, seen = [], 0
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     for path in pages:

@@ -77,9 +77,11 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   EXPECT_EQ(planned.at("wall_far_true"), 0);
   int films = 0;
   for (const auto& file : files()) films += file.extension() == ".mp4";
-  EXPECT_EQ(films, 1);
+  EXPECT_EQ(films, 2);  // an episode, a rollout
+  EXPECT_EQ(planned.at("rollout_error").size(), 9u);
   const auto page = read_bytes(path("run/plan/report.html"));
   EXPECT_NE(page.find("simulator_path"), std::string::npos);
+  EXPECT_NE(page.find("Rollouts over the true frames"), std::string::npos);
 
   refuses("plan", {"--run", path("run"), "--model.block", "4"}, 1, "model.block = 5, asked for 4");
   refuses("plan", {"--run", path("run"), "--horizon.block", "4"}, 1,

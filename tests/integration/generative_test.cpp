@@ -1,10 +1,12 @@
 // The generative programs end to end on tiny models, continued runs, and wrong input.
 #include "program_test.hpp"
 
+#include <eval/diffusion/generative_model.hpp>
 #include <eval/diffusion/jepa_latents.hpp>
+#include <jepa/data/generated.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/safetensors.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
 
@@ -186,7 +188,7 @@ TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
   }
   // Only the context is seen of what is predicted.
   const eval::diffusion::JepaLatents latents(path("jepa"));
-  auto draws = at::make_generator<at::CPUGeneratorImpl>(1);
+  auto draws = seeded_generator(1);
   const auto seen = torch::randint(256, {2, 1, 8, 32, 32}, draws).to(torch::kUInt8);
   auto other = seen.clone(), past = seen.clone();
   other.slice(2, 4) = 255 - other.slice(2, 4);
@@ -310,6 +312,51 @@ TEST_F(Generative, CompareRunsItsCellsOnce) {
   EXPECT_EQ(before.at("probe/digit"), after.at("probe/digit"));
   EXPECT_EQ(before.at("future/digit"), after.at("future/digit"));
   refuses("compare", compare + Arguments{"--questions.futures", "3"}, 2, "questions.futures");
+}
+
+/// Where what is bright stands, [B, T, 2] in px, of clips uint8 [B, 1, T, H, W].
+torch::Tensor bright_centres(const torch::Tensor& clips) {
+  const auto light = clips.squeeze(1).to(torch::kFloat32);
+  const auto at = torch::arange(light.size(-1), torch::kFloat32);
+  const auto all = light.sum({-1, -2}).clamp_min(1);
+  return torch::stack({(light.sum(-2) * at).sum(-1) / all, (light.sum(-1) * at).sum(-1) / all}, -1);
+}
+
+/// Mean distance between the two, px.
+double apart(const torch::Tensor& a, const torch::Tensor& b) {
+  return (bright_centres(a) - bright_centres(b)).norm(2, -1).mean().item<double>();
+}
+
+// What examples/models/README.md says of them, on fewer clips: digits are drawn where they go.
+TEST(ShippedModels, FuturesStandWhereTheyShould) {
+  using eval::diffusion::GenerativeModel;
+  const std::string models = std::string(JEPA_SOURCE_DIR) + "/examples/models/";
+  const GeneratedSource digits({.split = "test", .clips = 24, .frames = 12}, 3);
+  std::vector<torch::Tensor> some;
+  for (int64_t i = 0; i < digits.size(); ++i) {
+    Random random(0, "clip", static_cast<uint64_t>(i));
+    RawClip clip = digits.read(i, random);
+    some.push_back(torch::tensor(at::ArrayRef<uint8_t>(clip.pixels), torch::kUInt8)
+                       .view({1, clip.frames, clip.height, clip.width}));
+  }
+  const auto clips = torch::stack(some);
+  const auto truth = clips.slice(2, 4);
+  const double copied = apart(clips.narrow(2, 3, 1).expand_as(truth), truth);
+  EXPECT_GT(copied, 3);
+
+  GenerativeModel decoder = GenerativeModel::load(models + "decoder");
+  ASSERT_EQ(decoder.context_frames(), 4);
+  const auto latents = decoder.latents(clips, /*predicted=*/true);
+  const auto drawn = decoder.draw_latents(latents, clips.sizes(), {.steps = 8}, /*seed=*/1);
+  const auto others =
+      decoder.draw_latents(latents.roll(1, 0), clips.sizes(), {.steps = 8}, /*seed=*/1);
+  const double foreseen = apart(drawn, truth);
+  EXPECT_LT(foreseen, 1);
+  EXPECT_GT(apart(others, truth), 4);
+
+  GenerativeModel pixels = GenerativeModel::load(models + "pixels");
+  // So short a training draws digits, but does not know where they go.
+  EXPECT_GT(apart(pixels.draw_future(clips, 4, {.steps = 8}, /*seed=*/1), truth), foreseen);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@ was left alone.
 
     processes_restarts.py --programs build/release/examples --launcher torchrun --kills 5
     processes_restarts.py --programs build/release/examples --launcher mpirun --kills 1
+    processes_restarts.py --programs build/release/examples --program train_dynamics
 
 Each kill (SIGKILL) comes after a random step and hits the ranks in turn. torchrun starts both anew
 (--max-restarts); under mpirun and --processes, which do not, the same command is given again. Every
@@ -55,8 +56,8 @@ class Launcher:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
-def children_of(parent):
-    """Process ids of all ranks below `parent`, in the order of their starts."""
+def children_of(parent, program):
+    """Process ids of all ranks of `program` below `parent`, in the order of their starts."""
     text = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True,
                           text=True).stdout
     below = {parent}
@@ -66,7 +67,7 @@ def children_of(parent):
         for pid, above, name in rows:
             if int(above) in below and int(pid) not in below:
                 below.add(int(pid))
-                if os.path.basename(name.split()[0]) == "pretrain":
+                if os.path.basename(name.split()[0]) == program:
                     found.append(int(pid))
     return found
 
@@ -98,10 +99,10 @@ def weights(run):
     return files, folder.name
 
 
-def kill_one(process, log, at, chosen):
+def kill_one(process, program, log, at, chosen):
     """Kills rank `chosen` once step `at` of the log was taken; the step that was reached."""
     wait_for(f"step {at}", process, lambda: last_step(log) >= at)
-    ranks = children_of(process.pid)
+    ranks = children_of(process.pid, program)
     if process.poll() is not None or len(ranks) < 2:
         sys.exit(f"error: {len(ranks)} ranks at step {at}")
     os.kill(ranks[chosen], signal.SIGKILL)
@@ -118,7 +119,8 @@ def main():
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--extra", default="", help="further options of pretrain")
+    parser.add_argument("--program", choices=["pretrain", "train_dynamics"], default="pretrain")
+    parser.add_argument("--extra", default="", help="further options of it")
     parser.add_argument("--no-terminate", action="store_true", help="leave out the SIGTERM")
     options = parser.parse_args()
     file = options.file or shutil.which(options.launcher)
@@ -135,17 +137,23 @@ def main():
 
 def check(options, launcher, work):
     programs = pathlib.Path(options.programs).resolve()
-    data = work / "digits.h5"
-    subprocess.run([programs / "make_data", "--clips", "64", "--out", data], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    pretrain = str(programs / "pretrain")
+    program = str(programs / options.program)
+    configs = options.source + "/examples/configs"
+    if options.program == "pretrain":
+        data = str(work / "digits.h5")
+        subprocess.run([programs / "make_data", "--clips", "64", "--out", data], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        its_own = ["--config", configs + "/plain_digits.ini", "--data", data, "--encoder.depth", "1",
+                   "--predictor.depth", "1", "--optimisation.total_steps", str(options.steps)]
+    else:  # the second half of the steps is the second phase
+        half = options.steps // 2
+        its_own = ["--config", configs + "/two_rooms_quick.ini", "--second.from_step", str(half),
+                   "--optimisation.total_steps", str(half), "--second_optimisation.total_steps",
+                   str(2 * half)]
 
     def arguments(run, steps):
-        return ["--config", options.source + "/examples/configs/plain_digits.ini",
-                "--data", str(data), "--run", str(run), "--loader.batch", "8", "--encoder.depth", "1",
-                "--predictor.depth", "1", "--optimisation.total_steps", str(options.steps),
-                "--training.checkpoint_every", "5", "--training.steps", str(steps),
-                "--timeout", "60", *options.extra.split()]
+        return [*its_own, "--run", str(run), "--loader.batch", "8", "--training.checkpoint_every", "5",
+                "--training.steps", str(steps), "--timeout", "60", *options.extra.split()]
 
     said = open(work / "said.txt", "w+b")
 
@@ -155,7 +163,7 @@ def check(options, launcher, work):
         sys.exit("\n".join([*tail, "error: " + text]))
 
     start = time.monotonic()
-    alone = launcher.start(pretrain, arguments(work / "alone", options.steps), said)
+    alone = launcher.start(program, arguments(work / "alone", options.steps), said)
     if alone.wait(LIMIT) != 0:
         failed(f"the run that was left alone ended with {alone.returncode}")
     print(f"left alone: {options.steps} steps, {time.monotonic() - start:.1f} s in all")
@@ -164,11 +172,11 @@ def check(options, launcher, work):
     ends = sorted(choose.sample(range(2, options.steps - 3), options.kills))
     run = work / "killed"
     log = run / "metrics.jsonl"
-    process = launcher.start(pretrain, arguments(run, options.steps), said)
+    process = launcher.start(program, arguments(run, options.steps), said)
     first = choose.randrange(2)
     for number, at in enumerate(ends):
         chosen = (first + number) % 2
-        reached = kill_one(process, log, at, chosen)
+        reached = kill_one(process, options.program, log, at, chosen)
         killed_at = time.monotonic()
         if not launcher.restarts:
             try:
@@ -178,7 +186,7 @@ def check(options, launcher, work):
             if code == 0:
                 failed("the launcher ended with 0 though one of its processes was killed")
             print(f"  all had ended {time.monotonic() - killed_at:.1f} s later, exit {code}")
-            process = launcher.start(pretrain, arguments(run, options.steps), said)
+            process = launcher.start(program, arguments(run, options.steps), said)
         # The log is cut back to the checkpoint when the run goes on.
         changed = log.stat().st_ino
         wait_for("the run going on", process, lambda: log.stat().st_ino != changed)
@@ -198,9 +206,9 @@ def check(options, launcher, work):
     if options.no_terminate:
         return
     run = work / "terminated"
-    process = launcher.start(pretrain, arguments(run, 100000), said)
+    process = launcher.start(program, arguments(run, 100000), said)
     wait_for("step 7", process, lambda: last_step(run / "metrics.jsonl") >= 7)
-    for rank in children_of(process.pid):
+    for rank in children_of(process.pid, options.program):
         os.kill(rank, signal.SIGTERM)
     start = time.monotonic()
     if process.wait(LIMIT) != 0:

@@ -4,6 +4,7 @@
 
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
+#include <jepa/data/clip_store.hpp>
 #include <jepa/data/hdf5_file.hpp>
 
 #include <gtest/gtest.h>
@@ -70,6 +71,19 @@ class WatchProgram : public testing::Test {
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
+  /// Probes of `weights` fitted on the stores train, validation and test of the folder.
+  int save_probes(const std::string& weights, const std::string& path) const {
+    std::string command = JEPA_PROGRAMS
+                          "/probe --labels bright,level --resamples 20 --threads 1 "
+                          "--precision float32 --control.draws 1 --weights '" +
+                          weights + "' --save '" + path + "'";
+    for (const char* split : {"train", "validation", "test"}) {
+      command += std::string(" --") + split + " '" + folder_.file(std::string(split) + ".h5") + "'";
+    }
+    const int status =
+        std::system((command + " > '" + folder_.file("said.txt") + "' 2>&1").c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
   std::string said() const { return read_bytes(folder_.file("said.txt")); }
   std::string out(const std::string& name) const { return folder_.file("out/" + name); }
   nlohmann::json summary() const { return nlohmann::json::parse(read_bytes(out("summary.json"))); }
@@ -129,6 +143,44 @@ TEST_F(WatchProgram, WatchesAFilmAndWritesEverything) {
   EXPECT_NEAR(summary().at("seconds"), 6, 0.1);
   EXPECT_EQ(summary().at("marks").at("cut"), 3);
   EXPECT_EQ(rows()[49], "48,1.920,,,,cut");
+}
+
+TEST_F(WatchProgram, AsksSavedProbes) {
+  for (const char* split : {"train", "validation", "test"}) {
+    torch::manual_seed(static_cast<uint64_t>(split[1]));
+    const auto bright = torch::arange(24, torch::kInt64).remainder(2);
+    const auto noise = torch::randint(0, 100, {24, 8 * kSide * kSide * 3}, torch::kUInt8);
+    ClipStoreWriter writer(folder_.file(std::string(split) + ".h5"), {});
+    for (int64_t i = 0; i < 24; ++i) {
+      const auto pixels = noise[i] + 100 * bright[i].item<int64_t>();
+      const uint8_t* at = pixels.const_data_ptr<uint8_t>();
+      writer.append({8, kSide, kSide, 3, {at, at + pixels.numel()}});
+    }
+    writer.finish({{"bright", bright}, {"level", noise.to(torch::kFloat32).mean(1, true)}});
+  }
+  const std::string probes = folder_.file("probes.safetensors");
+  ASSERT_EQ(save_probes(shared_->file("model"), probes), 0) << said();
+  const std::string asked = "--video '" + shared_->file("film.mp4") + "' --probes ";
+  ASSERT_EQ(run(asked + "'" + probes + "'"), 0) << said();
+  const auto lines = rows();
+  EXPECT_EQ(lines[0], "frame,seconds,surprise,most,window,mark,bright,level");
+  EXPECT_TRUE(lines[1].ends_with(",,,,,,")) << lines[1];
+  EXPECT_NE(lines[8].find(",0,,"), std::string::npos) << lines[8];  // window 0, no mark
+  EXPECT_FALSE(lines[8].ends_with(",")) << lines[8];
+  const auto curve = Hdf5File::open(out("curve.h5")).read("curve");
+  EXPECT_EQ(curve.sizes(), (std::vector<int64_t>{48, 7}));
+  EXPECT_TRUE(curve[0][6].isnan().item<bool>());
+  EXPECT_TRUE(curve[7].narrow(0, 5, 2).isfinite().all().item<bool>());
+  EXPECT_NE(read_bytes(out("index.html")).find("What the probes say"), std::string::npos);
+
+  const auto whole = read_bytes(probes);
+  write_bytes(folder_.file("cut"), whole.substr(0, whole.size() / 2));
+  EXPECT_EQ(run(asked + "'" + folder_.file("cut") + "'"), 1);
+  EXPECT_NE(said().find("cut"), std::string::npos) << said();
+  ASSERT_EQ(save_probes(shared_->file("model") + "/checkpoints/step-00000000", probes), 0)
+      << said();
+  EXPECT_EQ(run(asked + "'" + probes + "'"), 1);
+  EXPECT_NE(said().find("probes of another encoder"), std::string::npos) << said();
 }
 
 TEST_F(WatchProgram, APipeIsAFile) {

@@ -1,8 +1,8 @@
 #include "case.hpp"
 
+#include <jepa/generator.hpp>
 #include <jepa/masking.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 
 namespace parity {
@@ -27,8 +27,7 @@ void ijepa_masks(Case& test) {
                                .min_keep = test.size("min_keep"),
                                .allow_overlap = config.value("allow_overlap", false),
                                .cut = "prefix"});
-  auto positions =
-      at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(test.size("torch_seed")));
+  auto positions = jepa::seeded_generator(static_cast<uint64_t>(test.size("torch_seed")));
   for (int64_t i = 0; i < test.size("iterations"); ++i) {
     const auto mask = sampler->sample(batch, {1, side, side}, i, positions);
     for (int64_t c = 0; c < contexts; ++c) {
@@ -66,8 +65,7 @@ void vjepa_masks(Case& test) {
                                  .cut = "prefix"}));
   }
   // All masks place their blocks by one generator, in turn.
-  auto positions =
-      at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(test.size("torch_seed")));
+  auto positions = jepa::seeded_generator(static_cast<uint64_t>(test.size("torch_seed")));
   for (int64_t i = 0; i < test.size("iterations"); ++i) {
     for (size_t m = 0; m < samplers.size(); ++m) {
       const auto mask = samplers[m]->sample(test.size("batch"), grid, i, positions);

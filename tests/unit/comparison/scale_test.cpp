@@ -16,14 +16,14 @@ namespace {
 
 using probes::UnitScores;
 
-constexpr int64_t kClips = 200;
+constexpr int64_t kAsked = 200;
 const std::vector<double> kBudgets{0.5, 2, 8, 50};
 
 /// A cell whose mean over clips of `result` is `value`, clips and seeds varying about it.
 void set_result(CellRecord& cell, const std::string& result, double value, double spread) {
-  auto values = torch::randn({kClips}, torch::kFloat64);
+  auto values = torch::randn({kAsked}, torch::kFloat64);
   values = value * (1 + spread * (values - values.mean()));
-  const auto scores = UnitScores::of_values(values, torch::arange(kClips), kClips);
+  const auto scores = UnitScores::of_values(values, torch::arange(kAsked), kAsked);
   cell.scores.insert_or_assign(result, scores);
   cell.results[result] = {scores.value(), scores.value(), scores.value()};
 }

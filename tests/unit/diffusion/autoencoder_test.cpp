@@ -3,9 +3,9 @@
 
 #include <eval/diffusion/autoencoder.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/safetensors.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -15,13 +15,13 @@
 namespace jepa::eval::diffusion {
 namespace {
 
-AutoencoderOptions tiny() {
+AutoencoderOptions tiny_autoencoder() {
   return {.channels = 1, .width = 8, .halvings = 2, .latent_channels = 4};
 }
 
-Autoencoder fresh(const AutoencoderOptions& options = tiny()) {
+Autoencoder fresh_autoencoder(const AutoencoderOptions& options = tiny_autoencoder()) {
   Autoencoder model(options);
-  model->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  model->initialise(seeded_generator(1));
   return model;
 }
 
@@ -43,7 +43,7 @@ std::map<std::string, std::string> texts;
 
 TEST(Autoencoder, HalvesTimeAndSides) {
   const torch::NoGradGuard no_grad;
-  auto model = fresh();
+  auto model = fresh_autoencoder();
   for (const auto& sizes : std::vector<std::vector<int64_t>>{{2, 1, 4, 16, 16}, {1, 1, 8, 8, 24}}) {
     const auto latents = model->encode(torch::randn(sizes));
     EXPECT_EQ(latents.sizes(),
@@ -58,7 +58,7 @@ TEST(Autoencoder, HalvesTimeAndSides) {
 
 TEST(Autoencoder, FittedStatisticsNormaliseItsLatents) {
   const torch::NoGradGuard no_grad;
-  auto model = fresh();
+  auto model = fresh_autoencoder();
   const auto clips = torch::randn({6, 1, 4, 16, 16});
   model->fit_statistics(model->encode(clips));
   const auto flat = model->encode(clips).transpose(0, 1).flatten(1);
@@ -68,7 +68,7 @@ TEST(Autoencoder, FittedStatisticsNormaliseItsLatents) {
 
 TEST(Autoencoder, CountsItsOperations) {
   const torch::NoGradGuard no_grad;
-  auto model = fresh();
+  auto model = fresh_autoencoder();
   const auto clips = torch::randn({1, 1, 8, 16, 32});
   torch::Tensor latents;
   const double encoding = OperationCounter::count([&] { latents = model->encode(clips); });
@@ -78,7 +78,7 @@ TEST(Autoencoder, CountsItsOperations) {
 }
 
 TEST(Autoencoder, LearnsAndKeepsItsStatistics) {
-  auto model = fresh();
+  auto model = fresh_autoencoder();
   auto training = task(model);
   const double before = training.evaluate().at("psnr");
   for (int i = 0; i < 60; ++i) training.step(squares(8), false, texts);
@@ -94,7 +94,7 @@ TEST(Autoencoder, LearnsAndKeepsItsStatistics) {
 
 TEST(Autoencoder, ResumesBitForBitAndLoads) {
   const TemporaryFolder folder;
-  auto whole = fresh();
+  auto whole = fresh_autoencoder();
   auto whole_task = task(whole);
   for (int i = 0; i < 3; ++i) whole_task.step(squares(4), false, texts);
   for (const auto& [name, tensors] : whole_task.tensors()) {
@@ -102,7 +102,7 @@ TEST(Autoencoder, ResumesBitForBitAndLoads) {
   }
   for (int i = 0; i < 3; ++i) whole_task.step(squares(4), false, texts);
 
-  Autoencoder resumed(tiny());
+  Autoencoder resumed(tiny_autoencoder());
   auto resumed_task = task(resumed);
   resumed_task.restore(3, folder.file(""));
   EXPECT_EQ(resumed_task.steps_done(), 3);

@@ -5,9 +5,9 @@
 #include <jepa/data/generated.hpp>
 #include <jepa/data/memory_source.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -70,9 +70,9 @@ GenerativeModel small(GenerativeOptions options = {}) {
   options.prompts = "digits";
   options.transformer = {.dim = 16, .depth = 2, .heads = 2, .tubelet = 2, .patch = 4};
   GenerativeModel model(options, 1);
-  model.transformer()->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  model.transformer()->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
-  auto draws = at::make_generator<at::CPUGeneratorImpl>(2);
+  auto draws = seeded_generator(2);
   for (auto& p : model.transformer()->parameters()) p.normal_(0, 0.1, draws);
   return model;
 }
@@ -89,7 +89,7 @@ torch::Tensor random_clips() {
 /// A small autoencoder as a run would have left it.
 void write_autoencoder(const std::string& folder) {
   Autoencoder model(AutoencoderOptions{.width = 8, .halvings = 1, .latent_channels = 3});
-  model->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+  model->initialise(seeded_generator(3));
   write_safetensors(folder + "/model.safetensors", state_dict(*model));
   write_bytes(folder + "/config.ini",
               "[autoencoder]\nwidth = 8\nhalvings = 1\nlatent_channels = 3\n");
@@ -118,7 +118,7 @@ TEST(GenerativeModel, KnownFramesComeBackBitForBit) {
 
 TEST(GenerativeModel, FuturesDoNotLookAtWhatFollows) {
   GenerativeModel model = small();
-  auto draws = at::make_generator<at::CPUGeneratorImpl>(5);
+  auto draws = seeded_generator(5);
   const auto clips = torch::randint(256, kSizes, draws).to(torch::kUInt8);
   auto other = clips.clone(), past = clips.clone();
   other.slice(2, 4) = 255 - other.slice(2, 4);

@@ -1,9 +1,8 @@
 // Samplers against a Gaussian whose posterior mean is known, and on frames that are given.
 #include <eval/diffusion/sampler.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -12,8 +11,6 @@
 
 namespace jepa::eval::diffusion {
 namespace {
-
-at::Generator generator(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
 
 /// Data N(mu, Sigma) of three dimensions, and what the perfect network says of it.
 struct Gaussian {
@@ -41,7 +38,7 @@ struct Gaussian {
 torch::Tensor run(const Gaussian& data, const std::string& path_name, const SamplerOptions& options,
                   const torch::Tensor& noise, Quantity said = Quantity::kClean) {
   const Interpolant path(path_name, 1e-6);
-  return sample(data.denoiser(path, said), said, path, noise, options, {}, generator(7));
+  return sample(data.denoiser(path, said), said, path, noise, options, {}, seeded_generator(7));
 }
 
 void expect_distribution(const Gaussian& data, const torch::Tensor& x, double tolerance) {
@@ -54,7 +51,7 @@ void expect_distribution(const Gaussian& data, const torch::Tensor& x, double to
 /// Noise with mean 0 and covariance 1 exactly: what a method without noise of its own makes of it
 /// has no sampling error, since all that is said of a Gaussian is affine.
 torch::Tensor whitened_noise(int64_t count, uint64_t seed) {
-  const auto raw = torch::randn({count, 3}, generator(seed), torch::kFloat64);
+  const auto raw = torch::randn({count, 3}, seeded_generator(seed), torch::kFloat64);
   const auto centred = raw - raw.mean(0);
   const auto covariance = at::mm(centred.t(), centred) / static_cast<double>(count);
   return at::mm(centred, at::linalg_inv(at::linalg_cholesky(covariance)).t());
@@ -124,7 +121,8 @@ TEST(Sampler, InversionComesBack) {
     const SamplerOptions options{.method = "ddim", .steps = 400};
     const auto denoise = data.denoiser(path);
     const auto noise = invert(denoise, Quantity::kClean, path, x, options);
-    const auto back = sample(denoise, Quantity::kClean, path, noise, options, {}, generator(1));
+    const auto back =
+        sample(denoise, Quantity::kClean, path, noise, options, {}, seeded_generator(1));
     EXPECT_LT((back - x).abs().max().item<double>(), 0.05) << name;
     EXPECT_LT((noise.std(0) - 1).abs().max().item<double>(), 0.3) << name;
   }
@@ -136,11 +134,12 @@ TEST(Sampler, FinishesOnWhatIsClean) {
   const Denoiser denoise = [&](const torch::Tensor&, const torch::Tensor&) { return clean; };
   for (const char* method : {"euler", "heun", "ddim", "ddpm"}) {
     const auto x = sample(denoise, Quantity::kClean, path, torch::randn({3, 2}),
-                          {.method = method, .steps = 100}, {}, generator(2));
+                          {.method = method, .steps = 100}, {}, seeded_generator(2));
     EXPECT_TRUE(x.equal(clean)) << method;
   }
-  EXPECT_THROW(sample(denoise, Quantity::kClean, path, clean, {.method = "rk4"}, {}, generator(1)),
-               ConfigError);
+  EXPECT_THROW(
+      sample(denoise, Quantity::kClean, path, clean, {.method = "rk4"}, {}, seeded_generator(1)),
+      ConfigError);
 }
 
 /// Whatever the method, the network always sees given frames as they are, at time 1, and they come
@@ -164,7 +163,7 @@ TEST(Sampler, GivenFramesStayAsTheyAre) {
         return torch::tanh(z) * 0.5;
       };
       const auto x = sample(denoise, Quantity::kClean, path, torch::randn({2, 3, 4, 2, 2}),
-                            {.method = method, .steps = 5}, given, generator(3));
+                            {.method = method, .steps = 5}, given, seeded_generator(3));
       EXPECT_TRUE(x.masked_select(known).equal(given.clip.masked_select(known))) << method;
       EXPECT_FALSE(x.equal(given.clip));
       EXPECT_TRUE(torch::isfinite(x).all().item<bool>());
@@ -199,10 +198,10 @@ TEST(Guidance, IsLinearOverAllChannelsWithinItsTimes) {
 }
 
 TEST(Times, DistributionsHaveTheirMeans) {
-  const auto uniform = draw_times(200000, {.distribution = "uniform"}, generator(1));
+  const auto uniform = draw_times(200000, {.distribution = "uniform"}, seeded_generator(1));
   EXPECT_NEAR(uniform.mean().item<double>(), 0.5, 0.003);
   EXPECT_NEAR(uniform.var().item<double>(), 1.0 / 12, 0.002);
-  const auto normal = draw_times(200000, {.mean = -0.8, .deviation = 0.8}, generator(1));
+  const auto normal = draw_times(200000, {.mean = -0.8, .deviation = 0.8}, seeded_generator(1));
   const auto logit = torch::logit(normal.to(torch::kFloat64));
   EXPECT_NEAR(logit.mean().item<double>(), -0.8, 0.01);
   EXPECT_NEAR(logit.std().item<double>(), 0.8, 0.01);
@@ -210,7 +209,7 @@ TEST(Times, DistributionsHaveTheirMeans) {
     EXPECT_GE(t.min().item<double>(), 0);
     EXPECT_LT(t.max().item<double>(), 1);
   }
-  EXPECT_THROW(draw_times(1, {.distribution = "beta"}, generator(1)), ConfigError);
+  EXPECT_THROW(draw_times(1, {.distribution = "beta"}, seeded_generator(1)), ConfigError);
 }
 
 /// With noise at 1 - t, the shift is Esser et al.'s s u / (1 + (s - 1) u).
@@ -220,8 +219,9 @@ TEST(Times, ShiftAddsNoise) {
   const auto u = 1 - t;
   EXPECT_TRUE(torch::allclose(1 - shift_times(t, s), s * u / (1 + (s - 1) * u)));
   EXPECT_TRUE(shift_times(t, 1).equal(t));
-  const auto plain = draw_times(1000, {.distribution = "uniform"}, generator(4));
-  const auto shifted = draw_times(1000, {.distribution = "uniform", .shift = s}, generator(4));
+  const auto plain = draw_times(1000, {.distribution = "uniform"}, seeded_generator(4));
+  const auto shifted =
+      draw_times(1000, {.distribution = "uniform", .shift = s}, seeded_generator(4));
   EXPECT_TRUE(torch::allclose(shifted, shift_times(plain, s)));
 }
 

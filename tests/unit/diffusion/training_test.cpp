@@ -3,9 +3,9 @@
 
 #include <eval/diffusion/training.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -18,11 +18,9 @@ namespace {
 
 std::map<std::string, std::string> texts;
 
-at::Generator generator(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
-
 DiffusionTransformer fresh(const DiffusionTransformerOptions& options) {
   DiffusionTransformer model(options);
-  model->initialise(generator(1));
+  model->initialise(seeded_generator(1));
   return model;
 }
 
@@ -41,7 +39,7 @@ DiffusionTransformerOptions tiny() {
 
 ClipBatch batch_of(int64_t step) {
   Random random(static_cast<uint64_t>(step) + 100);
-  return {torch::randint(0, 256, {4, 1, 4, 16, 16}, generator(random.bits()), torch::kUInt8),
+  return {torch::randint(0, 256, {4, 1, 4, 16, 16}, seeded_generator(random.bits()), torch::kUInt8),
           torch::arange(4)};
 }
 
@@ -56,17 +54,18 @@ DiffusionTask make_task(DiffusionTransformer model, DiffusionTransformer average
 }
 
 TEST(GivenFrames, AreAShareOfTheClipsAndNeverAll) {
-  const auto given = draw_given_frames(4000, 5, 0.5, generator(1));
+  const auto given = draw_given_frames(4000, 5, 0.5, seeded_generator(1));
   const auto counts = given.sum(1);
   EXPECT_LT(counts.max().item<int64_t>(), 5);
   EXPECT_NEAR(counts.gt(0).to(torch::kFloat64).mean().item<double>(), 0.5, 0.03);
-  EXPECT_EQ(draw_given_frames(10, 5, 0, generator(1)).sum().item<int64_t>(), 0);
-  EXPECT_EQ(draw_given_frames(10, 1, 1, generator(1)).sum().item<int64_t>(), 0);
-  EXPECT_EQ(draw_given_frames(50, 2, 1, generator(1)).sum(1).eq(1).sum().item<int64_t>(), 50);
+  EXPECT_EQ(draw_given_frames(10, 5, 0, seeded_generator(1)).sum().item<int64_t>(), 0);
+  EXPECT_EQ(draw_given_frames(10, 1, 1, seeded_generator(1)).sum().item<int64_t>(), 0);
+  EXPECT_EQ(draw_given_frames(50, 2, 1, seeded_generator(1)).sum(1).eq(1).sum().item<int64_t>(),
+            50);
 }
 
 TEST(GivenFrames, AreOfAllFourKinds) {
-  const auto given = draw_given_frames(400, 6, 1, generator(2));
+  const auto given = draw_given_frames(400, 6, 1, seeded_generator(2));
   std::map<std::string, int> seen;
   for (int64_t i = 0; i < given.size(0); ++i) {
     std::string row;
@@ -244,7 +243,7 @@ TEST(DiffusionTask, LearnsARing) {
       .dim = 64, .depth = 3, .heads = 1, .channels = 2, .tubelet = 1, .patch = 1};
   auto model = fresh(shape), average = fresh(shape);
   const auto draw = [](const ClipBatch&, int64_t step) {
-    return DiffusionTask::Example{ring(256, generator(stream_seed(9, "ring", step))), {}};
+    return DiffusionTask::Example{ring(256, seeded_generator(stream_seed(9, "ring", step))), {}};
   };
   DiffusionTask task(model, average, {.times = {.mean = 0}, .average = 0.99}, steady(3e-3), 5, draw,
                      {});
@@ -252,10 +251,10 @@ TEST(DiffusionTask, LearnsARing) {
   const Denoiser denoise = [&](const torch::Tensor& z, const torch::Tensor& t) {
     return average->forward(z, t, {});
   };
-  const auto points =
-      sample(denoise, Quantity::kClean, Interpolant(),
-             torch::randn({2000, 2, 1, 1, 1}, generator(3)), {.steps = 25}, {}, generator(4))
-          .flatten(1);
+  const auto points = sample(denoise, Quantity::kClean, Interpolant(),
+                             torch::randn({2000, 2, 1, 1, 1}, seeded_generator(3)), {.steps = 25},
+                             {}, seeded_generator(4))
+                          .flatten(1);
   const auto radius = points.norm(2, 1);
   EXPECT_NEAR(radius.mean().item<double>(), 1, 0.07);
   EXPECT_GT(radius.sub(1).abs().lt(0.25).to(torch::kFloat64).mean().item<double>(), 0.85);

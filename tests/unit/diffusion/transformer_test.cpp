@@ -3,8 +3,8 @@
 
 #include <eval/diffusion/diffusion_transformer.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -12,18 +12,16 @@
 namespace jepa::eval::diffusion {
 namespace {
 
-DiffusionTransformerOptions tiny(const std::string& attention = "full") {
+DiffusionTransformerOptions tiny_attending(const std::string& attention = "full") {
   return {.dim = 32, .depth = 3, .heads = 2, .tubelet = 2, .patch = 8, .attention = attention};
 }
-
-at::Generator generator(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
 
 /// A model whose zero layers are filled too, so that everything is at work.
 DiffusionTransformer awake(const DiffusionTransformerOptions& options) {
   DiffusionTransformer model(options);
-  model->initialise(generator(1));
+  model->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
-  auto draws = generator(2);
+  auto draws = seeded_generator(2);
   for (auto& p : model->parameters()) {
     if (p.abs().sum().item<double>() == 0) p.normal_(0, 0.1, draws);
   }
@@ -37,13 +35,13 @@ bool same(const torch::Tensor& a, const torch::Tensor& b) {
 TEST(DiffusionTransformer, FreshOneSaysZero) {
   for (const char* attention : {"full", "factorised"}) {
     for (const bool told : {false, true}) {
-      auto options = tiny(attention);
+      auto options = tiny_attending(attention);
       if (told) {
         options.words = 10;
         options.condition_width = 12;
       }
       DiffusionTransformer model(options);
-      model->initialise(generator(1));
+      model->initialise(seeded_generator(1));
       Condition condition;
       if (told) {
         condition.prompt = torch::tensor({{1, 0, 7}, {0, 0, 0}});
@@ -58,7 +56,7 @@ TEST(DiffusionTransformer, FreshOneSaysZero) {
 
 TEST(DiffusionTransformer, DampsNoiseAndNotWhatIsGiven) {
   const torch::NoGradGuard no_grad;
-  auto options = tiny();
+  auto options = tiny_attending();
   auto plain = awake(options);
   options.data_deviation = 0.5;
   auto damping = awake(options);
@@ -78,7 +76,7 @@ TEST(DiffusionTransformer, DampsNoiseAndNotWhatIsGiven) {
 TEST(DiffusionTransformer, TakesAnyLengthAndSize) {
   const torch::NoGradGuard no_grad;
   for (const char* attention : {"full", "factorised"}) {
-    auto model = awake(tiny(attention));
+    auto model = awake(tiny_attending(attention));
     for (const int64_t frames : {4, 8, 12}) {
       for (const auto& [height, width] : {std::pair<int64_t, int64_t>{32, 32}, {16, 48}}) {
         const auto z = torch::randn({2, 1, frames, height, width});
@@ -88,18 +86,18 @@ TEST(DiffusionTransformer, TakesAnyLengthAndSize) {
       }
     }
   }
-  auto images = tiny();
+  auto images = tiny_attending();
   images.tubelet = 1;
   const auto image = torch::randn({1, 1, 1, 16, 16});
   EXPECT_EQ(awake(images)->forward(image, torch::rand({1}), {}).sizes(), image.sizes());
 }
 
 TEST(DiffusionTransformer, SizesThatDoNotDivideAreErrors) {
-  auto model = awake(tiny());
+  auto model = awake(tiny_attending());
   EXPECT_THROW(model->grid({1, 1, 3, 32, 32}), DataError);
   EXPECT_THROW(model->grid({1, 1, 4, 32, 30}), DataError);
   EXPECT_THROW(model->grid({1, 3, 4, 32, 32}), DataError);
-  auto odd = tiny();
+  auto odd = tiny_attending();
   odd.heads = 5;
   EXPECT_THROW(DiffusionTransformer{odd}, ConfigError);
   odd.preset = "dit_h";
@@ -111,7 +109,7 @@ TEST(DiffusionTransformer, OneTimeIsTheSameForEveryGroup) {
   const torch::NoGradGuard no_grad;
   for (const char* attention : {"full", "factorised"}) {
     for (const int64_t words : {0, 10}) {
-      auto options = tiny(attention);
+      auto options = tiny_attending(attention);
       options.words = words;
       auto model = awake(options);
       Condition condition;
@@ -128,7 +126,7 @@ TEST(DiffusionTransformer, OneTimeIsTheSameForEveryGroup) {
 /// A sample alone and the same sample in a batch are told the same.
 TEST(DiffusionTransformer, SamplesDoNotMix) {
   const torch::NoGradGuard no_grad;
-  auto options = tiny();
+  auto options = tiny_attending();
   options.words = 10;
   options.condition_width = 12;
   auto model = awake(options);
@@ -144,7 +142,7 @@ TEST(DiffusionTransformer, SamplesDoNotMix) {
 TEST(DiffusionTransformer, NoisyFramesDependOnGivenOnes) {
   const torch::NoGradGuard no_grad;
   for (const char* attention : {"full", "factorised"}) {
-    auto model = awake(tiny(attention));
+    auto model = awake(tiny_attending(attention));
     auto z = torch::randn({1, 1, 8, 16, 16});
     const auto t = torch::tensor({{1.0, 1.0, 0.2, 0.2}});
     const auto before = model->forward(z, t, {});
@@ -160,7 +158,7 @@ TEST(DiffusionTransformer, NoisyFramesDependOnGivenOnes) {
 TEST(DiffusionTransformer, ConditionsAreHeard) {
   const torch::NoGradGuard no_grad;
   for (const char* attention : {"full", "factorised"}) {
-    auto options = tiny(attention);
+    auto options = tiny_attending(attention);
     options.words = 10;
     options.condition_width = 12;
     auto model = awake(options);
@@ -177,7 +175,7 @@ TEST(DiffusionTransformer, ConditionsAreHeard) {
 }
 
 TEST(DiffusionTransformer, NormalisesLatentsByTheirStatistics) {
-  auto options = tiny();
+  auto options = tiny_attending();
   options.condition_width = 5;
   auto model = awake(options);
   const auto latents = torch::randn({400, 5}) * torch::arange(1, 6) + 3;
@@ -189,7 +187,7 @@ TEST(DiffusionTransformer, NormalisesLatentsByTheirStatistics) {
 
 TEST(DiffusionTransformer, LayersAreItsBlocks) {
   const torch::NoGradGuard no_grad;
-  auto options = tiny();
+  auto options = tiny_attending();
   options.words = 10;
   auto model = awake(options);
   const auto z = torch::randn({2, 1, 4, 16, 16});
@@ -206,7 +204,7 @@ TEST(DiffusionTransformer, LayersAreItsBlocks) {
 /// leaves other time steps alone.
 TEST(DiffusionTransformer, FactorisedBlocksLookWhereTheySay) {
   const torch::NoGradGuard no_grad;
-  auto options = tiny("factorised");
+  auto options = tiny_attending("factorised");
   auto model = awake(options);
   auto z = torch::randn({1, 1, 4, 16, 16});
   const auto t = torch::full({1}, 0.5);
@@ -225,7 +223,7 @@ TEST(DiffusionTransformer, CountsItsOperations) {
   const torch::NoGradGuard no_grad;
   for (const char* attention : {"full", "factorised"}) {
     for (const bool told : {false, true}) {
-      auto options = tiny(attention);
+      auto options = tiny_attending(attention);
       options.mlp_ratio = 3;
       if (told) {
         options.words = 10;

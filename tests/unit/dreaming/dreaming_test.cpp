@@ -1,14 +1,16 @@
 #include <eval/dreaming/actor_critic.hpp>
 #include <eval/dreaming/cma_es.hpp>
 #include <eval/dreaming/dream.hpp>
+#include <eval/dreaming/model_training.hpp>
 #include <eval/dreaming/returns.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cmath>
 #include <limits>
 
 namespace jepa::eval::dreaming {
@@ -77,7 +79,7 @@ TEST(Returns, LambdaReturnsByHand) {
 
 // Two states; action 1 changes the state, action 0 stays; a step into state 1 earns 1.
 TEST(ActorCritic, SolvesATwoStateChain) {
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(uint64_t(5));
+  auto generator = seeded_generator(5);
   ActorCritic agent({.latent = 2, .actions = 2, .hidden = 32, .gamma = 0.9, .lr = 3e-3}, generator);
   const ImaginedStep chain = [](const torch::Tensor& latent, const torch::Tensor& actions) {
     const auto next = latent.argmax(1).bitwise_xor(actions);
@@ -96,7 +98,7 @@ TEST(ActorCritic, SolvesATwoStateChain) {
 TEST(Dream, LivesAreCountedToTheEnd) {
   predictors::MixtureDensityRnn model(predictors::MixtureDensityOptions{
       .latent = 3, .action_width = 1, .hidden = 8, .mixtures = 2});
-  model->initialise(at::make_generator<at::CPUGeneratorImpl>(uint64_t(1)));
+  model->initialise(seeded_generator(1));
   const LinearController controller{.latent = 3, .hidden = 8, .outputs = 1};
   const auto weights = torch::randn({4, controller.parameters()});
   const auto starts = torch::randn({5, 3});
@@ -114,10 +116,60 @@ TEST(Dream, LivesAreCountedToTheEnd) {
   set_done(1);  // at once
   EXPECT_TRUE(torch::equal(dream_scores(model, controller, weights, starts, options),
                            torch::full({4}, 1.0F)));
+  auto by_chance = options;
+  by_chance.death_weight = std::exp(1.0);  // odds e over e: each step ends one life in two
+  const auto expected = dream_scores(model, controller, weights, starts, by_chance);
+  EXPECT_TRUE(torch::allclose(expected, torch::full({4}, 2.0F), 1e-2));
   const auto one = dream_scores(model, controller, weights, starts, options);
   EXPECT_TRUE(torch::equal(one, dream_scores(model, controller, weights, starts, options)));
   EXPECT_THROW(dream_scores(model, {.latent = 4, .hidden = 8}, weights, starts, options),
                ConfigError);
+}
+
+TEST(Dream, GoesOnFromWhatIsRemembered) {
+  predictors::MixtureDensityRnn model(predictors::MixtureDensityOptions{
+      .latent = 3, .action_width = 1, .hidden = 8, .mixtures = 2});
+  model->initialise(seeded_generator(1));
+  const LinearController controller{.latent = 3, .hidden = 8, .outputs = 1};
+  const auto weights = torch::zeros({2, controller.parameters()});
+  const DreamOptions options{.episodes = 5, .limit = 3};
+  const auto latents = torch::randn({5, 3});
+  const auto scores = [&](double cell) {
+    const auto starts = torch::cat({latents, torch::zeros({5, 8}), torch::full({5, 8}, cell)}, 1);
+    return dream_scores(model, controller, weights, starts, options);
+  };
+  EXPECT_TRUE(torch::equal(scores(0), dream_scores(model, controller, weights, latents, options)));
+  const torch::NoGradGuard no_grad;
+  for (auto& item : model->named_parameters()) {  // the end where the hidden vector is positive
+    if (item.key() == "output.weight") item.value()[0] = 1;
+    if (item.key() == "output.bias") item.value()[0] = 0;
+  }
+  EXPECT_TRUE(torch::equal(scores(100), torch::full({2}, 1.0F)));
+  EXPECT_TRUE(torch::equal(scores(-100), torch::full({2}, 3.0F)));
+  EXPECT_THROW(dream_scores(model, controller, weights, torch::zeros({5, 11}), options),
+               ConfigError);
+}
+
+TEST(DreamModel, FedItsOwnDraws) {
+  // Latents that stay what they are: what is drawn is soon near the truth, and both ways learn it.
+  const LatentEpisodes episodes{.latents = torch::zeros({24, 2}),
+                                .actions = torch::zeros({24, 1}),
+                                .offsets = {0, 12, 24},
+                                .dead = {0, 0}};
+  ModelOptions options{
+      .hidden = 8, .mixtures = 1, .steps = 100, .batch = 4, .sequence = 6, .lr = 1e-2};
+  const auto trained = [&] {
+    auto model = make_model(options, 2, 1);
+    model->initialise(seeded_generator(1));
+    return train_model(model, options, episodes, /*seed=*/3).density;
+  };
+  const double taught = trained();
+  options.imagined = 3;
+  const double fed = trained();
+  EXPECT_NE(taught, fed);
+  EXPECT_LT(fed, 0.92);  // of zeros under the standard normal that it starts near
+  options.imagined = 6;
+  EXPECT_THROW(trained(), ConfigError);
 }
 
 }  // namespace

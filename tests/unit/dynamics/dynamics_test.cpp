@@ -3,10 +3,10 @@
 #include <eval/dynamics/training.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/objectives/vicreg.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -133,7 +133,7 @@ TEST(DynamicsLoss, TermsByHand) {
   const auto z = model.encode_clips(batch.clips), actions = actions_between(batch);
   ObjectiveWeights weights{
       .rollout = 2, .one_step = 3, .variance = 5, .covariance = 7, .similarity = 11, .inverse = 13};
-  const auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
+  const auto generator = seeded_generator(1);
   const auto loss = joint_loss(model, z, actions, weights, generator);
   const auto square = [](const torch::Tensor& x) { return x.square().mean().item<double>(); };
   double rollout = 0, one_step = 0;

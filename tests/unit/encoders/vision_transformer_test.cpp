@@ -1,7 +1,7 @@
 #include <encoders/registry.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -9,10 +9,6 @@
 
 namespace jepa::encoders {
 namespace {
-
-at::Generator generator(uint64_t seed = 1) {
-  return at::make_generator<at::CPUGeneratorImpl>(seed);
-}
 
 VisionTransformerOptions small(const std::string& positions) {
   return {.dim = 24,
@@ -27,7 +23,7 @@ VisionTransformerOptions small(const std::string& positions) {
 
 VisionTransformer make(const VisionTransformerOptions& options) {
   VisionTransformer encoder(options);
-  encoder->initialise(generator());
+  encoder->initialise(seeded_generator(1));
   return encoder;
 }
 

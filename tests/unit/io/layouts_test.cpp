@@ -18,7 +18,7 @@ namespace {
 
 using namespace pickle;
 
-const std::string kFixtures = JEPA_TEST_FIXTURES;
+const std::string kLayouts = JEPA_TEST_FIXTURES;
 
 #define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
@@ -104,7 +104,7 @@ TEST(Layouts, ModelsAreFoundUnderAnyName) {
 // Made by torch.save with protocols 2 and 4: what training scripts keep beside the weights.
 TEST(Layouts, WhatStandsBesideTheWeightsIsInert) {
   for (const std::string protocol : {"2", "4"}) {
-    const std::string path = kFixtures + "/weights/beside_weights_" + protocol + ".pt";
+    const std::string path = kLayouts + "/weights/beside_weights_" + protocol + ".pt";
     const TorchFile file = read_torch_file(path);
     EXPECT_TRUE(file.tensors.contains("state_dict/encoder.patch_embed.proj.weight"));
     EXPECT_TRUE(file.tensors.contains("by/[3]/x"));  // under the key 2.5
@@ -149,7 +149,7 @@ TEST(Layouts, RecordsAreInert) {
 
 TEST(Layouts, AHuggingFaceFolderWithABinFile) {
   const TemporaryFolder folder;
-  const TensorMap source = read_safetensors(kFixtures + "/hf_vjepa2/model.safetensors").tensors;
+  const TensorMap source = read_safetensors(kLayouts + "/hf_vjepa2/model.safetensors").tensors;
   std::vector<std::pair<std::string, std::string>> items, storages;
   for (const auto& [key, tensor] : source) {
     const auto values = tensor.contiguous();
@@ -162,7 +162,7 @@ TEST(Layouts, AHuggingFaceFolderWithABinFile) {
         number, std::string(static_cast<const char*>(values.const_data_ptr()), values.nbytes()));
   }
   write_bytes(folder.file("pytorch_model.bin"), checkpoint_of(dict_of(items), storages));
-  write_bytes(folder.file("config.json"), read_bytes(kFixtures + "/hf_vjepa2/config.json"));
+  write_bytes(folder.file("config.json"), read_bytes(kLayouts + "/hf_vjepa2/config.json"));
   const WeightFile file = WeightFile::open(folder.path().string());
   EXPECT_TRUE(file.hugging_face());
   const auto loaded = encoders::load_encoder(file);
@@ -178,7 +178,7 @@ TEST(Layouts, OtherFilesSayWhatTheyAre) {
   EXPECT_SAYS(open_error(zip_of({{"m/code/__torch__.py", "x"}, {"m/data.pkl", "\x80\x02}."}})),
               "TorchScript");
   for (const std::string name : {"script", "trace"}) {  // written by PyTorch 2.13
-    const std::string path = kFixtures + "/weights/torch_" + name + ".pt";
+    const std::string path = kLayouts + "/weights/torch_" + name + ".pt";
     EXPECT_SAYS(message_of<CheckpointError>([&] { WeightFile::open(path); }),
                 "a TorchScript archive (torch.jit.save)");
   }
@@ -202,12 +202,12 @@ TEST(Layouts, WeightsThatAreNotFiniteAreRefusedUnlessAskedFor) {
   const TemporaryFolder folder;
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
-    TensorMap tensors = read_safetensors(kFixtures + "/hf_vjepa2/model.safetensors").tensors;
+    TensorMap tensors = read_safetensors(kLayouts + "/hf_vjepa2/model.safetensors").tensors;
     auto& one = tensors.at("vjepa2.encoder.layer.1.norm1.bias");
     one = one.clone();
     one[3] = bad;
     write_safetensors(folder.file("model.safetensors"), tensors);
-    write_bytes(folder.file("config.json"), read_bytes(kFixtures + "/hf_vjepa2/config.json"));
+    write_bytes(folder.file("config.json"), read_bytes(kLayouts + "/hf_vjepa2/config.json"));
     const WeightFile file = WeightFile::open(folder.path().string());
     EXPECT_SAYS(message_of<CheckpointError>([&] { encoders::load_encoder(file); }),
                 "'blocks.1.norm1.bias' holds NaN or infinity");
@@ -216,7 +216,7 @@ TEST(Layouts, WeightsThatAreNotFiniteAreRefusedUnlessAskedFor) {
 }
 
 TEST(Layouts, AnotherModelsOptionsAreNamed) {
-  const WeightFile file = WeightFile::open(kFixtures + "/hf_vjepa2");
+  const WeightFile file = WeightFile::open(kLayouts + "/hf_vjepa2");
   const auto stored = encoders::read_encoder(file);
   const auto own = stored.options;
   const auto error = [&](const encoders::EncoderOptions& options) {

@@ -2,12 +2,12 @@
 
 #include <encoders/published.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/name_map.hpp>
 #include <jepa/io/published.hpp>
 #include <jepa/io/weights.hpp>
 #include <predictors/published.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/types.h>
@@ -203,7 +203,7 @@ TEST(Published, RunsAndCheckpointFoldersOpen) {
   options.vit.height = options.vit.width = 8;
   options.vit.patch = 4;
   auto encoder = encoders::make_encoder(options);
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(7));
+  encoder->initialise(seeded_generator(7));
   const std::string checkpoint = folder.file("checkpoints/step-00000003");
   std::filesystem::create_directories(checkpoint);
   write_safetensors(checkpoint + "/encoder.safetensors", state_dict(*encoder));
@@ -247,8 +247,8 @@ TEST(Published, AConvolutionalRunLoadsWithItsPredictor) {
   masked.masked.positions = "sincos";
   auto predictor = predictors::make_predictor(
       masked, {.encoder_width = 24, .encoder_heads = 2, .grid = encoder->clip_grid()});
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(7));
-  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(8));
+  encoder->initialise(seeded_generator(7));
+  predictor->initialise(seeded_generator(8));
   write_safetensors(folder.file("encoder.safetensors"), state_dict(*encoder));
   write_safetensors(folder.file("predictor.safetensors"), state_dict(*predictor));
   write_bytes(folder.file("config.ini"),

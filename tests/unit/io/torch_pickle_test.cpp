@@ -18,7 +18,7 @@ TorchFile read(const std::string& bytes) {
   return read_torch_file(folder.file("x.pt"));
 }
 
-std::string read_error(const std::string& bytes) {
+std::string pickle_error(const std::string& bytes) {
   return message_of<CheckpointError>([&] { read(bytes); });
 }
 
@@ -81,18 +81,18 @@ TEST(TorchPickle, SharedValuesAndStateDictAttributesAreUnderstood) {
 TEST(TorchPickle, AForeignGlobalIsNamedAndNotRun) {
   const std::string call =
       global_of("os", "system") + tuple_of({string_of("touch /tmp/pwned")}) + "R";
-  const std::string error = read_error(checkpoint_of(dict_of({{"a", call}})));
+  const std::string error = pickle_error(checkpoint_of(dict_of({{"a", call}})));
   EXPECT_SAYS(error, "'os.system'");
   EXPECT_SAYS(error, "x.pt");
-  EXPECT_SAYS(read_error(checkpoint_of("\x8c\x02os\x8c\x06system\x93.")), "'os.system'");
-  EXPECT_SAYS(read_error(checkpoint_of(global_of("builtins", "eval") + "0}")), "'builtins.eval'");
-  EXPECT_SAYS(read_error(checkpoint_of(global_of("torch", "FloatStorage") + ")R")),
+  EXPECT_SAYS(pickle_error(checkpoint_of("\x8c\x02os\x8c\x06system\x93.")), "'os.system'");
+  EXPECT_SAYS(pickle_error(checkpoint_of(global_of("builtins", "eval") + "0}")), "'builtins.eval'");
+  EXPECT_SAYS(pickle_error(checkpoint_of(global_of("torch", "FloatStorage") + ")R")),
               "calls a storage class");
 }
 
 TEST(TorchPickle, TensorsStayInTheirStorages) {
   const auto error = [](const std::string& tensor) {
-    return read_error(checkpoint_of(dict_of({{"w", tensor}}), {{"0", six_floats()}}));
+    return pickle_error(checkpoint_of(dict_of({{"w", tensor}}), {{"0", six_floats()}}));
   };
   const std::string storage = storage_of("Float", "0", 6);
   EXPECT_EQ(error(tensor_of(storage, 0, {6}, {1})), "");
@@ -147,11 +147,11 @@ TEST(TorchPickle, BrokenPicklesAreErrors) {
                                   "(\x90",
                                   "\x8b\xff\xff\xff\xff",
                                   "\x8d\xff\xff\xff\xff\xff\xff\xff\xff"}) {
-    EXPECT_NE(read_error(checkpoint_of(value)), "") << value;
+    EXPECT_NE(pickle_error(checkpoint_of(value)), "") << value;
   }
   // A list that holds itself has no end.
-  EXPECT_SAYS(read_error(checkpoint_of("}" + string_of("x") + "]q\x01h\x01" + "as")), "too deep");
-  EXPECT_SAYS(read_error(checkpoint_of(dict_of({{"a", "N"}, {"a", "N"}}))), "'a' comes twice");
+  EXPECT_SAYS(pickle_error(checkpoint_of("}" + string_of("x") + "]q\x01h\x01" + "as")), "too deep");
+  EXPECT_SAYS(pickle_error(checkpoint_of(dict_of({{"a", "N"}, {"a", "N"}}))), "'a' comes twice");
   // Each list holds the one before a thousand times over.
   std::string bomb = "]q\x01";
   for (int level = 1; level < 10; ++level) {
@@ -160,39 +160,41 @@ TEST(TorchPickle, BrokenPicklesAreErrors) {
     for (int i = 0; i < 1000; ++i) bomb += previous;
     bomb += "eq" + std::string(1, static_cast<char>(level + 1));
   }
-  EXPECT_SAYS(read_error(checkpoint_of("}" + string_of("x") + "(" + bomb + "ts")),
+  EXPECT_SAYS(pickle_error(checkpoint_of("}" + string_of("x") + "(" + bomb + "ts")),
               "more than a file");
 }
 
 // A pickle of one-byte operations costs many bytes each in memory.
 TEST(TorchPickle, APickleCannotSwell) {
-  EXPECT_SAYS(read_error(checkpoint_of(std::string(1 << 20, ']'))), "more than a file of its size");
-  EXPECT_SAYS(read_error(checkpoint_of(std::string(1 << 20, '('))), "more than a file of its size");
+  EXPECT_SAYS(pickle_error(checkpoint_of(std::string(1 << 20, ']'))),
+              "more than a file of its size");
+  EXPECT_SAYS(pickle_error(checkpoint_of(std::string(1 << 20, '('))),
+              "more than a file of its size");
 }
 
 TEST(TorchPickle, BrokenArchivesAreErrors) {
   const std::string good = checkpoint_of("}");
-  EXPECT_EQ(read_error(good), "");
-  EXPECT_SAYS(read_error("not a zip"), "not a zip archive");
-  EXPECT_SAYS(read_error(""), "not a zip archive");
-  EXPECT_SAYS(read_error(std::string("\x80\x02\x8a\x0a", 4)), "before 1.6");
-  EXPECT_SAYS(read_error(good.substr(0, good.size() - 1)), "no end record");
+  EXPECT_EQ(pickle_error(good), "");
+  EXPECT_SAYS(pickle_error("not a zip"), "not a zip archive");
+  EXPECT_SAYS(pickle_error(""), "not a zip archive");
+  EXPECT_SAYS(pickle_error(std::string("\x80\x02\x8a\x0a", 4)), "before 1.6");
+  EXPECT_SAYS(pickle_error(good.substr(0, good.size() - 1)), "no end record");
   for (size_t cut = 2; cut < good.size(); ++cut)
-    EXPECT_NE(read_error(good.substr(0, cut)), "") << cut;
-  EXPECT_SAYS(read_error(zip_of({{"a/data.pkl", "}."}, {"a/data.pkl", "}."}})), "twice");
-  EXPECT_SAYS(read_error(zip_of({{"a/data.pkl", "}."}, {"b/data.pkl", "}."}})), "more than one");
-  EXPECT_SAYS(read_error(zip_of({{"a/data", "}."}})), "without data.pkl");
-  EXPECT_SAYS(read_error(zip_of({{"a/data.pkl", "}."}, {"a/byteorder", "big"}})), "big-endian");
+    EXPECT_NE(pickle_error(good.substr(0, cut)), "") << cut;
+  EXPECT_SAYS(pickle_error(zip_of({{"a/data.pkl", "}."}, {"a/data.pkl", "}."}})), "twice");
+  EXPECT_SAYS(pickle_error(zip_of({{"a/data.pkl", "}."}, {"b/data.pkl", "}."}})), "more than one");
+  EXPECT_SAYS(pickle_error(zip_of({{"a/data", "}."}})), "without data.pkl");
+  EXPECT_SAYS(pickle_error(zip_of({{"a/data.pkl", "}."}, {"a/byteorder", "big"}})), "big-endian");
   std::string compressed = good;
   const size_t record = compressed.find("PK\x01\x02");
   compressed[record + 10] = 8;
-  EXPECT_SAYS(read_error(compressed), "compressed");
+  EXPECT_SAYS(pickle_error(compressed), "compressed");
   std::string encrypted = good;
   encrypted[record + 8] = 1;
-  EXPECT_SAYS(read_error(encrypted), "encrypted");
+  EXPECT_SAYS(pickle_error(encrypted), "encrypted");
   std::string renamed = good;
   renamed[renamed.find("archive/data.pkl")] = 'b';
-  EXPECT_SAYS(read_error(renamed), "another name");
+  EXPECT_SAYS(pickle_error(renamed), "another name");
 }
 
 }  // namespace

@@ -1,16 +1,12 @@
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/masking.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
 namespace jepa {
 namespace {
-
-at::Generator generator(uint64_t seed = 1) {
-  return at::make_generator<at::CPUGeneratorImpl>(seed);
-}
 
 /// Ids ascend within each row, lie on the grid, and context and target share none.
 void expect_sound(const Mask& mask, const TokenGrid& grid) {
@@ -50,7 +46,7 @@ TEST(MaskSampler, EveryKindIsSound) {
       auto changed = options;
       changed.cut = cut;
       const auto sampler = make_mask_sampler(changed);
-      auto positions = generator();
+      auto positions = seeded_generator(1);
       for (int64_t counter = 0; counter < 20; ++counter) {
         const auto mask = sampler->sample(6, grid, counter, positions);
         ASSERT_EQ(mask.context.size(0), 6);
@@ -64,8 +60,8 @@ TEST(MaskSampler, EveryKindIsSound) {
 TEST(MaskSampler, IsAFunctionOfCounterAndGenerator) {
   const auto sampler = make_mask_sampler({});
   const TokenGrid grid{4, 8, 8};
-  auto a = generator(5);
-  auto b = generator(5);
+  auto a = seeded_generator(5);
+  auto b = seeded_generator(5);
   const auto first = sampler->sample(4, grid, 7, a);
   const auto again = sampler->sample(4, grid, 7, b);
   EXPECT_TRUE(torch::equal(first.context, again.context));
@@ -80,8 +76,8 @@ TEST(MaskSampler, DrawsAsTorchDoes) {
   const auto sampler = make_mask_sampler(
       {.blocks = 1, .spatial_scale = {0.25, 0.25}, .aspect_ratio = {1, 1}, .cut = "prefix"});
   const TokenGrid grid{2, 8, 8};
-  auto ours = generator(11);
-  auto theirs = generator(11);
+  auto ours = seeded_generator(11);
+  auto theirs = seeded_generator(11);
   for (int i = 0; i < 10; ++i) {
     const auto mask = sampler->sample(1, grid, i, ours);
     const auto draw = [&](int64_t n) {
@@ -99,7 +95,7 @@ TEST(MaskSampler, FairCutDropsEveryTimeStepAlike) {
   std::map<std::string, torch::Tensor> share;
   for (const char* cut : {"random", "prefix"}) {
     const auto sampler = make_mask_sampler({.cut = cut});
-    auto positions = generator(2);
+    auto positions = seeded_generator(2);
     auto counts = torch::zeros({grid.t}, torch::kFloat64);
     for (int64_t counter = 0; counter < 200; ++counter) {
       const auto mask = sampler->sample(16, grid, counter, positions);
@@ -120,7 +116,7 @@ TEST(MaskSampler, FairCutKeepsEveryTokenOfAMaskEquallyOften) {
                                           .aspect_ratio = {0.0625, 0.0625},
                                           .max_keep = 10});
   const TokenGrid grid{1, 4, 16};
-  auto positions = generator(3);
+  auto positions = seeded_generator(3);
   auto counts = torch::zeros({grid.size()}, torch::kFloat64);
   auto shown = torch::zeros({grid.size()}, torch::kFloat64);
   for (int64_t i = 0; i < 6000; ++i) {
@@ -139,7 +135,7 @@ TEST(MaskSampler, ComplementsFillTheGrid) {
   for (const bool of_context : {true, false}) {
     const auto sampler =
         make_mask_sampler({.full_complement = of_context, .pred_full_complement = !of_context});
-    auto positions = generator(4);
+    auto positions = seeded_generator(4);
     const auto mask = sampler->sample(5, grid, 0, positions);
     EXPECT_EQ(mask.context.size(1) + mask.target.size(1), grid.size());
     expect_sound(mask, grid);
@@ -148,8 +144,8 @@ TEST(MaskSampler, ComplementsFillTheGrid) {
 
 TEST(MaskSampler, InvertedBlocksSwapTheRoles) {
   const TokenGrid grid{4, 8, 8};
-  auto a = generator(4);
-  auto b = generator(4);
+  auto a = seeded_generator(4);
+  auto b = seeded_generator(4);
   const auto plain = make_mask_sampler({})->sample(3, grid, 1, a);
   const auto swapped = make_mask_sampler({.inv_block = true})->sample(3, grid, 1, b);
   EXPECT_TRUE(torch::equal(plain.context, swapped.target));
@@ -158,7 +154,7 @@ TEST(MaskSampler, InvertedBlocksSwapTheRoles) {
 
 TEST(MaskSampler, TubesHideTheSameCellsAtAllTimes) {
   const TokenGrid grid{3, 5, 6};
-  auto positions = generator(6);
+  auto positions = seeded_generator(6);
   const auto mask =
       make_mask_sampler({.kind = "tube", .ratio = 0.7})->sample(4, grid, 0, positions);
   EXPECT_EQ(mask.context.size(1), grid.t * 9);  // int(30 * 0.3)
@@ -170,7 +166,7 @@ TEST(MaskSampler, TubesHideTheSameCellsAtAllTimes) {
 
 TEST(MaskSampler, CausalHidesTheFuture) {
   const TokenGrid grid{4, 3, 3};
-  auto positions = generator();
+  auto positions = seeded_generator(1);
   const auto mask = make_mask_sampler({.kind = "causal", .context_share = {0.25, 0.25}})
                         ->sample(2, grid, 0, positions);
   EXPECT_EQ(mask.context.max().item<int64_t>(), 8);
@@ -180,7 +176,7 @@ TEST(MaskSampler, CausalHidesTheFuture) {
 
 TEST(MaskSampler, CausalCanAlsoHideThePast) {
   const TokenGrid grid{4, 2, 2};
-  auto positions = generator();
+  auto positions = seeded_generator(1);
   const int64_t clips = 200;
   const auto mask =
       make_mask_sampler({.kind = "causal", .context_share = {0.25, 0.25}, .backward_share = 0.3})
@@ -206,7 +202,7 @@ TEST(MaskSampler, CausalCanAlsoHideThePast) {
 
 TEST(MaskSampler, CausalKeepsAShareOfEither) {
   const TokenGrid grid{4, 5, 5};
-  auto positions = generator();
+  auto positions = seeded_generator(1);
   const auto mask = make_mask_sampler({.kind = "causal", .shown_keep = 0.4, .hidden_keep = 0.1})
                         ->sample(300, grid, 0, positions);
   ASSERT_EQ(mask.context.size(1), 20);
@@ -221,7 +217,7 @@ TEST(MaskSampler, CausalKeepsAShareOfEither) {
 }
 
 TEST(MaskSampler, ImpossibleMasksAreErrors) {
-  auto positions = generator();
+  auto positions = seeded_generator(1);
   const TokenGrid tiny{1, 4, 4};
   // Everything hidden.
   EXPECT_THROW(make_mask_sampler({.spatial_scale = {1, 1}, .aspect_ratio = {1, 1}})

@@ -1,10 +1,10 @@
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/nn/attention_kernel.hpp>
 #include <jepa/nn/attentive_pooler.hpp>
 #include <jepa/nn/block.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/init.h>
@@ -13,10 +13,6 @@
 
 namespace jepa::nn {
 namespace {
-
-at::Generator generator(uint64_t seed = 1) {
-  return at::make_generator<at::CPUGeneratorImpl>(seed);
-}
 
 torch::Tensor explicit_attention(const torch::Tensor& q, const torch::Tensor& k,
                                  const torch::Tensor& v, const torch::Tensor& mask) {
@@ -54,7 +50,7 @@ TEST_P(AttentionPaths, OutputAndGradientsAreThoseOfTheFormula) {
   torch::manual_seed(3);
   const int64_t dim = p.heads * p.head_dim;
   Attention layer(dim, p.heads);
-  initialise_layers(*layer, generator());
+  initialise_layers(*layer, seeded_generator(1));
   {
     const torch::NoGradGuard no_grad;
     layer->qkv->weight.mul_(10);  // scores far from uniform
@@ -95,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionPaths,
 
 TEST(Attention, WithoutGradientGivesTheSame) {
   Attention layer(24, 2);
-  initialise_layers(*layer, generator());
+  initialise_layers(*layer, seeded_generator(1));
   const auto x = torch::randn({2, 9, 24});
   const auto with = layer->forward(x).detach();
   const torch::NoGradGuard no_grad;
@@ -124,7 +120,7 @@ TEST(Attention, ThreadsShareTheHeadsAndChangeNothing) {
 TEST(Block, CheckpointingGivesTheSameGradients) {
   torch::manual_seed(5);
   Block block(BlockOptions{.dim = 24, .heads = 2, .mlp_hidden = 48});
-  initialise_layers(*block, generator());
+  initialise_layers(*block, seeded_generator(1));
   const auto start = torch::randn({3, 7, 24});
   const auto keep = draw_drop_path(0.5, start);
   std::vector<std::vector<torch::Tensor>> gradients;
@@ -144,7 +140,7 @@ TEST(Block, CheckpointingGivesTheSameGradients) {
 TEST(Block, CheckpointingTrainsParametersOnPlainInput) {
   // The input needs no gradient, the parameters do.
   Block block(BlockOptions{.dim = 8, .heads = 1, .mlp_hidden = 8});
-  initialise_layers(*block, generator());
+  initialise_layers(*block, seeded_generator(1));
   run_block(block, torch::randn({1, 3, 8}), {}, {}, {}, true).sum().backward();
   for (const auto& p : block->named_parameters())
     EXPECT_TRUE(p.value().grad().defined()) << p.key();
@@ -161,7 +157,7 @@ TEST(Block, DropPathDropsWholeSamplesAndKeepsTheMean) {
 
 TEST(Mlp, SwigluFollowsItsFormula) {
   Mlp mlp(6, 8, "swiglu");
-  initialise_layers(*mlp, generator());
+  initialise_layers(*mlp, seeded_generator(1));
   const auto x = torch::randn({2, 6});
   const auto a = torch::linear(x, mlp->fc1->weight);
   const auto expected =
@@ -201,7 +197,7 @@ TEST(Mlp, OntoAResidualIsTheFormulaAndItsGradients) {
 
 TEST(Mlp, TrainsAroundFrozenWeights) {
   Mlp mlp(6, 16);
-  initialise_layers(*mlp, generator());
+  initialise_layers(*mlp, seeded_generator(1));
   mlp->fc1->weight.set_requires_grad(false);
   mlp->forward_onto(torch::randn({1, 2, 6}), torch::randn({1, 2, 6})).sum().backward();
   EXPECT_FALSE(mlp->fc1->weight.grad().defined());
@@ -211,7 +207,7 @@ TEST(Mlp, TrainsAroundFrozenWeights) {
 TEST(PatchEmbedding, IsTheStridedConvolution) {
   torch::manual_seed(7);
   PatchEmbedding patches(3, 10, 2, 4, false);
-  initialise_layers(*patches, generator());
+  initialise_layers(*patches, seeded_generator(1));
   const auto clip = torch::randn({2, 3, 6, 8, 12});
   const auto weight = patches->named_parameters()["proj.weight"];
   const auto bias = patches->named_parameters()["proj.bias"];
@@ -222,8 +218,8 @@ TEST(PatchEmbedding, IsTheStridedConvolution) {
 TEST(Initialise, HasTheDeviationAndIsReproducible) {
   Linear a(300, 200);
   Linear b(300, 200);
-  initialise_layers(*a, generator(9));
-  initialise_layers(*b, generator(9));
+  initialise_layers(*a, seeded_generator(9));
+  initialise_layers(*b, seeded_generator(9));
   EXPECT_TRUE(torch::equal(a->weight, b->weight));
   EXPECT_NEAR(a->weight.std().item<double>(), 0.02, 2e-4);
   EXPECT_LT(std::abs(a->weight.mean().item<double>()), 5e-4);
@@ -232,7 +228,7 @@ TEST(Initialise, HasTheDeviationAndIsReproducible) {
 
 TEST(AttentivePooler, DoesNotCareForTheOrderOfTokens) {
   AttentivePooler pooler(AttentivePoolerOptions{.dim = 16, .heads = 2, .depth = 3, .queries = 2});
-  pooler->initialise(generator());
+  pooler->initialise(seeded_generator(1));
   const auto tokens = torch::randn({2, 6, 16});
   const auto pooled = pooler->forward(tokens);
   ASSERT_EQ(pooled.sizes(), (std::vector<int64_t>{2, 2, 16}));

@@ -1,9 +1,9 @@
 // What is not finite comes out of our kernels as it comes out of LibTorch's.
+#include <jepa/generator.hpp>
 #include <jepa/nn/attention_kernel.hpp>
 #include <jepa/nn/layers.hpp>
 #include <jepa/nn/mlp.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -37,7 +37,7 @@ TEST(NonFinite, PassesThroughAttentionAtEverySize) {
     for (const float value : {std::nanf(""), kInfinity, -kInfinity}) {
       for (const int64_t part : {0, 1, 2}) {
         SCOPED_TRACE(testing::Message() << tokens << " tokens, part " << part << ", " << value);
-        auto qkv = torch::randn({2, tokens, 3, 2, 8}, at::make_generator<at::CPUGeneratorImpl>(1));
+        auto qkv = torch::randn({2, tokens, 3, 2, 8}, seeded_generator(1));
         qkv[1][tokens / 2][part][0][3] = value;
         ASSERT_TRUE(attention_kernel_fits(qkv));
         expect_alike(attention_kernel(qkv, {}), softmax_attention(qkv));
@@ -47,7 +47,7 @@ TEST(NonFinite, PassesThroughAttentionAtEverySize) {
 }
 
 TEST(NonFinite, ReachesTheGradientsOfAttention) {
-  auto qkv = torch::randn({1, 20, 3, 2, 8}, at::make_generator<at::CPUGeneratorImpl>(1));
+  auto qkv = torch::randn({1, 20, 3, 2, 8}, seeded_generator(1));
   qkv[0][7][0][1][3] = std::nanf("");
   auto ours = qkv.clone().requires_grad_(true), theirs = qkv.clone().requires_grad_(true);
   attention_kernel(ours, {}).sum().backward();
@@ -57,8 +57,8 @@ TEST(NonFinite, ReachesTheGradientsOfAttention) {
 
 TEST(NonFinite, PassesThroughTheMlp) {
   Mlp mlp(8, 16, "gelu");
-  initialise_layers(*mlp, at::make_generator<at::CPUGeneratorImpl>(1));
-  auto x = torch::randn({1, 40, 8}, at::make_generator<at::CPUGeneratorImpl>(2));
+  initialise_layers(*mlp, seeded_generator(1));
+  auto x = torch::randn({1, 40, 8}, seeded_generator(2));
   x[0][3][2] = std::nanf("");
   x[0][9][2] = kInfinity;
   x[0][17][2] = -kInfinity;

@@ -1,7 +1,7 @@
 // The agreement of views: what it punishes, and what it leaves alone.
+#include <jepa/generator.hpp>
 #include <jepa/objectives/clip_agreement.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/optim.h>
 #include <torch/types.h>
@@ -19,7 +19,7 @@ constexpr int64_t kClips = 24, kTokens = 5, kDim = 12, kWidth = 16;
 
 ClipProjector make_projector() {
   ClipProjector projector(kDim, kWidth, 1);
-  projector->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+  projector->initialise(seeded_generator(3));
   return projector;
 }
 
@@ -67,7 +67,7 @@ TEST(ClipAgreement, OfManyViewsIsTheirDistanceToTheirMeanUnderSigreg) {
                                  .slices = 8,
                                  .shift_weight = 7};
   auto projector = make_projector();
-  const auto generator = [] { return at::make_generator<at::CPUGeneratorImpl>(2); };
+  const auto generator = [] { return seeded_generator(2); };
   torch::manual_seed(5);
   const auto tokens = torch::randn({4 * kClips, kTokens, kDim});
   const auto shifts = torch::rand({4 * kClips, 2});
@@ -96,7 +96,7 @@ TEST(ClipAgreement, OfManyViewsIsTheirDistanceToTheirMeanUnderSigreg) {
 TEST(ClipAgreement, EachViewIsMovedByItself) {
   const auto clips = torch::arange(2 * 36, torch::kUInt8).view({2, 1, 1, 6, 6});
   const AgreementOptions options{.kind = "sigreg", .views = 4, .shift = 2};
-  const auto generator = [] { return at::make_generator<at::CPUGeneratorImpl>(2); };
+  const auto generator = [] { return seeded_generator(2); };
   const auto views = shifted_views(clips, options, generator());
   ASSERT_EQ(views.clips.size(0), 8);
   // What a process makes of its clips is what one makes of all.
@@ -144,8 +144,7 @@ TEST(ClipAgreement, RefusesRowsThatAreNoPairs) {
 TEST(ShiftedViews, MoveTheWholeClipAndRepeatItsEdge) {
   constexpr int64_t kShift = 2, kHeight = 5, kWide = 7;
   const auto clips = torch::randint(256, {300, 2, 3, kHeight, kWide}, torch::kUInt8);
-  const auto views =
-      shifted_views(clips, {.shift = kShift}, at::make_generator<at::CPUGeneratorImpl>(4));
+  const auto views = shifted_views(clips, {.shift = kShift}, seeded_generator(4));
   ASSERT_EQ(views.clips.sizes(), at::IntArrayRef({600, 2, 3, kHeight, kWide}));
   ASSERT_EQ(views.clips.scalar_type(), torch::kUInt8);
   std::set<std::pair<int64_t, int64_t>> seen;
@@ -174,7 +173,7 @@ TEST(ShiftedViews, TurnAndZoomAboutTheCentre) {
       at::exp(-((places - kAway).square().unsqueeze(0) + places.square().unsqueeze(1)) / 8);
   const auto clips = blob.expand({kClips, 1, 2, kSide, kSide});
   const AgreementOptions options{.shift = 3, .rotation = kTurn, .zoom = kZoom};
-  const auto views = shifted_views(clips, options, at::make_generator<at::CPUGeneratorImpl>(4));
+  const auto views = shifted_views(clips, options, seeded_generator(4));
   double least_turn = 0, most_turn = 0, least_zoom = 1, most_zoom = 1;
   for (int64_t row = 0; row < 2 * kClips; ++row) {
     const auto clip = views.clips[row][0];
@@ -201,7 +200,7 @@ TEST(ShiftedViews, TurnAndZoomAboutTheCentre) {
 TEST(ClipAgreement, ProjectorHasTheHiddenLayersAskedFor) {
   for (const int64_t hidden : {0, 1, 2}) {
     ClipProjector projector(kDim, kWidth, hidden);
-    projector->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+    projector->initialise(seeded_generator(3));
     const auto views = projector->forward(torch::randn({8, kDim}));
     EXPECT_EQ(views.sizes(), (std::vector<int64_t>{8, kWidth}));
     // Weight and bias of every linear layer and norm; the shift's head stands beside them.

@@ -1,10 +1,10 @@
 // Latent regression, VICReg and SIGReg against values worked out by hand or in closed form.
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/objectives/latent_regression.hpp>
 #include <jepa/objectives/sigreg.hpp>
 #include <jepa/objectives/vicreg.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -130,14 +130,14 @@ TEST(Vicreg, PositionMeanRunsOverClipsThatShowIt) {
 }
 
 TEST(Sigreg, CollapsedPointsGiveTheClosedForm) {
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
+  auto generator = seeded_generator(1);
   const auto zeros = torch::zeros({50, 8});
   EXPECT_NEAR(value(sigreg(zeros, 16, false, generator)), 0.40205, 1e-5);
   EXPECT_NEAR(value(sigreg(zeros, 16, true, generator)), 0.40205 * 50, 1e-3);
 }
 
 TEST(Sigreg, ExactNormalSamplesGiveTheirExpectation) {
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(7);
+  auto generator = seeded_generator(7);
   // [T, n, D]: 400 independent sets; whatever n is, the mean is 1.0525 when scaled by n.
   for (const int64_t n : {20, 100}) {
     const auto samples = at::randn({400, n, 16}, std::optional<at::Generator>(generator));
@@ -146,7 +146,7 @@ TEST(Sigreg, ExactNormalSamplesGiveTheirExpectation) {
 }
 
 TEST(Sigreg, GradientPullsTowardsUnitVariance) {
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(11);
+  auto generator = seeded_generator(11);
   const auto base = at::randn({200, 8}, std::optional<at::Generator>(generator));
   for (const double scale : {0.3, 3.0}) {
     const auto samples = (base * scale).requires_grad_();

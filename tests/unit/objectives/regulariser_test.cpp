@@ -1,8 +1,8 @@
 // The regulariser's views of tokens: each must see exactly the collapse it is there to stop.
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/objectives/regulariser.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -10,7 +10,7 @@
 namespace jepa {
 namespace {
 
-constexpr int64_t kClips = 32, kKept = 6, kWidth = 8;
+constexpr int64_t kSamples = 32, kKept = 6, kFeatures = 8;
 const TokenGrid kGrid{2, 2, 3};
 
 struct Tokens {
@@ -22,11 +22,11 @@ Tokens parts() {
   torch::manual_seed(5);
   Tokens result;
   result.ids =
-      torch::rand({kClips, kGrid.size()}).argsort(int64_t{1}).slice(1, 0, kKept).contiguous();
+      torch::rand({kSamples, kGrid.size()}).argsort(int64_t{1}).slice(1, 0, kKept).contiguous();
   result.position =
-      torch::randn({kGrid.size(), kWidth}).index({torch::indexing::TensorIndex(result.ids)});
-  result.clip = torch::randn({kClips, 1, kWidth}).expand({kClips, kKept, kWidth});
-  result.noise = torch::randn({kClips, kKept, kWidth});
+      torch::randn({kGrid.size(), kFeatures}).index({torch::indexing::TensorIndex(result.ids)});
+  result.clip = torch::randn({kSamples, 1, kFeatures}).expand({kSamples, kKept, kFeatures});
+  result.noise = torch::randn({kSamples, kKept, kFeatures});
   return result;
 }
 
@@ -49,13 +49,13 @@ TEST(Regulariser, EachViewSeesItsCollapse) {
 TEST(Regulariser, RowsHaveTheDocumentedShape) {
   const auto t = parts();
   EXPECT_EQ(regularised_rows(t.noise, t.ids, kGrid, "pooled").sizes(),
-            (at::IntArrayRef{kClips, kWidth}));
+            (at::IntArrayRef{kSamples, kFeatures}));
   for (const char* on : {"tokens", "token_residual", "token_rest"}) {
     EXPECT_EQ(regularised_rows(t.noise, t.ids, kGrid, on).sizes(),
-              (at::IntArrayRef{kClips * kKept, kWidth}));
+              (at::IntArrayRef{kSamples * kKept, kFeatures}));
   }
   const auto rest = regularised_rows(t.noise, t.ids, kGrid, "token_rest");
-  EXPECT_LT(rest.view({kClips, kKept, kWidth}).mean(1).abs().max().item<double>(), 1e-6);
+  EXPECT_LT(rest.view({kSamples, kKept, kFeatures}).mean(1).abs().max().item<double>(), 1e-6);
 }
 
 TEST(Regulariser, LossIsTheWeightedSumAndCarriesGradient) {
@@ -75,10 +75,7 @@ TEST(Regulariser, LossIsTheWeightedSumAndCarriesGradient) {
 TEST(Regulariser, SigregIsReproducibleFromItsGenerator) {
   const auto t = parts();
   const RegulariserOptions options{.kind = "sigreg", .sigreg_weight = 2, .slices = 16};
-  const auto run = [&] {
-    return regularise(t.noise, t.ids, kGrid, options,
-                      at::make_generator<at::CPUGeneratorImpl>(uint64_t{9}));
-  };
+  const auto run = [&] { return regularise(t.noise, t.ids, kGrid, options, seeded_generator(9)); };
   const auto terms = run();
   EXPECT_EQ(terms.loss.item<double>(), run().loss.item<double>());
   EXPECT_NEAR(terms.loss.item<double>(), 2 * terms.sigreg.item<double>(), 1e-7);

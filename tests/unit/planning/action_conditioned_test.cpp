@@ -1,7 +1,7 @@
 #include <eval/planning/action_conditioned.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -9,12 +9,12 @@
 namespace jepa::eval::planning {
 namespace {
 
-predictors::ActionConditionedPredictor small_model(bool extrinsics) {
+predictors::ActionConditionedPredictor small_predictor(bool extrinsics) {
   predictors::ActionConditionedPredictor model(
       predictors::ActionConditionedOptions{
           .dim = 48, .depth = 3, .heads = 2, .use_extrinsics = extrinsics},
       20);
-  model->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+  model->initialise(seeded_generator(3));
   for (auto& p : model->parameters()) {
     if (p.dim() == 2) p.data().mul_(4);  // so that a frame depends on what was done
   }
@@ -36,7 +36,7 @@ TEST(ActionConditionedCosts, OneHistoryForAllCandidatesGivesTheSameEnergies) {
       const auto past = history(frames);
       const auto goal = at::layer_norm(torch::randn({2, 64, 20}), {20});
       const auto candidates = 0.3 * torch::randn({2, 6, 5, 7});
-      const auto model = small_model(extrinsics);
+      const auto model = small_predictor(extrinsics);
       const auto cached = action_conditioned_costs(model, past, goal);
       const auto again = action_conditioned_costs(model, past, goal, moved_pose, false);
       const auto a = cached(candidates), b = again(candidates);
@@ -50,7 +50,7 @@ TEST(ActionConditionedCosts, OneHistoryForAllCandidatesGivesTheSameEnergies) {
 }
 
 TEST(ActionConditionedCosts, OtherShapesAreRefused) {
-  const auto model = small_model(false);
+  const auto model = small_predictor(false);
   auto past = history(2);
   const auto goal = torch::randn({2, 64, 20});
   EXPECT_THROW(action_conditioned_costs(model, past, torch::randn({2, 63, 20})), DataError);

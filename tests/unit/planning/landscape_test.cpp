@@ -1,7 +1,7 @@
 #include <eval/planning/landscape.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -20,7 +20,7 @@ torch::Tensor bowl(const torch::Tensor& candidates) {
 TEST(Landscape, MarksTheBestOfAQuadraticAndWhatThePlannerChose) {
   const Cem cem({.samples = 200, .elites = 20, .iterations = 30});
   const auto plan = cem.plan(bowl, {.episodes = 2, .horizon = 3, .action_width = 3},
-                             Draws::from(at::make_generator<at::CPUGeneratorImpl>(1)));
+                             Draws::from(seeded_generator(1)));
   const LandscapeOptions options{.side = 17, .numbers = {0, 2}, .low = -1, .high = 1};
   const auto found = landscape(bowl, plan.actions, options, 1);
   EXPECT_EQ(found.costs.sizes(), at::IntArrayRef({17, 17}));

@@ -1,7 +1,7 @@
 #include <eval/planning/planner.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -10,9 +10,7 @@
 namespace jepa::eval::planning {
 namespace {
 
-Draws draws(uint64_t seed = 1) {
-  return Draws::from(at::make_generator<at::CPUGeneratorImpl>(seed));
-}
+Draws draws(uint64_t seed = 1) { return Draws::from(seeded_generator(seed)); }
 
 // Two episodes with their own optimum, four actions of two numbers; curvature 1 to 4.
 struct Bowl {

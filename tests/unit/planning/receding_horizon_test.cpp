@@ -1,15 +1,15 @@
 #include <eval/planning/receding_horizon.hpp>
 #include <eval/worlds/two_rooms.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
 namespace jepa::eval::planning {
 namespace {
 
-Draws draws() { return Draws::from(at::make_generator<at::CPUGeneratorImpl>(uint64_t(1))); }
+Draws first_draws() { return Draws::from(seeded_generator(1)); }
 
 std::shared_ptr<const Planner> cem(double fresh = 0) {
   return std::make_shared<Cem>(CemOptions{.samples = 128,
@@ -36,7 +36,7 @@ TEST(RecedingHorizon, BlocksAreHeldAndDoneInOrder) {
     EXPECT_EQ(c.size(3), 6);  // three steps of two numbers
     return c.square().sum({2, 3});
   };
-  RecedingHorizon control(cem(), {.horizon = 4, .block = 3, .execute = 2}, 2, draws());
+  RecedingHorizon control(cem(), {.horizon = 4, .block = 3, .execute = 2}, 2, first_draws());
   control.begin(5);
   EXPECT_TRUE(control.needs_plan());
   std::vector<torch::Tensor> actions;
@@ -48,7 +48,7 @@ TEST(RecedingHorizon, BlocksAreHeldAndDoneInOrder) {
   EXPECT_TRUE(torch::equal(actions[0], actions[2]));
   EXPECT_FALSE(torch::equal(actions[2], actions[3]));
   EXPECT_TRUE(torch::equal(actions[3], actions[5]));
-  EXPECT_THROW(RecedingHorizon(cem(), {.horizon = 2, .execute = 3}, 2, draws()), ConfigError);
+  EXPECT_THROW(RecedingHorizon(cem(), {.horizon = 2, .execute = 3}, 2, first_draws()), ConfigError);
 }
 
 TEST(RecedingHorizon, FreeActionsInABlock) {
@@ -57,7 +57,7 @@ TEST(RecedingHorizon, FreeActionsInABlock) {
     return (c - wanted).square().sum({2, 3});
   };
   auto planner = std::make_shared<Cem>(CemOptions{.samples = 200, .elites = 20, .iterations = 25});
-  RecedingHorizon control(planner, {.horizon = 1, .block = 2, .hold = false}, 2, draws());
+  RecedingHorizon control(planner, {.horizon = 1, .block = 2, .hold = false}, 2, first_draws());
   control.begin(1);
   EXPECT_TRUE(torch::allclose(control.act(costs, 2)[0], wanted.narrow(0, 0, 2), 0, 1e-2));
   EXPECT_TRUE(torch::allclose(control.act(costs, 1)[0], wanted.narrow(0, 2, 2), 0, 1e-2));
@@ -69,7 +69,7 @@ TEST(RecedingHorizon, GoesToTheGoalInTheSameRoom) {
   for (int64_t i = 0; i < 8; ++i) {
     world.place(i, {50, 20}, {10, 12 + 5.0 * static_cast<double>(i)}, {40, 45});
   }
-  RecedingHorizon control(cem(0.5), {.horizon = 6, .block = 5}, 2, draws());
+  RecedingHorizon control(cem(0.5), {.horizon = 6, .block = 5}, 2, first_draws());
   control.begin(8);
   const auto goal = world.goal_state().narrow(1, 0, 2).to(torch::kFloat32);
   for (int64_t step = 0; step < 60; ++step) {

@@ -2,11 +2,11 @@
 #include <encoders/convolutional.hpp>
 #include <encoders/registry.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/adaln.hpp>
 #include <predictors/recurrent.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -14,21 +14,17 @@
 namespace jepa {
 namespace {
 
-at::Generator generator(uint64_t seed = 1) {
-  return at::make_generator<at::CPUGeneratorImpl>(seed);
-}
-
 TEST(ActionConditioned, CachedRolloutIsTheRollout) {
   for (const bool extrinsics : {false, true}) {
     predictors::ActionConditionedPredictor predictor(
         predictors::ActionConditionedOptions{
             .dim = 48, .depth = 3, .heads = 4, .use_extrinsics = extrinsics, .rope_side = 5},
         20);
-    predictor->initialise(generator());
+    predictor->initialise(seeded_generator(1));
     {
       const torch::NoGradGuard no_grad;
       for (auto& p : predictor->parameters()) {
-        if (p.dim() > 1) p.normal_(0, 0.2, generator(p.numel()));
+        if (p.dim() > 1) p.normal_(0, 0.2, seeded_generator(p.numel()));
       }
     }
     const torch::NoGradGuard no_grad;
@@ -82,13 +78,13 @@ TEST(AdaLn, BeginsAsTheIdentityAndLooksBackOnly) {
                                                                   .mlp_hidden = 24,
                                                                   .frames = 4,
                                                                   .tokens = tokens});
-    predictor->initialise(generator());
+    predictor->initialise(seeded_generator(1));
     const torch::NoGradGuard no_grad;
     const auto x = torch::randn({2, 4 * tokens, 16}), actions = torch::randn({2, 4, 16});
     EXPECT_TRUE(torch::allclose(predictor->forward(x, actions),
                                 predictor->forward(x, torch::randn({2, 4, 16}))));
     for (auto& p : predictor->parameters()) {
-      if (p.dim() == 2) p.normal_(0, 0.3, generator(p.numel()));
+      if (p.dim() == 2) p.normal_(0, 0.3, seeded_generator(p.numel()));
     }
     const auto whole = predictor->forward(x, actions);
     auto other = x.clone();
@@ -112,7 +108,7 @@ TEST(Recurrent, RolloutIsStepByStep) {
   for (predictors::LatentDynamicsImpl* model :
        {static_cast<predictors::LatentDynamicsImpl*>(gru.get()),
         static_cast<predictors::LatentDynamicsImpl*>(mlp.get())}) {
-    model->initialise(generator());
+    model->initialise(seeded_generator(1));
     const torch::NoGradGuard no_grad;
     const auto state = torch::randn({4, 12}), actions = torch::randn({4, 3, 3});
     auto step = state;
@@ -134,7 +130,7 @@ TEST(Convolutional, AnyNumberOfFramesEachByItself) {
                                                                    .groups = 4,
                                                                    .dim = 24,
                                                                    .tokens = tokens});
-    encoder->initialise(generator());
+    encoder->initialise(seeded_generator(1));
     const torch::NoGradGuard no_grad;
     const auto clip = torch::randn({2, 2, 5, 17, 20});
     const auto grid = encoder->grid(clip.sizes());
@@ -163,7 +159,7 @@ TEST(Convolutional, ByName) {
   options.vit.height = options.vit.width = 32;
   options.convolutional.dim = 40;
   auto encoder = encoders::make_encoder(options);
-  encoder->initialise(generator());
+  encoder->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
   EXPECT_EQ(encoder->forward(torch::randn({1, 1, 3, 32, 32})).sizes(),
             (std::vector<int64_t>{1, 3, 40}));
@@ -172,7 +168,7 @@ TEST(Convolutional, ByName) {
 TEST(ClassToken, RefusesFramesOfAnotherSize) {
   encoders::ClassTokenVit encoder(
       encoders::ClassTokenOptions{.size = 28, .dim = 12, .depth = 1, .heads = 2, .mlp_hidden = 24});
-  encoder->initialise(generator());
+  encoder->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
   EXPECT_EQ(encoder->forward(torch::randn({2, 3, 4, 28, 28})).sizes(),
             (std::vector<int64_t>{2, 4, 12}));

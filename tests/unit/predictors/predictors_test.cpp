@@ -1,8 +1,8 @@
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <predictors/action_conditioned.hpp>
 #include <predictors/registry.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -10,21 +10,17 @@
 namespace jepa::predictors {
 namespace {
 
-at::Generator generator(uint64_t seed = 1) {
-  return at::make_generator<at::CPUGeneratorImpl>(seed);
-}
-
 const TokenGrid kGrid{2, 3, 4};
 
 ModelShape shape() { return {.encoder_width = 16, .encoder_heads = 2, .masks = 2, .grid = kGrid}; }
 
-MaskedPredictor make(const MaskedPredictorOptions& options) {
+MaskedPredictor make_predictor(const MaskedPredictorOptions& options) {
   MaskedPredictor predictor(options, shape());
-  predictor->initialise(generator());
+  predictor->initialise(seeded_generator(1));
   {
     // Mask tokens that differ and weights that are not small, so that every effect shows.
     const torch::NoGradGuard no_grad;
-    auto draws = generator(9);
+    auto draws = seeded_generator(9);
     for (auto& p : predictor->parameters()) {
       if (p.dim() > 1) p.normal_(0, 0.3, draws);
     }
@@ -46,7 +42,7 @@ Mask random_mask(int64_t batch, int64_t sets) {
 
 TEST(MaskedPredictor, TargetSetsAreIndependent) {
   for (const char* positions : {"rope", "sincos"}) {
-    auto predictor = make({.dim = 12, .depth = 2, .positions = positions});
+    auto predictor = make_predictor({.dim = 12, .depth = 2, .positions = positions});
     const torch::NoGradGuard no_grad;
     const auto mask = random_mask(2, 4);
     const auto context = torch::randn({2, 6, 16});
@@ -61,7 +57,8 @@ TEST(MaskedPredictor, TargetSetsAreIndependent) {
 }
 
 TEST(MaskedPredictor, SeesOnlyTheMeanOfTheContextWhereMasksArePooled) {
-  auto predictor = make({.dim = 12, .depth = 2, .positions = "sincos", .pooled_masks = {1}});
+  auto predictor =
+      make_predictor({.dim = 12, .depth = 2, .positions = "sincos", .pooled_masks = {1}});
   const torch::NoGradGuard no_grad;
   const auto mask = random_mask(1, 1);
   const auto context = torch::randn({1, 6, 16});
@@ -71,12 +68,12 @@ TEST(MaskedPredictor, SeesOnlyTheMeanOfTheContextWhereMasksArePooled) {
   };
   EXPECT_TRUE(torch::allclose(say(context, 1), say(mean, 1), 1e-4, 1e-5));
   EXPECT_FALSE(torch::allclose(say(context, 0), say(mean, 0), 1e-3, 1e-4));
-  EXPECT_THROW(make({.dim = 12, .positions = "rope", .pooled_masks = {1}}), ConfigError);
+  EXPECT_THROW(make_predictor({.dim = 12, .positions = "rope", .pooled_masks = {1}}), ConfigError);
 }
 
 TEST(MaskedPredictor, PositionsMatter) {
   for (const char* positions : {"rope", "sincos"}) {
-    auto predictor = make({.dim = 12, .depth = 2, .positions = positions});
+    auto predictor = make_predictor({.dim = 12, .depth = 2, .positions = positions});
     const torch::NoGradGuard no_grad;
     auto mask = random_mask(1, 1);
     const auto context = torch::randn({1, 6, 16});
@@ -90,23 +87,24 @@ TEST(MaskedPredictor, ChoosesTheMaskToken) {
   const auto mask = random_mask(1, 1);
   const auto context = torch::randn({1, 6, 16});
   const torch::NoGradGuard no_grad;
-  auto by_mask = make({.dim = 12, .depth = 1});
+  auto by_mask = make_predictor({.dim = 12, .depth = 1});
   EXPECT_FALSE(torch::allclose(by_mask->forward(context, mask, kGrid, 0).target,
                                by_mask->forward(context, mask, kGrid, 1).target));
   EXPECT_ANY_THROW(by_mask->forward(context, mask, kGrid, 2));
-  auto fixed = make({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 2});
+  auto fixed = make_predictor({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 2});
   EXPECT_TRUE(torch::equal(fixed->forward(context, mask, kGrid, 0).target,
                            fixed->forward(context, mask, kGrid, 1).target));
-  EXPECT_THROW(make({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 3}), ConfigError);
-  EXPECT_THROW(make({.dim = 13, .depth = 1}), ConfigError);
+  EXPECT_THROW(make_predictor({.dim = 12, .depth = 1, .mask_tokens = 3, .mask_token_index = 3}),
+               ConfigError);
+  EXPECT_THROW(make_predictor({.dim = 13, .depth = 1}), ConfigError);
 }
 
 TEST(MaskedPredictor, ContextHeadPredictsTheContext) {
-  auto predictor = make({.dim = 12,
-                         .depth = 1,
-                         .embed_hidden = 16,
-                         .context_head = true,
-                         .modality_embedding = true});
+  auto predictor = make_predictor({.dim = 12,
+                                   .depth = 1,
+                                   .embed_hidden = 16,
+                                   .context_head = true,
+                                   .modality_embedding = true});
   const torch::NoGradGuard no_grad;
   const auto prediction = predictor->forward(torch::randn({2, 6, 16}), random_mask(2, 1), kGrid, 0);
   EXPECT_EQ(prediction.context.sizes(), (std::vector<int64_t>{2, 6, 16}));
@@ -124,7 +122,7 @@ Conditions random_conditions(int64_t steps) {
 TEST(ActionConditioned, LooksAtThePastOnly) {
   ActionConditionedPredictor predictor(
       ActionConditionedOptions{.dim = 24, .depth = 2, .heads = 2, .use_extrinsics = true}, 16);
-  predictor->initialise(generator());
+  predictor->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
   const TokenGrid grid{3, 2, 3};
   auto frames = torch::randn({2, grid.size(), 16});
@@ -144,7 +142,7 @@ TEST(ActionConditioned, LooksAtThePastOnly) {
 TEST(ActionConditioned, InferenceOnAnotherGridLeavesTrainingAlone) {
   ActionConditionedPredictor predictor(ActionConditionedOptions{.dim = 24, .depth = 1, .heads = 2},
                                        16);
-  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
+  predictor->initialise(seeded_generator(1));
   const auto run = [&](const TokenGrid& grid) {
     const auto& o = predictor->options();
     return predictor->forward(
@@ -164,7 +162,7 @@ TEST(ActionConditioned, InferenceOnAnotherGridLeavesTrainingAlone) {
 TEST(ActionConditioned, FirstStepOfARolloutIsTeacherForced) {
   ActionConditionedPredictor predictor(ActionConditionedOptions{.dim = 24, .depth = 2, .heads = 2},
                                        16);
-  predictor->initialise(generator());
+  predictor->initialise(seeded_generator(1));
   const torch::NoGradGuard no_grad;
   const TokenGrid grid{4, 2, 2};
   const auto frames = torch::randn({2, grid.size(), 16});

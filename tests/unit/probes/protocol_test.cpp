@@ -10,8 +10,8 @@
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/memory_source.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
@@ -39,7 +39,7 @@ Encoder small_encoder(uint64_t seed) {
   vit.patch = 8;
   vit.positions = "sincos";
   Encoder encoder = encoders::make_encoder(options);
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(seed));
+  encoder->initialise(seeded_generator(seed));
   return encoder;
 }
 

@@ -8,8 +8,8 @@
 #include <jepa/data/clip_source.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -128,7 +128,7 @@ TEST(Video, SameFramesGiveSameBytesAndErrorsNameTheFile) {
 
 /// Tokens [B, N, D]: one strong direction by position, one weaker by clip, noise.
 torch::Tensor planted_tokens(int64_t batch, int64_t count, int64_t dim) {
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(7);
+  auto generator = seeded_generator(7);
   auto tokens = 0.01 * torch::randn({batch, count, dim}, generator);
   tokens.select(2, 0) += 10 * torch::linspace(-1, 1, count).view({1, count});
   tokens.select(2, 3) += 2 * torch::linspace(-1, 1, batch).view({batch, 1});

@@ -1,9 +1,9 @@
 // The JEPA's accounting of compute, against LibTorch's own profiler.
 #include <encoders/vision_transformer.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/training/cost.hpp>
 #include <predictors/masked.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/profiler.h>
 #include <torch/types.h>
@@ -73,8 +73,8 @@ struct Models {
                 .dim = 24, .depth = 2, .heads = 2, .positions = positions},
             predictors::ModelShape{
                 .encoder_width = 48, .encoder_heads = 3, .grid = options.grid()}) {
-    encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
-    predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+    encoder->initialise(seeded_generator(1));
+    predictor->initialise(seeded_generator(2));
     encoder->to(torch::kFloat64);
     predictor->to(torch::kFloat64);
   }

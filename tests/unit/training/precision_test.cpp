@@ -1,10 +1,10 @@
 // Every combination of precision, checkpointing and positions trains, and checkpointing changes no
 // gradient.
 #include <encoders/vision_transformer.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/training/trainer.hpp>
 #include <predictors/registry.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -60,8 +60,8 @@ Trainer make_trainer(const Recipe& recipe) {
                                            .encoder_heads = 2,
                                            .masks = 2,
                                            .grid = encoder_options(recipe).grid()});
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
-  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+  encoder->initialise(seeded_generator(1));
+  predictor->initialise(seeded_generator(2));
   // A small rate: the second step starts from nearly the same weights in either precision.
   TrainerOptions trainer{.optimisation = {.lr = 1e-5}, .precision = recipe.precision, .seed = 3};
   trainer.objective.context_weight = recipe.levels ? 0.5 : 0.0;
@@ -78,8 +78,8 @@ torch::Tensor gradients(const Recipe& recipe) {
   mask.blocks = 2;
   samplers.push_back(make_mask_sampler(mask));
   samplers.push_back(make_mask_sampler(mask));
-  const auto clips = torch::randint(0, 256, {kBatch, 1, 4, 16, 16},
-                                    at::make_generator<at::CPUGeneratorImpl>(9), torch::kUInt8);
+  const auto clips =
+      torch::randint(0, 256, {kBatch, 1, 4, 16, 16}, seeded_generator(9), torch::kUInt8);
   const TokenGrid grid = encoder_options(recipe).grid();
   for (int64_t step = 0; step < 2; ++step) {
     const auto metrics = trainer.step(clips, draw_masks(samplers, kBatch, grid, 1, step));

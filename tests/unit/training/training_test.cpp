@@ -4,12 +4,12 @@
 #include <jepa/data/memory_source.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/metrics_log.hpp>
 #include <jepa/training/pretraining.hpp>
 #include <predictors/registry.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <torch/nn/modules/linear.h>
@@ -61,8 +61,8 @@ Trainer make_trainer(OptimisationOptions optimisation = {}, int64_t dim = 24,
   Predictor predictor = predictors::make_predictor(
       predictor_options,
       {.encoder_width = dim, .encoder_heads = 2, .masks = 2, .grid = options.grid()});
-  encoder->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
-  predictor->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
+  encoder->initialise(seeded_generator(1));
+  predictor->initialise(seeded_generator(2));
   if (optimisation.total_steps == 0) optimisation.total_steps = 20;
   TrainerOptions trainer{.optimisation = optimisation, .seed = 3};
   trainer.objective.regulariser.kind = regulariser;

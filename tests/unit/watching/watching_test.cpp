@@ -8,12 +8,11 @@
 #include <eval/watching/peaks.hpp>
 #include <eval/watching/sliding.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/nn/attention.hpp>
 #include <jepa/nn/attention_look.hpp>
 #include <jepa/nn/patch_embedding.hpp>
-#include <jepa/random.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -274,7 +273,7 @@ TEST(Inspect, AnIgnoredQuadrantIsWhereTheSurpriseIs) {
 
 TEST(Inspect, LookingAtAttentionGivesItsWeightsAndChangesNothingElse) {
   nn::Attention attention(8, 2);
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(5);
+  auto generator = seeded_generator(5);
   for (auto& parameter : attention->parameters()) {
     torch::NoGradGuard no_grad;
     parameter.normal_(0, 0.5, generator);
