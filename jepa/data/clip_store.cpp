@@ -294,8 +294,7 @@ class ClipStore::Impl {
       int64_t next = first + 1;
       const int64_t step = next < count ? at(next) - at(first) : 0;
       while (step > 0 && next < count && at(next) - at(next - 1) == step) ++next;
-      pixels_->read_bytes({at(first), rect.top, rect.left, 0},
-                          {std::max<int64_t>(step, 1), 1, 1, 1},
+      pixels_->read_bytes({at(first), rect.top, rect.left, 0}, std::max<int64_t>(step, 1),
                           {next - first, rect.height, rect.width, info_.channels}, to);
       first = next;
     }

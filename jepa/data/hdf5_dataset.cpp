@@ -4,6 +4,8 @@
 #include <hdf5.h>
 
 #include <algorithm>
+#include <cstring>
+#include <iterator>
 #include <limits>
 
 namespace jepa {
@@ -69,9 +71,6 @@ Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
     : path_(file.path()), name_(name) {
   const Hdf5Lock lock;
   const Hdf5Handle access = no_external_links();
-  // Without a cache HDF5 reads from a chunk that is not compressed what it is asked for; with one
-  // it takes the chunk's size from the index and never compares it with the shape.
-  H5Pset_chunk_cache(access.id(), H5D_CHUNK_CACHE_NSLOTS_DEFAULT, 0, H5D_CHUNK_CACHE_W0_DEFAULT);
   // Only the root group is tried out before (hdf5_trial.hpp).
   if (name.find('/') != std::string::npos || H5Lexists(file.id(), name.c_str(), access.id()) <= 0) {
     throw DataError(path_ + ": no dataset '" + name + "'");
@@ -81,11 +80,16 @@ Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
       link.type == H5L_TYPE_EXTERNAL) {
     throw DataError(where() + " is a link into another file, which is not followed");
   }
-  dataset_ = Hdf5Handle(H5Dopen2(file.id(), name.c_str(), access.id()), H5Dclose);
-  if (!dataset_.valid()) throw DataError(where() + " cannot be opened (" + hdf5_reason() + ")");
-
+  open(file.id(), access.id());
   const Hdf5Handle layout(H5Dget_create_plist(dataset_.id()), H5Pclose);
   refuse_other_files(layout.id());
+  if (H5Pget_layout(layout.id()) == H5D_CHUNKED && H5Pget_nfilters(layout.id()) == 0) {
+    // Without a cache HDF5 reads from a chunk that is not compressed what it is asked for; with one
+    // it takes the chunk's size from the index and never compares it with the shape.
+    H5Pset_chunk_cache(access.id(), H5D_CHUNK_CACHE_NSLOTS_DEFAULT, 0, H5D_CHUNK_CACHE_W0_DEFAULT);
+    dataset_.reset();
+    open(file.id(), access.id());
+  }
   const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
   hsize_t dims[H5S_MAX_RANK];
   const int rank = H5Sget_simple_extent_dims(space.id(), dims, nullptr);
@@ -114,7 +118,14 @@ Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
   }
   require_plausible_size(file.id());
   require_stored(layout.id());
-  if (kind_ != Kind::other) require_filters(layout.id());
+  if (kind_ == Kind::other) return;
+  require_filters(layout.id());
+  chunks_ = Hdf5Chunks::make(dataset_.id(), where());
+}
+
+void Hdf5Dataset::open(int64_t file, int64_t access) {
+  dataset_ = Hdf5Handle(H5Dopen2(file, name_.c_str(), access), H5Dclose);
+  if (!dataset_.valid()) throw DataError(where() + " cannot be opened (" + hdf5_reason() + ")");
 }
 
 void Hdf5Dataset::refuse_other_files(int64_t layout) const {
@@ -218,10 +229,39 @@ int64_t Hdf5Dataset::row_size() const {
   return size;
 }
 
-void Hdf5Dataset::read(int64_t type, int64_t memory, int64_t space, void* to) const {
-  if (H5Dread(dataset_.id(), type, memory, space, H5P_DEFAULT, to) < 0) {
+void Hdf5Dataset::read(int64_t as, const std::vector<int64_t>& start,
+                       const std::vector<int64_t>& count, void* to) const {
+  if (chunks_) return read_chunks(as, start, count, to);
+  std::vector<hsize_t> starts, counts;
+  std::transform(start.begin(), start.end(), std::back_inserter(starts), extent);
+  std::transform(count.begin(), count.end(), std::back_inserter(counts), extent);
+  const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
+  const Hdf5Handle memory(
+      counts.empty() ? H5Screate(H5S_SCALAR)
+                     : H5Screate_simple(static_cast<int>(counts.size()), counts.data(), nullptr),
+      H5Sclose);
+  const bool selected =
+      counts.empty() || H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, starts.data(), nullptr,
+                                            counts.data(), nullptr) >= 0;
+  if (!selected || H5Dread(dataset_.id(), as, memory.id(), space.id(), H5P_DEFAULT, to) < 0) {
     throw DataError(where() + " cannot be read (" + hdf5_reason() + ")");
   }
+}
+
+void Hdf5Dataset::read_chunks(int64_t as, const std::vector<int64_t>& start,
+                              const std::vector<int64_t>& count, void* to) const {
+  const Hdf5Handle type(H5Dget_type(dataset_.id()), H5Tclose);
+  if (H5Tequal(type.id(), as) > 0) return chunks_->read(start, count, static_cast<char*>(to));
+  // HDF5 converts in place.
+  size_t values = 1;
+  for (const int64_t length : count) values *= static_cast<size_t>(length);
+  const size_t size = H5Tget_size(as);
+  std::vector<char> converted(values * std::max(size, value_bytes_));
+  chunks_->read(start, count, converted.data());
+  if (H5Tconvert(type.id(), as, values, converted.data(), nullptr, H5P_DEFAULT) < 0) {
+    throw DataError(where() + " cannot be converted (" + hdf5_reason() + ")");
+  }
+  if (values > 0) std::memcpy(to, converted.data(), values * size);
 }
 
 void Hdf5Dataset::read_all(void* to, int64_t bytes) const {
@@ -232,52 +272,31 @@ void Hdf5Dataset::read_all(void* to, int64_t bytes) const {
   if (type == torch::kInt64) as = H5T_NATIVE_INT64;
   if (type == torch::kFloat32) as = H5T_NATIVE_FLOAT;
   if (type == torch::kFloat64) as = H5T_NATIVE_DOUBLE;
-  read(as, H5S_ALL, H5S_ALL, to);
+  read(as, std::vector<int64_t>(shape_.size(), 0), shape_, to);
 }
 
 void Hdf5Dataset::read_rows(int64_t first, int64_t count, float* to) const {
   const Hdf5Lock lock;
-  std::vector<hsize_t> start(shape_.size(), 0);
-  std::vector<hsize_t> counts(shape_.begin(), shape_.end());
-  start[0] = extent(first);
-  counts[0] = extent(count);
-  const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
-  const Hdf5Handle memory(H5Screate_simple(static_cast<int>(counts.size()), counts.data(), nullptr),
-                          H5Sclose);
-  if (H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, counts.data(),
-                          nullptr) < 0) {
-    throw DataError(where() + " cannot be read (" + hdf5_reason() + ")");
-  }
-  if (!bits_) return read(H5T_NATIVE_FLOAT, memory.id(), space.id(), to);
+  std::vector<int64_t> start(shape_.size(), 0), counts = shape_;
+  start[0] = first;
+  counts[0] = count;
+  if (!bits_) return read(H5T_NATIVE_FLOAT, start, counts, to);
   std::vector<uint8_t> bits(static_cast<size_t>(count * row_size()));
-  read(H5T_NATIVE_B8, memory.id(), space.id(), bits.data());
+  read(H5T_NATIVE_B8, start, counts, bits.data());
   std::copy(bits.begin(), bits.end(), to);
 }
 
-void Hdf5Dataset::read_bytes(const std::array<int64_t, 4>& start,
-                             const std::array<int64_t, 4>& stride,
+void Hdf5Dataset::read_bytes(const std::array<int64_t, 4>& start, int64_t step,
                              const std::array<int64_t, 4>& count, uint8_t* to) const {
-  if (stride[0] > 1 && count[0] > 1) {
-    // HDF5 walks over every element of a selection with gaps: frame by frame is far faster.
-    const int64_t frame = count[1] * count[2] * count[3];
-    for (int64_t i = 0; i < count[0]; ++i) {
-      read_bytes({start[0] + i * stride[0], start[1], start[2], start[3]},
-                 {1, stride[1], stride[2], stride[3]}, {1, count[1], count[2], count[3]},
-                 to + i * frame);
-    }
-    return;
-  }
-  hsize_t starts[4], strides[4], counts[4];
-  std::transform(start.begin(), start.end(), starts, extent);
-  std::transform(stride.begin(), stride.end(), strides, extent);
-  std::transform(count.begin(), count.end(), counts, extent);
+  std::vector<int64_t> from(start.begin(), start.end()), counts(count.begin(), count.end());
   const Hdf5Lock lock;
-  const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
-  const Hdf5Handle memory(H5Screate_simple(4, counts, nullptr), H5Sclose);
-  if (H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, starts, strides, counts, nullptr) < 0) {
-    throw DataError(where() + " cannot be read (" + hdf5_reason() + ")");
+  if (step == 1) return read(H5T_NATIVE_UINT8, from, counts, to);
+  // HDF5 walks over every element of a selection with gaps: frame by frame is far faster.
+  counts[0] = 1;
+  for (int64_t i = 0; i < count[0]; ++i) {
+    from[0] = start[0] + i * step;
+    read(H5T_NATIVE_UINT8, from, counts, to + i * count[1] * count[2] * count[3]);
   }
-  read(H5T_NATIVE_UINT8, memory.id(), space.id(), to);
 }
 
 }  // namespace jepa

@@ -1,6 +1,7 @@
 // One dataset of an HDF5 file, open for reading, with the checks that a stranger's file needs.
 #pragma once
 
+#include <jepa/data/hdf5_chunks.hpp>
 #include <jepa/data/hdf5_file.hpp>
 
 #include <array>
@@ -31,8 +32,9 @@ class Hdf5Dataset {
   void read_all(void* to, int64_t bytes) const;
   /// Reads `count` rows from `first` on as float32; `to` takes `count` times row_size() values.
   void read_rows(int64_t first, int64_t count, float* to) const;
-  /// Reads bytes of a dataset of rank 4: starts, strides and counts in each dimension.
-  void read_bytes(const std::array<int64_t, 4>& start, const std::array<int64_t, 4>& stride,
+  /// Reads bytes of a dataset of rank 4: starts and counts in each dimension, and the step from one
+  /// to the next in the first.
+  void read_bytes(const std::array<int64_t, 4>& start, int64_t step,
                   const std::array<int64_t, 4>& count, uint8_t* to) const;
   /// Values a row (an index of the first dimension).
   int64_t row_size() const;
@@ -46,12 +48,18 @@ class Hdf5Dataset {
   void require_filters(int64_t layout) const;
   void require_plausible_size(int64_t file) const;
   void require_stored(int64_t layout) const;
+  void open(int64_t file, int64_t access);
+  /// Reads the values from `start` on, `count` of them in each dimension, as the HDF5 type `as`.
   /// @throws DataError with HDF5's reason
-  void read(int64_t type, int64_t memory, int64_t space, void* to) const;
+  void read(int64_t as, const std::vector<int64_t>& start, const std::vector<int64_t>& count,
+            void* to) const;
+  void read_chunks(int64_t as, const std::vector<int64_t>& start, const std::vector<int64_t>& count,
+                   void* to) const;
 
   std::string path_;
   std::string name_;
   Hdf5Handle dataset_;
+  std::unique_ptr<Hdf5Chunks> chunks_;  ///< where it unpacks them here
   std::vector<int64_t> shape_;
   Kind kind_ = Kind::other;
   bool bits_ = false;  ///< a bit field: HDF5 does not convert it to integers

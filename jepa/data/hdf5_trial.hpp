@@ -7,7 +7,7 @@ namespace jepa {
 
 /// Opens the file, all datasets of its root group and all its attributes, walks the indexes of
 /// their chunks and reads what is small, in a child process that is forked for it; the first time
-/// only, as long as the file stays as it is. The HDF5 library (1.10, 1.14 as well) follows
+/// only, as long as the file stays as it is. The HDF5 library (Debian's 1.10.8) follows
 /// addresses, sizes and counts of a damaged file into crashes and endless loops, more of them than
 /// checks in front of it could name: what it does to the child it does not do here. The child calls
 /// nothing but HDF5 and the allocator, under HDF5's lock, so it may be forked beside other threads.
