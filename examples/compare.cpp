@@ -66,7 +66,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
   examples::GridProgress progress;
   const auto hooks = progress.hooks();
   examples::require_same_options(program);
-  const bool first = !program.processes || program.processes->rank() == 0;
+  const bool first = examples::is_first(program);
   examples::require_cells_unchanged(options.run, program.sections, free_options());
   std::filesystem::create_directories(options.run);
   if (first) write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));

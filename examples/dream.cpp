@@ -75,6 +75,7 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
   const auto shown = game(1)->info();
   // Before anything is left behind: whether all of it can be had.
   dreaming::make_vision(options.vision, shown);
+  dreaming::make_model(options.model, options.vision.latent, shown.action_width);
   if (!options.data.empty()) dreaming::read_episodes(options.data, shown, 1);
   std::filesystem::create_directories(options.run);
   const FolderLock lock(options.run);

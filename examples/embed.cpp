@@ -255,7 +255,7 @@ void run(examples::Program& program, EmbedOptions& options) {
     clips = std::make_unique<Clips>(options, clip, loaded.encoder->clip_sizes()[3]);
   }
   const auto encode_start = std::chrono::steady_clock::now();
-  const bool first = !program.processes || program.processes->rank() == 0;
+  const bool first = examples::is_first(program);
   TokenWriter writer(first ? options.out : "", loaded.summary);
   std::vector<torch::Tensor> shown, shown_tokens;  // the film is of all clips together
   examples::ProgressBar progress("encode");

@@ -284,8 +284,8 @@ void run(examples::Program& program, Options& options, const OptionValues& given
       run_probes(loaded.encoder, controls, sources, probe,
                  [](const std::string& what) { std::fprintf(stderr, "%s\n", what.c_str()); });
   std::printf("%s", results_table(results).c_str());
-  const bool writes = !program.processes || program.processes->rank() == 0;
-  if (writes && !options.save.empty()) save_probes(options, loaded, sources, results);
+  if (examples::is_first(program) && !options.save.empty())
+    save_probes(options, loaded, sources, results);
   const std::string dataset = options.dataset.empty()
                                   ? std::filesystem::path(options.test).stem().string()
                                   : options.dataset;

@@ -76,7 +76,7 @@ void choose_precision(const ProgramInfo& info, Program& program) {
   auto& common = program.common;
   if (info.exact && common.precision == "auto") common.precision = "float32";
   const bool measured = common.precision == "auto";
-  const bool waits = measured && program.processes && program.processes->rank() > 0;
+  const bool waits = measured && !is_first(program);
   bool halved = !waits && resolve_precision(common.precision, program.device) == torch::kBFloat16;
   if (measured && program.processes) {
     halved = number_of_first(halved ? 1 : 0, *program.processes) == 1;
@@ -175,8 +175,7 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
     }
     choose_precision(info, program);
     info.run(program);
-    const bool writes = !program.processes || program.processes->rank() == 0;
-    if (writes && !program.common.json.empty()) {
+    if (is_first(program) && !program.common.json.empty()) {
       write_file_atomic(program.common.json, program.results.dump(2) + "\n");
     }
     return 0;
@@ -189,6 +188,10 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
     std::cerr << "error: " << printable(error.what()) << "\n";
   }
   return 1;
+}
+
+bool is_first(const Program& program) {
+  return !program.processes || program.processes->rank() == 0;
 }
 
 void require_same_options(const Program& program) {

@@ -63,6 +63,9 @@ struct ProgramInfo {
 /// usage.
 int program_main(int argc, const char* const* argv, const ProgramInfo& info);
 
+/// Rank 0 of several processes, or the only one: it writes and shows how it goes.
+bool is_first(const Program& program);
+
 /// Checks that all processes were asked for the same; nothing on one.
 /// @throws Error naming the first rank that differs
 void require_same_options(const Program& program);

@@ -78,8 +78,9 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
   const LoaderOptions together = examples::shared_batches(options.input.loader, program);
   examples::print_passes(*source, options.training.steps, together.batch);
   std::filesystem::create_directories(options.input.run);
-  if (examples::is_first(program))
+  if (examples::is_first(program)) {
     write_file_atomic(options.input.run + "/config.ini", run.config_ini);
+  }
   examples::ProgressBar bar("training", examples::steps_done(options.input.run));
   ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed));
   const LoopHooks hooks = examples::progress_hooks(program, bar, options.training.steps,

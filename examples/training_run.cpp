@@ -130,10 +130,6 @@ int64_t steps_done(const std::string& run) {
   return checkpoint.empty() ? 0 : read_checkpoint_state(checkpoint).step;
 }
 
-bool is_first(const Program& program) {
-  return !program.processes || program.processes->rank() == 0;
-}
-
 LoaderOptions shared_batches(const LoaderOptions& own, const Program& program) {
   LoaderOptions shared = own;
   if (program.processes) shared.batch *= program.processes->count();

@@ -60,9 +60,6 @@ int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(i
 /// Steps that a run's newest checkpoint stands at; 0: it has none.
 int64_t steps_done(const std::string& run);
 
-/// Rank 0 of several processes, or the only one: it writes and shows how it goes.
-bool is_first(const Program& program);
-
 /// A loader's options where processes share its batches: `own.batch` clips each.
 LoaderOptions shared_batches(const LoaderOptions& own, const Program& program);
 /// Which rows of those batches this process reads; without shuffle, all of them.

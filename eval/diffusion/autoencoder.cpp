@@ -214,18 +214,17 @@ StepMetrics AutoencoderTask::step(const ClipBatch& batch, bool watched,
   model_->train();
   optimizer_.zero_gradients();
   MetricSums sums;
-  const bool together = processes_.count() > 1;
   const auto parts = micro_batches(optimisation_, batch.clips.size(0));
   for (const MicroBatch& part : parts) {
     const RowRange own = own_rows({part.start, part.count}, processes_);
     const auto shown = to_unit_range(batch.clips.narrow(0, own.start, own.count), device_);
     const auto back = model_->reconstruct(shown, generator, processes_);
     const auto loss = part.share * (back - shown).abs().mean();
-    if (together && &part == &parts.back()) optimizer_.begin_reduce(processes_);
+    if (&part == &parts.back()) optimizer_.begin_reduce(processes_);
     loss.backward();
     sums.add("loss", loss);
   }
-  if (together) optimizer_.reduce(processes_, sums);
+  optimizer_.reduce(processes_, sums);
   const StepMetrics metrics = apply_gradients(optimizer_, optimisation_, step_, sums);
   ++step_;
   return metrics;

@@ -86,18 +86,6 @@ torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
   return given;
 }
 
-StepMetrics apply_gradients(AdamW& optimizer, const OptimisationOptions& optimisation,
-                            int64_t steps_done, MetricSums& sums) {
-  const StepRates rates = rates_at(optimisation, steps_done + 1);
-  const bool clip = steps_done >= optimisation.clip_from_step;
-  sums.add("grad_norm", optimizer.clip_gradients("model", clip ? optimisation.clip_gradient : 0.0));
-  StepMetrics metrics = sums.read();
-  check_finite(metrics, steps_done);
-  metrics["lr"] = rates.lr;
-  optimizer.step(rates);
-  return metrics;
-}
-
 DiffusionTask::DiffusionTask(DiffusionTransformer model, DiffusionTransformer average,
                              const DiffusionOptions& options,
                              const OptimisationOptions& optimisation, uint64_t seed,
@@ -162,11 +150,11 @@ StepMetrics DiffusionTask::step(const ClipBatch& batch, bool watched,
     const auto value =
         share * loss(model_, {rows(example.x), example.condition.rows(part.start, part.count)},
                      rows(noise), rows(t));
-    if (processes_.count() > 1 && &whole == &parts.back()) optimizer_.begin_reduce(processes_);
+    if (&whole == &parts.back()) optimizer_.begin_reduce(processes_);
     value.backward();
     sums.add("loss", value);
   }
-  if (processes_.count() > 1) optimizer_.reduce(processes_, sums);
+  optimizer_.reduce(processes_, sums);
   const StepMetrics metrics = apply_gradients(optimizer_, optimisation_, step_, sums);
   // The average forgets its random start: a young one moves faster.
   const double age = static_cast<double>(step_);

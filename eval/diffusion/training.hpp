@@ -39,12 +39,6 @@ struct DiffusionOptions {
 torch::Tensor draw_given_frames(int64_t batch, int64_t groups, double share,
                                 at::Generator generator);
 
-/// The end of a step: clips the gradients of the optimiser's module "model" and applies them.
-/// @return `sums`, `grad_norm` and `lr`, by one read from the device
-/// @throws Error naming the step where one of them is not finite; weights are as before then
-StepMetrics apply_gradients(AdamW& optimizer, const OptimisationOptions& optimisation,
-                            int64_t steps_done, MetricSums& sums);
-
 /// Trains a diffusion transformer.
 class DiffusionTask : public TrainingTask {
  public:

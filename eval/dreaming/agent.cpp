@@ -31,7 +31,7 @@ torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episode
     alive = alive.index_select(0, kept);
     state = {state.hidden.index_select(0, kept), state.cell.index_select(0, kept)};
     const auto latent = episodes.latents.index_select(0, now);
-    seen.push_back(torch::cat({latent, state.hidden, state.cell}, 1));
+    seen.push_back(join_memory(latent, state));
     model->forward(latent.unsqueeze(1), episodes.actions.index_select(0, now).unsqueeze(1), state);
   }
   return torch::cat(seen);
@@ -147,7 +147,7 @@ ScoreCandidates score_in_game(const MakeGame& make, VisionImpl& vision, MixtureD
 
 torch::Tensor ActorController::act(const torch::Tensor&, const torch::Tensor& latents,
                                    const State& state) {
-  const auto actions = agent_.act(torch::cat({latents, state.hidden, state.cell}, 1));
+  const auto actions = agent_.act(join_memory(latents, state));
   return (actions - 1).to(torch::kFloat32).unsqueeze(1);
 }
 
@@ -167,16 +167,13 @@ int64_t train_actor_critic(ActorCritic& agent, MixtureDensityRnn& model,
                            const SearchOptions& search, double death_weight, uint64_t seed,
                            const TrainingProgress& progress) {
   const auto pool = remembered(model, episodes);
-  const int64_t width = model->options().latent, hidden = model->options().hidden;
   auto generator = seeded_generator(seed, "imagined");
   const ImaginedStep imagine = [&](const torch::Tensor& seen, const torch::Tensor& actions) {
-    State state{seen.narrow(1, width, hidden), seen.narrow(1, width + hidden, hidden)};
-    const auto next =
-        model->imagine(seen.narrow(1, 0, width), (actions - 1).to(torch::kFloat32).unsqueeze(1),
-                       search.temperature, state, generator);
+    auto [latents, state] = split_memory(seen, model);
+    const auto next = model->imagine(latents, (actions - 1).to(torch::kFloat32).unsqueeze(1),
+                                     search.temperature, state, generator);
     const auto alive = 1 - chance_of_end(next, death_weight).squeeze(1);
-    return Imagined{torch::cat({next.latent.squeeze(1), state.hidden, state.cell}, 1), alive,
-                    alive};
+    return Imagined{join_memory(next.latent.squeeze(1), state), alive, alive};
   };
   for (int64_t update = 1; update <= search.updates; ++update) {
     const auto rows = at::randint(pool.size(0), {search.batch}, generator, torch::kInt64);

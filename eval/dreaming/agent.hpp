@@ -67,7 +67,7 @@ using ScoreCandidates = std::function<torch::Tensor(const torch::Tensor& candida
 Searched search_controller(int64_t parameters, const SearchOptions& options, uint64_t seed,
                            const ScoreCandidates& score, const TrainingProgress& progress = {});
 
-/// Latent and both vectors of M's memory at every decision of real episodes: [N, Z + 2 hidden].
+/// What an agent knows at every decision of real episodes, rows of `join_memory`.
 torch::Tensor remembered(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes);
 
 /// Candidates scored by their imagined lives; each generation dreams anew.

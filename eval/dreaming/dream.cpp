@@ -14,11 +14,21 @@ namespace jepa::eval::dreaming {
 
 using State = predictors::MixtureDensityRnnImpl::State;
 
+torch::Tensor join_memory(const torch::Tensor& latents, const State& state) {
+  return torch::cat({latents, state.hidden, state.cell}, 1);
+}
+
+Memory split_memory(const torch::Tensor& rows, const predictors::MixtureDensityRnn& model) {
+  const int64_t width = model->options().latent, hidden = model->options().hidden;
+  return {rows.narrow(1, 0, width),
+          {rows.narrow(1, width, hidden), rows.narrow(1, width + hidden, hidden)}};
+}
+
 torch::Tensor LinearController::act(const torch::Tensor& weights, const torch::Tensor& latents,
                                     const State& state) const {
   TORCH_CHECK(weights.dim() == 2 && weights.size(1) == parameters(),
               "LinearController: weights [R, ", parameters(), "] expected, got ", weights.sizes());
-  const auto seen = torch::cat({latents, state.hidden, state.cell}, -1).unsqueeze(-1);
+  const auto seen = join_memory(latents, state).unsqueeze(-1);
   const auto matrix =
       weights.narrow(1, 0, outputs * inputs()).view({weights.size(0), outputs, inputs()});
   const auto bias = weights.narrow(1, outputs * inputs(), outputs).unsqueeze(-1);
@@ -54,10 +64,8 @@ DreamLives dream_lives(
   auto rows = torch::arange(count, torch::kInt64);
   const auto first =
       starts.index_select(0, rows.remainder(options.episodes).remainder(starts.size(0)));
-  auto latent = first.narrow(1, 0, width);
-  auto state = remembering
-                   ? State{first.narrow(1, width, hidden), first.narrow(1, width + hidden, hidden)}
-                   : model->start(count);
+  auto [latent, state] =
+      remembering ? split_memory(first, model) : Memory{first, model->start(count)};
   DreamLives result{.lives = torch::zeros({count})};
   constexpr double kOver = 1e-3;  // of being alive: too small to be followed
   auto alive = torch::ones({count});

@@ -10,6 +10,17 @@
 
 namespace jepa::eval::dreaming {
 
+/// What an agent knows at a decision: what V sees, and both vectors of M's state.
+struct Memory {
+  torch::Tensor latents;  ///< [N, Z]
+  predictors::MixtureDensityRnnImpl::State state;
+};
+/// The three side by side, [N, Z + 2 hidden].
+torch::Tensor join_memory(const torch::Tensor& latents,
+                          const predictors::MixtureDensityRnnImpl::State& state);
+/// And apart again, as views of `rows`.
+Memory split_memory(const torch::Tensor& rows, const predictors::MixtureDensityRnn& model);
+
 /// Chooses actions from what V sees and what M remembers. Row r of what `act` is given belongs to
 /// episode `rows[r]` of a batch.
 class Controller {
@@ -72,8 +83,8 @@ struct DreamLives {
 
 /// `count` episodes in one batch that runs until the last of them ends; what has ended is left out
 /// of it as it goes.
-/// @param starts first latents [N, Z], with nothing remembered, or latents and both vectors of M's
-///   memory [N, Z + 2 hidden]; rows taken in turn, `options.episodes` before they repeat
+/// @param starts first latents [N, Z], with nothing remembered, or rows of `join_memory`;
+///   rows taken in turn, `options.episodes` before they repeat
 /// @param seen called with (rows still alive, their latents) before every step
 DreamLives dream_lives(
     predictors::MixtureDensityRnn& model, Controller& controller, int64_t count,

@@ -176,6 +176,10 @@ Windows cut_windows(const LatentEpisodes& episodes,
 }
 
 MixtureDensityRnn make_model(const ModelOptions& options, int64_t latent, int64_t action_width) {
+  if (options.imagined >= options.sequence) {
+    throw ConfigError(c10::str("option model.imagined: ", options.imagined,
+                               " of a window's decisions, model.sequence is ", options.sequence));
+  }
   return MixtureDensityRnn(predictors::MixtureDensityOptions{.latent = latent,
                                                              .action_width = action_width,
                                                              .hidden = options.hidden,
@@ -185,10 +189,6 @@ MixtureDensityRnn make_model(const ModelOptions& options, int64_t latent, int64_
 ModelLoss train_model(MixtureDensityRnn& model, const ModelOptions& options,
                       const LatentEpisodes& episodes, uint64_t seed,
                       const TrainingProgress& progress) {
-  if (options.imagined >= options.sequence) {
-    throw ConfigError(c10::str("option model.imagined: ", options.imagined,
-                               " of a window's decisions, model.sequence is ", options.sequence));
-  }
   model->train();
   const auto means = fit(
       "model", model.ptr(), {.steps = options.steps, .lr = options.lr},

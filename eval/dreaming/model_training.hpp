@@ -58,6 +58,7 @@ struct Windows {
 Windows cut_windows(const LatentEpisodes& episodes,
                     const std::vector<std::pair<int64_t, int64_t>>& starts, int64_t length);
 
+/// @throws ConfigError where a window has not more decisions than `options.imagined`
 predictors::MixtureDensityRnn make_model(const ModelOptions& options, int64_t latent,
                                          int64_t action_width);
 
@@ -68,7 +69,6 @@ struct ModelLoss {
 };
 /// Trains on random windows, the state zero at their start: fed true latents, in the last
 /// `options.imagined` decisions what M drew itself (scheduled sampling, Bengio et al. 2015).
-/// @throws ConfigError where those are not fewer than a window has
 ModelLoss train_model(predictors::MixtureDensityRnn& model, const ModelOptions& options,
                       const LatentEpisodes& episodes, uint64_t seed,
                       const TrainingProgress& progress = {});

@@ -14,10 +14,6 @@
 namespace jepa::eval::dynamics {
 namespace {
 
-at::Generator training_stream(uint64_t seed, const char* name, int64_t index) {
-  return seeded_generator(seed, name, static_cast<uint64_t>(index));
-}
-
 void fill_from(const std::string& folder, const std::string& name, torch::nn::Module& module) {
   const std::string path = folder + "/" + name + ".safetensors";
   load_into(module, read_safetensors(path).tensors, path);
@@ -100,32 +96,21 @@ StepMetrics DynamicsTask::step_of_parts(int64_t, const std::function<ClipBatch()
 // The backward pass, all gradients clipped, and a step, by all processes together.
 StepMetrics DynamicsTask::update(AdamW& optimizer, const OptimisationOptions& optimisation,
                                  int64_t done, const DynamicsLoss& loss) {
-  const bool together = processes_.count() > 1;
-  if (together) optimizer.begin_reduce(processes_);
+  optimizer.begin_reduce(processes_);
   loss.total.backward();
   MetricSums sums;
   add_terms(loss, sums);
-  if (together) optimizer.reduce(processes_, sums);
-  const StepRates rates = rates_at(optimisation, done + 1);
-  const bool clip = done >= optimisation.clip_from_step;
-  for (const auto& name : optimizer.modules()) {
-    sums.add("grad_norm_" + name,
-             optimizer.clip_gradients(name, clip ? optimisation.clip_gradient : 0.0));
-  }
-  StepMetrics metrics = sums.read();
-  check_finite(metrics, done);
-  metrics["lr"] = rates.lr;
-  optimizer.step(rates);
-  return metrics;
+  optimizer.reduce(processes_, sums);
+  return apply_gradients(optimizer, optimisation, done, sums);
 }
 
 StepMetrics DynamicsTask::joint_step(const ClipBatch& own) {
   const auto actions = model_.options.model_actions(actions_between(own));
   first_->zero_gradients();
   const auto latents = model_.encode_clips(own.clips);
-  const auto loss =
-      joint_loss(model_, latents, to_device(actions, latents.device()), options_.weights,
-                 training_stream(options_.seed, "sigreg", step_), processes_);
+  const auto loss = joint_loss(
+      model_, latents, to_device(actions, latents.device()), options_.weights,
+      seeded_generator(options_.seed, "sigreg", static_cast<uint64_t>(step_)), processes_);
   return update(*first_, options_.optimisation, step_, loss);
 }
 
@@ -139,7 +124,7 @@ void DynamicsTask::begin_second_phase() {
   freeze_encoder();
   const auto device = model_.encoder->parameters().front().device();
   model_.replace_predictor(options_.second.predictor);
-  model_.predictor->initialise(training_stream(options_.seed, "second predictor", 0));
+  model_.predictor->initialise(seeded_generator(options_.seed, "second predictor"));
   model_.predictor->to(device);
   second_ = std::make_unique<AdamW>(
       std::map<std::string, std::shared_ptr<torch::nn::Module>>{{kAlone, model_.predictor.ptr()}},
@@ -174,8 +159,8 @@ StepMetrics DynamicsTask::predictor_step(const ClipBatch& own) {
   StepMetrics metrics;
   for (int64_t u = 0; u < o.updates; ++u) {
     const int64_t done = (step_ - o.from_step) * o.updates + u;
-    const auto drawn =
-        torch::randint(held, {o.batch}, training_stream(options_.seed, "rows", done));
+    const auto drawn = torch::randint(
+        held, {o.batch}, seeded_generator(options_.seed, "rows", static_cast<uint64_t>(done)));
     const auto rows = to_device(drawn.narrow(0, part.start, part.count), buffer_.latents.device());
     second_->zero_gradients();
     const auto loss = prediction_loss(model_, buffer_.latents.index_select(0, rows),

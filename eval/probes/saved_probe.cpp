@@ -47,16 +47,6 @@ struct ProbeMetadata {
   }
 };
 
-std::vector<std::string> split_lines(const std::string& text) {
-  std::vector<std::string> lines;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    lines.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return lines;
-}
-
 const torch::Tensor& part(const SavedProbe& probe, const std::string& name,
                           const std::string& path) {
   const auto found = probe.parts.find(name);
@@ -98,7 +88,7 @@ SavedProbe read_probe(const ProbeMetadata& metadata, int64_t index, const Tensor
   probe.classes = metadata.number(key("classes"), 0, 1'000'000);
   probe.depth = metadata.number(key("depth"), 1, 64);
   probe.heads = metadata.number(key("heads"), 1, 1024);
-  probe.names = split_lines(metadata.text(key("names")));
+  probe.names = read_names(metadata.text(key("names")));
   for (auto at = tensors.lower_bound(prefix); at != tensors.end(); ++at) {
     if (!at->first.starts_with(prefix)) break;
     probe.parts[at->first.substr(prefix.size())] = at->second;

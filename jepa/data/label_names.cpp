@@ -16,10 +16,7 @@ std::vector<std::string> label_names(const ClipSource& source) {
   if (store == nullptr) return {};
   const auto found = store->info().attributes.find("label_names");
   if (found == store->info().attributes.end()) return {};
-  std::vector<std::string> names;
-  std::istringstream text(found->second);
-  for (std::string name; std::getline(text, name);) names.push_back(name);
-  return names;
+  return read_names(found->second);
 }
 
 std::string join_names(const std::vector<std::string>& names) {
@@ -29,6 +26,13 @@ std::string join_names(const std::vector<std::string>& names) {
     text += (text.empty() ? "" : "\n") + name;
   }
   return text;
+}
+
+std::vector<std::string> read_names(const std::string& text) {
+  std::vector<std::string> names;
+  std::istringstream lines(text);
+  for (std::string name; std::getline(lines, name);) names.push_back(name);
+  return names;
 }
 
 void require_same_labels(const ClipSource& a, const std::string& a_path, const ClipSource& b,

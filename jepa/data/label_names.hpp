@@ -14,6 +14,8 @@ std::vector<std::string> label_names(const ClipSource& source);
 
 /// The names as one text, a line each, as clip stores keep them.
 std::string join_names(const std::vector<std::string>& names);
+/// And apart again.
+std::vector<std::string> read_names(const std::string& text);
 
 /// Folders number their classes each for itself, so one that lacks a class shifts the others.
 /// @throws DataError naming both and the first class that differs, where both know their names

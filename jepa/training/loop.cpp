@@ -309,6 +309,21 @@ void check_finite(const StepMetrics& metrics, int64_t steps_done) {
   for (const auto& [name, value] : metrics) check(name, value);
 }
 
+StepMetrics apply_gradients(AdamW& optimizer, const OptimisationOptions& optimisation,
+                            int64_t steps_done, MetricSums& sums) {
+  const StepRates rates = rates_at(optimisation, steps_done + 1);
+  const bool clip = steps_done >= optimisation.clip_from_step;
+  for (const auto& name : optimizer.modules()) {
+    sums.add(name == "model" ? "grad_norm" : "grad_norm_" + name,
+             optimizer.clip_gradients(name, clip ? optimisation.clip_gradient : 0.0));
+  }
+  StepMetrics metrics = sums.read();
+  check_finite(metrics, steps_done);
+  metrics["lr"] = rates.lr;
+  optimizer.step(rates);
+  return metrics;
+}
+
 void LoopOptions::describe(OptionVisitor& visit) {
   visit("steps", steps, {.help = "optimiser steps", .min = 0});
   visit("checkpoint_every", checkpoint_every, {.help = "steps between checkpoints", .min = 1});

@@ -8,6 +8,7 @@
 #include <jepa/metrics.hpp>
 #include <jepa/options.hpp>
 #include <jepa/training/checkpoint.hpp>
+#include <jepa/training/optimizer.hpp>
 #include <jepa/training/processes.hpp>
 
 #include <functional>
@@ -26,6 +27,13 @@ class NonFiniteError : public Error {
 /// What every task asks before it moves its weights. `steps_done` is without this step.
 /// @throws NonFiniteError naming a metric that is not finite, the loss before others
 void check_finite(const StepMetrics& metrics, int64_t steps_done);
+
+/// The end of a step: clips the gradients of all of the optimiser's modules and applies them.
+/// @return `sums`, `lr` and `grad_norm_NAME` of each module (`grad_norm` of one called "model"), by
+///   one read from the device
+/// @throws NonFiniteError as `check_finite`; weights are as before then
+StepMetrics apply_gradients(AdamW& optimizer, const OptimisationOptions& optimisation,
+                            int64_t steps_done, MetricSums& sums);
 
 /// What a training loop trains.
 class TrainingTask {

@@ -209,7 +209,12 @@ std::vector<std::string> AdamW::modules() const {
   return names;
 }
 
+void AdamW::begin_reduce(Processes& processes) {
+  if (processes.count() > 1) buckets_.start(processes);
+}
+
 void AdamW::reduce(Processes& processes, MetricSums& sums) {
+  if (processes.count() == 1) return;
   const torch::Tensor numbers = sums.stacked();
   buckets_.begin_rest(processes);
   processes.begin_average(numbers);

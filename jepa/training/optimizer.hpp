@@ -44,9 +44,9 @@ class AdamW {
   /// Names of the modules that have something to train.
   std::vector<std::string> modules() const;
   /// The next backward pass is the step's last: gradients that it has brought are averaged over
-  /// `processes` while it goes on. `reduce` must follow.
-  void begin_reduce(Processes& processes) { buckets_.start(processes); }
-  /// Gradients and `sums` become their means over `processes`.
+  /// `processes` while it goes on. `reduce` must follow. Nothing where there is one process.
+  void begin_reduce(Processes& processes);
+  /// Gradients and `sums` become their means over `processes`; of one they are that.
   void reduce(Processes& processes, MetricSums& sums);
 
   /// Moments and counters: `<parameter>.exp_avg`, `.exp_avg_sq`, `.step`. Sharded, rank 0 gets the

@@ -4,7 +4,6 @@
 #include <jepa/random.hpp>
 #include <jepa/training/pretraining.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 #include <torch/utils.h>

@@ -4,7 +4,6 @@
 #include <eval/training/recipe.hpp>
 #include <jepa/io/weights.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/types.h>

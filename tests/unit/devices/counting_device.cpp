@@ -1,6 +1,7 @@
 #include "counting_device.hpp"
 
-#include <ATen/CPUGeneratorImpl.h>
+#include <jepa/generator.hpp>
+
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/HPUHooksInterface.h>
 #include <ATen/native/CPUFallback.h>
@@ -171,7 +172,7 @@ class HPUHooks : public at::HPUHooksInterface {
   bool isAvailable() const override { return true; }
   bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
   const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override {
-    static const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(0);
+    static const at::Generator generator = jepa::seeded_generator(0);
     return generator;
   }
 };

@@ -1,5 +1,6 @@
 // How often the host waits for the device in a step: once, to read what was measured.
 #include "counting_device.hpp"
+#include "tiny_recipe.hpp"
 
 #include <encoders/registry.hpp>
 #include <eval/diffusion/autoencoder.hpp>
@@ -54,20 +55,7 @@ TEST(CountingDevice, Counts) {
 class MaskedPredictionStep : public testing::TestWithParam<std::string> {};
 
 TEST_P(MaskedPredictionStep, WaitsOnce) {
-  eval::training::Recipe recipe;
-  recipe.encoder.preset = "custom";
-  recipe.encoder.vit.dim = 24;
-  recipe.encoder.vit.depth = 2;
-  recipe.encoder.vit.heads = 2;
-  recipe.encoder.vit.patch = 4;
-  recipe.encoder.vit.tubelet = 2;
-  recipe.predictor.masked.dim = 24;
-  recipe.predictor.masked.depth = 1;
-  recipe.predictor.masked.heads = 2;
-  MaskOptions mask;
-  mask.blocks = 2;
-  recipe.masks = {mask, mask};
-  recipe.optimisation.total_steps = 10;
+  eval::training::Recipe recipe = tiny_recipe();
   recipe.optimisation.clip_gradient = 1;
   const std::string kind = GetParam();
   if (kind == "accumulate") recipe.optimisation.accumulate = 2;

@@ -6,7 +6,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>

@@ -1,5 +1,6 @@
 // Two processes together train as one does on the whole batch.
 #include "temporary_folder.hpp"
+#include "tiny_recipe.hpp"
 
 #include <encoders/registry.hpp>
 #include <eval/training/recipe.hpp>
@@ -91,30 +92,12 @@ TensorMap train_by_two(const eval::training::Recipe& recipe, int64_t steps,
   return read_safetensors(folder.file("two.safetensors")).tensors;
 }
 
-eval::training::Recipe small_recipe() {
-  eval::training::Recipe recipe;
-  recipe.encoder.preset = "custom";
-  recipe.encoder.vit.dim = 24;
-  recipe.encoder.vit.depth = 2;
-  recipe.encoder.vit.heads = 2;
-  recipe.encoder.vit.patch = 4;
-  recipe.encoder.vit.tubelet = 2;
-  recipe.predictor.masked.dim = 24;
-  recipe.predictor.masked.depth = 1;
-  recipe.predictor.masked.heads = 2;
-  MaskOptions mask;
-  mask.blocks = 2;
-  recipe.masks = {mask, mask};
-  recipe.optimisation.total_steps = 10;
-  recipe.optimisation.momentum = 0.9;
-  return recipe;
-}
-
 class TwoProcesses : public testing::TestWithParam<std::string> {};
 
 TEST_P(TwoProcesses, TrainAsOne) {
   if (!has_process_groups()) GTEST_SKIP() << "this LibTorch was built without gloo";
-  eval::training::Recipe recipe = small_recipe();
+  eval::training::Recipe recipe = tiny_recipe();
+  recipe.optimisation.momentum = 0.9;
   const std::string kind = GetParam();
   if (kind == "accumulate") recipe.optimisation.accumulate = 2;
   if (kind == "vicreg" || kind == "sigreg") recipe.objective.regulariser.kind = kind;
