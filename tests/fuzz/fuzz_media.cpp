@@ -122,7 +122,7 @@ std::vector<Kind> make_kinds(const std::string& work) {
   kinds.push_back({"own.bmp", bitmap, read_picture});
   for (const std::string name :
        {"swm_dataset.h5", "stores/columns.h5", "stores/attributes.h5", "swm_dataset_blosc.h5",
-        "stores/lzf.h5", "stores/virtual.h5", "stores/external_link.h5"}) {
+        "stores/lzf.h5", "stores/virtual.h5", "stores/external_link.h5", "stores/packed.h5"}) {
     kinds.push_back({std::filesystem::path(name).filename(), fuzz::read_file(fixtures + "/" + name),
                      read_store});
   }

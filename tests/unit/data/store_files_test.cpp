@@ -120,6 +120,38 @@ TEST(StoreFiles, BytesOfOtherFilesAreRefused) {
   EXPECT_EQ(names, (std::vector<std::string>{"ep_len", "ep_offset"}));
 }
 
+/// Chunks that do not divide the shape, of which some were never written, big-endian values.
+TEST(StoreFiles, PackedChunksAreReadAsTheyWereWritten) {
+  const ClipStore store(fixture("packed.h5"), {.signals = "speed"});
+  Random random(0);
+  const RawClip clip = store.read(1, random);  // frames 5 to 10
+  ASSERT_EQ(clip.pixels.size(), 6U * 7 * 10 * 3);
+  size_t at = 0;
+  for (int t = 5; t < 11; ++t) {
+    for (int y = 0; y < 7; ++y) {
+      for (int x = 0; x < 10; ++x) {
+        for (int c = 0; c < 3; ++c, ++at) {
+          ASSERT_EQ(clip.pixels[at], (t * 37 + y * 11 + x * 5 + c * 3) % 256)
+              << t << ' ' << y << ' ' << x << ' ' << c;
+        }
+      }
+    }
+  }
+  const std::vector<float> unwritten(9, -1.5F);
+  std::vector<float> speed = unwritten;
+  for (int i = 0; i < 9; ++i) speed.push_back(static_cast<float>(i) / 8);
+  EXPECT_EQ(clip.signals.at("speed").values, speed);
+  EXPECT_TRUE(store.column("label").equal(torch::tensor({3, -2})));
+}
+
+/// HDF5 copies as many bytes as the shape has out of a chunk that holds fewer.
+TEST(StoreFiles, AChunkOfAnotherSizeIsAnError) {
+  expect_one_line(store_failure(fixture("short_chunk.h5")), "short_chunk.h5: dataset 'pixels'",
+                  "damaged: a chunk of 100 bytes where its shape has 128");
+  expect_one_line(store_failure(fixture("long_chunk.h5")), "long_chunk.h5: dataset 'pixels'",
+                  "damaged");
+}
+
 /// HDF5's error stack would go to stderr, from every thread that had not switched it off.
 TEST(StoreFiles, HDF5PrintsNothingFromAnyThread) {
   testing::internal::CaptureStderr();
