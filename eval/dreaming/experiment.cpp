@@ -85,6 +85,9 @@ Experiment::Experiment(ExperimentOptions options, MakeGame make, ExperimentHooks
       hooks_(std::move(hooks)),
       stages_(options_.run, hooks_.say),
       info_(make_(1)->info()) {
+  if (options_.controller.ending == "chance" && options_.model.done_weight <= 0) {
+    throw ConfigError("option controller.ending: chance divides by model.done_weight, which is 0");
+  }
   auto& table = options_.temperatures;
   table.push_back(options_.controller.temperature);
   std::sort(table.begin(), table.end());

@@ -159,6 +159,14 @@ class DreamRunTest : public testing::Test {
   TemporaryFolder folder_;
 };
 
+TEST_F(DreamRunTest, EndsByChanceNeedTheWeightOfEnds) {
+  ExperimentOptions options = small("a", "cma_es");
+  options.controller.ending = "chance";
+  options.model.done_weight = 0;
+  EXPECT_EQ(message_of<ConfigError>([&] { Experiment(options, make_game(options.game), {}); }),
+            "option controller.ending: chance divides by model.done_weight, which is 0");
+}
+
 TEST_F(DreamRunTest, StagesAreAFunctionOfTheSeedAndGoOnWhereTheyWereKilled) {
   const auto whole = run(small("whole", "cma_es"));
   EXPECT_NE(whole.records().size(), 0);
