@@ -212,7 +212,8 @@ Hdf5File Hdf5File::open(const std::string& path) {
 
 Hdf5File Hdf5File::open_untried(const std::string& path) {
   const Hdf5Lock lock;
-  Hdf5Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, read_only_access().id()), H5Fclose);
+  const Hdf5Handle access = read_only_access();  // closing it would empty HDF5's stack of reasons
+  Hdf5Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
   if (!handle.valid()) {
     throw DataError(path + ": not a readable HDF5 file (" + hdf5_reason() + ")");
   }
