@@ -1,9 +1,12 @@
 #include <encoders/registry.hpp>
 #include <jepa/errors.hpp>
 
-namespace jepa::encoders {
+#include <utility>
 
-std::vector<EncoderEntry>& encoder_table() {
+namespace jepa::encoders {
+namespace {
+
+std::vector<EncoderEntry>& entries() {
   static std::vector<EncoderEntry> table = {
       {"vision_transformer",
        [](const EncoderOptions& options) {
@@ -22,6 +25,19 @@ std::vector<EncoderEntry>& encoder_table() {
        }},
   };
   return table;
+}
+
+}  // namespace
+
+const std::vector<EncoderEntry>& encoder_table() { return entries(); }
+
+void add_encoder(EncoderEntry entry) {
+  for (const auto& there : entries()) {
+    if (there.name == entry.name) {
+      throw ConfigError("encoder '" + entry.name + "': the name is taken");
+    }
+  }
+  entries().push_back(std::move(entry));
 }
 
 void EncoderOptions::describe(OptionVisitor& visit) {
@@ -48,7 +64,8 @@ void EncoderOptions::describe(OptionVisitor& visit) {
 
 EncoderOptions EncoderOptions::resolved() const {
   EncoderOptions options = *this;
-  options.vit = resolve(vit, preset);
+  // Of other encoders a preset says no more than it has to.
+  if (type == "vision_transformer" || preset != "custom") options.vit = resolve(vit, preset);
   return options;
 }
 

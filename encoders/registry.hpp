@@ -35,9 +35,13 @@ struct EncoderEntry {
   std::function<Encoder(const EncoderOptions&)> make;
 };
 
-/// All encoders that `encoder.type` may name. A program adds its own before it reads options:
-/// `encoder_table().push_back({"mine", make_mine})`. Not for use from several threads.
-std::vector<EncoderEntry>& encoder_table();
+/// All encoders that `encoder.type` may name.
+const std::vector<EncoderEntry>& encoder_table();
+
+/// Adds one: `add_encoder({"mine", make_mine})`, before options are read. Not for use from several
+/// threads.
+/// @throws ConfigError where the name is taken
+void add_encoder(EncoderEntry entry);
 
 /// Builds the encoder that the options name, weights uninitialised. Clip sizes and heads that the
 /// encoder does not set itself are those of the options.

@@ -35,17 +35,12 @@ void require(bool good, const std::string& message) {
   if (!good) throw ConfigError("encoder: " + message);
 }
 
-void check(const VisionTransformerOptions& options) {
+/// What does not depend on the clips.
+void check_blocks(const VisionTransformerOptions& options) {
   require(options.dim > 0 && options.depth > 0 && options.heads > 0,
           "dim, depth and heads must be given (or a preset)");
   require(options.dim % options.heads == 0,
           c10::str("dim ", options.dim, " does not divide over ", options.heads, " heads"));
-  require(options.patch > 0 && options.height % options.patch == 0 &&
-              options.width % options.patch == 0,
-          c10::str("a clip of ", options.height, " x ", options.width,
-                   " does not divide into patches of ", options.patch));
-  require(options.frames == 1 || (options.tubelet > 0 && options.frames % options.tubelet == 0),
-          c10::str(options.frames, " frames do not divide into tubelets of ", options.tubelet));
   require(has_rotary(options.positions) || has_sincos(options.positions),
           "positions: expected rope, sincos or both, found '" + options.positions + "'");
   for (size_t i = 0; i < options.output_levels.size(); ++i) {
@@ -53,6 +48,15 @@ void check(const VisionTransformerOptions& options) {
     require(level >= (i == 0 ? 0 : options.output_levels[i - 1] + 1) && level < options.depth,
             c10::str("output_levels must ascend within 0 to ", options.depth - 1));
   }
+}
+
+void check_clips(const VisionTransformerOptions& options) {
+  require(options.patch > 0 && options.height % options.patch == 0 &&
+              options.width % options.patch == 0,
+          c10::str("a clip of ", options.height, " x ", options.width,
+                   " does not divide into patches of ", options.patch));
+  require(options.frames == 1 || (options.tubelet > 0 && options.frames % options.tubelet == 0),
+          c10::str(options.frames, " frames do not divide into tubelets of ", options.tubelet));
 }
 
 }  // namespace
@@ -119,13 +123,14 @@ VisionTransformerOptions resolve(VisionTransformerOptions options, const std::st
     if (options.mlp_ratio == 0) options.mlp_ratio = preset->mlp_ratio;
   }
   if (options.mlp_ratio == 0) options.mlp_ratio = 4;
-  check(options);
+  check_blocks(options);
   return options;
 }
 
 VisionTransformerImpl::VisionTransformerImpl(VisionTransformerOptions options)
     : options_(resolve(std::move(options), "custom")) {
   const auto& o = options_;
+  check_clips(o);
   set_clip_sizes({1, o.channels, o.frames, o.height, o.width});
   set_heads(o.heads);
   const bool image = o.frames == 1;

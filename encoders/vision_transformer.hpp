@@ -59,7 +59,8 @@ struct VisionTransformerPreset {
 const std::vector<VisionTransformerPreset>& vision_transformer_presets();
 
 /// Fills in what is 0 in `options` from the preset `name` ("custom": nothing to fill in).
-/// @throws ConfigError for an unknown name, or where a size is missing or does not divide.
+/// @throws ConfigError for an unknown name, or where a width is missing or does not divide; whether
+///   clips divide into patches is seen when the encoder is built
 VisionTransformerOptions resolve(VisionTransformerOptions options, const std::string& name);
 
 /// Pre-norm transformer over patches. No class token. Weights are uninitialised until

@@ -5,6 +5,7 @@
 #include <examples/program.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/version.hpp>
 
 #include <c10/util/StringUtil.h>
@@ -173,7 +174,7 @@ void finish(ClipStoreWriter& writer, const Account& account, const worlds::World
   const auto summary = account.summary();
   if (summary.contains("coverage")) {
     for (const auto& [name, share] : summary.at("coverage").items()) {
-      writer.note("coverage_" + name, share.dump());
+      writer.note("coverage_" + name, json_text(share));
     }
   }
   if (const auto* gym = dynamic_cast<const worlds::Gymnasium*>(&world)) {

@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
        .sections =
            [&](const OptionValues& values) {
              options.arm.jepa.masks = eval::training::default_masks();
-             const int64_t masks = examples::count_numbered(values, "mask");
+             const int64_t masks = count_numbered(values, "mask");
              if (masks > 0) options.arm.jepa.masks.resize(static_cast<size_t>(masks));
              auto sections = options.sections();
              sections.push_back({"film", "", [&](OptionVisitor& visit) {

@@ -14,6 +14,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/random.hpp>
 
 #include <torch/types.h>
@@ -288,7 +289,7 @@ void evaluate(examples::Program& program, Session& session, const std::string& f
   for (size_t i = 1; i < session.rows.size(); ++i) {
     results["controls"][session.rows[i].name] = examples::plan_numbers(session.rows[i]);
   }
-  write_file_atomic(folder + "/summary.json", results.dump(2) + "\n");
+  write_file_atomic(folder + "/summary.json", json_text(results, 2) + "\n");
   examples::write_plan_page(title, session.run != nullptr ? o.run : "", folder,
                             examples::plan_markup(session.rows, "px", wall) + rollouts + map);
   std::printf("results            %s\n", folder.c_str());

@@ -136,7 +136,7 @@ void start_from(const std::string& path, const eval::training::Recipe& recipe, T
     load_into(*term->module(), read_safetensors(own).tensors, own);
   }
   const std::string moments = file.path() + "/optimizer.safetensors";
-  if (std::filesystem::exists(moments)) trainer.restore(0, read_safetensors(moments).tensors);
+  if (std::filesystem::exists(moments)) trainer.restore_moments(read_safetensors(moments).tensors);
 }
 
 /// Steps that stand in proportion to the length of the run: option, member.
@@ -277,7 +277,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
 
 /// Sections of the options that `values` size, and what `--fit_minutes` changes among them.
 examples::ContinuedOptions continued(PretrainOptions& options, const OptionValues& values) {
-  options.recipe.masks.resize(static_cast<size_t>(examples::count_numbered(values, "mask")));
+  options.recipe.masks.resize(static_cast<size_t>(count_numbered(values, "mask")));
   examples::ContinuedOptions all{.sections = options.sections(), .fitted = {}, .many = true};
   for (const auto& [name, steps] : proportional_steps(options)) all.fitted.insert(name);
   return all;
@@ -305,7 +305,7 @@ int main(int argc, char** argv) {
            [&](const OptionValues& values) {
              given = values;
              options.recipe.masks = eval::training::default_masks();
-             const int64_t masks = examples::count_numbered(values, "mask");
+             const int64_t masks = count_numbered(values, "mask");
              if (masks > 0) options.recipe.masks.resize(static_cast<size_t>(masks));
              return options.sections();
            },

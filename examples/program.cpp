@@ -3,6 +3,7 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/memory.hpp>
 #include <jepa/printable.hpp>
 #include <jepa/training/process_group.hpp>
@@ -176,7 +177,7 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
     choose_precision(info, program);
     info.run(program);
     if (is_first(program) && !program.common.json.empty()) {
-      write_file_atomic(program.common.json, program.results.dump(2) + "\n");
+      write_file_atomic(program.common.json, json_text(program.results, 2) + "\n");
     }
     return 0;
   } catch (const ConfigError& error) {
@@ -203,32 +204,6 @@ void require_same_options(const Program& program) {
     text += key + " = " + value + "\n";
   }
   require_same(text, "options", *program.processes);
-}
-
-int64_t count_numbered(const OptionValues& given, const std::string& section) {
-  const std::string prefix = section + ".";
-  int64_t largest = 0;
-  std::vector<bool> seen(100, false);
-  for (const auto& [key, value] : given) {
-    if (!key.starts_with(prefix)) continue;
-    const std::string number =
-        key.substr(prefix.size(), key.find('.', prefix.size()) - prefix.size());
-    if (number.empty() || number.size() > 2 ||
-        number.find_first_not_of("0123456789") != std::string::npos || number == "0") {
-      throw ConfigError("option " + key + ": sections of this kind are [" + section + ".1], [" +
-                        section + ".2], ...");
-    }
-    const int64_t index = std::stoll(number);
-    seen[static_cast<size_t>(index)] = true;
-    largest = std::max(largest, index);
-  }
-  for (int64_t i = 1; i <= largest; ++i) {
-    if (!seen[static_cast<size_t>(i)]) {
-      throw ConfigError("[" + section + "." + std::to_string(largest) + "] is given but [" +
-                        section + "." + std::to_string(i) + "] is not");
-    }
-  }
-  return largest;
 }
 
 bool stop_requested() { return stop_flag != 0; }

@@ -70,10 +70,6 @@ bool is_first(const Program& program);
 /// @throws Error naming the first rank that differs
 void require_same_options(const Program& program);
 
-/// Largest N for which `section.N.` occurs among the keys; 0: none.
-/// @throws ConfigError where a number below it is left out.
-int64_t count_numbered(const OptionValues& given, const std::string& section);
-
 /// Set by SIGINT and SIGTERM once a program has called `catch_stop_signals`.
 bool stop_requested();
 void catch_stop_signals();

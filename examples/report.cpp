@@ -6,6 +6,7 @@
 #include <jepa/data/loader.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/pretraining.hpp>
 
@@ -54,7 +55,7 @@ struct PictureConfig {
   std::vector<MaskOptions> masks;
 
   explicit PictureConfig(const OptionValues& stored) {
-    masks.resize(static_cast<size_t>(examples::count_numbered(stored, "mask")));
+    masks.resize(static_cast<size_t>(count_numbered(stored, "mask")));
     std::vector<OptionSection> sections{
         {"", "",
          [this](OptionVisitor& visit) {
@@ -172,7 +173,7 @@ void write_summary(const std::string& path, const std::vector<rep::RunReport>& r
     const auto rows = nlohmann::ordered_json::parse(read_comparison(comparison, "summary.json"));
     summary["comparison"] = rows.at("rows");
   }
-  write_file_atomic(path, summary.dump(2) + "\n");
+  write_file_atomic(path, json_text(summary, 2) + "\n");
 }
 
 void run(examples::Program& program, const ReportOptions& options) {

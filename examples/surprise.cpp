@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
            [&](const OptionValues& values) {
              auto& recipe = options.training.arm.jepa;
              recipe.masks = eval::training::default_masks();
-             const int64_t masks = examples::count_numbered(values, "mask");
+             const int64_t masks = count_numbered(values, "mask");
              if (masks > 0) recipe.masks.resize(static_cast<size_t>(masks));
              auto sections = options.sections();
              sections.insert(sections.begin() + 1,

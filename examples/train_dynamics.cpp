@@ -8,6 +8,7 @@
 #include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/cost.hpp>
 
@@ -217,7 +218,7 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
   for (const auto& [name, value] : numbers) program.results[name] = value;
   for (const auto& [name, value] : measured) program.results[name] = value;
   if (first) {
-    write_file_atomic(options.input.run + "/summary.json", program.results.dump(2) + "\n");
+    write_file_atomic(options.input.run + "/summary.json", json_text(program.results, 2) + "\n");
   }
 }
 

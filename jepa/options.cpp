@@ -293,4 +293,30 @@ std::string describe_options(const std::vector<OptionSection>& sections) {
   return out.str();
 }
 
+int64_t count_numbered(const OptionValues& given, const std::string& section) {
+  const std::string prefix = section + ".";
+  int64_t largest = 0;
+  std::vector<bool> seen(100, false);
+  for (const auto& [key, value] : given) {
+    if (!key.starts_with(prefix)) continue;
+    const std::string number =
+        key.substr(prefix.size(), key.find('.', prefix.size()) - prefix.size());
+    if (number.empty() || number.size() > 2 ||
+        number.find_first_not_of("0123456789") != std::string::npos || number == "0") {
+      throw ConfigError("option " + key + ": sections of this kind are [" + section + ".1], [" +
+                        section + ".2], ...");
+    }
+    const int64_t index = std::stoll(number);
+    seen[static_cast<size_t>(index)] = true;
+    largest = std::max(largest, index);
+  }
+  for (int64_t i = 1; i <= largest; ++i) {
+    if (!seen[static_cast<size_t>(i)]) {
+      throw ConfigError("[" + section + "." + std::to_string(largest) + "] is given but [" +
+                        section + "." + std::to_string(i) + "] is not");
+    }
+  }
+  return largest;
+}
+
 }  // namespace jepa

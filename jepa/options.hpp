@@ -59,6 +59,10 @@ OptionValues parse_ini(const std::string& text, const std::string& name);
 /// @throws ConfigError naming the argument.
 OptionValues parse_command_line(int argc, const char* const* argv);
 
+/// Largest N for which `section.N.` occurs among the keys; 0: none.
+/// @throws ConfigError where a number below it is left out.
+int64_t count_numbered(const OptionValues& given, const std::string& section);
+
 /// Writes `values` into the sections.
 /// @throws ConfigError naming the key: unknown, wrong type, out of range or not among the choices.
 void apply_options(const std::vector<OptionSection>& sections, const OptionValues& values);

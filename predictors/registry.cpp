@@ -1,9 +1,12 @@
 #include <jepa/errors.hpp>
 #include <predictors/registry.hpp>
 
-namespace jepa::predictors {
+#include <utility>
 
-std::vector<PredictorEntry>& predictor_table() {
+namespace jepa::predictors {
+namespace {
+
+std::vector<PredictorEntry>& entries() {
   static std::vector<PredictorEntry> table = {
       {"masked",
        [](const PredictorOptions& options, const ModelShape& shape) {
@@ -13,6 +16,19 @@ std::vector<PredictorEntry>& predictor_table() {
        }},
   };
   return table;
+}
+
+}  // namespace
+
+const std::vector<PredictorEntry>& predictor_table() { return entries(); }
+
+void add_predictor(PredictorEntry entry) {
+  for (const auto& there : entries()) {
+    if (there.name == entry.name) {
+      throw ConfigError("predictor '" + entry.name + "': the name is taken");
+    }
+  }
+  entries().push_back(std::move(entry));
 }
 
 void PredictorOptions::describe(OptionVisitor& visit) {

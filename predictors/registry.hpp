@@ -24,9 +24,13 @@ struct PredictorEntry {
   std::function<Predictor(const PredictorOptions&, const ModelShape&)> make;
 };
 
-/// All predictors that `predictor.type` may name. A program adds its own before it reads options.
-/// Not for use from several threads.
-std::vector<PredictorEntry>& predictor_table();
+/// All predictors that `predictor.type` may name.
+const std::vector<PredictorEntry>& predictor_table();
+
+/// Adds one: `add_predictor({"mine", make_mine})`, before options are read. Not for use from
+/// several threads.
+/// @throws ConfigError where the name is taken
+void add_predictor(PredictorEntry entry);
 
 /// Builds the predictor that the options name, weights uninitialised.
 /// @throws ConfigError for an unknown type, or sizes that do not fit together

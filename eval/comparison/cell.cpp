@@ -4,6 +4,7 @@
 #include <eval/comparison/recorder.hpp>
 #include <eval/probes/protocol.hpp>
 #include <jepa/generator.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
@@ -47,7 +48,7 @@ std::string results_json(const Results& results) {
   for (const auto& [name, value] : results) {
     json[name] = {{"value", value.value}, {"low", value.low}, {"high", value.high}};
   }
-  return json.dump();
+  return json_text(json);
 }
 
 namespace {

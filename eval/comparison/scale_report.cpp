@@ -2,6 +2,7 @@
 #include <eval/comparison/scale.hpp>
 #include <eval/report/html.hpp>
 #include <eval/report/plot.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -138,7 +139,7 @@ std::string scale_json(const std::vector<ScaleCurve>& curves) {
     entry["points"] = points;
     list.push_back(entry);
   }
-  return list.dump();
+  return json_text(list);
 }
 
 }  // namespace jepa::eval::comparison

@@ -2,6 +2,7 @@
 #include <eval/comparison/grid.hpp>
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/version.hpp>
 
 #include <nlohmann/json.hpp>
@@ -37,7 +38,7 @@ std::string cell_json(const CellRecord& cell) {
                   {"commit", commit()},
                   {"results", to_json(cell.results)},
                   {"layers", cell.layers}};
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells) {
@@ -127,7 +128,7 @@ std::string summary_json(const ComparisonOptions& options, const std::vector<Cel
   }
   json["cells"] = Json::array();
   for (const auto& cell : cells) json["cells"].push_back(Json::parse(cell_json(cell)));
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace jepa::eval::comparison

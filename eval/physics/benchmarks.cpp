@@ -1,6 +1,7 @@
 #include <eval/physics/benchmarks.hpp>
 #include <eval/physics/surprise_models.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/version.hpp>
 
 #include <c10/util/StringUtil.h>
@@ -204,7 +205,7 @@ std::string benchmark_json(const BenchmarkOptions& options, const BenchmarkResul
   for (const auto& [name, estimates] : result.metrics) json["metrics"][name] = list(estimates);
   json["untrained"] = list(result.untrained);
   json["relative_less_untrained"] = list(result.less_untrained);
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace jepa::eval::physics

@@ -2,6 +2,7 @@
 #include <eval/physics/surprise_grid.hpp>
 #include <eval/report/difference_table.hpp>
 #include <eval/report/html.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/version.hpp>
 
 #include <c10/util/StringUtil.h>
@@ -200,7 +201,7 @@ std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow
     }
     json["rows"].push_back(made);
   }
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string surprise_table(const std::vector<SurpriseRow>& rows) {

@@ -35,12 +35,15 @@ torch::Tensor label_column(const ClipSource& source, const std::string& name) {
   const auto column = source.column(name);
   if (column.scalar_type() == torch::kInt64 && column.dim() == 1) return column;
   if (column.is_floating_point() && column.dim() <= 2) {
-    const auto rows = column.to(torch::kFloat32).view({column.size(0), -1});
-    const auto broken = rows.isfinite().all(1).logical_not().nonzero();
+    const auto given = column.view({column.size(0), -1}), rows = given.to(torch::kFloat32);
+    const auto broken = given.isfinite().all(1).logical_not().nonzero();
     if (broken.size(0) > 0) {
       throw DataError(c10::str(source.name(broken[0][0].item<int64_t>()), ": column '", name,
                                "' is not finite, as in ", broken.size(0), " of ", rows.size(0),
                                " clips"));
+    }
+    if (!rows.isfinite().all().item<bool>()) {
+      throw DataError(source.name(0) + ": column '" + name + "' has numbers above 3.4e38");
     }
     return rows;
   }

@@ -9,6 +9,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <optional>
 
@@ -96,6 +97,31 @@ struct Protocol {
   }
 };
 
+/// @throws DataError where classes have impossible numbers or a quantity does not vary
+void require_labels(const torch::Tensor& labels, const ClipSource& source,
+                    const std::string& name) {
+  if (labels.scalar_type() == torch::kInt64) {
+    constexpr int64_t kMostClasses = 1'000'000;
+    for (const auto& clip : {labels.argmin(), labels.argmax()}) {
+      const auto found = labels[clip.item<int64_t>()].item<int64_t>();
+      if (found >= 0 && found < kMostClasses) continue;
+      throw DataError(c10::str(source.name(clip.item<int64_t>()), ": column '", name,
+                               "': classes are numbered from 0 to ", kMostClasses - 1, ", found ",
+                               found));
+    }
+    return;
+  }
+  const auto rows = labels.view({labels.size(0), -1});
+  const auto constant = rows.eq(rows[0]).all(0).nonzero();
+  if (rows.size(0) > 1 && constant.size(0) > 0) {
+    throw DataError(c10::str(
+        source.name(0), ": column '", name, "': ",
+        rows.size(1) > 1 ? c10::str("its number ", constant[0][0].item<int64_t>(), " is ") : "is ",
+        rows[0][constant[0][0]].item<float>(), " in all ", rows.size(0),
+        " clips: nothing to read"));
+  }
+}
+
 Labels read_labels(const ProbeSources& sources, const std::string& name) {
   Labels labels{label_column(*sources.train, name), label_column(*sources.validation, name),
                 label_column(*sources.test, name), 0};
@@ -105,18 +131,17 @@ Labels read_labels(const ProbeSources& sources, const std::string& name) {
       throw DataError("column '" + name + "' differs in type or width between the splits");
     }
   }
+  const std::array<const torch::Tensor*, 3> splits{&labels.train, &labels.validation, &labels.test};
+  const std::array<const ClipSource*, 3> clips{sources.train.get(), sources.validation.get(),
+                                               sources.test.get()};
+  for (size_t i = 0; i < splits.size(); ++i) require_labels(*splits[i], *clips[i], name);
   if (labels.train.scalar_type() == torch::kInt64) {
-    const auto all = torch::cat({labels.train, labels.validation, labels.test});
-    if (all.min().item<int64_t>() < 0) {
-      throw DataError("column '" + name + "': classes are numbered from 0, found " +
-                      std::to_string(all.min().item<int64_t>()));
+    if (labels.train.min().equal(labels.train.max())) {
+      throw DataError(clips[0]->name(0) + ": column '" + name +
+                      "': all training clips are of one class");
     }
-    constexpr int64_t kMostClasses = 1'000'000;
-    if (all.max().item<int64_t>() >= kMostClasses) {
-      throw DataError("column '" + name + "': classes are numbered from 0 on, found " +
-                      std::to_string(all.max().item<int64_t>()));
-    }
-    labels.classes = all.max().item<int64_t>() + 1;
+    labels.classes =
+        torch::cat({labels.train, labels.validation, labels.test}).max().item<int64_t>() + 1;
   }
   return labels;
 }

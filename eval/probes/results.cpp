@@ -1,5 +1,6 @@
 // Probe results as JSON and as a table.
 #include <eval/probes/protocol.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -58,7 +59,7 @@ std::string results_json(const std::vector<ProbeResult>& results, const std::str
     }
     list.push_back(std::move(entry));
   }
-  return list.dump(2);
+  return json_text(list, 2);
 }
 
 std::string results_table(const std::vector<ProbeResult>& results) {

@@ -1,6 +1,7 @@
 #include <eval/report/difference_table.hpp>
 #include <eval/report/run_record.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -60,7 +61,7 @@ void read_summary(const Json& line, RunRecord& run) {
     if (value.is_number() || value.is_null()) {
       run.numbers[name] = number_or_nan(value);
     } else {
-      run.texts[name] = value.is_string() ? value.get<std::string>() : value.dump();
+      run.texts[name] = value.is_string() ? value.get<std::string>() : json_text(value);
     }
   }
 }

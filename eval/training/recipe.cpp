@@ -4,8 +4,7 @@
 
 #include <torch/types.h>
 
-#include <algorithm>
-#include <cstdlib>
+#include <set>
 #include <string>
 
 namespace jepa::eval::training {
@@ -39,7 +38,7 @@ std::vector<OptionSection> Recipe::sections() {
 
 Recipe Recipe::fitted(at::IntArrayRef clip_sizes) const {
   Recipe recipe = *this;
-  recipe.encoder = encoder.resolved().fitted(clip_sizes);
+  recipe.encoder = encoder.fitted(clip_sizes).resolved();
   recipe.encoder.preset = "custom";
   return recipe;
 }
@@ -65,7 +64,7 @@ Trainer Recipe::make_trainer(uint64_t seed, torch::Device device,
   online->initialise(seeded_generator(seed, "encoder"));
   masked->initialise(seeded_generator(seed, "predictor"));
   Objective terms = make_objective(objective, online->output_width(), seed);
-  terms.insert(terms.end(), extra.begin(), extra.end());
+  for (const auto& make : extra) terms.push_back(make(online->output_width(), seed));
   return Trainer(online, target, masked,
                  {.optimisation = optimisation,
                   .objective = objective,
@@ -77,28 +76,41 @@ Trainer Recipe::make_trainer(uint64_t seed, torch::Device device,
                  terms);
 }
 
-Recipe read_recipe(const std::string& path) {
-  Recipe recipe;
-  recipe.masks.clear();
-  const OptionValues all = read_ini(path);
+namespace {
+
+/// What `pretrain` has beside a recipe.
+bool of_a_run(const std::string& section) {
+  static const std::set<std::string> names{"augment", "clip",  "collapse",
+                                           "loader",  "probe", "training"};
+  return names.contains(section);
+}
+
+OptionValues recipe_values(Recipe& recipe, const OptionValues& all) {
+  const int64_t masks = count_numbered(all, "mask");
+  recipe.masks = default_masks();
+  if (masks > 0) recipe.masks.resize(static_cast<size_t>(masks));
+  std::set<std::string> ours;
+  for (const auto& section : recipe.sections()) ours.insert(section.name);
   OptionValues wanted;
   for (const auto& [key, value] : all) {
-    if (!key.starts_with("mask.")) continue;
-    const size_t number = std::strtoul(key.c_str() + 5, nullptr, 10);
-    if (number < 1 || number > 99) {
-      throw ConfigError(path + ": key " + key + ": masks are [mask.1], [mask.2], ...");
+    const size_t dot = key.rfind('.');
+    if (dot == std::string::npos || of_a_run(key.substr(0, dot))) continue;
+    if (!ours.contains(key.substr(0, dot))) {
+      throw ConfigError("key " + key + ": a recipe has no section [" + key.substr(0, dot) + "]");
     }
-    recipe.masks.resize(std::max(recipe.masks.size(), number));
+    wanted[key] = value;
   }
-  if (recipe.masks.empty()) recipe.masks = default_masks();
-  const auto sections = recipe.sections();
-  for (const auto& [key, value] : all) {
-    const std::string section = key.substr(0, key.rfind('.'));
-    const auto ours = [&](const OptionSection& one) { return one.name == section; };
-    if (std::any_of(sections.begin(), sections.end(), ours)) wanted[key] = value;
-  }
+  return wanted;
+}
+
+}  // namespace
+
+Recipe read_recipe(const std::string& path) {
+  Recipe recipe;
+  const OptionValues all = read_ini(path);
   try {
-    apply_options(sections, wanted);
+    const OptionValues wanted = recipe_values(recipe, all);
+    apply_options(recipe.sections(), wanted);
   } catch (const ConfigError& error) {
     throw ConfigError(path + ": " + error.what());
   }

@@ -6,22 +6,29 @@
 #include <jepa/training/trainer.hpp>
 #include <predictors/registry.hpp>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace jepa::eval::training {
 
+/// V-JEPA's short-range and long-range masks.
+std::vector<MaskOptions> default_masks();
+
 /// What a JEPA is and how it learns.
 struct Recipe {
   encoders::EncoderOptions encoder;
   predictors::PredictorOptions predictor;
-  std::vector<MaskOptions> masks;
+  std::vector<MaskOptions> masks = default_masks();
   OptimisationOptions optimisation;
   ObjectiveOptions objective;
 
-  Objective extra = {};            ///< terms beside those of `objective`, such as a person's own
-  Processes* processes = nullptr;  ///< that train together; null: this one alone
+  /// Makes a term for an encoder whose tokens are `dim` wide; weights of its own, where it has any,
+  /// are functions of the run's seed.
+  using MakeTerm = std::function<std::shared_ptr<ObjectiveTerm>(int64_t dim, uint64_t seed)>;
+  std::vector<MakeTerm> extra = {};  ///< terms beside those of `objective`, such as a person's own
+  Processes* processes = nullptr;    ///< that train together; null: this one alone
 
   /// The options as sections of an ini file.
   std::vector<OptionSection> sections();
@@ -33,12 +40,9 @@ struct Recipe {
   Trainer make_trainer(uint64_t seed, torch::Device device, torch::ScalarType precision) const;
 };
 
-/// V-JEPA's short-range and long-range masks.
-std::vector<MaskOptions> default_masks();
-
-/// The recipe that an ini file describes; sections that a trainer does not ask for ([loader],
-/// [training], ...) are passed over.
-/// @throws ConfigError naming the file, key or line
+/// The recipe that an ini file describes. Sections that only a run has ([loader], [training], ...)
+/// and keys of none (seed, data, ...) are passed over.
+/// @throws ConfigError naming the file, key or line; for a section that no recipe has, too
 Recipe read_recipe(const std::string& path);
 
 }  // namespace jepa::eval::training

@@ -4,6 +4,7 @@
 #include <eval/report/image.hpp>
 #include <eval/watching/events.hpp>
 #include <eval/watching/film.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
@@ -172,7 +173,7 @@ std::string event_json(const EventOptions& options, const WatchOptions& watch,
     }
     json["rows"].push_back(made);
   }
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string event_section(const EventOptions& options, const WatchOptions& watch,

@@ -4,6 +4,7 @@
 #include <eval/report/html.hpp>
 #include <eval/report/image.hpp>
 #include <eval/watching/inspect.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
@@ -86,7 +87,7 @@ std::string inspection_json(const Inspection& seen, const InspectOptions& option
                                               {"variance", seen.variance[i]}};
   }
   json["target"] = {{"step", seen.target[0]}, {"row", seen.target[1]}, {"column", seen.target[2]}};
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string inspection_section(const Inspection& seen, const InspectOptions& options) {

@@ -4,6 +4,7 @@
 #include <eval/watching/watch.hpp>
 #include <jepa/data/video_library.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <nlohmann/json.hpp>
@@ -40,7 +41,7 @@ std::string summary_json(const WatchOptions& options, const WatchResult& result)
                              {"surprise", row.surprise},
                              {"clip", "peak-" + std::to_string(i + 1) + ".mp4"}});
   }
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 void WatchOptions::describe(OptionVisitor& visit) {

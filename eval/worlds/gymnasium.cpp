@@ -2,6 +2,7 @@
 #include <eval/worlds/gymnasium_server.hpp>
 #include <eval/worlds/registry.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/json_text.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -124,7 +125,7 @@ class Gymnasium::Servers {
       // Its environments are made, and stepped, one after another.
       const double timeout = options.timeout * static_cast<double>(end - first);
       auto server =
-          std::make_unique<GymnasiumServer>("gym:" + options.id, python, asked.dump(), timeout);
+          std::make_unique<GymnasiumServer>("gym:" + options.id, python, json_text(asked), timeout);
       auto said = nlohmann::json::parse(server->description());
       if (w == 0) description = said;
       if (said.at("frame") != description.at("frame") ||

@@ -74,7 +74,7 @@ class ClipSource {
   /// Names of the values known of each clip (labels, positions).
   virtual std::vector<std::string> columns() const { return {}; }
 
-  /// One value (or row) a clip: int64 [E] for classes, float32 [E, K] for quantities.
+  /// One value (or row) a clip: int64 [E] for classes, floating [E, K] for quantities.
   /// @throws DataError naming the column and those that exist
   virtual torch::Tensor column(const std::string& name) const;
 };

@@ -16,6 +16,14 @@
 namespace jepa {
 namespace {
 
+/// A number, or one over another ("30000/1001"); 0: neither.
+double frame_rate(const std::string& text) {
+  char* end = nullptr;
+  double rate = std::strtod(text.c_str(), &end);
+  if (*end == '/') rate /= std::strtod(end + 1, &end);
+  return *end == '\0' && std::isfinite(rate) && rate > 0 ? rate : 0;
+}
+
 bool is_index(const std::string& name) {
   return name == "pixels" || name == "ep_len" || name == "ep_offset";
 }
@@ -59,12 +67,12 @@ class ClipStore::Impl {
     lengths_ = read_index(file_, "ep_len");
     offsets_ = read_index(file_, "ep_offset");
     check_episodes();
-    info_.attributes = file_.attributes(
-        {"fps", "generator", "seed", "licence", "version", "recipe", "label_names"});
+    info_.attributes =
+        file_.attributes({"fps", "generator", "seed", "licence", "version", "recipe"});
+    info_.attributes.merge(file_.attributes({"label_names"}, "\n"));  // as join_names() has them
     info_.attributes.merge(listed_attributes(file_));
     if (const auto fps = info_.attributes.find("fps"); fps != info_.attributes.end()) {
-      const double value = std::strtod(fps->second.c_str(), nullptr);
-      if (std::isfinite(value) && value > 0) info_.fps = value;
+      info_.fps = frame_rate(fps->second);
     }
     choose_episodes();
     signals_.emplace(file_, options_, info_.frames, info_.episodes);
@@ -143,7 +151,7 @@ class ClipStore::Impl {
                       std::to_string(info_.frames) + " frames, found " + shape_text(shape));
     }
     torch::Tensor values = file_.read(name);
-    values = values.to(values.is_floating_point() ? torch::kFloat32 : torch::kInt64);
+    if (!values.is_floating_point()) values = values.to(torch::kInt64);
     if (per_frame) return values.index_select(0, torch::tensor(last_frames(name)));
     return values.index_select(0, torch::tensor(kept_))
         .repeat_interleave(options_.clips_per_video, 0);

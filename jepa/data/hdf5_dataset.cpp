@@ -67,6 +67,21 @@ Hdf5Handle no_external_links() {
   return access;
 }
 
+/// Whether an enumeration names numbers below zero. (h5py's booleans are signed bytes, 0 and 1.)
+static bool has_negative(hid_t type) {
+  const Hdf5Handle base(H5Tget_super(type), H5Tclose);
+  const int members = H5Tget_nmembers(type);
+  for (int i = 0; i < members; ++i) {
+    int64_t value = 0;  // as wide as any that is converted in place
+    if (H5Tget_size(base.id()) > sizeof value ||
+        H5Tget_member_value(type, static_cast<unsigned>(i), &value) < 0 ||
+        H5Tconvert(base.id(), H5T_NATIVE_INT64, 1, &value, nullptr, H5P_DEFAULT) < 0 || value < 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
     : path_(file.path()), name_(name) {
   const Hdf5Lock lock;
@@ -102,12 +117,13 @@ Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
     case H5T_INTEGER:
       kind_ =
           value_bytes_ == 1 && H5Tget_sign(type.id()) == H5T_SGN_NONE ? Kind::uint8 : Kind::integer;
+      wide_ = value_bytes_ == 8 && H5Tget_sign(type.id()) == H5T_SGN_NONE;
       break;
     case H5T_FLOAT:
       kind_ = Kind::real;
       break;
     case H5T_ENUM:  // how h5py writes booleans
-      kind_ = value_bytes_ == 1 ? Kind::uint8 : Kind::integer;
+      kind_ = value_bytes_ == 1 && !has_negative(type.id()) ? Kind::uint8 : Kind::integer;
       break;
     case H5T_BITFIELD:  // how PyTables does
       bits_ = true;
@@ -273,6 +289,12 @@ void Hdf5Dataset::read_all(void* to, int64_t bytes) const {
   if (type == torch::kFloat32) as = H5T_NATIVE_FLOAT;
   if (type == torch::kFloat64) as = H5T_NATIVE_DOUBLE;
   read(as, std::vector<int64_t>(shape_.size(), 0), shape_, to);
+  if (!wide_) return;
+  const auto* values = static_cast<const int64_t*>(to);  // where HDF5 clamps what is larger
+  const auto count = bytes / static_cast<int64_t>(sizeof(int64_t));
+  if (std::find(values, values + count, INT64_MAX) != values + count) {
+    throw DataError(where() + ": numbers of 2^63 and more are not read");
+  }
 }
 
 void Hdf5Dataset::read_rows(int64_t first, int64_t count, float* to) const {

@@ -63,6 +63,7 @@ class Hdf5Dataset {
   std::vector<int64_t> shape_;
   Kind kind_ = Kind::other;
   bool bits_ = false;  ///< a bit field: HDF5 does not convert it to integers
+  bool wide_ = false;  ///< unsigned numbers of 64 bits
   size_t value_bytes_ = 0;
 };
 

@@ -78,7 +78,7 @@ std::vector<std::string> read_numbers(int64_t attribute, size_t count) {
 }
 
 /// Text, numbers and lists of either; "" for what else there is.
-std::string read_attribute(int64_t attribute) {
+std::string read_attribute(int64_t attribute, const std::string& between) {
   const Hdf5Handle type(H5Aget_type(attribute), H5Tclose);
   const Hdf5Handle space(H5Aget_space(attribute), H5Sclose);
   const hssize_t points = H5Sget_simple_extent_npoints(space.id());
@@ -89,7 +89,7 @@ std::string read_attribute(int64_t attribute) {
   if (kind == H5T_STRING) texts = read_texts(attribute, type.id(), count);
   if (kind == H5T_INTEGER || kind == H5T_FLOAT) texts = read_numbers(attribute, count);
   std::string joined;
-  for (const auto& text : texts) joined += (joined.empty() ? "" : ", ") + text;
+  for (size_t i = 0; i < texts.size(); ++i) joined += (i == 0 ? "" : between) + texts[i];
   return joined;
 }
 
@@ -290,8 +290,8 @@ void Hdf5File::write(const std::string& name, const torch::Tensor& tensor) {
   }
 }
 
-std::map<std::string, std::string> Hdf5File::attributes(
-    const std::vector<std::string>& names) const {
+std::map<std::string, std::string> Hdf5File::attributes(const std::vector<std::string>& names,
+                                                        const std::string& between) const {
   const Hdf5Lock lock;
   std::map<std::string, std::string> values;
   bool heaps_are_whole = false;
@@ -304,7 +304,7 @@ std::map<std::string, std::string> Hdf5File::attributes(
       if (!why.empty()) throw DataError(path_ + ": " + why);
       heaps_are_whole = true;
     }
-    values[name] = read_attribute(attribute.id());
+    values[name] = read_attribute(attribute.id(), between);
   }
   return values;
 }

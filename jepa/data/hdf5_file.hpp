@@ -78,10 +78,11 @@ class Hdf5File {
   /// Writes uint8, int32, int64, float32 or float64.
   void write(const std::string& name, const torch::Tensor& tensor);
 
-  /// Those of these attributes that the root group has, as text; lists are joined with ", ". (HDF5
-  /// 1.10 follows null pointers where it lists the attributes of a damaged group.)
+  /// Those of these attributes that the root group has, as text; lists are joined with
+  /// `between`. (HDF5 1.10 follows null pointers where it lists the attributes of a damaged group.)
   /// @throws DataError where the file's heaps of texts are damaged
-  std::map<std::string, std::string> attributes(const std::vector<std::string>& names) const;
+  std::map<std::string, std::string> attributes(const std::vector<std::string>& names,
+                                                const std::string& between = ", ") const;
   void write_attribute(const std::string& name, const std::string& value);
   void write_attribute(const std::string& name, double value);
 

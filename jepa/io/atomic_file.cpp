@@ -7,20 +7,50 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
 namespace jepa {
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), partial_(path_ + ".partial") {
-  descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+namespace {
+
+/// Whether `path` is a pipe, a terminal or such (/dev/stdout, /dev/null), which is written to.
+/// @throws DataError for folders and disks
+bool is_stream(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return false;
+  if (S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode) || S_ISSOCK(status.st_mode)) {
+    throw DataError("cannot write " + path + ": a folder, disk or socket");
+  }
+  return !S_ISREG(status.st_mode) || path.starts_with("/dev/") || path.starts_with("/proc/");
+}
+
+/// Where a link leads: its file is replaced, and the link stays.
+std::string behind_links(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_symlink(path, error)) return path;
+  const auto real = std::filesystem::canonical(path, error);
+  return error ? path : real.string();
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), stream_(is_stream(path_)) {
+  if (!stream_) {
+    path_ = behind_links(path_);
+    partial_ = path_ + ".partial";
+  }
+  descriptor_ = stream_ ? ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC)
+                        : ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail("cannot create");
 }
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
-  ::unlink(partial_.c_str());
+  if (!stream_) ::unlink(partial_.c_str());
 }
 
 void AtomicFile::fail(const char* what) const {
@@ -40,6 +70,10 @@ void AtomicFile::write(const void* data, size_t bytes) {
 }
 
 void AtomicFile::commit() {
+  if (stream_) {
+    if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot write");
+    return;
+  }
   if (::fsync(descriptor_) != 0) fail("cannot write");
   // Some file systems report a full disk only here.
   if (::close(std::exchange(descriptor_, -1)) != 0 ||

@@ -8,7 +8,8 @@
 namespace jepa {
 
 /// Writes `PATH.partial` beside the file and renames it into place, so that a reader sees the old
-/// content or the new one, also after a crash, a kill or a full disk.
+/// content or the new one, also after a crash, a kill or a full disk. A link stays, and the file
+/// behind it is replaced; a pipe or character device (/dev/stdout, /dev/null) is written to.
 ///
 /// Every failure throws DataError naming the file and the system's reason; the old file stays.
 class AtomicFile {
@@ -28,6 +29,7 @@ class AtomicFile {
   [[noreturn]] void fail(const char* what) const;
 
   std::string path_;
+  bool stream_;  ///< `path_` itself is written to
   std::string partial_;
   int descriptor_ = -1;
 };

@@ -2,6 +2,7 @@
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/io/byte_budget.hpp>
 #include <jepa/io/foreign_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/io/json_walk.hpp>
 #include <jepa/io/mapped_file.hpp>
 #include <jepa/io/safetensors.hpp>
@@ -316,7 +317,7 @@ void write_safetensors(const std::string& path, const TensorMap& tensors,
   }
   std::string text;
   try {
-    text = header.dump();
+    text = json_text(header);
   } catch (const nlohmann::json::exception&) {
     throw CheckpointError(path + ": a key or metadata is not UTF-8 text");
   }

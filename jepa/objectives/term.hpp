@@ -56,6 +56,9 @@ struct StepContext {
 
   /// A generator (CPU) for random choices of this mask and step in the stream `name`.
   at::Generator generator(std::string_view name) const;
+  /// The signal `name`, float32 [R, T, k].
+  /// @throws DataError naming those that there are
+  const torch::Tensor& signal(const std::string& name) const;
   /// The targets of the hidden tokens, [M*R, Kt, D'].
   torch::Tensor hidden_targets() const { return gather_tokens(targets, mask.target); }
 };
@@ -67,7 +70,8 @@ class ObjectiveTerm {
 
   virtual std::string name() const = 0;
   /// The weighted loss, a scalar with gradient; undefined: nothing at this step. What is worth
-  /// knowing goes to `metrics`, by name.
+  /// knowing goes to `metrics`, by a name of the term's own ("loss", rates and norms are the
+  /// step's).
   virtual torch::Tensor loss(const StepContext& step, MetricSums& metrics) = 0;
 
   /// Parameters of its own, trained beside encoder and predictor; null: none.

@@ -14,6 +14,15 @@ at::Generator StepContext::generator(std::string_view name) const {
                           static_cast<uint64_t>(step) * 64 + static_cast<uint64_t>(mask_index));
 }
 
+const torch::Tensor& StepContext::signal(const std::string& name) const {
+  const auto found = signals.find(name);
+  if (found != signals.end()) return found->second;
+  std::string names;
+  for (const auto& [there, values] : signals) names += (names.empty() ? "" : ", ") + there;
+  throw DataError("no signal '" + name + "' comes with the clips; there is " +
+                  (names.empty() ? "none" : names));
+}
+
 void ObjectiveOptions::describe(OptionVisitor& visit) {
   visit(
       "loss", loss,

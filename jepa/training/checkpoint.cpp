@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/printable.hpp>
 #include <jepa/training/checkpoint.hpp>
 
@@ -90,7 +91,8 @@ StoredState read_state(const std::string& folder) {
     stored.config_bytes = json.value("config_bytes", size_t{1});
     return stored;
   } catch (const nlohmann::json::exception& error) {
-    throw CheckpointError(path + ": " + error.what());
+    const std::string reason = error.what();  // "[json.exception.type_error.302] type must ..."
+    throw CheckpointError(path + ": damaged (" + reason.substr(reason.find(']') + 2) + ")");
   }
 }
 
@@ -168,7 +170,7 @@ void save_checkpoint(const std::string& run_folder, const std::map<std::string, 
     json["numbers"] = state.numbers;
     json["texts"] = state.texts;
     json["config_bytes"] = config_ini.size();
-    write_file_atomic(partial + "/state.json", json.dump(2) + "\n");
+    write_file_atomic(partial + "/state.json", json_text(json, 2) + "\n");
     write_file_atomic(partial + "/config.ini", config_ini);
     sync_directory(partial);
     // The same step, whole but killed before it was named: a named one is where a run goes on.

@@ -1,5 +1,6 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/training/metrics_log.hpp>
 
 #include <nlohmann/json.hpp>
@@ -46,7 +47,7 @@ MetricsLog::MetricsLog(const std::string& run_folder, int64_t keep_steps) : fold
       const std::string type = line.value("type", "");
       if (type == "run" || type == "left_out" ||
           (type == "step" && line.value("step", int64_t{0}) <= keep_steps)) {
-        kept += line.dump() + "\n";
+        kept += json_text(line) + "\n";
       }
     }
   }
@@ -59,14 +60,14 @@ void MetricsLog::step(int64_t step, const std::map<std::string, double>& numbers
                       const std::map<std::string, std::string>& texts) {
   Json line{{"type", "step"}, {"step", step}};
   add(line, numbers, texts);
-  write(line.dump());
+  write(json_text(line));
 }
 
 void MetricsLog::summary(const std::string& type, const std::map<std::string, double>& numbers,
                          const std::map<std::string, std::string>& texts) {
   Json line{{"type", type}};
   add(line, numbers, texts);
-  write(line.dump());
+  write(json_text(line));
 }
 
 std::map<std::string, std::string> MetricsLog::closing_texts(const std::string& run_folder) {
@@ -111,7 +112,7 @@ void MetricsLog::write_csv() {
   for (const auto& line : steps) {
     out << line.value("step", int64_t{0});
     for (const auto& name : csv_names_) {
-      out << "," << (line.contains(name) ? line[name].dump() : "");
+      out << "," << (line.contains(name) ? json_text(line[name]) : "");
     }
     out << "\n";
   }

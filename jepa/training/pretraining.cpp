@@ -148,21 +148,10 @@ StepMetrics MaskedPrediction::evaluate() {
   return metrics;
 }
 
-std::map<std::string, TensorMap> MaskedPrediction::tensors() const {
-  std::map<std::string, TensorMap> all{{"target_encoder", state_dict(*trainer_.target_encoder())},
-                                       {"optimizer", trainer_.optimizer_state()}};
-  for (const auto& [name, module] : trainer_.trained_modules()) all[name] = state_dict(*module);
-  return all;
-}
+std::map<std::string, TensorMap> MaskedPrediction::tensors() const { return trainer_.tensors(); }
 
 void MaskedPrediction::restore(int64_t step, const std::string& checkpoint_folder) {
-  const auto load = [&](const std::string& name, torch::nn::Module& module) {
-    const std::string path = checkpoint_folder + "/" + name + ".safetensors";
-    load_into(module, read_safetensors(path).tensors, path);
-  };
-  for (const auto& [name, module] : trainer_.trained_modules()) load(name, *module);
-  load("target_encoder", *trainer_.target_encoder());
-  trainer_.restore(step, read_safetensors(checkpoint_folder + "/optimizer.safetensors").tensors);
+  trainer_.restore(step, checkpoint_folder);
 }
 
 std::map<std::string, double> MaskedPrediction::numbers() const {

@@ -74,7 +74,16 @@ void check(const OptimisationOptions& o) {
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) throw ConfigError("optimisation." + what);
   };
-  require(o.lr >= 0 && std::isfinite(o.lr), "lr: must be a number of at least 0");
+  const auto require_number = [&](const std::string& name, double value) {
+    require(value >= 0 && std::isfinite(value), name + ": must be a number of at least 0");
+  };
+  require_number("start_lr", o.start_lr);
+  require_number("lr", o.lr);
+  require_number("final_lr", o.final_lr);
+  require_number("weight_decay", o.weight_decay);
+  require_number("final_weight_decay", o.final_weight_decay);
+  require_number("clip_gradient", o.clip_gradient);
+  require_number("eps", o.eps);
   require(o.momentum >= 0 && o.momentum <= 1 && o.final_momentum >= 0 && o.final_momentum <= 1,
           "momentum: must be within 0 and 1");
   require(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1,

@@ -1,6 +1,7 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
+#include <jepa/io/weights.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/random.hpp>
 #include <jepa/training/loop.hpp>
@@ -23,6 +24,32 @@ std::string part_stream(const std::string& name, int64_t part) {
   return part == 0 ? name : name + " part " + std::to_string(part);
 }
 
+void require_clips(const torch::Tensor& clips) {
+  if (clips.defined() && clips.dim() == 5 && clips.numel() > 0) return;
+  throw DataError(c10::str("a step needs clips [B, C, T, H, W], got ",
+                           clips.defined() ? c10::str(clips.sizes()) : std::string("none")));
+}
+
+void require_precision(torch::ScalarType precision) {
+  if (precision != torch::kFloat32 && precision != torch::kBFloat16) {
+    throw ConfigError(c10::str("precision: float32 or bfloat16 expected, got ", precision));
+  }
+}
+
+/// @throws ConfigError where views are asked for twice: rows are made by one term
+void require_one_of_views(const Objective& objective) {
+  std::string first;
+  for (const auto& term : objective) {
+    if (!term) throw ConfigError("objective: a term is null");
+    if (term->views() == 1) continue;
+    if (!first.empty()) {
+      throw ConfigError("objective: " + first + " and " + term->name() +
+                        " both ask for views of the clips; one term may");
+    }
+    first = term->name();
+  }
+}
+
 }  // namespace
 
 std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t rows, const TokenGrid& grid,
@@ -38,7 +65,8 @@ std::vector<Mask> draw_masks(const MaskSamplers& samplers, int64_t rows, const T
 
 Trainer::Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor,
                  TrainerOptions options, Objective objective)
-    : options_((check(options.optimisation), std::move(options))),
+    : options_((check(options.optimisation), require_precision(options.precision),
+                require_one_of_views(objective), std::move(options))),
       encoder_((encoder->to(options_.device), encoder)),
       target_encoder_((copy_parameters(*encoder, *target_encoder),
                        target_encoder->to(options_.device), target_encoder)),
@@ -66,8 +94,11 @@ std::map<std::string, std::shared_ptr<torch::nn::Module>> Trainer::trained_modul
   for (const auto& term : objective_) {
     const auto module = term->module();
     if (!module) continue;
-    if (!modules.emplace(term->module_name(), module).second) {
-      throw ConfigError("objective: two modules are called " + term->module_name());
+    const std::string name = term->module_name();
+    // Files of a checkpoint have these names.
+    if (name == "target_encoder" || name == "optimizer" || !modules.emplace(name, module).second) {
+      throw ConfigError("objective: term " + term->name() + ": a module cannot be called " + name +
+                        ", there is one");
     }
   }
   return modules;
@@ -79,8 +110,11 @@ uint64_t Trainer::part_seed(const std::string& stream) const {
 
 void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks, double share,
                          StepTrace* trace) {
+  require_whole("accumulate");
   TORCH_CHECK(!masks.empty(), "a training step needs at least one mask");
+  require_clips(batch.clips);
   check_clips(objective_, processes() * batch.clips.size(0));
+  broken_ = true;  // until all of it is done
   if (part_ == 0) optimizer_.zero_gradients();
   // Modules may draw from the default generators (drop path): a function of the step alone.
   const DefaultGeneratorScope generators(
@@ -135,8 +169,12 @@ void Trainer::accumulate(const ClipBatch& batch, const std::vector<Mask>& masks,
     (loss * mask_share).backward();
   }
   if (embedded.requires_grad()) embedded.backward(tokens.grad());
-  reducing_ = false;
+  reducing_ = broken_ = false;
   ++part_;
+}
+
+void Trainer::require_whole(const char* what) const {
+  TORCH_CHECK(!broken_, what, ": a micro-batch of this step ended in an error; discard() the step");
 }
 
 torch::Tensor Trainer::make_targets(const torch::Tensor& clip, const TokenGrid& grid,
@@ -183,7 +221,10 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, StepContext& conte
   torch::Tensor total;
   for (const auto& term : objective_) {
     const torch::Tensor loss = term->loss(context, sums_);
-    if (loss.defined()) total = total.defined() ? total + loss : loss;
+    if (!loss.defined()) continue;
+    TORCH_CHECK(loss.dim() == 0, "term ", term->name(), ": its loss is to be a scalar, got ",
+                loss.sizes());
+    total = total.defined() ? total + loss : loss;
   }
   TORCH_CHECK(total.defined(), "step ", step_ + 1, ": no term of the objective gave a loss");
   sums_.add("loss", total);
@@ -214,6 +255,7 @@ int64_t Trainer::rank() const {
 }
 
 std::vector<Mask> Trainer::draw_masks(const MaskSamplers& samplers, const ClipBatch& clips) const {
+  require_clips(clips.clips);
   const int64_t rows = views() * clips.clips.size(0), all = processes() * rows;
   const TokenGrid grid = encoder_->grid(clips.clips.sizes());
   auto masks = jepa::draw_masks(samplers, all, grid, options_.seed, step_, part_);
@@ -228,10 +270,12 @@ std::vector<Mask> Trainer::draw_masks(const MaskSamplers& samplers, const ClipBa
 }
 
 void Trainer::reduce() {
+  require_whole("reduce");
   if (processes() > 1) optimizer_.reduce(*options_.processes, sums_);
 }
 
 StepMetrics Trainer::apply() {
+  require_whole("apply");
   TORCH_CHECK(part_ > 0, "apply: nothing was accumulated");
   const auto& o = options_.optimisation;
   const StepRates rates = rates_at(o, step_ + 1);
@@ -256,6 +300,7 @@ StepMetrics Trainer::apply() {
 void Trainer::discard() {
   sums_.clear();
   part_ = 0;
+  reducing_ = broken_ = false;
 }
 
 StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& masks,
@@ -265,9 +310,25 @@ StepMetrics Trainer::step(const torch::Tensor& clips, const std::vector<Mask>& m
   return apply();
 }
 
-void Trainer::restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state) {
-  optimizer_.load_state(optimizer_state);
-  step_ = step;
+std::map<std::string, TensorMap> Trainer::tensors() const {
+  std::map<std::string, TensorMap> all{{"target_encoder", state_dict(*target_encoder_)},
+                                       {"optimizer", optimizer_.state()}};
+  for (const auto& [name, module] : trained_modules()) all[name] = state_dict(*module);
+  return all;
 }
+
+void Trainer::restore(int64_t step, const std::string& folder) {
+  const auto load = [&](const std::string& name, torch::nn::Module& module) {
+    const std::string path = folder + "/" + name + ".safetensors";
+    load_into(module, read_safetensors(path).tensors, path);
+  };
+  for (const auto& [name, module] : trained_modules()) load(name, *module);
+  load("target_encoder", *target_encoder_);
+  restore_moments(read_safetensors(folder + "/optimizer.safetensors").tensors);
+  step_ = step;
+  discard();
+}
+
+void Trainer::restore_moments(const TensorMap& moments) { optimizer_.load_state(moments); }
 
 }  // namespace jepa

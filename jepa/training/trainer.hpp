@@ -51,7 +51,8 @@ class Trainer {
   /// Takes over the modules (moved to the device, parameters flattened). `target_encoder` becomes a
   /// copy of `encoder`.
   /// @param objective what is minimised; empty: the terms that `options.objective` asks for
-  /// @throws ConfigError where options contradict each other
+  /// @throws ConfigError where options contradict each other, two terms ask for views, two modules
+  ///   have one name, or the precision is neither float32 nor bfloat16
   Trainer(Encoder encoder, Encoder target_encoder, Predictor predictor, TrainerOptions options,
           Objective objective = {});
 
@@ -63,7 +64,8 @@ class Trainer {
   /// @param trace filled where given; the metrics then have `predicted_content`: how much of what
   ///   tells the targets' clips apart (targets less their position's batch mean) the predictions
   ///   explain, R squared, at most 1; position codes have 0 at any loss
-  /// @throws ConfigError where a term compares clips and there is but one
+  /// @throws ConfigError where a term compares clips and there is but one, DataError for clips of
+  ///   other sizes; after any error the step is to be discarded
   void accumulate(const ClipBatch& batch, const std::vector<Mask>& masks, double share = 1.0,
                   StepTrace* trace = nullptr);
   /// The next `accumulate` is the step's last: gradients are averaged over processes while its
@@ -75,14 +77,14 @@ class Trainer {
   /// @return what was measured, by one read from the device
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched
   StepMetrics apply();
-  /// Forgets what was accumulated.
+  /// Forgets what was accumulated: the way on after an error.
   void discard();
 
   /// The masks of the next micro-batch, `clips` of this process: functions of (seed, step,
   /// micro-batch). Drawn for the clips of all processes, of which each takes its own rows.
   std::vector<Mask> draw_masks(const MaskSamplers& samplers, const ClipBatch& clips) const;
 
-  /// A whole step of one micro-batch.
+  /// A whole step of one micro-batch of clips without signals.
   StepMetrics step(const torch::Tensor& clips, const std::vector<Mask>& masks,
                    StepTrace* trace = nullptr);
 
@@ -98,10 +100,15 @@ class Trainer {
   /// of terms.
   std::map<std::string, std::shared_ptr<torch::nn::Module>> trained_modules() const;
 
-  /// The optimiser's moments and counters; with the modules' weights, all that a resume needs. All
-  /// processes ask together.
-  std::map<std::string, torch::Tensor> optimizer_state() const { return optimizer_.state(); }
-  void restore(int64_t step, const std::map<std::string, torch::Tensor>& optimizer_state);
+  /// Weights of the encoder, its target, the predictor and the terms' modules, and the optimiser's
+  /// moments, by the names of a checkpoint's files: with the number of steps all that a resume
+  /// needs. All processes ask together.
+  std::map<std::string, std::map<std::string, torch::Tensor>> tensors() const;
+  /// Goes on after `step` steps with what `tensors` gave, as NAME.safetensors in `folder`.
+  /// @throws DataError, CheckpointError naming the file
+  void restore(int64_t step, const std::string& folder);
+  /// The moments alone, for a run that starts anew from weights.
+  void restore_moments(const std::map<std::string, torch::Tensor>& moments);
 
  private:
   int64_t processes() const;
@@ -109,6 +116,7 @@ class Trainer {
   torch::Tensor make_targets(const torch::Tensor& clip, const TokenGrid& grid, StepTrace* trace);
   torch::Tensor mask_loss(const torch::Tensor& tokens, StepContext& context);
   void record(const StepContext& context, StepTrace& trace);
+  void require_whole(const char* what) const;
   uint64_t part_seed(const std::string& stream) const;
 
   TrainerOptions options_;
@@ -122,6 +130,7 @@ class Trainer {
   int64_t step_ = 0;
   int64_t part_ = 0;       ///< micro-batches since the last `apply`
   bool reducing_ = false;  ///< with the next micro-batch
+  bool broken_ = false;    ///< a micro-batch ended in an error
 };
 
 }  // namespace jepa

@@ -121,20 +121,19 @@ double nearest_mean(const torch::Tensor& features, const torch::Tensor& labels) 
 }  // namespace
 
 int main() {
-  encoders::encoder_table().push_back({"small_convolution", [](const auto& options) {
-                                         return Encoder(std::static_pointer_cast<EncoderImpl>(
-                                             std::make_shared<SmallConvolution>(options)));
-                                       }});
-  predictors::predictor_table().push_back(
-      {"mean", [](const auto&, const auto& shape) {
-         return Predictor(
-             std::static_pointer_cast<PredictorImpl>(std::make_shared<MeanPredictor>(shape)));
-       }});
+  encoders::add_encoder({"small_convolution", [](const auto& options) {
+                           return Encoder(std::static_pointer_cast<EncoderImpl>(
+                               std::make_shared<SmallConvolution>(options)));
+                         }});
+  predictors::add_predictor({"mean", [](const auto&, const auto& shape) {
+                               return Predictor(std::static_pointer_cast<PredictorImpl>(
+                                   std::make_shared<MeanPredictor>(shape)));
+                             }});
   std::ofstream("mine.ini") << "[encoder]\ntype = small_convolution\npreset = custom\ndim = 16\n"
                                "depth = 1\nheads = 1\npatch = 4\n[predictor]\ntype = mean\n"
                                "[optimisation]\nlr = 1e-2\n";
   auto recipe = eval::training::read_recipe("mine.ini").fitted({1, 1, 4, 16, 16});
-  recipe.extra = {std::make_shared<NormTerm>()};
+  recipe.extra = {[](int64_t, uint64_t) { return std::make_shared<NormTerm>(); }};
   Trainer trainer = recipe.make_trainer(0, torch::kCPU, torch::kFloat32);
   const auto source = std::make_shared<Greys>();
   ClipLoader loader(source, {.batch = 16}, 0);

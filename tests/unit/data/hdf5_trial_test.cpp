@@ -43,7 +43,7 @@ TEST(Hdf5Trial, AStoreThatCrashesTheLibraryIsAnError) {
   testing::internal::CaptureStderr();
   const std::string message = failure(folder.file("a.h5"));
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
-  expect_refused(message, "a.h5", "crashes (signal 11)");
+  expect_refused(message, "a.h5", "crashes");  // by a signal, or a sanitizer's word
 }
 
 TEST(Hdf5Trial, AStoreThatNeverEndsIsAnErrorWithinItsTime) {

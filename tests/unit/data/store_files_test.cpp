@@ -3,6 +3,7 @@
 
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/hdf5_file.hpp>
+#include <jepa/data/label_names.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
 
@@ -107,6 +108,17 @@ TEST(StoreFiles, BooleansAreNumbersAndTextsAreLeftOut) {
   } catch (const DataError& error) {
     expect_one_line(error.what(), "columns.h5: no column 'none'", "bits, done, label");
   }
+}
+
+TEST(StoreFiles, NumbersAndNamesAreKeptAsTheyAre) {
+  const ClipStore store(fixture("exact.h5"), {});
+  EXPECT_TRUE(
+      store.column("double").equal(torch::tensor({16777217.0, 1e12 + 1, 0.1}, torch::kFloat64)));
+  EXPECT_TRUE(store.column("named").equal(torch::tensor({-1, 0, 1})));
+  EXPECT_TRUE(store.column("done").equal(torch::tensor({1, 0, 1})));
+  EXPECT_DOUBLE_EQ(store.info().fps, 30000.0 / 1001);
+  EXPECT_EQ(label_names(store), (std::vector<std::string>{"cat", "dog, small"}));
+  expect_one_line(message_of<DataError>([&] { store.column("huge"); }), "exact.h5", "2^63");
 }
 
 TEST(StoreFiles, BytesOfOtherFilesAreRefused) {

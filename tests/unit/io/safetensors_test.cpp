@@ -2,12 +2,15 @@
 
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
+#include <jepa/io/json_text.hpp>
 #include <jepa/io/safetensors.hpp>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <torch/types.h>
 
 #include <csignal>
+#include <filesystem>
 #include <sys/resource.h>
 
 namespace jepa {
@@ -192,6 +195,26 @@ TEST(AtomicFile, AFailedWriteLeavesTheOldFile) {
   EXPECT_SAYS(error, "cannot write " + path);
   EXPECT_EQ(read_safetensors(path).tensors.at("a").numel(), 4);
   EXPECT_FALSE(std::filesystem::exists(path + ".partial"));
+}
+
+TEST(AtomicFile, LinksStayAndDevicesAreWrittenTo) {
+  const TemporaryFolder folder;
+  const std::string file = folder.file("a"), link = folder.file("b"), null = folder.file("c");
+  write_file_atomic(file, "one");
+  std::filesystem::create_symlink(file, link);
+  write_file_atomic(link, "two");
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(read_bytes(file), "two");
+  std::filesystem::create_symlink("/dev/null", null);
+  write_file_atomic(null, "three");
+  EXPECT_TRUE(std::filesystem::is_symlink(null));
+  EXPECT_TRUE(std::filesystem::is_character_file(null));
+  EXPECT_THROW(write_file_atomic(folder.file(""), "four"), DataError);
+}
+
+TEST(Json, NamesThatAreNoTextDoNotLoseTheRest) {
+  EXPECT_EQ(json_text(nlohmann::json{{"file", "bad\xe9.mp4"}}),
+            "{\"file\":\"bad\xef\xbf\xbd.mp4\"}");
 }
 
 TEST(AtomicFile, NothingAppearsBeforeCommit) {

@@ -268,6 +268,40 @@ TEST(Protocol, NamesWhatIsWrong) {
   }
 }
 
+TEST(Protocol, LabelsWithNothingToReadAreErrors) {
+  const TemporaryFolder folder;
+  const auto failure = [&](const torch::Tensor& column) {
+    ClipStoreWriter writer(folder.file("a.h5"), {});
+    for (int i = 0; i < 3; ++i) {
+      writer.append({kFrames, kSide, kSide, 1, std::vector<uint8_t>(kFrames * kSide * kSide, 7)});
+    }
+    writer.finish({{"mass", column}});
+    const auto source = std::make_shared<ClipStore>(folder.file("a.h5"), ClipOptions{});
+    ProbeOptions options;
+    options.loader = plain_loader();
+    options.labels = "mass";
+    Encoder model = small_encoder(32);
+    return message_of<DataError>([&] {
+      run_probes(model, untrained(1, 33), {source, source, source}, options);
+    });
+  };
+  const std::string path = folder.file("a.h5");
+  EXPECT_EQ(failure(torch::full({3, 1}, 0.5)),
+            path + ": episode 0: column 'mass': is 0.5 in all 3 clips: nothing to read");
+  EXPECT_EQ(failure(torch::tensor({{1.0F, 2.0F}, {2.0F, 2.0F}, {3.0F, 2.0F}})),
+            path + ": episode 0: column 'mass': its number 1 is 2 in all 3 clips: nothing to read");
+  // Apart as float64, alike as float32.
+  EXPECT_NE(
+      failure(torch::arange(3, torch::kFloat64).view({3, 1}) + 0x1p40).find("nothing to read"),
+      std::string::npos);
+  EXPECT_EQ(failure(torch::ones({3}, torch::kInt64)),
+            path + ": episode 0: column 'mass': all training clips are of one class");
+  EXPECT_EQ(failure(torch::tensor({0, 1, 1'000'000'000'000})),
+            path +
+                ": episode 2: column 'mass': classes are numbered from 0 to 999999, found "
+                "1000000000000");
+}
+
 TEST(Protocol, AModelThatIsAnUntrainedDrawIsNotAboveTheControl) {
   const ProbeSources sources{quadrant_clips(200, 51), quadrant_clips(80, 52),
                              quadrant_clips(120, 53)};

@@ -50,8 +50,8 @@ TensorMap train(eval::training::Recipe recipe, int64_t steps, Processes& process
   }
   TensorMap all{{"losses", torch::tensor(losses, torch::kFloat64)}};
   if (recipe.optimisation.shard_moments) {
-    for (const auto& [key, value] : trainer.optimizer_state())
-      all["moments." + key] = value.clone();
+    const auto tensors = trainer.tensors();
+    for (const auto& [key, value] : tensors.at("optimizer")) all["moments." + key] = value.clone();
   }
   for (const auto& [name, module] : trainer.trained_modules()) {
     for (const auto& [key, value] : state_dict(*module)) all[name + "." + key] = value.clone();
