@@ -1,5 +1,6 @@
 // Weights from one layout to another: this library's, the V-JEPA code's, Hugging Face's.
 #include <encoders/published.hpp>
+#include <examples/encoder_module.hpp>
 #include <examples/program.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -19,6 +20,7 @@ using Json = nlohmann::ordered_json;
 
 struct ConvertOptions {
   std::string weights, out, to = "safetensors";
+  examples::EncoderModule module;
   encoders::LoadOptions load;
   int64_t predictor_heads = 0;
   int64_t size = 0, frames = 0;
@@ -46,9 +48,7 @@ std::vector<OptionSection> ConvertOptions::sections() {
                 .min = 0});
          visit("frames", frames,
                {.help = "frames of a clip, where the weights do not say; 0: 16", .min = 0});
-         visit("which", load.which,
-               {.help = "encoder for Hugging Face, which has one",
-                .choices = {"target_encoder", "encoder"}});
+         module.describe(visit, "which encoder, of two, Hugging Face's layout gets");
        }},
       {"encoder", "of published weights", [this](OptionVisitor& visit) { load.describe(visit); }},
       {"predictor", "of published weights", [this](OptionVisitor& visit) {
@@ -67,7 +67,9 @@ struct Model {
 Model open_model(const ConvertOptions& options) {
   Model model;
   model.file = WeightFile::open(options.weights);
-  model.encoder = encoders::read_encoder(model.file, options.load);
+  encoders::LoadOptions load = options.load;
+  load.which = options.module.of(model.file);
+  model.encoder = encoders::read_encoder(model.file, load);
   auto& encoder = model.encoder.options;
   if (model.file.options().empty() && encoder.vit.positions == "rope") {
     if (options.size > 0) encoder.vit.height = encoder.vit.width = options.size;

@@ -3,6 +3,7 @@
 #include <encoders/published.hpp>
 #include <eval/report/features_pca.hpp>
 #include <eval/report/video_writer.hpp>
+#include <examples/encoder_module.hpp>
 #include <examples/program.hpp>
 #include <jepa/data/hdf5_rows.hpp>
 #include <jepa/data/loader.hpp>
@@ -28,6 +29,7 @@ struct EmbedOptions {
   std::string weights, clip, video, out, pca;
   std::string layout = "bcthw";
   int64_t batch = 4;
+  examples::EncoderModule module;
   encoders::LoadOptions load;
   // How clips are cut from `video`; 0: as the encoder was trained.
   int64_t frames = 0, size = 0, frame_step = 0, clips = 0;
@@ -43,9 +45,7 @@ std::vector<OptionSection> EmbedOptions::sections() {
          visit("weights", weights,
                {.help =
                     "run folder, checkpoint, .safetensors, .pt, .pth.tar or Hugging Face folder"});
-         visit(
-             "which", load.which,
-             {.help = "encoder of files that hold both", .choices = {"target_encoder", "encoder"}});
+         module.describe(visit);
          visit(
              "clip", clip,
              {.help = "FILE.safetensors:NAME of clips; float is taken as it is, uint8 through the "
@@ -238,10 +238,15 @@ void run(examples::Program& program, EmbedOptions& options) {
   if (options.clip.empty() == options.video.empty()) {
     throw ConfigError("one of --clip and --video is needed");
   }
+  if (options.out.empty() && options.pca.empty() && program.common.json.empty()) {
+    throw ConfigError("nothing to write: give --out, --pca or --json (shape and seconds alone)");
+  }
   torch::Tensor tensor;
   if (!options.clip.empty()) tensor = read_clip_tensor(options.clip, options.layout);
   const auto start = std::chrono::steady_clock::now();
-  auto loaded = encoders::load_encoder(WeightFile::open(options.weights), options.load);
+  const auto weights = WeightFile::open(options.weights);
+  options.load.which = options.module.of(weights);
+  auto loaded = encoders::load_encoder(weights, options.load);
   loaded.encoder->to(program.device);
   const double load_seconds = seconds_since(start);
   std::cout << printable(loaded.summary) << "\n";

@@ -2,6 +2,7 @@
 #include <encoders/published.hpp>
 #include <eval/probes/protocol.hpp>
 #include <eval/probes/saved_probe.hpp>
+#include <examples/encoder_module.hpp>
 #include <examples/program.hpp>
 #include <jepa/data/label_names.hpp>
 #include <jepa/data/readable_clips.hpp>
@@ -23,7 +24,7 @@ using namespace jepa;
 
 struct Options {
   std::string weights;
-  std::string module = "auto";
+  examples::EncoderModule module;
   std::string train;
   std::string validation;
   std::string test;
@@ -37,10 +38,7 @@ struct Options {
 
   void describe(OptionVisitor& visit) {
     visit("weights", weights, {.help = "run folder, checkpoint, or published weights"});
-    visit("module", module,
-          {.help = "which encoder of the weights; auto: the one that the run probed as it trained, "
-                   "else target_encoder",
-           .choices = {"auto", "encoder", "target_encoder"}});
+    module.describe(visit);
     visit("train", train, {.help = "labelled clips that probes are fitted on"});
     visit("validation", validation, {.help = "labelled clips that settings are chosen on"});
     visit("test", test, {.help = "labelled clips that results are reported on"});
@@ -262,10 +260,7 @@ void run(examples::Program& program, Options& options, const OptionValues& given
   probe.features.processes = program.processes.get();
   examples::require_same_options(program);
 
-  const auto probed = weights.options().find("training.probe_module");
-  options.load.which = options.module != "auto"            ? options.module
-                       : probed != weights.options().end() ? probed->second
-                                                           : "target_encoder";
+  options.load.which = options.module.of(weights);
   auto loaded = encoders::load_encoder(weights, options.load);
   std::printf("%s\n", printable(loaded.summary).c_str());
   take_published_clips(weights, loaded, given, options);

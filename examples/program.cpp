@@ -119,7 +119,9 @@ void CommonOptions::describe(OptionVisitor& visit, const ProgramInfo& info) {
   visit("device", device, {.help = "auto, cpu, cuda or cuda:N"});
   if (info.bfloat16) {
     visit("precision", precision,
-          {.help = "of matrix products; auto: bfloat16 where the device computes it fast",
+          {.help = info.exact
+                       ? "of matrix products; auto: float32"
+                       : "of matrix products; auto: bfloat16 where the device computes it fast",
            .choices = {"auto", "float32", "bfloat16"}});
   } else {
     visit("precision", precision,

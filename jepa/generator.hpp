@@ -10,6 +10,7 @@
 
 namespace jepa {
 
+/// A CPU generator seeded with `seed`.
 inline at::Generator seeded_generator(uint64_t seed) {
   return at::make_generator<at::CPUGeneratorImpl>(seed);
 }

@@ -4,8 +4,9 @@
 
 namespace jepa {
 
-/// The library's version, and the commit it was built from.
+/// The library's version.
 std::string version();
+/// The commit it was built from, "unknown" outside of a repository.
 std::string commit();
 
 }  // namespace jepa

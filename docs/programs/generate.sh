@@ -157,7 +157,7 @@ show 'report --run runs/digits --out report.html --summary summary.json'
 
 page train_your_own <<'TEXT'
 A training loop of one's own, in the open: [the source](../../examples/train_your_own.cpp) is meant to
-be copied. It takes a recipe and a number of steps.
+be copied. It takes a recipe and a number of steps, and writes `encoder.safetensors` in the current folder.
 TEXT
 show 'train_your_own examples/configs/plain_digits.ini 20'
 
@@ -278,6 +278,10 @@ where a film begins, changes its size, is damaged or ends early; `index.html` ha
 surprising moments and the film under its heat, which a click on the curve winds to that moment. A
 pipe that gives nothing for `--stall` seconds, or ends within a frame, is one line, once the files are
 finished; Ctrl-C finishes them too.
+
+It takes runs that predict each clip by itself, as those of `predict_digits.ini` and
+`watch_footage.ini`. One trained with `objective.target_norm = content` (`footage.ini`,
+`moving_digits.ini`, `digits_views.ini`, `atari.ini`) is refused: its predictions are relative to a batch.
 TEXT
 show 'watch --weights runs/predict --video features.mp4 --around 0.3 --out watched'
 show 'head -n 4 watched/curve.csv; ls watched'

@@ -88,6 +88,7 @@ struct JudgeClips {
   std::shared_ptr<const ClipSource> train;
   std::shared_ptr<const ClipSource> validation;
 };
+/// Generates them where the world has shifts, else gives those of `clips`.
 JudgeClips make_judge_clips(const QuestionOptions& options, const JudgeOptions& judge,
                             const QuestionClips& clips, uint64_t seed);
 

@@ -86,6 +86,7 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
 /// A cell as its `cell.json`.
 std::string cell_json(const CellRecord& cell);
 
+/// One row for each arm, budget, noise and width, in the order of cells.
 std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells);
 
 /// Arm less arm for every pair at every budget and noise, the earlier in the order of cells first;
@@ -117,6 +118,7 @@ struct ComparisonSummary {
   std::string report_on = "test";      ///< the split that everything is reported on
 };
 
+/// Rows with skill, differences, scale curves and tuning of all cells that are done.
 ComparisonSummary summarise_comparison(const ComparisonOptions& options,
                                        const std::vector<CellRecord>& cells);
 
@@ -131,8 +133,9 @@ std::string comparison_section(const ComparisonSummary& summary);
 std::string comparison_table(const ComparisonSummary& summary);
 
 /// What every arm knows and draws in the range of training and outside it, as tables; empty where
-/// nothing lies outside. As markup, and as plain text.
+/// nothing lies outside. As markup.
 std::string shift_section(const ComparisonSummary& summary);
+/// The same as plain text.
 std::string shift_table(const ComparisonSummary& summary);
 
 /// Rows of the side-by-side film for `count` test clips: truth, what the models are shown, each

@@ -31,6 +31,7 @@ struct SeedResamples {
   torch::Tensor values;
   torch::Tensor resampled;
 };
+/// @param result its name in CellRecord::scores @param clips draws the resamples, the same for all
 SeedResamples resample_seeds(const SeedCells& cells, const std::string& result,
                              ClipResamples& clips);
 

@@ -107,12 +107,14 @@ std::string controller_stage(int64_t round, double temperature);
 /// What the arm that learned in the dream cost at the usual temperature, and the one that learned
 /// in the real game, with V and M that both rest on. Scoring counts for neither.
 Cost dream_cost(const Experiment& experiment);
+/// Of the one that learned in the real game; see dream_cost().
 Cost real_cost(const Experiment& experiment);
 
 /// The run's `summary.json`.
 std::string experiment_summary(const Experiment& experiment);
-/// Tables as plain text, and as markup for a report.
+/// Tables as plain text.
 std::string experiment_text(const Experiment& experiment);
+/// As markup for a report.
 std::string experiment_section(const Experiment& experiment);
 
 }  // namespace jepa::eval::dreaming

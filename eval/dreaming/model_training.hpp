@@ -45,6 +45,7 @@ LatentSplit split_episodes(const LatentEpisodes& episodes, double held_out);
 torch::Tensor first_latents(const LatentEpisodes& episodes);
 /// @param mirrored left and right exchanged in frames and actions
 LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored = false);
+/// The episodes of both, those of `first` first; sizes of latents and actions must agree.
 LatentEpisodes join(const LatentEpisodes& first, const LatentEpisodes& second);
 
 /// Windows side by side, padded at the end.
@@ -93,6 +94,8 @@ struct DreamedRecall {
   double false_share = 0;  ///< of windows just before, in which nobody died
   int64_t deaths = 0;
 };
+/// Asked of episodes that end in a death and hold two windows and the context before them.
+/// @param window decisions @param death_weight see chance_of_end()
 DreamedRecall dreamed_recall(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes,
                              int64_t window, double temperature, double death_weight,
                              uint64_t seed);

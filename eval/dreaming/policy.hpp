@@ -64,6 +64,7 @@ struct ScoreInterval {
   double deviation = 0;  ///< of single episodes
   int64_t episodes = 0;
 };
+/// @param scores [E], one an episode; of a single one the interval is the score itself
 ScoreInterval score_interval(const torch::Tensor& scores);
 
 }  // namespace jepa::eval::dreaming

@@ -23,8 +23,9 @@ struct StageRecord {
   std::map<std::string, std::vector<double>> curves = {};
 };
 
-/// A record as JSON, and back. @throws DataError naming `path` where it is none
+/// A record as JSON.
 std::string record_json(const StageRecord& record);
+/// Reads what record_json() wrote. @throws DataError naming `path` where it is none
 StageRecord parse_record(const std::string& json, const std::string& path);
 
 /// The stages of a run folder, in `FOLDER/stages/NAME.json`.

@@ -22,6 +22,7 @@ struct Rate {
   double low = 0;
   double high = 0;
 };
+/// Of `successes` in `of` tries; of none 0 with [0, 1].
 Rate wilson(int64_t successes, int64_t of);
 
 /// Chooses the actions of all episodes of a world, side by side.
@@ -104,6 +105,7 @@ std::unique_ptr<Controller> model_planner(const ActingModel& model,
                                           std::shared_ptr<const planning::Planner> planner,
                                           const planning::RecedingHorizonOptions& horizon,
                                           const planning::GoalCost& cost, uint64_t seed);
+/// The same with a model of this library, whose options say block and actions.
 std::unique_ptr<Controller> model_planner(DynamicsModel& model,
                                           std::shared_ptr<const planning::Planner> planner,
                                           const planning::RecedingHorizonOptions& horizon,

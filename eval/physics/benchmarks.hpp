@@ -71,7 +71,9 @@ struct BenchmarkResult {
 BenchmarkResult run_benchmark(const BenchmarkOptions& options, torch::Device device,
                               const std::function<void(const std::string&)>& say);
 
+/// As plain text: a line for each property, and one for all.
 std::string benchmark_table(const BenchmarkResult& result);
+/// As JSON, with the commit and what was asked of which model.
 std::string benchmark_json(const BenchmarkOptions& options, const BenchmarkResult& result);
 
 }  // namespace jepa::eval::physics

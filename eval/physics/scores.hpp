@@ -62,6 +62,7 @@ enum class Metric {
   kChangedOverLawful,  ///< share of pairs in which the matched change is the more surprising one
   kBrokenOverChanged,  ///< share in which the broken film surprises more than the matched change
 };
+/// Every metric, in the order above.
 const std::vector<Metric>& all_metrics();
 /// "relative", "relative_max", "sets", "auroc", ...
 std::string metric_name(Metric metric);

@@ -80,8 +80,10 @@ struct SurpriseRow {
   std::map<std::string, std::vector<probes::Estimate>> less_untrained = {};
 };
 
+/// A row for each arm of `cells`, with intervals over scenes and draws.
 std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
                                             const std::vector<SurpriseCell>& cells);
+/// The run's `summary.json`: options, rows and seconds.
 std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow>& rows,
                           double seconds);
 /// The tables as text, for a terminal.

@@ -34,6 +34,7 @@ Candidate linear_candidate(const Standardiser& standardise, torch::Tensor weight
 
 /// Default grids: decades of weight decay on the mean loss. Ridge's costs nothing to widen.
 std::vector<double> ridge_grid();
+/// That of logistic regression: 1e-4 to 10.
 std::vector<double> logistic_grid();
 
 /// Ridge regression, mean squared error / 2 + decay |W|^2 / 2, for each decay. Classes are

@@ -49,10 +49,15 @@ struct Tile {
   Tone tone = Tone::kPlain;
 };
 
+/// A heading of level 1 to 6. @param id its anchor; empty: none
 std::string heading(int level, std::string_view text, std::string_view id = {});
+/// A paragraph of text, tinted.
 std::string paragraph(std::string_view text, Tone tone = Tone::kPlain);
+/// A word or two in a tinted frame.
 std::string badge(std::string_view text, Tone tone);
+/// A table that scrolls sideways where the page is narrow.
 std::string table(const Table& table);
+/// Tiles side by side.
 std::string tiles(const std::vector<Tile>& tiles);
 /// A verdict set off from the text: a coloured bar, a headline, sentences.
 std::string callout(std::string_view headline, const std::vector<std::string>& sentences,
@@ -67,6 +72,7 @@ std::string video(std::string_view mp4, std::string_view alternative, int width)
 std::string grid(const std::vector<std::string>& markup);
 /// Markup that opens on a click.
 std::string details(std::string_view summary, std::string_view markup);
+/// Text with its spaces and line ends as they are.
 std::string preformatted(std::string_view text);
 
 /// The whole document.

@@ -33,6 +33,7 @@ struct Assessment {
   std::string headline;
   std::vector<std::string> sentences;
 };
+/// By the rules above, from the run's diagnostics and probes.
 Assessment assess(const RunRecord& run);
 
 /// The report as HTML; several runs share a summary table at the top.

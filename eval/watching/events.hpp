@@ -92,7 +92,9 @@ EventTable run_events(const EventOptions& options, const WatchOptions& watch,
                       const WatchedModel& model, const Footage& footage, torch::Device device,
                       const comparison::ComparisonHooks& hooks);
 
-std::string event_table(const EventTable& table);  ///< for a terminal
+/// As plain text, for a terminal.
+std::string event_table(const EventTable& table);
+/// The run's `summary.json`. @param seconds that it took
 std::string event_json(const EventOptions& options, const WatchOptions& watch,
                        const EventTable& table, double seconds);
 /// The section of the report, with a strip of each kind under the model's heat.

@@ -57,8 +57,11 @@ Inspection inspect(const physics::MaskedModel& model, int64_t window, int64_t pa
 torch::Tensor read_watched(const std::string& video, double from_seconds, int64_t count,
                            const WatchedModel& model, int64_t short_side);
 
-std::string inspection_text(const Inspection& seen);  ///< for a terminal
+/// The quadrants as plain text, for a terminal.
+std::string inspection_text(const Inspection& seen);
+/// Maps and tables as markup for a report.
 std::string inspection_section(const Inspection& seen, const InspectOptions& options);
+/// The run's `summary.json`.
 std::string inspection_json(const Inspection& seen, const InspectOptions& options);
 
 }  // namespace jepa::eval::watching

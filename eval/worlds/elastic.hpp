@@ -49,8 +49,9 @@ int64_t advance_discs(
     std::vector<Disc>& discs, const Box& box, double duration,
     const std::function<void(const Collision&, const std::vector<Disc>&)>& seen = {});
 
-/// Kinetic plus potential energy (zero at the floor), and momentum.
+/// Kinetic plus potential energy (zero at the floor).
 double energy(const std::vector<Disc>& discs, const Box& box);
+/// (x, y), the sum of mass times velocity.
 std::array<double, 2> momentum(const std::vector<Disc>& discs);
 
 }  // namespace jepa::eval::worlds

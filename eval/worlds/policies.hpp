@@ -90,6 +90,7 @@ class ActionDraw {
 
 /// One of the policies that make_policy() names, for the files that implement them.
 std::unique_ptr<Policy> make_walk(const PolicyOptions& options, const World& world);
+/// The world's own script. @throws ConfigError where the world has none
 std::unique_ptr<Policy> make_scripted(const PolicyOptions& options, const World& world);
 
 }  // namespace jepa::eval::worlds

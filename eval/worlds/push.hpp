@@ -18,6 +18,7 @@ struct PoseError {
   double distance = 0;
   double angle = 0;
 };
+/// The angle is the shorter way round.
 PoseError pose_error(const Pose& pose, const Pose& goal);
 
 /// A canvas of 512 x 512 px, shown at 96 x 96. The block slides without inertia: a contact moves it

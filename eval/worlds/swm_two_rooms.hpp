@@ -42,6 +42,7 @@ void draw_swm_room(const SwmRoom& room, const PointF& position, const PointF& ta
 std::array<float, 10> swm_room_observation(const SwmRoom& room, const PointF& position,
                                            const PointF& target);
 
+/// Between the two centres [px].
 double swm_room_distance(const PointF& position, const PointF& target);
 
 /// The room as a World, `swm_two_rooms`: frames [3, 224, 224], state = x, y, target x, target y.

@@ -64,6 +64,7 @@ struct StartAndGoal {
   Point start;
   Point goal;
 };
+/// Places [px] clear of walls, in float32 as published.
 StartAndGoal start_and_goal(const TwoRoomsGeometry& geometry, const RoomLayout& layout,
                             const std::array<double, 5>& uniforms);
 
@@ -78,6 +79,7 @@ struct LayoutBlock {
 };
 /// Layouts inside `block`, or all others: one is left out only where both wall and door are in.
 torch::Tensor layouts_inside(const TwoRoomsGeometry& geometry, const LayoutBlock& block);
+/// All layouts that are not inside `block`: int32 [n, 2].
 torch::Tensor layouts_outside(const TwoRoomsGeometry& geometry, const LayoutBlock& block);
 
 /// Actions [n, 2] of a walk whose heading turns. @param first first angle [rad]

@@ -29,8 +29,9 @@ struct CreatureOptions {
   void describe(OptionVisitor& visit);
 };
 
-/// Names of bodies and colours, in the order of the columns `body` and `colour`.
+/// Names of bodies, in the order of the column `body`.
 const std::vector<std::string>& creature_bodies();
+/// Names of colours, in the order of the column `colour`.
 const std::vector<std::string>& creature_colours();
 
 /// Where legs are called long: above it, in the unit of CreatureOptions.

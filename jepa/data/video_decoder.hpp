@@ -36,6 +36,7 @@ struct LumaWeights {
   double red = 0.299;  // ITU-R BT.601, also where a file does not say
   double blue = 0.114;
 };
+/// Those of the frame's colour space; BT.601 where it has none or is RGB.
 LumaWeights luma_weights(const AVFrame& frame);
 
 /// The turn that a decoded frame itself asks for (EXIF orientation of pictures).

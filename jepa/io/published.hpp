@@ -15,6 +15,7 @@ enum class ModelFamily { ijepa, vjepa, vjepa2, vjepa2_ac, vjepa21 };
 
 /// Their names on the command line: ijepa, vjepa, vjepa2, vjepa2_ac, vjepa21.
 const std::vector<std::string>& model_family_names();
+/// Its name on the command line.
 const std::string& to_string(ModelFamily family);
 /// @throws ConfigError listing the known names
 ModelFamily parse_model_family(const std::string& name);
@@ -62,6 +63,8 @@ struct PublishedPredictor {
 
 /// @throws CheckpointError naming the tensor that is missing or has an unexpected shape
 PublishedEncoder describe_encoder(const WeightFile& file, const std::string& encoder);
+/// @param encoder_heads of the encoder: I-JEPA's and V-JEPA's predictors have as many
+/// @throws CheckpointError as describe_encoder()
 PublishedPredictor describe_predictor(const WeightFile& file, ModelFamily family,
                                       int64_t encoder_heads);
 

@@ -12,22 +12,27 @@ typedef int32_t Ints __attribute__((vector_size(64)));
 
 #define JEPA_INLINE inline __attribute__((always_inline))
 
+/// kLanes floats from `p`, wherever it lies.
 JEPA_INLINE Floats load(const float* p) {
   Floats v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
 
+/// The lanes of `v` to `p`, wherever it lies.
 JEPA_INLINE void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
 
+/// `x` in every lane.
 JEPA_INLINE Floats all(float x) { return Floats{} + x; }
 
+/// Of all lanes, first to last.
 JEPA_INLINE float sum(Floats v) {
   float total = 0;
   for (int64_t i = 0; i < kLanes; ++i) total += v[i];
   return total;
 }
 
+/// The largest of all lanes.
 JEPA_INLINE float largest(Floats v) {
   float most = v[0];
   for (int64_t i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;
@@ -68,6 +73,7 @@ template <class Function>
 __attribute__((target("avx2,fma"))) void run_avx2(const Function& function) {
   function();
 }
+/// What this processor has: 2 AVX-512 (F, VL, DQ, BW), 1 AVX2 and FMA, 0 neither.
 inline int instruction_level() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

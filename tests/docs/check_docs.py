@@ -6,6 +6,7 @@
 - README.md: at most 200 lines of at most 110 columns; its C++ is that of examples/train_your_own.cpp.
 - Relative links, pictures and anchors exist.
 - Every `--config FILE.ini` exists, and every program that a command begins with is one of ours.
+- docs/recipes.md has a row for every ini file of examples/configs.
 - With --programs: every option of a command is known to the program's --help.
 
 Standard library only. Prints one line a fault; exit code 1 where there is one.
@@ -196,9 +197,12 @@ def main():
                 page += [f"line {start + number}: {fault}"
                          for fault in check_command(words, programs, folder)]
         faults += [f"{path.relative_to(ROOT)}: {fault}" for fault in page]
+    recipes = (ROOT / "docs/recipes.md").read_text()
     for path in sorted((ROOT / "examples/configs").glob("*.ini")):
         faults += [f"{path.relative_to(ROOT)}: {fault}"
                    for fault in check_recipe(path, programs, folder)]
+        if not re.search(rf"^\|[^|]*`{re.escape(path.name)}`", recipes, flags=re.M):
+            faults.append(f"docs/recipes.md: no row of a table begins with {path.name}")
     for program in sorted(programs):
         if not (ROOT / "docs/programs" / f"{program}.md").exists():
             faults.append(f"docs/programs/{program}.md is missing; run docs/programs/generate.sh")

@@ -36,6 +36,10 @@ foreach(config ${configs})
   endforeach()
 endforeach()
 
+# What each component brings, what is refused and how.
+run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer/components" -B "${WORK}/components"
+    "-DCMAKE_PREFIX_PATH=${WORK}/prefix")
+
 # The core alone: packages that it does without are not to be found.
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer" -B "${WORK}/core" -DCORE_ONLY=ON
     "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Debug

@@ -7,9 +7,11 @@
 #include <jepa/data/hdf5_file.hpp>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -121,8 +123,39 @@ TEST_F(Programs, UsageErrorsNameTheOption) {
   refuses("make_data", {"--colour", "red", "--out", path("made.h5")}, 2, "colour");
   refuses("embed", {"--batch", "few"}, 2, "batch");
   refuses("embed", {"--video.fps", "-1"}, 2, "video.fps");
+  refuses("embed", {"--weights", kWeights, "--video", path("v.mp4")}, 2,
+          "give --out, --pca or --json");
   refuses("report", {"--clips", "0"}, 2, "clips");
   refuses("report", {"--run", path("none")}, 1, "none");
+}
+
+TEST_F(Programs, EmbedTakesTheEncoderThatTheRunProbed) {
+  const std::string run_folder = JEPA_SOURCE_DIR "/examples/models/digits";
+  ASSERT_EQ(run("make_data", {"--clips", "2", "--out", path("digits.h5")}), 0) << said();
+  const auto module = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"--weights",       run_folder, "--video",
+                                       path("digits.h5"), "--json",   path("results.json")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_EQ(run("embed", arguments), 0) << said();
+    return nlohmann::json::parse(read_bytes(path("results.json"))).at("module");
+  };
+  EXPECT_EQ(module({}), "encoder");  // its config.ini: training.probe_module
+  EXPECT_EQ(module({"--module", "target_encoder"}), "target_encoder");
+}
+
+TEST_F(Programs, TheLoopOfOnesOwnChecksWhatItIsGiven) {
+  const std::string recipe = JEPA_SOURCE_DIR "/examples/configs/plain_digits.ini";
+  refuses("train_your_own", {path("none.ini")}, 2, "none.ini");
+  for (const char* steps : {"x", "0", "-3", "3x", "99999999999999999999"}) {
+    refuses("train_your_own", {recipe, steps}, 2, std::string("STEPS '") + steps + "'");
+  }
+  refuses("train_your_own", {recipe, "1", "1"}, 2, "usage");
+  EXPECT_EQ(run("train_your_own", {"--help"}), 0) << said();
+  const std::string command =
+      "cd " + path("") + " && " JEPA_PROGRAMS "/train_your_own " + recipe + " 2 >printed.txt 2>&1";
+  EXPECT_EQ(std::system(command.c_str()), 0) << read_bytes(path("printed.txt"));
+  EXPECT_TRUE(read_bytes(path("printed.txt")).starts_with("step 2  loss "));
+  EXPECT_TRUE(fs::exists(path("encoder.safetensors")));
 }
 
 TEST_F(Programs, AFullDiskLeavesNoPartOfAResult) {

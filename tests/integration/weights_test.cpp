@@ -95,6 +95,26 @@ TEST_F(Weights, ConvertGoesRound) {
   for (const auto& [key, tensor] : before) EXPECT_TRUE(after.at(key).equal(tensor)) << key;
 }
 
+// A run of ours as a Hugging Face folder: the same tokens, of the encoder that embed takes too.
+TEST_F(Weights, RunsWithRotaryPositionsBecomeHuggingFaceFolders) {
+  const std::string models = JEPA_SOURCE_DIR "/examples/models/", hf = file("hf");
+  torch::manual_seed(1);
+  write_safetensors(file("clip.safetensors"), {{"x", torch::rand({1, 1, 12, 32, 32})}});
+  ASSERT_EQ(run("convert", "--weights " + models + "predict --to huggingface --out " + hf).exit, 0);
+  const auto tokens = [&](const std::string& weights) {
+    const Outcome outcome =
+        run("embed", "--weights " + weights + " --clip " + file("clip.safetensors") + ":x --out " +
+                         file("t.safetensors"));
+    EXPECT_EQ(outcome.exit, 0) << outcome.errors;
+    return read_safetensors(file("t.safetensors")).tensors.at("tokens").clone();
+  };
+  EXPECT_LT((tokens(models + "predict") - tokens(hf)).abs().max().item<double>(), 1e-5);
+  const Outcome sincos =
+      run("convert", "--weights " + models + "digits --to huggingface --out " + hf);
+  EXPECT_EQ(sincos.exit, 2);
+  EXPECT_NE(sincos.errors.find("sin-cos positions"), std::string::npos) << sincos.errors;
+}
+
 TEST_F(Weights, SincosModelsKeepTheirGrid) {
   const std::string ours = file("ours");
   ASSERT_EQ(run("convert", "--weights " + kFixtures + "/vjepa1_checkpoint.pth.tar --out " + ours +
@@ -167,7 +187,7 @@ TEST_F(Weights, MistakesAreNamed) {
   const std::string model = "--weights " + kFixtures + "/vjepa2_checkpoint.pt";
   const auto expect = [&](const std::string& program, const std::string& arguments, int exit,
                           const std::string& part) {
-    const Outcome outcome = run(program, arguments);
+    const Outcome outcome = run(program, arguments + " --json " + file("results.json"));
     EXPECT_EQ(outcome.exit, exit) << arguments << "\n" << outcome.errors;
     EXPECT_NE(outcome.errors.find(part), std::string::npos) << outcome.errors;
     EXPECT_NE(outcome.errors.find("error: "), std::string::npos) << outcome.errors;
