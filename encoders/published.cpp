@@ -229,9 +229,12 @@ void resize_table(TensorMap& weights, const std::string& key, const TokenGrid& f
 
 std::string describe_clips(const ClipOptions& clip) {
   const std::string length = clip.frames == 0 ? "whole episodes" : c10::str(clip.frames, " frames");
-  return "clips of " + length +
-         (clip.fps > 0 ? c10::str(" at ", clip.fps, " a second")
-                       : c10::str(", every ", clip.frame_step, ". frame"));
+  if (clip.fps > 0) return c10::str("clips of ", length, " at ", clip.fps, " a second");
+  const int64_t step = clip.frame_step, last = step % 10;
+  const bool teens = step / 10 % 10 == 1;
+  const char* ending = teens ? "th" : last == 1 ? "st" : last == 2 ? "nd" : last == 3 ? "rd" : "th";
+  return "clips of " + length + ", every " + (step == 1 ? "" : c10::str(step, ending, " ")) +
+         "frame";
 }
 
 }  // namespace jepa::encoders

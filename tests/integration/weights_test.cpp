@@ -174,6 +174,12 @@ TEST_F(Weights, ProbeAndEmbedCutClipsAlike) {
   };
   const std::string embedded = rule("embed", "--video " + video + " --out " + file("t.h5"));
   EXPECT_EQ(embedded, "clips of 8 frames at 4 a second");
+  for (const auto& [step, words] :
+       {std::pair{"1", "frame"}, {"2", "2nd frame"}, {"3", "3rd frame"}}) {
+    EXPECT_EQ(rule("embed", "--video " + video + " --video.frames 2 --video.frame_step " + step +
+                                " --out " + file("s.h5")),
+              std::string("clips of 2 frames, every ") + words);
+  }
   EXPECT_EQ(rule("probe", "--train " + video + " --validation " + video + " --test " + video +
                               " --labels label"),
             embedded);
