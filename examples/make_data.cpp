@@ -15,7 +15,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iomanip>
 #include <iostream>
+#include <sstream>
 
 namespace {
 
@@ -66,12 +68,11 @@ ClipStoreInfo describe_store(examples::Program& program, const MakeDataOptions& 
   const ClipOptions& clip = options.recipe.clip;
   std::string licence = options.licence.empty() ? options.recipe.licence() : options.licence;
   ClipStoreInfo info;
-  if (const auto* videos = dynamic_cast<const VideoSource*>(&source)) {
-    info.fps = videos->frames_a_second();
-  }
   if (const auto* store = dynamic_cast<const ClipStore*>(&source)) {
     const ClipStoreInfo& from = store->info();
-    if (info.fps == 0) info.fps = from.fps / static_cast<double>(clip.frame_step);
+    if (from.fps > 0) {
+      info.fps = from.fps / static_cast<double>(frame_step(from.fps, clip, options.recipe.data));
+    }
     const auto found = from.attributes.find("licence");
     if (licence.empty() && found != from.attributes.end()) licence = found->second;
   }
@@ -86,14 +87,51 @@ ClipStoreInfo describe_store(examples::Program& program, const MakeDataOptions& 
   return info;
 }
 
+/// @throws DataError naming the first clip and one of another size
+void require_same_size(const ClipSource& source, const ClipBatch& clip, const ClipBatch& first) {
+  const auto size = [](const ClipBatch& one) { return one.clips.sizes().slice(3); };
+  const auto channels = [](const ClipBatch& one) { return one.clips.size(1); };
+  if (size(clip) == size(first) && channels(clip) == channels(first)) return;
+  const auto text = [&](const ClipBatch& one) {
+    return std::to_string(size(one)[0]) + " x " + std::to_string(size(one)[1]) + " x " +
+           std::to_string(channels(one));
+  };
+  const auto name = [&](const ClipBatch& one) {
+    return source.name(one.indices[0].item<int64_t>());
+  };
+  throw DataError(name(clip) + ": frames of " + text(clip) + ", but " + text(first) + " in " +
+                  name(first) + "; a store has frames of one size: augment.crop makes them equal");
+}
+
+/// Notes how fast the clips of videos run, which is known once they have been read.
+void note_rate(const ClipSource& source, ClipStoreWriter& writer) {
+  const auto* videos = dynamic_cast<const VideoSource*>(&source);
+  if (videos == nullptr) return;
+  const double rate = videos->frames_a_second();
+  std::ostringstream exact;
+  exact << std::setprecision(17) << rate;
+  writer.note("fps", exact.str());
+  const auto [lowest, highest] = videos->rates();
+  if (rate > 0 || highest <= 0) return;
+  std::cout << "rate of the clips: ";
+  if (lowest > 0) {
+    std::cout << lowest << " to " << highest << " frames a second";
+  } else {
+    std::cout << "unknown of some";
+  }
+  std::cout << ", so the store says fps 0 (unknown); --clip.fps makes them equal\n";
+}
+
 void make_data(examples::Program& program, MakeDataOptions& options) {
   if (options.out.empty()) throw ConfigError("option out: a file to write is needed");
   const auto seed = static_cast<uint64_t>(program.common.seed);
   auto& footage = options.recipe.footage;
   footage.max_errors = std::max(footage.max_errors, options.max_errors);
   const std::shared_ptr<ClipSource> source = options.recipe.open(seed);
-  LoaderOptions loading{.batch = 16,
+  // One by one: a store takes clips of unequal length, a batch does not.
+  LoaderOptions loading{.batch = 1,
                         .threads = 2,
+                        .prefetch = 8,
                         .shuffle = false,
                         .max_errors = options.max_errors,
                         .augment = options.augment};
@@ -104,11 +142,12 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   ClipStoreWriter writer(options.out, describe_store(program, options, *source));
   examples::ProgressBar progress("clips");
   std::vector<int64_t> written;
+  ClipBatch first;
   for (ClipBatch batch = loader.next(); batch.size() > 0; batch = loader.next()) {
-    for (int64_t i = 0; i < batch.size(); ++i) {
-      writer.append(clip_of(batch, i));
-      written.push_back(batch.indices[i].item<int64_t>());
-    }
+    if (first.size() == 0) first = {batch.clips.slice(2, 0, 1).clone(), batch.indices.clone()};
+    require_same_size(*source, batch, first);
+    writer.append(clip_of(batch, 0));
+    written.push_back(batch.indices[0].item<int64_t>());
     progress.update(static_cast<int64_t>(written.size()), source->size(), options.out);
   }
   progress.finish();
@@ -116,6 +155,7 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   for (const auto& name : source->columns()) {
     columns[name] = source->column(name).index_select(0, torch::tensor(written));
   }
+  note_rate(*source, writer);
   writer.finish(columns);
 
   LoaderStats stats = loader.stats();

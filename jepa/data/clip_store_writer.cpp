@@ -70,7 +70,11 @@ class ClipStoreWriter::Impl {
   }
 
   void note(const std::string& attribute, const std::string& value) {
-    info_.attributes[attribute] = value;
+    if (attribute == "fps") {
+      info_.fps = std::stod(value);
+    } else {
+      info_.attributes[attribute] = value;
+    }
   }
 
   void finish(const std::map<std::string, torch::Tensor>& columns) {

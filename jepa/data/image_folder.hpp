@@ -17,6 +17,7 @@ class ImageFolder : public ClipSource {
   int64_t size() const override { return static_cast<int64_t>(paths_.size()); }
   using ClipSource::read;
   RawClip read(int64_t index, Random& random, const CropChooser& crop) const override;
+  std::string name(int64_t index) const override { return paths_[static_cast<size_t>(index)]; }
   std::vector<std::string> columns() const override { return {"label"}; }
   /// Names of the classes 0, 1, ...; empty: all pictures lie in one folder.
   const std::vector<std::string>& class_names() const { return class_names_; }

@@ -23,9 +23,10 @@ void append(const PlainClip& clip, size_t most, const ClipSource& source, PlainB
     batch.clips.reserve(clip.pixels.size() * most);
     for (const auto& [name, signal] : clip.signals) batch.signals[name].width = signal.width;
   } else if (!std::equal(clip.shape, clip.shape + 4, batch.shape)) {
-    throw DataError(source.name(clip.index) + ": " + shape_text(clip.shape) +
-                    ", others of its batch " + shape_text(batch.shape) +
-                    "; a crop makes sizes equal");
+    const bool lengths = clip.shape[1] != batch.shape[1];
+    throw DataError(source.name(clip.index) + ": " + shape_text(clip.shape) + ", but " +
+                    shape_text(batch.shape) + " in " + source.name(batch.indices.front()) +
+                    (lengths ? "; clip.frames makes lengths equal" : "; a crop makes sizes equal"));
   }
   bool same = clip.signals.size() == batch.signals.size();
   for (const auto& [name, signal] : clip.signals) {
@@ -96,7 +97,8 @@ ClipBatch join_batches(std::vector<ClipBatch> parts, const ClipSource& source) {
     }
     if (!same) {
       throw DataError(source.name(part.indices[0].item<int64_t>()) +
-                      ": its size or signals differ from others of its batch");
+                      ": its length, size or signals differ from those of " +
+                      source.name(parts[0].indices[0].item<int64_t>()));
     }
     clips.push_back(part.clips);
     indices.push_back(part.indices);

@@ -1,3 +1,4 @@
+#include <jepa/data/media_list.hpp>
 #include <jepa/data/recipe.hpp>
 
 namespace jepa {
@@ -58,6 +59,7 @@ std::shared_ptr<ClipSource> DataRecipe::open(uint64_t seed) const {
 }
 
 std::shared_ptr<ClipSource> open_recipe(const std::string& path) {
+  require_file(path);
   DataRecipe recipe;
   int64_t seed = 0;
   auto sections = recipe.sections();

@@ -1,3 +1,4 @@
+#include <jepa/data/picture_bytes.hpp>
 #include <jepa/data/video_decoder.hpp>
 #include <jepa/errors.hpp>
 
@@ -209,14 +210,18 @@ std::string Decoder::early_end() const {
   if (!pipe_ && missing_bytes() > 0) {
     return "it ends early: " + std::to_string(missing_bytes()) + " bytes are missing";
   }
-  return "";
+  return lacks_trailer() ? "it ends early: its trailer is missing" : "";
 }
 
 const AVFrame* Decoder::frame(const Bad& bad) {
   while (true) {
     av_frame_unref(frame_);
     const int received = avcodec_receive_frame(codec_, frame_);
-    if (received >= 0) return frame_;
+    if (received >= 0) {
+      // TIFFs use all levels, which the decoder does not say.
+      if (codec_->codec_id == AV_CODEC_ID_TIFF) frame_->color_range = AVCOL_RANGE_JPEG;
+      return frame_;
+    }
     if (received == AVERROR_EOF) return nullptr;
     if (received != AVERROR(EAGAIN)) bad(last_time_, reason(received));
     if (draining_) {
@@ -225,9 +230,23 @@ const AVFrame* Decoder::frame(const Bad& bad) {
     }
     const AVPacket* next = packet();
     draining_ = next == nullptr;
-    if (next != nullptr) last_time_ = time_of(*next);
+    if (next != nullptr) {
+      last_time_ = time_of(*next);
+      plain_picture();
+    }
     const int sent = avcodec_send_packet(codec_, next);
     if (sent < 0 && sent != AVERROR_EOF) bad(last_time_, reason(sent));
+  }
+}
+
+/// Takes out of a picture's packet what its decoder would stumble over.
+void Decoder::plain_picture() {
+  if (is_format("jpeg_pipe")) {
+    const size_t length = jpeg_length(
+        {reinterpret_cast<const char*>(packet_->data), static_cast<size_t>(packet_->size)});
+    if (length > 0) av_shrink_packet(packet_, static_cast<int>(length));
+  } else if (codec_->codec_id == AV_CODEC_ID_TIFF && av_packet_make_writable(packet_) >= 0) {
+    drop_tiff_tags(packet_->data, static_cast<size_t>(packet_->size));
   }
 }
 
@@ -268,6 +287,12 @@ int64_t Decoder::missing_bytes() const {
   return std::max<int64_t>(0, promised - file_size_);
 }
 
+bool Decoder::lacks_trailer() const {
+  if (pipe_ || !is_format("gif")) return false;
+  std::ifstream file(path_, std::ios::binary);
+  return !gif_is_whole(file);
+}
+
 double Decoder::promised_length() const {
   if (!is_format("avi") && !is_format("asf")) return 0.0;
   return stream().duration != AV_NOPTS_VALUE ? static_cast<double>(stream().duration) : 0.0;
@@ -303,14 +328,17 @@ void Decoder::open_container() {
   } else {
     open_file();
   }
-  // The format is told by the content alone: names could be taken for patterns.
+  // The format is told by the content alone: names could be taken for patterns. Pictures whose
+  // content does not tell (a second one after the first) are told by their ending.
   const AVInputFormat* input = nullptr;
   int code = av_probe_input_buffer2(io_, &input, "", nullptr, 0, 0);
-  if (input == nullptr && !pipe_) {  // pictures that are told by their ending alone
+  if (input == nullptr && !pipe_) {
     std::string ending = fs::path(path_).extension().string();
     for (char& letter : ending) {
       letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
     }
+    if (ending == ".jpg") ending = ".jpeg";
+    if (ending == ".tif") ending = ".tiff";
     if (!ending.empty()) input = av_find_input_format((ending.substr(1) + "_pipe").c_str());
     avio_seek(io_, 0, SEEK_SET);
   }

@@ -120,6 +120,9 @@ class Decoder {
   /// Bytes that the file's own tables promise beyond its end; 0: none, or they do not say.
   int64_t missing_bytes() const;
 
+  /// Whether the file's format ends with a trailer (GIF) and it has none.
+  bool lacks_trailer() const;
+
   /// How long the header says that the video is, in the stream's time base; 0: it does not say, or
   /// its word is no proof of frames (a last frame may be held, a stream may start late).
   double promised_length() const;
@@ -134,6 +137,7 @@ class Decoder {
   void open_file();
   void open_container();
   void close();
+  void plain_picture();
   bool is_format(const char* name) const;
 
   struct Pipe;

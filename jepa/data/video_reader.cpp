@@ -20,8 +20,11 @@ void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width) {
   const int64_t wanted = scale.short_side > 0 ? scale.short_side : now;
   if (wanted == now && scale.divide == 1) return;
   const int64_t whole = now * scale.divide;
+  // What is asked for is kept though it be odd.
+  const int64_t least = scale.short_side > 0 && scale.divide == 1 ? wanted : 2;
   const auto scaled = [&](int64_t side) {
-    return std::max<int64_t>(2, (side * wanted + whole / 2) / whole / 2 * 2);
+    if (side == now && least == wanted) return wanted;
+    return std::max(least, (side * wanted + whole / 2) / whole / 2 * 2);
   };
   height = scaled(height);
   width = scaled(width);
@@ -45,9 +48,8 @@ class VideoReader::Impl {
   const VideoInfo& info() const { return info_; }
   std::vector<double> times() const {
     std::vector<double> seconds;
-    // Times that repeat are no names of frames, yet say when they are shown; those of joined
-    // transport streams start anew, which sorting has mixed up.
-    if (info_.constant_rate || tick_ <= 0 || (!timed_ && !exact_)) return seconds;
+    // Times that repeat are no names of frames, yet say when they are shown.
+    if (!info_.timed) return seconds;
     for (const int64_t time : times_) {
       seconds.push_back(static_cast<double>(time - times_.front()) * tick_);
     }
@@ -118,43 +120,46 @@ class VideoReader::Impl {
     return frames;
   }
 
+  /// What is noted of a packet.
+  struct Packet {
+    int64_t time = 0;
+    int64_t decoded = 0;  // when
+    bool key = false;
+    bool corrupt = false;
+  };
+
   /// Frames in the order they are shown, from the times of their packets.
   void build_index() {
+    std::vector<Packet> packets;
     int64_t bytes = 0;
     bool reordered = false;
-    bool cut = false;
     while (const AVPacket* packet = decoder_->packet()) {
       if ((packet->flags & AV_PKT_FLAG_DISCARD) != 0) continue;  // the file says: not to be shown
-      times_.push_back(Decoder::time_of(*packet));
-      if ((packet->flags & AV_PKT_FLAG_KEY) != 0) keys_.push_back(times_.back());
+      packets.push_back({Decoder::time_of(*packet), packet->dts,
+                         (packet->flags & AV_PKT_FLAG_KEY) != 0,
+                         (packet->flags & AV_PKT_FLAG_CORRUPT) != 0});
       bytes += packet->size;
       reordered = reordered || (packet->pts != AV_NOPTS_VALUE && packet->pts != packet->dts);
-      cut = (packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
-      if (cut) corrupt_.push_back(times_.back());
     }
-    const std::string counted = std::to_string(times_.size()) + " frames";
-    if (const std::string why = decoder_->read_error(); !why.empty()) {
-      throw DataError(path_ + ": ends early, after " + counted + " (" + why + ")");
-    }
-    // What a transport stream has lost on its way is an error of single frames.
-    if (cut && decoder_->exact_seek()) {
-      throw DataError(path_ + ": ends early: the last of " + counted + " is cut off");
-    }
-    if (const int64_t missing = decoder_->missing_bytes(); missing > 0) {
-      throw DataError(path_ + ": ends early, after about " + counted + ": " +
-                      std::to_string(missing) + " bytes are missing");
-    }
-    info_.frames = static_cast<int64_t>(times_.size());
+    exact_ = decoder_->exact_seek();
+    check_whole(packets);
+    info_.frames = static_cast<int64_t>(packets.size());
     if (bytes == 0) throw DataError(path_ + ": holds no frames");
+    if (!exact_) join_parts(packets);
+    for (const auto& packet : packets) {
+      times_.push_back(packet.time);
+      if (packet.key) keys_.push_back(packet.time);
+      if (packet.corrupt) corrupt_.push_back(packet.time);
+    }
     std::sort(times_.begin(), times_.end());
     std::sort(keys_.begin(), keys_.end());
     std::sort(corrupt_.begin(), corrupt_.end());
     // Without usable times frames are counted instead, always from the start of the file: where
-    // there are none, and where frames are stored out of order but their times do not say so.
-    timed_ = times_.front() != AV_NOPTS_VALUE &&
+    // there are none, or they start again, and where frames are stored out of order but their times
+    // do not say so.
+    timed_ = times_.front() != AV_NOPTS_VALUE && !joined_ &&
              std::adjacent_find(times_.begin(), times_.end()) == times_.end() &&
              (reordered || decoder_->codec().has_b_frames == 0);
-    exact_ = decoder_->exact_seek();
     seekable_ = timed_ && exact_;
     if (times_.front() == AV_NOPTS_VALUE || info_.frames < 2) return;
     tick_ = av_q2d(decoder_->stream().time_base);
@@ -163,6 +168,70 @@ class VideoReader::Impl {
     if (step <= 0) return;
     check_end(length, step);
     find_rate(1.0 / (step * tick_));
+    info_.timed = !info_.constant_rate && (timed_ || exact_ || joined_);
+  }
+
+  /// @throws DataError where the file ends early
+  void check_whole(const std::vector<Packet>& packets) const {
+    const std::string counted = std::to_string(packets.size()) + " frames";
+    if (const std::string why = decoder_->read_error(); !why.empty()) {
+      throw DataError(path_ + ": ends early, after " + counted + " (" + why + ")");
+    }
+    // What a transport stream has lost on its way is an error of single frames.
+    if (!packets.empty() && packets.back().corrupt && exact_) {
+      throw DataError(path_ + ": ends early: the last of " + counted + " is cut off");
+    }
+    if (const int64_t missing = decoder_->missing_bytes(); missing > 0) {
+      throw DataError(path_ + ": ends early, after about " + counted + ": " +
+                      std::to_string(missing) + " bytes are missing");
+    }
+    if (decoder_->lacks_trailer()) {
+      throw DataError(path_ + ": ends early, after " + counted + ": its trailer is missing");
+    }
+  }
+
+  /// Where the times of a stream start again (files joined to one), puts each part behind the one
+  /// before it.
+  void join_parts(std::vector<Packet>& packets) {
+    std::vector<size_t> starts = {0};
+    for (size_t i = 0; i < packets.size(); ++i) {
+      if (packets[i].time == AV_NOPTS_VALUE || packets[i].decoded == AV_NOPTS_VALUE) return;
+      // A single time that is too low or too high is damage.
+      const auto low = [&](size_t at, size_t than) {
+        return packets[at].decoded < packets[than].decoded;
+      };
+      if (i > 0 && low(i, i - 1) && (i < 2 || low(i, i - 2)) &&
+          (i + 1 == packets.size() || low(i + 1, i - 1))) {
+        starts.push_back(i);
+        // The jump of the transport's counters is no loss here. It is told of up to two before.
+        for (size_t at = i - std::min<size_t>(i, 2); at < i; ++at) packets[at].corrupt = false;
+      }
+    }
+    joined_ = starts.size() > 1;
+    starts.push_back(packets.size());
+    const auto times_of = [&](size_t part) {
+      std::vector<int64_t> times;
+      for (size_t i = starts[part]; i < starts[part + 1]; ++i) times.push_back(packets[i].time);
+      std::sort(times.begin(), times.end());
+      return times;
+    };
+    for (size_t part = 1; joined_ && part + 1 < starts.size(); ++part) {
+      const auto before = times_of(part - 1);
+      const int64_t shift = before.back() + usual_step(before) - times_of(part).front();
+      for (size_t i = starts[part]; i < starts[part + 1]; ++i) packets[i].time += shift;
+    }
+  }
+
+  /// The median of the steps between sorted times; of one time alone, what the header says.
+  int64_t usual_step(const std::vector<int64_t>& times) const {
+    std::vector<int64_t> steps;
+    for (size_t i = 1; i < times.size(); ++i) steps.push_back(times[i] - times[i - 1]);
+    if (steps.empty()) {
+      const double fps = info_.fps > 0 ? info_.fps : 25.0;
+      return std::llround(1.0 / (fps * av_q2d(decoder_->stream().time_base)));
+    }
+    std::nth_element(steps.begin(), steps.begin() + std::ssize(steps) / 2, steps.end());
+    return steps[steps.size() / 2];
   }
 
   /// Compares the last frame's time with the length that the file's header promises.
@@ -242,7 +311,7 @@ class VideoReader::Impl {
       broken_ = number;
       return "it is corrupt";
     }
-    if (timed_ &&
+    if ((timed_ || joined_) &&
         std::binary_search(corrupt_.begin(), corrupt_.end(), times_[static_cast<size_t>(number)])) {
       broken_ = number;
       return "a part of it is lost";
@@ -286,6 +355,7 @@ class VideoReader::Impl {
   Turn turn_;
   double tick_ = 0.0;             // seconds
   bool timed_ = true;             // frames can be told by their times
+  bool joined_ = false;           // the file's times start again; those here are put in a row
   bool exact_ = true;             // the format's times are the file's, from end to end
   bool seekable_ = true;          // the file can be entered at key frames
   std::vector<int64_t> times_;    // of each frame, in the order shown
@@ -307,78 +377,5 @@ std::vector<VideoFrame> VideoReader::decode(int64_t first, int64_t count) {
 }
 int64_t VideoReader::decode_start(int64_t first) const { return impl_->decode_start(first); }
 void VideoReader::release() { impl_->release(); }
-
-namespace {
-
-/// Whether these are the bytes of a JPEG without its end marker: decoders fill what is missing with
-/// grey or green and say nothing. What other software appends after the marker does not matter.
-bool is_cut_jpeg(const std::string& bytes) {
-  if (!bytes.starts_with("\xFF\xD8\xFF")) return false;
-  const size_t scan = bytes.rfind("\xFF\xDA");  // the last scan's pixels come after it
-  const size_t end = bytes.rfind("\xFF\xD9");
-  return scan == std::string::npos || end == std::string::npos || end < scan;
-}
-
-/// Whether these are the bytes of a TIFF whose first picture is a JPEG: the decoder makes it black.
-bool is_jpeg_in_tiff(const std::string& bytes) {
-  const bool little = bytes.starts_with(std::string("II*\0", 4));
-  if (!little && !bytes.starts_with(std::string("MM\0*", 4))) return false;
-  const auto number = [&](size_t at, size_t length) -> size_t {
-    size_t value = 0;
-    for (size_t i = 0; i < length && at + i < bytes.size(); ++i) {
-      const auto byte = static_cast<unsigned char>(bytes[at + (little ? length - 1 - i : i)]);
-      value = value * 256 + byte;
-    }
-    return value;
-  };
-  const size_t directory = number(4, 4);
-  constexpr size_t kCompression = 259;
-  for (size_t i = 0; i < number(directory, 2); ++i) {
-    const size_t entry = directory + 2 + 12 * i;
-    if (entry + 12 > bytes.size()) return false;
-    if (number(entry, 2) != kCompression) continue;
-    const size_t kind = number(entry + 8, 2);
-    return kind == 6 || kind == 7;
-  }
-  return false;
-}
-
-/// @throws DataError for a picture that decoders get wrong without a word
-void check_picture(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  const int first = file.peek();
-  if (first != 0xFF && first != 'I' && first != 'M') return;  // neither JPEG nor TIFF
-  const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (is_cut_jpeg(bytes)) throw DataError(path + ": the picture is cut off");
-  if (is_jpeg_in_tiff(bytes)) throw DataError(path + ": a JPEG inside a TIFF cannot be read");
-}
-
-}  // namespace
-
-std::vector<uint8_t> read_image(const std::string& path, const FrameScale& scale, int64_t channels,
-                                int64_t& height, int64_t& width) {
-  check_picture(path);
-  Decoder decoder(path);
-  decoder.codec().err_recognition |= AV_EF_EXPLODE;  // where a decoder could also guess
-  std::string error = "it holds no picture";
-  const AVFrame* frame = decoder.frame([&](int64_t, const std::string& why) { error = why; });
-  if (frame == nullptr) throw DataError(path + ": " + error);
-  if ((frame->flags & AV_FRAME_FLAG_CORRUPT) != 0 || frame->decode_error_flags != 0) {
-    throw DataError(path + ": the picture is corrupt");
-  }
-  height = frame->height;
-  width = frame->width;
-  scaled_size(scale, height, width);
-  const Turn turn = decoder.turn().none() ? frame_turn(*frame) : decoder.turn();
-  Scaler scaler;
-  try {
-    auto pixels = scaler.convert(*frame, channels == 1 ? AV_PIX_FMT_GRAY8 : AV_PIX_FMT_RGB24,
-                                 height, width, turn);
-    if (turn.transpose) std::swap(height, width);
-    return pixels;
-  } catch (const DataError& failure) {
-    throw DataError(path + ": " + failure.what());
-  }
-}
 
 }  // namespace jepa

@@ -17,22 +17,24 @@ struct VideoInfo {
   int64_t width = 0;
   double fps = 0.0;            ///< 0: unknown
   bool constant_rate = false;  ///< every frame's time is that of `fps`, rounded
+  bool timed = false;          ///< it varies, and VideoReader::times() tells how
 };
 
 /// How frames are scaled once they are decoded, by averages over areas.
 struct FrameScale {
-  int64_t short_side = 0;  ///< to this short side; 0: as they are
+  int64_t short_side = 0;  ///< to this short side, odd or not; 0: as they are
   int64_t divide = 1;      ///< then to 1 / divide
 };
 
-/// Height and width of a frame once it is scaled; even, for 4:2:0.
+/// Height and width of a frame once it is scaled; even, for 4:2:0, but for an odd short side that
+/// was asked for.
 void scaled_size(const FrameScale& scale, int64_t& height, int64_t& width);
 
 /// A decoded frame, turned as it is shown: planar Y'CbCr, 4:2:0, limited range; or why there is
 /// none.
 struct VideoFrame {
   std::vector<uint8_t>
-      planes;           ///< Y [H, W], then (unless only luma was asked) Cb and Cr [H/2, W/2]
+      planes;  ///< Y [H, W], then (unless only luma was asked) Cb and Cr of half of it, rounded up
   LumaWeights weights;  ///< how its colours are coded
   std::string error;    ///< not empty: the frame could not be decoded
 };

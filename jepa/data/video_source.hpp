@@ -4,6 +4,10 @@
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/video_library.hpp>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace jepa {
 
 /// Clips from videos: clip i comes from video i / clips_per_video. Columns: `label`, and `video`,
@@ -23,8 +27,13 @@ class VideoSource : public ClipSource {
   /// Names of the classes 0, 1, ...; empty: not known.
   const std::vector<std::string>& class_names() const { return class_names_; }
   const VideoLibrary& library() const { return library_; }
-  /// How many frames of its clips make a second of the first video that can be read; 0: unknown.
+  /// The file, and which of its clips.
+  std::string name(int64_t index) const override;
+  /// How many frames of its clips make a second, of all videos that can be read; 0: unknown, or not
+  /// the same of all (see rates()). Opens those that were not read yet.
   double frames_a_second() const;
+  /// The lowest and the highest of them.
+  std::pair<double, double> rates() const;
 
  private:
   ClipOptions options_;

@@ -109,6 +109,35 @@ TEST_F(Programs, DamagedVideosAreNamed) {
   EXPECT_EQ(run("make_data", cut_clips(whole)), 0) << said();
 }
 
+TEST_F(Programs, ClipsOfUnequalLengthAreStored) {
+  const std::string data = JEPA_TEST_FIXTURES "/data/";
+  const auto store = [&] { return ClipStore(path("made.h5"), {}); };
+  const auto make = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--kind", "files", "--out", path("made.h5")});
+    return run("make_data", more);
+  };
+  std::ofstream(path("list.txt")) << data << "part.ts 0\n" << data << "pause.mkv 1\n";
+  ASSERT_EQ(make({"--data", path("list.txt")}), 0) << said();
+  Random random(0);
+  EXPECT_EQ(store().read(0, random).frames, 30);
+  EXPECT_EQ(store().read(1, random).frames, 20);
+  EXPECT_EQ(store().info().fps, 0);  // not that of one of them
+
+  // Frames of another size are no matter of length.
+  write_video("square.mp4");
+  std::ofstream(path("sizes.txt")) << data << "part.ts 0\n" << path("square.mp4") << " 1\n";
+  fs::remove(path("made.h5"));
+  refuses("make_data", {"--kind", "files", "--data", path("sizes.txt"), "--out", path("made.h5")},
+          1, "square.mp4: frames of 64 x 64 x 3, but 48 x 64 x 3 in ");
+
+  ASSERT_EQ(make({"--data", data + "part.ts"}), 0) << said();
+  EXPECT_NEAR(store().info().fps, 25, 1e-9);
+  fs::rename(path("made.h5"), path("from.h5"));
+  ASSERT_EQ(make({"--data", path("from.h5"), "--clip.fps", "5"}), 0) << said();
+  EXPECT_NEAR(store().info().fps, 5, 1e-9);
+  EXPECT_EQ(store().read(0, random).frames, 6);
+}
+
 TEST_F(Programs, UsageErrorsNameTheOption) {
   std::ofstream(path("unknown.ini")) << "[clip]\nspeed = 3\n";
   std::ofstream(path("typed.ini")) << "[loader]\nbatch = many\n";

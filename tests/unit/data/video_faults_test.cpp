@@ -1,6 +1,7 @@
 // Files as people have them that were once read wrongly, refused though whole, or crashed.
 #include "temporary_folder.hpp"
 
+#include <jepa/data/loader.hpp>
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
@@ -11,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <numeric>
 
 namespace jepa {
 namespace {
@@ -141,6 +143,91 @@ TEST(VideoFaults, FrameStepsBeyondAnyVideoAreErrors) {
     const std::string text = failure(fixture("base.mp4"), {.frames = frames, .frame_step = kMost});
     EXPECT_NE(text.find("base.mp4"), std::string::npos) << frames;
   }
+}
+
+/// The mean of each frame, in fives: its number in fixtures that count so.
+std::vector<int64_t> numbers_of(const RawClip& clip) {
+  std::vector<int64_t> numbers;
+  for (int64_t t = 0; t < clip.frames; ++t) {
+    const uint8_t* frame = clip.pixels.data() + t * clip.frame_bytes();
+    const double sum = std::accumulate(frame, frame + clip.frame_bytes(), 0.0);
+    numbers.push_back(std::llround(sum / static_cast<double>(clip.frame_bytes()) / 5));
+  }
+  return numbers;
+}
+
+TEST(VideoFaults, JoinedTransportStreamsGoOnWhereTheLastEnded) {
+  const TemporaryFolder folder;
+  const std::string part = read_bytes(fixture("part.ts"));
+  write_bytes(folder.file("joined.ts"), part + part + part);
+  const VideoReader reader(folder.file("joined.ts"), {}, false);
+  EXPECT_EQ(reader.info().frames, 90);
+  EXPECT_NEAR(reader.info().fps, 25, 1e-6);
+  EXPECT_TRUE(reader.info().constant_rate);
+  std::vector<int64_t> expected;
+  for (int64_t i = 0; i < 90; ++i) expected.push_back(i % 30);
+  EXPECT_EQ(numbers_of(read_clip(folder.file("joined.ts"))), expected);
+  expected.clear();
+  for (int64_t i = 2; i < 90; i += 5) expected.push_back(i % 30);
+  EXPECT_EQ(numbers_of(read_clip(folder.file("joined.ts"), {.fps = 5})), expected);
+}
+
+TEST(VideoFaults, APauseMakesNoVideoTooSlow) {
+  // Frames 0 to 9 every 40 ms, frames 10 to 19 the same from 5.4 s on.
+  const auto numbers = numbers_of(read_clip(fixture("pause.mkv"), {.fps = 5}));
+  ASSERT_EQ(numbers.size(), 29U);  // 5.8 s
+  EXPECT_EQ(numbers[0], 0);
+  EXPECT_EQ(numbers[1], 5);
+  EXPECT_EQ(numbers[12], 9);   // 2.4 s
+  EXPECT_EQ(numbers[16], 10);  // 3.2 s
+  EXPECT_EQ(numbers[27], 10);  // 5.4 s
+  EXPECT_EQ(numbers[28], 15);
+  EXPECT_NE(failure(fixture("pause.mkv"), {.fps = 30}).find("expected at least 30"),
+            std::string::npos);
+}
+
+TEST(VideoFaults, TheShortSideAskedForIsHadThoughItBeOdd) {
+  const auto size = [](int64_t height, int64_t width, int64_t side) {
+    scaled_size({.short_side = side}, height, width);
+    return std::pair{height, width};
+  };
+  EXPECT_EQ(size(32, 64, 31), (std::pair<int64_t, int64_t>{31, 62}));
+  EXPECT_EQ(size(64, 32, 31), (std::pair<int64_t, int64_t>{62, 31}));
+  EXPECT_EQ(size(32, 32, 31), (std::pair<int64_t, int64_t>{31, 31}));
+  EXPECT_EQ(size(640, 480, 72), (std::pair<int64_t, int64_t>{96, 72}));
+  const RawClip clip = read_clip(fixture("base.mp4"), {.frames = 1, .short_side = 31});
+  EXPECT_EQ(std::min(clip.height, clip.width), 31);
+}
+
+TEST(VideoFaults, RatesThatDifferAreUnknown) {
+  const auto rate = [](const std::vector<MediaEntry>& videos, const ClipOptions& options) {
+    return VideoSource(videos, options).frames_a_second();
+  };
+  const std::vector<MediaEntry> both = {{fixture("base.mp4")}, {fixture("r30_98.webm")}};
+  EXPECT_EQ(rate(both, {}), 0);
+  EXPECT_EQ(VideoSource(both, {}).rates(), (std::pair{25.0, 30.0}));
+  EXPECT_EQ(rate(both, {.fps = 5}), 5);
+  EXPECT_EQ(rate({both[0], both[0], {"missing.mp4"}}, {}), 25);
+}
+
+TEST(VideoFaults, ClipsAreCalledByTheirFile) {
+  const VideoSource source({{"a.mp4"}, {"b.mp4"}}, {.clips_per_video = 3});
+  EXPECT_EQ(source.name(4), "b.mp4: clip 2 of 3");
+  EXPECT_EQ(VideoSource({{"a.mp4"}, {"b.mp4"}}, {}).name(1), "b.mp4");
+  const auto both = std::make_shared<VideoSource>(
+      std::vector<MediaEntry>{{fixture("part.ts")}, {fixture("pause.mkv")}}, ClipOptions{});
+  ClipLoader loader(both, {.batch = 2, .threads = 0, .shuffle = false}, 0);
+  const std::string text = message_of<DataError>([&] { loader.next(); });
+  EXPECT_NE(text.find("pause.mkv: 20 frames"), std::string::npos) << text;
+  EXPECT_NE(text.find("but 30 frames"), std::string::npos) << text;
+  EXPECT_NE(text.find("part.ts; clip.frames makes lengths equal"), std::string::npos) << text;
+}
+
+TEST(VideoFaults, AClipThatNoMemoryHoldsIsRefused) {
+  const std::string text =
+      failure(fixture("base.mp4"), {.frames = int64_t{1} << 25, .repeat_last = true});
+  EXPECT_NE(text.find("base.mp4: "), std::string::npos) << text;
+  EXPECT_NE(text.find("memory"), std::string::npos) << text;
 }
 
 }  // namespace
