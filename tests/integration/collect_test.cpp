@@ -69,7 +69,8 @@ TEST_F(CollectTest, ValuesOfFramesAreLabelsOfClips) {
   ASSERT_EQ(labels.size(0), 6);
   Random random(0);
   for (int64_t i = 0; i < 6; ++i) {
-    const auto& state = store.read(i, random).signals.at("state");
+    const auto clip = store.read(i, random);
+    const auto& state = clip.signals.at("state");
     EXPECT_EQ(labels[i].item<float>(), state.values[static_cast<size_t>(3 * state.width)]);
   }
   EXPECT_EQ(store.column("state").size(1), 49);
