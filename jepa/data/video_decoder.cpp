@@ -1,3 +1,4 @@
+#include <jepa/data/media_list.hpp>
 #include <jepa/data/picture_bytes.hpp>
 #include <jepa/data/video_decoder.hpp>
 #include <jepa/errors.hpp>
@@ -9,7 +10,6 @@ extern "C" {
 }
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -320,7 +320,6 @@ void Decoder::open_file() {
 }
 
 void Decoder::open_container() {
-  namespace fs = std::filesystem;
   if (pipe_) {
     constexpr int kBuffer = 1 << 15;
     io_ = avio_alloc_context(static_cast<uint8_t*>(av_malloc(kBuffer)), kBuffer, 0, pipe_.get(),
@@ -328,18 +327,19 @@ void Decoder::open_container() {
   } else {
     open_file();
   }
-  // The format is told by the content alone: names could be taken for patterns. Pictures whose
-  // content does not tell (a second one after the first) are told by their ending.
+  // The format is told by the content alone: names could be taken for patterns. Pictures may need
+  // their ending too: what follows in a JPEG (a film, a second one) can look like something else.
   const AVInputFormat* input = nullptr;
-  int code = av_probe_input_buffer2(io_, &input, "", nullptr, 0, 0);
-  if (input == nullptr && !pipe_) {
-    std::string ending = fs::path(path_).extension().string();
-    for (char& letter : ending) {
-      letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-    }
-    if (ending == ".jpg") ending = ".jpeg";
-    if (ending == ".tif") ending = ".tiff";
-    if (!ending.empty()) input = av_find_input_format((ending.substr(1) + "_pipe").c_str());
+  int code = 0;
+  const std::string ending = pipe_ ? "" : lower_extension(path_);
+  uint8_t head[2] = {};
+  if (ending == ".jpg" || ending == ".jpeg") avio_read(io_, head, 2);
+  if (head[0] == 0xFF && head[1] == 0xD8) input = av_find_input_format("jpeg_pipe");
+  if (!pipe_) avio_seek(io_, 0, SEEK_SET);
+  if (input == nullptr) code = av_probe_input_buffer2(io_, &input, "", nullptr, 0, 0);
+  if (input == nullptr && !ending.empty()) {
+    const std::string name = ending == ".tif" ? "tiff" : ending.substr(1);
+    input = av_find_input_format((name + "_pipe").c_str());
     avio_seek(io_, 0, SEEK_SET);
   }
   if (input == nullptr) {

@@ -100,11 +100,14 @@ TEST(PictureFiles, WhatFollowsAJpegChangesNothing) {
   const Picture alone = read(fixture("my%20dog.jpg"));
   const std::string film = std::string("\0\0\0\x18", 4) + "ftypmp42" + std::string(50, 'x') +
                            "\xFF\xDA" + std::string(50, 'y');
+  std::string mp3;
+  for (int i = 0; i < 50; ++i) mp3 += "\xFF\xFB\x90\x64" + std::string(413, '\0');
   const std::vector<std::pair<std::string, std::string>> files = {
       {"motion.jpg", jpeg + film},
       {"film.jpg", jpeg + read_bytes(fixture("base.mp4"))},
       {"two.jpg", jpeg + other},
-      {"three.JPEG", jpeg + other + jpeg}};
+      {"three.JPEG", jpeg + other + jpeg},
+      {"sound.jpg", jpeg + mp3}};
   for (const auto& [name, bytes] : files) {
     write_bytes(folder.file(name), bytes);
     ASSERT_EQ(failure(folder.file(name)), "") << name;
