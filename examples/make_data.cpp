@@ -119,7 +119,7 @@ void note_rate(const ClipSource& source, ClipStoreWriter& writer) {
   } else {
     std::cout << "unknown of some";
   }
-  std::cout << ", so the store says fps 0 (unknown); --clip.fps makes them equal\n";
+  std::cout << ", so the store says fps 0 (unknown)\n";
 }
 
 void make_data(examples::Program& program, MakeDataOptions& options) {

@@ -45,17 +45,21 @@ std::vector<char> in_order(const std::vector<char>& shuffled, size_t value_bytes
 }
 
 /// Filters of a dataset, where they are all known here; otherwise none.
-std::vector<int> known_filters(hid_t layout, size_t value_bytes) {
+/// @throws DataError for a shuffle of other values than the dataset's
+std::vector<int> known_filters(hid_t layout, size_t value_bytes, const std::string& where) {
   std::vector<int> filters;
+  bool known = true;
   for (int i = 0; i < H5Pget_nfilters(layout); ++i) {
     unsigned flags = 0, value = 0;
     size_t values = 1;
     const H5Z_filter_t id = H5Pget_filter2(layout, static_cast<unsigned>(i), &flags, &values,
                                            &value, 0, nullptr, nullptr);
-    const bool shuffle = id == H5Z_FILTER_SHUFFLE && value == value_bytes;
+    const bool shuffle = id == H5Z_FILTER_SHUFFLE;
+    if (shuffle && value != value_bytes) known = false;
     if (id != H5Z_FILTER_DEFLATE && id != H5Z_FILTER_FLETCHER32 && !shuffle) return {};
     filters.push_back(id);
   }
+  if (!known) throw DataError(where + " cannot be read (damaged: it shuffles other values)");
   return filters;
 }
 
@@ -65,16 +69,25 @@ std::unique_ptr<Hdf5Chunks> Hdf5Chunks::make(int64_t dataset, std::string where)
   const Hdf5Handle layout(H5Dget_create_plist(dataset), H5Pclose);
   if (H5Pget_layout(layout.id()) != H5D_CHUNKED) return nullptr;
   const Hdf5Handle type(H5Dget_type(dataset), H5Tclose);
-  const auto filters = known_filters(layout.id(), H5Tget_size(type.id()));
+  const auto filters = known_filters(layout.id(), H5Tget_size(type.id()), where);
   hsize_t dims[H5S_MAX_RANK];
   const int rank = H5Pget_chunk(layout.id(), H5S_MAX_RANK, dims);
-  unsigned options = 0;  // chunks at the edge may go without filters, which is said nowhere in them
+  unsigned options = 0;
   H5Pget_chunk_opts(layout.id(), &options);
-  if (filters.empty() || rank < 1 || options != 0) return nullptr;
+  if (filters.empty()) return nullptr;
   auto chunks = std::unique_ptr<Hdf5Chunks>(new Hdf5Chunks);
   chunks->dataset_ = dataset;
   chunks->where_ = std::move(where);
   chunks->filters_ = filters;
+  chunks->plain_edges_ = (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0;
+  const Hdf5Handle space(H5Dget_space(dataset), H5Sclose);
+  hsize_t sizes[H5S_MAX_RANK];
+  if (rank < 1 || H5Sget_simple_extent_dims(space.id(), sizes, nullptr) != rank) {
+    chunks->damaged("its chunks have other dimensions");
+  }
+  for (int i = 0; i < rank; ++i) {
+    chunks->shape_.push_back(static_cast<int64_t>(std::min<hsize_t>(sizes[i], INT64_MAX)));
+  }
   chunks->value_bytes_ = chunks->chunk_bytes_ = H5Tget_size(type.id());
   for (int i = 0; i < rank; ++i) {
     const hsize_t length = dims[i];
@@ -150,12 +163,26 @@ std::vector<char> Hdf5Chunks::fill_values() const {
   return bytes;
 }
 
+bool Hdf5Chunks::at_edge(const std::vector<int64_t>& corner) const {
+  for (size_t d = 0; d < corner.size(); ++d) {
+    if (corner[d] + chunk_[d] > shape_[d]) return true;
+  }
+  return false;
+}
+
 const std::vector<char>& Hdf5Chunks::chunk_at(const std::vector<int64_t>& corner) {
   if (corner == kept_corner_) return kept_;
   kept_corner_.clear();
   const std::vector<hsize_t> offset(corner.begin(), corner.end());
   hsize_t stored = 0;
-  if (H5Dget_chunk_storage_size(dataset_, offset.data(), &stored) < 0) stored = 0;
+  if (H5Dget_chunk_storage_size(dataset_, offset.data(), &stored) < 0) {
+    const std::string why = hdf5_reason();
+    // Of a dataset that was never written to; all else is damage.
+    if (why.find("storage is not allocated") == std::string::npos) {
+      throw DataError(where_ + " cannot be read (" + why + ")");
+    }
+    stored = 0;
+  }
   if (stored == 0) {
     kept_ = fill_values();
   } else {
@@ -165,6 +192,7 @@ const std::vector<char>& Hdf5Chunks::chunk_at(const std::vector<int64_t>& corner
     if (H5Dread_chunk(dataset_, H5P_DEFAULT, offset.data(), &skipped, bytes.data()) < 0) {
       throw DataError(where_ + " cannot be read (" + hdf5_reason() + ")");
     }
+    if (plain_edges_ && at_edge(corner)) skipped = ~uint32_t{0};  // said nowhere in the chunk
     kept_ = unpack(std::move(bytes), skipped);
   }
   kept_corner_ = corner;

@@ -18,7 +18,7 @@ namespace jepa {
 class Hdf5Chunks {
  public:
   /// For the open dataset; nullptr where its storage is another one (other filters go through the
-  /// HDF5 library and their plugins, which are trusted).
+  /// HDF5 library and its plugins, which are trusted).
   static std::unique_ptr<Hdf5Chunks> make(int64_t dataset, std::string where);
 
   /// Reads the values from `start` on, `count` of them in each dimension, in the file's own type.
@@ -27,6 +27,8 @@ class Hdf5Chunks {
 
  private:
   Hdf5Chunks() = default;
+  /// Whether a chunk reaches beyond the shape.
+  bool at_edge(const std::vector<int64_t>& corner) const;
   /// The unpacked chunk whose first value is `corner`.
   const std::vector<char>& chunk_at(const std::vector<int64_t>& corner);
   /// @throws DataError where a chunk cannot come out of so many bytes
@@ -41,7 +43,9 @@ class Hdf5Chunks {
   std::string where_;
   unsigned long long file_bytes_ = 0;
   size_t value_bytes_ = 0, chunk_bytes_ = 0;
-  std::vector<int64_t> chunk_;  ///< its shape
+  std::vector<int64_t> shape_;  ///< of the dataset
+  std::vector<int64_t> chunk_;  ///< of a chunk
+  bool plain_edges_ = false;    ///< chunks at the edge go without filters
   std::vector<int> filters_;    ///< in the order of writing
   std::vector<int64_t> kept_corner_;
   std::vector<char> kept_;

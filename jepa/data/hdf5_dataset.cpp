@@ -87,7 +87,10 @@ Hdf5Dataset::Hdf5Dataset(const Hdf5File& file, const std::string& name)
   const Hdf5Lock lock;
   const Hdf5Handle access = no_external_links();
   // Only the root group is tried out before (hdf5_trial.hpp).
-  if (name.find('/') != std::string::npos || H5Lexists(file.id(), name.c_str(), access.id()) <= 0) {
+  if (name.find('/') != std::string::npos) {
+    throw DataError(path_ + ": dataset '" + name + "': only datasets of the root group are read");
+  }
+  if (H5Lexists(file.id(), name.c_str(), access.id()) <= 0) {
     throw DataError(path_ + ": no dataset '" + name + "'");
   }
   H5L_info_t link;
@@ -213,7 +216,6 @@ void Hdf5Dataset::walk() const {
   constexpr int64_t few = int64_t{1} << 20;
   const Hdf5Lock lock;
   hsize_t chunks = 0;
-  H5Dget_storage_size(dataset_.id());
   H5Dget_num_chunks(dataset_.id(), H5S_ALL, &chunks);
   const int64_t bytes = total_bytes(shape_, c10::elementSize(tensor_type()));
   if (bytes <= few) {

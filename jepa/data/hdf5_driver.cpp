@@ -6,7 +6,9 @@
 #endif
 
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
+#include <string>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,17 +31,18 @@ OpenFile& opened(H5FD_t* file) { return *reinterpret_cast<OpenFile*>(file); }
 const OpenFile& opened(const H5FD_t* file) { return *reinterpret_cast<const OpenFile*>(file); }
 
 /// Leaves a reason that hdf5_reason() finds.
-void say(const char* why) {
+void say(const std::string& why) {
   H5Epush2(H5E_DEFAULT, __FILE__, "read_only_access", __LINE__, H5E_ERR_CLS, H5E_IO, H5E_READERROR,
-           "%s", why);
+           "%s", why.c_str());
 }
 
 H5FD_t* open_file(const char* name, unsigned flags, hid_t, haddr_t) {
   const int descriptor = ::open(name, O_RDONLY | O_CLOEXEC);
   struct stat status {};
   if (descriptor < 0 || (flags & H5F_ACC_RDWR) != 0 || ::fstat(descriptor, &status) != 0) {
+    const int reason = errno;
     if (descriptor >= 0) ::close(descriptor);
-    say("it cannot be opened");
+    say(std::string("it cannot be opened: ") + std::strerror(reason));
     return nullptr;
   }
   auto* file = new OpenFile{};
@@ -88,7 +91,7 @@ herr_t read_bytes_at(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t at, size_t size, v
     const ssize_t got = ::pread(from.descriptor, place, size, static_cast<off_t>(at));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
-      say(got == 0 ? "the file has become shorter" : "the disk cannot be read");
+      say(got == 0 ? "the file has become shorter" : std::strerror(errno));
       return -1;
     }
     place += got;
@@ -101,14 +104,15 @@ herr_t read_bytes_at(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t at, size_t size, v
 herr_t refuse_to_write(H5FD_t*, H5FD_mem_t, hid_t, haddr_t, size_t, const void*) { return -1; }
 
 herr_t lock_file(H5FD_t* file, hbool_t) {
-  // Not every file system has locks.
-  if (::flock(opened(file).descriptor, LOCK_SH | LOCK_NB) == 0 || errno == ENOSYS) return 0;
+  // Not every file system has locks; one that is held is another program's that writes.
+  if (::flock(opened(file).descriptor, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) return 0;
   say("unable to lock file");
   return -1;
 }
 
 herr_t unlock_file(H5FD_t* file) {
-  return ::flock(opened(file).descriptor, LOCK_UN) == 0 || errno == ENOSYS ? 0 : -1;
+  ::flock(opened(file).descriptor, LOCK_UN);
+  return 0;
 }
 
 const H5FD_class_t& driver_class() {

@@ -6,13 +6,11 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <ctime>
 #include <fcntl.h>
 #include <fstream>
 #include <poll.h>
 #include <set>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -47,16 +45,18 @@ void read_attributes(const Hdf5File& file) {
   file.attributes(names);
 }
 
-/// All that readers do with a file, and its errors are theirs to tell.
-void walk(const std::string& path) {
+/// All that readers do with a file, and its errors are theirs to tell. Whether it could be opened.
+bool walk(const std::string& path) {
   const auto attempt = [](const auto& step) {
     try {
       step();
     } catch (const std::exception&) {
     }
   };
+  bool opened = false;
   attempt([&] {
     const Hdf5File file = Hdf5File::open_untried(path);
+    opened = true;
     attempt([&] { read_attributes(file); });
     // Index datasets are looked for by name even where the group cannot be listed.
     std::set<std::string> names = {"pixels", "ep_len", "ep_offset"};
@@ -65,34 +65,36 @@ void walk(const std::string& path) {
     });
     for (const auto& name : names) attempt([&] { Hdf5Dataset(file, name).walk(); });
   });
+  return opened;
 }
 
-/// Memory that a process has in use, in bytes. (A limit of the system's would not do: what HDF5 is
-/// refused in the child is an error there, and would be a crash here, where it is granted.)
+/// Memory that a process has in use, in bytes. (A limit of the system's would not do: a request
+/// that it refuses is an error in the child, and what follows where it is granted would go unseen.)
 int64_t memory_of(pid_t process) {
   int64_t pages = 0, resident = 0;
   std::ifstream("/proc/" + std::to_string(process) + "/statm") >> pages >> resident;
   return resident * ::sysconf(_SC_PAGESIZE);
 }
 
+constexpr char kOpened = 1, kNotOpened = 2;
+
 /// In the child: neither the application's handlers nor its terminal hear of what happens here.
 [[noreturn]] void run_child(const std::string& path, int answer) {
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU}) {
     std::signal(signal, SIG_DFL);
   }
-  ::prctl(PR_SET_DUMPABLE, 0);
-  const rlimit seconds{kTrialSeconds, kTrialSeconds};
+  const rlimit none{0, 0}, seconds{kTrialSeconds, kTrialSeconds + 2};
+  ::setrlimit(RLIMIT_CORE, &none);
   ::setrlimit(RLIMIT_CPU, &seconds);
   const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
   ::dup2(nowhere, STDOUT_FILENO);
   ::dup2(nowhere, STDERR_FILENO);
-  walk(path);
-  const char survived = 1;
+  const char survived = walk(path) ? kOpened : kNotOpened;
   const ssize_t written = ::write(answer, &survived, 1);
   ::_exit(written == 1 ? 0 : 1);
 }
 
-enum class Outcome { survived, died, too_large, too_long };
+enum class Outcome { survived, not_opened, died, too_large, too_long };
 
 /// What becomes of a child that had `memory` bytes at its start.
 Outcome watch_child(pid_t child, int pipe, int64_t memory) {
@@ -101,49 +103,54 @@ Outcome watch_child(pid_t child, int pipe, int64_t memory) {
     pollfd waiting{pipe, POLLIN, 0};
     if (::poll(&waiting, 1, 100) > 0) {
       char answer = 0;
-      return ::read(pipe, &answer, 1) == 1 ? Outcome::survived : Outcome::died;
+      if (::read(pipe, &answer, 1) != 1) return Outcome::died;
+      return answer == kOpened ? Outcome::survived : Outcome::not_opened;
     }
     if (memory_of(child) - memory > int64_t{kTrialMegabytes} << 20) return Outcome::too_large;
   }
   return Outcome::too_long;
 }
 
-/// Waits for its end. Why a child that did not survive died.
-std::string end_of(pid_t child, Outcome outcome) {
+/// The signal that ended a child; 0: none.
+int signal_of(pid_t child) {
   int status = 0;
   pid_t ended = 0;
   while ((ended = ::waitpid(child, &status, 0)) < 0 && errno == EINTR) {
   }
-  const int signal = ended == child && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-  if (outcome == Outcome::too_large) {
-    return "takes more than " + std::to_string(kTrialMegabytes) + " MB";
-  }
-  if (outcome == Outcome::too_long || signal == SIGXCPU || signal == SIGKILL) {
-    return "does not come to an end within " + std::to_string(kTrialSeconds) + " s";
-  }
-  return "crashes" + (signal > 0 ? " (signal " + std::to_string(signal) + ")" : std::string());
+  return ended == child && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-void run_trial(const std::string& path) {
-  const auto failed = [&](int reason) {
-    return DataError(path + ": cannot be tried out in a process of its own (" +
-                     std::strerror(reason) + ")");
-  };
+/// Whether the file was opened and all of it survived.
+/// @throws DataError why not, where HDF5 did not survive it
+bool run_trial(const std::string& path) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw failed(errno);
+  if (::pipe2(ends, O_CLOEXEC) != 0) return false;
   const int64_t memory = memory_of(::getpid());
   const pid_t child = ::fork();
   if (child == 0) run_child(path, ends[1]);
-  const int reason = errno;
   ::close(ends[1]);
-  const Outcome outcome = child < 0 ? Outcome::died : watch_child(child, ends[0], memory);
+  const Outcome outcome = child < 0 ? Outcome::not_opened : watch_child(child, ends[0], memory);
   ::close(ends[0]);
-  if (child < 0) throw failed(reason);
+  if (child < 0) return false;  // no processes to be had: better untried than not read
   if (outcome == Outcome::too_large || outcome == Outcome::too_long) ::kill(child, SIGKILL);
-  const std::string how = end_of(child, outcome);
-  if (outcome != Outcome::survived) {
-    throw DataError(path + ": damaged: the HDF5 library " + how + " on it");
+  const int signal = signal_of(child);
+  if (outcome == Outcome::survived || outcome == Outcome::not_opened) {
+    return outcome == Outcome::survived;
   }
+  if (outcome == Outcome::too_long) {
+    throw DataError(path + ": could not be tried out within " + std::to_string(kWaitSeconds) +
+                    " s (is the disk that slow?)");
+  }
+  if (outcome == Outcome::died && signal == SIGKILL) {
+    throw DataError(path + ": the process that tried it out was killed (is memory short?)");
+  }
+  std::string how = "crashes" + (signal > 0 ? " (signal " + std::to_string(signal) + ")" : "");
+  if (signal == SIGXCPU) {
+    how = "does not come to an end within " + std::to_string(kTrialSeconds) + " s";
+  }
+  if (outcome == Outcome::too_large)
+    how = "takes more than " + std::to_string(kTrialMegabytes) + " MB";
+  throw DataError(path + ": damaged: the HDF5 library " + how + " on it");
 }
 
 }  // namespace
@@ -154,8 +161,7 @@ void try_hdf5_file(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return;  // opening it says why
   if (tried.contains(state_of(status))) return;
-  run_trial(path);
-  if (settled(status)) tried.insert(state_of(status));
+  if (run_trial(path) && settled(status)) tried.insert(state_of(status));
 }
 
 }  // namespace jepa

@@ -21,25 +21,22 @@ struct Walk {
   std::set<fs::path> entered = {};
   std::vector<fs::path> links = {};  // to folders that are still to be entered
   std::vector<fs::path> found = {};
+  std::vector<std::pair<fs::path, std::string>> closed = {};  // folders, and why
 };
-
-[[noreturn]] void cannot_read(const fs::path& path, const std::error_code& error) {
-  throw DataError(path.string() + ": cannot be read (" + error.message() + ")");
-}
 
 /// Adds the files below `folder` that end in one of the extensions, and the links to folders.
 /// Hidden files and dead links are passed over.
 void add_files(const fs::path& folder, Walk& walk) {
   std::error_code error;
   const fs::path real = fs::canonical(folder, error);
-  if (error) cannot_read(folder, error);
+  if (error) return walk.closed.emplace_back(folder, error.message()), void();
   if (!walk.entered.insert(real).second) return;
   std::vector<fs::path> inside;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
     inside.push_back(entry->path());
   }
-  if (error) cannot_read(folder, error);
+  if (error) return walk.closed.emplace_back(folder, error.message()), void();
   std::sort(inside.begin(), inside.end());
   for (const auto& path : inside) {
     const std::string name = path.filename().string();
@@ -54,7 +51,23 @@ void add_files(const fs::path& folder, Walk& walk) {
     } else if (fs::is_regular_file(status)) {
       if (walk.extensions.contains(lower_extension(name))) walk.found.push_back(path);
     } else if (error == std::errc::permission_denied || error == std::errc::io_error) {
-      cannot_read(path, error);  // it could be a folder
+      walk.closed.emplace_back(path, error.message());  // it could be a folder
+    }
+  }
+}
+
+/// A folder that cannot be read is passed over, but for one that stands among classes: the others
+/// would be numbered as if it were not there.
+/// @throws DataError naming it
+void require_open(const fs::path& folder, const Walk& walk) {
+  const bool classes = std::all_of(walk.found.begin(), walk.found.end(), [&](const fs::path& file) {
+    return file.parent_path() != folder;
+  });
+  for (const auto& [path, why] : walk.closed) {
+    const bool among_classes =
+        classes && path.parent_path() == folder && path.filename() != "lost+found";
+    if (path == folder || among_classes) {
+      throw DataError(path.string() + ": cannot be read (" + why + ")");
     }
   }
 }
@@ -63,13 +76,15 @@ void add_files(const fs::path& folder, Walk& walk) {
 /// one, in the order of names) only where it lies nowhere else below.
 std::vector<fs::path> walk_folder(const fs::path& folder, const Extensions& extensions) {
   Walk walk{.extensions = extensions};
-  add_files(folder, walk);
+  const fs::path top = (folder / "").parent_path();  // without a slash at its end
+  add_files(top, walk);
   while (!walk.links.empty()) {
     std::vector<fs::path> links;
     links.swap(walk.links);
     std::sort(links.begin(), links.end());
     for (const auto& link : links) add_files(link, walk);
   }
+  require_open(top, walk);
   return std::move(walk.found);
 }
 

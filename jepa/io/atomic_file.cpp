@@ -16,6 +16,12 @@ namespace jepa {
 
 namespace {
 
+/// Whether a name stands for what is open already, which may be a file.
+bool is_open_already(const std::string& path) {
+  return path == "/dev/stdout" || path == "/dev/stderr" || path.starts_with("/dev/fd/") ||
+         (path.starts_with("/proc/") && path.find("/fd/") != std::string::npos);
+}
+
 /// Whether `path` is a pipe, a terminal or such (/dev/stdout, /dev/null), which is written to.
 /// @throws DataError for folders and disks
 bool is_stream(const std::string& path) {
@@ -24,15 +30,20 @@ bool is_stream(const std::string& path) {
   if (S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode) || S_ISSOCK(status.st_mode)) {
     throw DataError("cannot write " + path + ": a folder, disk or socket");
   }
-  return !S_ISREG(status.st_mode) || path.starts_with("/dev/") || path.starts_with("/proc/");
+  return !S_ISREG(status.st_mode) || is_open_already(path);
 }
 
 /// Where a link leads: its file is replaced, and the link stays.
 std::string behind_links(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as the system follows
+  std::filesystem::path real = path;
   std::error_code error;
-  if (!std::filesystem::is_symlink(path, error)) return path;
-  const auto real = std::filesystem::canonical(path, error);
-  return error ? path : real.string();
+  for (int i = 0; i < kMostLinks && std::filesystem::is_symlink(real, error); ++i) {
+    const auto target = std::filesystem::read_symlink(real, error);
+    if (error) break;
+    real = target.is_absolute() ? target : real.parent_path() / target;
+  }
+  return real.string();
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/io/byte_budget.hpp>
 #include <jepa/io/foreign_file.hpp>
-#include <jepa/io/json_text.hpp>
 #include <jepa/io/json_walk.hpp>
 #include <jepa/io/mapped_file.hpp>
 #include <jepa/io/safetensors.hpp>
@@ -317,7 +316,7 @@ void write_safetensors(const std::string& path, const TensorMap& tensors,
   }
   std::string text;
   try {
-    text = json_text(header);
+    text = header.dump();
   } catch (const nlohmann::json::exception&) {
     throw CheckpointError(path + ": a key or metadata is not UTF-8 text");
   }

@@ -37,8 +37,12 @@ foreach(config ${configs})
 endforeach()
 
 # What each component brings, what is refused and how.
+file(STRINGS "${BUILD}/CMakeCache.txt" shared REGEX "^BUILD_SHARED_LIBS:BOOL=(ON|1|TRUE)$")
+if(shared)
+  set(shared ON)
+endif()
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer/components" -B "${WORK}/components"
-    "-DCMAKE_PREFIX_PATH=${WORK}/prefix")
+    "-DCMAKE_PREFIX_PATH=${WORK}/prefix" "-DSHARED=${shared}")
 
 # The core alone: packages that it does without are not to be found.
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer" -B "${WORK}/core" -DCORE_ONLY=ON

@@ -74,7 +74,7 @@ TEST(Hdf5Trial, OnlyTheRootGroupIsRead) {
   const TemporaryFolder folder;
   write_hdf5(folder.file("a.h5"), {{"a", torch::zeros({3})}});
   EXPECT_EQ(message_of<DataError>([&] { Hdf5File::open(folder.file("a.h5")).read("./a"); }),
-            folder.file("a.h5") + ": no dataset './a'");
+            folder.file("a.h5") + ": dataset './a': only datasets of the root group are read");
 }
 
 }  // namespace

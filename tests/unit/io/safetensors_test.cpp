@@ -12,6 +12,7 @@
 #include <csignal>
 #include <filesystem>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace jepa {
 namespace {
@@ -205,6 +206,18 @@ TEST(AtomicFile, LinksStayAndDevicesAreWrittenTo) {
   write_file_atomic(link, "two");
   EXPECT_TRUE(std::filesystem::is_symlink(link));
   EXPECT_EQ(read_bytes(file), "two");
+  const std::string dangling = folder.file("d"), later = folder.file("e");
+  std::filesystem::create_symlink("e", dangling);  // beside it, not there yet
+  write_file_atomic(dangling, "one");
+  EXPECT_TRUE(std::filesystem::is_symlink(dangling));
+  EXPECT_EQ(read_bytes(later), "one");
+  if (std::filesystem::exists("/dev/shm")) {  // files like any other
+    const std::string shared = "/dev/shm/jepa_test_" + std::to_string(::getpid());
+    write_file_atomic(shared, "one");
+    write_file_atomic(shared, "two");
+    EXPECT_EQ(read_bytes(shared), "two");
+    std::filesystem::remove(shared);
+  }
   std::filesystem::create_symlink("/dev/null", null);
   write_file_atomic(null, "three");
   EXPECT_TRUE(std::filesystem::is_symlink(null));
