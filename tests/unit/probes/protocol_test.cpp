@@ -296,7 +296,7 @@ TEST(Protocol, LabelsWithNothingToReadAreErrors) {
       std::string::npos);
   EXPECT_EQ(failure(torch::ones({3}, torch::kInt64)),
             path + ": episode 0: column 'mass': all training clips are of one class");
-  EXPECT_EQ(failure(torch::tensor({0, 1, 1'000'000'000'000})),
+  EXPECT_EQ(failure(torch::tensor({int64_t{0}, int64_t{1}, int64_t{1'000'000'000'000}})),
             path +
                 ": episode 2: column 'mass': classes are numbered from 0 to 999999, found "
                 "1000000000000");
