@@ -34,7 +34,7 @@ td small{color:var(--muted);margin-left:6px}
 .below td small{display:block;margin:0;font-size:12px}
 td svg.bar{width:clamp(110px,24vw,300px);max-width:none;height:auto}
 .below th{white-space:normal}
-@media(max-width:900px){th,td{padding-right:9px}main{padding:24px 16px 48px}}
+@media(max-width:900px){th,td{padding-right:8px}main{padding:24px 16px 48px}td svg.bar{width:20vw}}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(148px,1fr));gap:10px;margin:14px 0}
 .tile{background:var(--panel);border-radius:8px;padding:10px 14px}
 .tile b{display:block;font-size:22px;line-height:1.3;font-variant-numeric:tabular-nums}

@@ -77,7 +77,8 @@ class Trainer {
   /// @return what was measured, by one read from the device
   /// @throws Error where the loss or a gradient is not finite; the weights are then untouched
   StepMetrics apply();
-  /// Forgets what was accumulated: the way on after an error.
+  /// Forgets what was accumulated: the way on after an error, of one process. Of several that have
+  /// begun to reduce, an error ends the run.
   void discard();
 
   /// The masks of the next micro-batch, `clips` of this process: functions of (seed, step,
