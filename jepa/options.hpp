@@ -59,7 +59,7 @@ OptionValues parse_ini(const std::string& text, const std::string& name);
 /// @throws ConfigError naming the argument.
 OptionValues parse_command_line(int argc, const char* const* argv);
 
-/// Largest N for which `section.N.` occurs among the keys; 0: none.
+/// The largest N of the sections [section.N] that keys name; 0: there is none.
 /// @throws ConfigError where a number below it is left out.
 int64_t count_numbered(const OptionValues& given, const std::string& section);
 
