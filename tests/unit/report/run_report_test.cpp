@@ -251,7 +251,7 @@ TEST(Report, HoldsEverythingEscapedAndNothingFromElsewhere) {
     fake.line(line);
   }
   fake.file("config.ini", "[data]\npath = <b>\"quoted\"</b>\n");
-  fake.file("probes.json", Json{probe("digit", 0.55, 0.15, 0.2, 0.25)}.dump());
+  fake.file("probes.json", Json::array({probe("digit", 0.55, 0.15, 0.2, 0.25)}).dump());
   fake.file("media/view_1.png", "not really a png");
   RunReport report{fake.read(), {}};
   report.media.masks.push_back({.caption = "mask 1 & more", .png = "x"});
@@ -311,7 +311,7 @@ TEST(Report, ShowsTheDifferenceFirstSortedAndColoursNothingElse) {
 
 TEST(Report, SeveralRunsShareATable) {
   FakeRun first, second;
-  first.file("probes.json", Json{probe("digit", 0.55, 0.15, 0.2, 0.25)}.dump());
+  first.file("probes.json", Json::array({probe("digit", 0.55, 0.15, 0.2, 0.25)}).dump());
   first.line(step(1, 1));
   second.line(step(9, 1));
   const std::string path = first.path("out/report.html");
