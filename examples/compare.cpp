@@ -105,9 +105,7 @@ int main(int argc, char** argv) {
        .many = true,
        .sections =
            [&](const OptionValues& values) {
-             options.arm.jepa.masks = eval::training::default_masks();
-             const int64_t masks = count_numbered(values, "mask");
-             if (masks > 0) options.arm.jepa.masks.resize(static_cast<size_t>(masks));
+             options.arm.jepa.take_masks(values);
              auto sections = options.sections();
              sections.push_back({"film", "", [&](OptionVisitor& visit) {
                                    visit("examples", film_examples,

@@ -15,9 +15,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <iomanip>
 #include <iostream>
-#include <sstream>
 
 namespace {
 
@@ -108,9 +106,7 @@ void note_rate(const ClipSource& source, ClipStoreWriter& writer) {
   const auto* videos = dynamic_cast<const VideoSource*>(&source);
   if (videos == nullptr) return;
   const double rate = videos->frames_a_second();
-  std::ostringstream exact;
-  exact << std::setprecision(17) << rate;
-  writer.note("fps", exact.str());
+  writer.set_fps(rate);
   const auto [lowest, highest] = videos->rates();
   if (rate > 0 || highest <= 0) return;
   std::cout << "rate of the clips: ";

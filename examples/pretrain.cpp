@@ -304,9 +304,7 @@ int main(int argc, char** argv) {
        .sections =
            [&](const OptionValues& values) {
              given = values;
-             options.recipe.masks = eval::training::default_masks();
-             const int64_t masks = count_numbered(values, "mask");
-             if (masks > 0) options.recipe.masks.resize(static_cast<size_t>(masks));
+             options.recipe.take_masks(values);
              return options.sections();
            },
        .run = [&](examples::Program& program) { run(program, options, given); }});

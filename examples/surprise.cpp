@@ -81,9 +81,7 @@ int main(int argc, char** argv) {
        .sections =
            [&](const OptionValues& values) {
              auto& recipe = options.training.arm.jepa;
-             recipe.masks = eval::training::default_masks();
-             const int64_t masks = count_numbered(values, "mask");
-             if (masks > 0) recipe.masks.resize(static_cast<size_t>(masks));
+             recipe.take_masks(values);
              auto sections = options.sections();
              sections.insert(sections.begin() + 1,
                              {"", "", [&](OptionVisitor& visit) { benchmark.describe(visit); }});

@@ -9,7 +9,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <optional>
 
@@ -131,13 +130,12 @@ Labels read_labels(const ProbeSources& sources, const std::string& name) {
       throw DataError("column '" + name + "' differs in type or width between the splits");
     }
   }
-  const std::array<const torch::Tensor*, 3> splits{&labels.train, &labels.validation, &labels.test};
-  const std::array<const ClipSource*, 3> clips{sources.train.get(), sources.validation.get(),
-                                               sources.test.get()};
-  for (size_t i = 0; i < splits.size(); ++i) require_labels(*splits[i], *clips[i], name);
+  require_labels(labels.train, *sources.train, name);
+  require_labels(labels.validation, *sources.validation, name);
+  require_labels(labels.test, *sources.test, name);
   if (labels.train.scalar_type() == torch::kInt64) {
     if (labels.train.min().equal(labels.train.max())) {
-      throw DataError(clips[0]->name(0) + ": column '" + name +
+      throw DataError(sources.train->name(0) + ": column '" + name +
                       "': all training clips are of one class");
     }
     labels.classes =

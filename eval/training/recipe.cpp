@@ -17,6 +17,12 @@ std::vector<MaskOptions> default_masks() {
   return {short_range, long_range};
 }
 
+void Recipe::take_masks(const OptionValues& given) {
+  masks = default_masks();
+  const int64_t count = count_numbered(given, "mask");
+  if (count > 0) masks.resize(static_cast<size_t>(count));
+}
+
 std::vector<OptionSection> Recipe::sections() {
   std::vector<OptionSection> sections{
       {"encoder", "", [this](OptionVisitor& visit) { encoder.describe(visit); }},
@@ -86,9 +92,7 @@ bool of_a_run(const std::string& section) {
 }
 
 OptionValues recipe_values(Recipe& recipe, const OptionValues& all) {
-  const int64_t masks = count_numbered(all, "mask");
-  recipe.masks = default_masks();
-  if (masks > 0) recipe.masks.resize(static_cast<size_t>(masks));
+  recipe.take_masks(all);
   std::set<std::string> ours;
   for (const auto& section : recipe.sections()) ours.insert(section.name);
   OptionValues wanted;

@@ -30,6 +30,9 @@ struct Recipe {
   std::vector<MakeTerm> extra = {};  ///< terms beside those of `objective`, such as a person's own
   Processes* processes = nullptr;    ///< that train together; null: this one alone
 
+  /// Takes as many masks as `given` has sections [mask.N]; V-JEPA's two where it has none.
+  /// @throws ConfigError where a number is left out
+  void take_masks(const OptionValues& given);
   /// The options as sections of an ini file.
   std::vector<OptionSection> sections();
   /// The same for clips of sizes [B, C, T, H, W], its preset resolved.

@@ -93,6 +93,8 @@ class ClipStoreWriter {
 
   /// Sets an attribute that is known only now.
   void note(const std::string& attribute, const std::string& value);
+  /// The same for the frames a second; 0: not known.
+  void set_fps(double fps);
 
   /// Writes the index and the columns (int64 [E], float32 [E] or [E, K]) and puts the file in
   /// place.

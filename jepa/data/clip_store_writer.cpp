@@ -69,12 +69,9 @@ class ClipStoreWriter::Impl {
     info_.frames += clip.frames;
   }
 
+  void set_fps(double fps) { info_.fps = fps; }
   void note(const std::string& attribute, const std::string& value) {
-    if (attribute == "fps") {
-      info_.fps = std::stod(value);
-    } else {
-      info_.attributes[attribute] = value;
-    }
+    info_.attributes[attribute] = value;
   }
 
   void finish(const std::map<std::string, torch::Tensor>& columns) {
@@ -174,6 +171,7 @@ void ClipStoreWriter::append(const RawClip& clip) { impl_->append(clip); }
 void ClipStoreWriter::note(const std::string& attribute, const std::string& value) {
   impl_->note(attribute, value);
 }
+void ClipStoreWriter::set_fps(double fps) { impl_->set_fps(fps); }
 void ClipStoreWriter::finish(const std::map<std::string, torch::Tensor>& columns) {
   impl_->finish(columns);
 }

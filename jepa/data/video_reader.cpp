@@ -1,3 +1,4 @@
+#include <jepa/data/median_step.hpp>
 #include <jepa/data/video_decoder.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
@@ -222,16 +223,11 @@ class VideoReader::Impl {
     }
   }
 
-  /// The median of the steps between sorted times; of one time alone, what the header says.
+  /// The usual step between sorted times; of one time alone, what the header says.
   int64_t usual_step(const std::vector<int64_t>& times) const {
-    std::vector<int64_t> steps;
-    for (size_t i = 1; i < times.size(); ++i) steps.push_back(times[i] - times[i - 1]);
-    if (steps.empty()) {
-      const double fps = info_.fps > 0 ? info_.fps : 25.0;
-      return std::llround(1.0 / (fps * av_q2d(decoder_->stream().time_base)));
-    }
-    std::nth_element(steps.begin(), steps.begin() + std::ssize(steps) / 2, steps.end());
-    return steps[steps.size() / 2];
+    if (times.size() > 1) return median_step(times);
+    const double fps = info_.fps > 0 ? info_.fps : 25.0;
+    return std::llround(1.0 / (fps * av_q2d(decoder_->stream().time_base)));
   }
 
   /// Compares the last frame's time with the length that the file's header promises.

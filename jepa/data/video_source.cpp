@@ -1,3 +1,4 @@
+#include <jepa/data/median_step.hpp>
 #include <jepa/data/video_source.hpp>
 #include <jepa/errors.hpp>
 
@@ -20,15 +21,6 @@ std::vector<std::string> paths_of(const std::vector<MediaEntry>& videos) {
   return paths;
 }
 
-/// The median of the steps between frames' times: a pause, or a last frame that is held, says
-/// nothing of how dense the others are.
-double usual_step(const std::vector<double>& times) {
-  std::vector<double> steps;
-  for (size_t i = 1; i < times.size(); ++i) steps.push_back(times[i] - times[i - 1]);
-  std::nth_element(steps.begin(), steps.begin() + std::ssize(steps) / 2, steps.end());
-  return steps[steps.size() / 2];
-}
-
 /// What a computer can hold of one clip: it is copied on its way, up to four times.
 int64_t most_clip_bytes() {
   const auto pages = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES));
@@ -40,7 +32,7 @@ int64_t most_clip_bytes() {
 /// frame nearest to each time of the grid.
 std::vector<int64_t> choose_by_times(const std::vector<double>& times, const ClipOptions& options,
                                      int64_t part, Random& random, const std::string& name) {
-  const double step = times.size() > 1 ? usual_step(times) : 0.0;
+  const double step = times.size() > 1 ? median_step(times) : 0.0;
   // As frame_step() does: 4.98 frames a second count as 5.
   if (step > 0 && std::ceil(1.0 / step - 0.05) < options.fps) {
     throw DataError(name + ": " + std::to_string(1.0 / step) +
