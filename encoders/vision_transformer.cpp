@@ -13,18 +13,6 @@ namespace {
 
 constexpr double kModalityDeviation = 1e-6;
 
-nn::BlockOptions block_options(const VisionTransformerOptions& options) {
-  // The small term undoes rounding in ratios like 48/11.
-  int64_t hidden = static_cast<int64_t>(options.dim * options.mlp_ratio + 1e-6);
-  if (options.activation == "swiglu" && options.wide_swiglu) {
-    hidden = nn::wide_swiglu_width(hidden);
-  }
-  return {.dim = options.dim,
-          .heads = options.heads,
-          .mlp_hidden = hidden,
-          .activation = options.activation};
-}
-
 bool has_rotary(const std::string& positions) { return positions == "rope" || positions == "both"; }
 
 bool has_sincos(const std::string& positions) {
@@ -109,6 +97,18 @@ const std::vector<VisionTransformerPreset>& vision_transformer_presets() {
       {"vit_gigantic_xformers", 1664, 48, 26, 64.0 / 13},
   };
   return presets;
+}
+
+nn::BlockOptions block_options(const VisionTransformerOptions& options) {
+  // The small term undoes rounding in ratios like 48/11.
+  int64_t hidden = static_cast<int64_t>(options.dim * options.mlp_ratio + 1e-6);
+  if (options.activation == "swiglu" && options.wide_swiglu) {
+    hidden = nn::wide_swiglu_width(hidden);
+  }
+  return {.dim = options.dim,
+          .heads = options.heads,
+          .mlp_hidden = hidden,
+          .activation = options.activation};
 }
 
 VisionTransformerOptions resolve(VisionTransformerOptions options, const std::string& name) {

@@ -58,6 +58,9 @@ struct VisionTransformerPreset {
 /// The published shapes, smallest first.
 const std::vector<VisionTransformerPreset>& vision_transformer_presets();
 
+/// Sizes of its blocks, once they are resolved.
+nn::BlockOptions block_options(const VisionTransformerOptions& options);
+
 /// Fills in what is 0 in `options` from the preset `name` ("custom": nothing to fill in).
 /// @throws ConfigError for an unknown name, or where a width is missing or does not divide; whether
 ///   clips divide into patches is seen when the encoder is built

@@ -294,6 +294,7 @@ int main(int argc, char** argv) {
        .summary = "trains a V-JEPA on clips; a run folder that exists is continued",
        .bfloat16 = true,
        .many = true,
+       .block = [&] { return encoders::block_options(options.recipe.encoder.resolved().vit); },
        .complete =
            [](OptionValues& values) {
              PretrainOptions stored;

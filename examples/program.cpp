@@ -6,6 +6,7 @@
 #include <jepa/io/json_text.hpp>
 #include <jepa/memory.hpp>
 #include <jepa/printable.hpp>
+#include <jepa/training/precision.hpp>
 #include <jepa/training/process_group.hpp>
 #include <jepa/version.hpp>
 
@@ -78,7 +79,14 @@ void choose_precision(const ProgramInfo& info, Program& program) {
   if (info.exact && common.precision == "auto") common.precision = "float32";
   const bool measured = common.precision == "auto";
   const bool waits = measured && !is_first(program);
-  bool halved = !waits && resolve_precision(common.precision, program.device) == torch::kBFloat16;
+  nn::BlockOptions block{.dim = 192, .heads = 3, .mlp_hidden = 768};
+  if (measured && info.block) {
+    const nn::BlockOptions own = info.block();
+    // Sizes that do not fit together are for the model to refuse.
+    if (own.dim > 0 && own.heads > 0 && own.dim % own.heads == 0) block = own;
+  }
+  bool halved =
+      !waits && resolve_precision(common.precision, program.device, block) == torch::kBFloat16;
   if (measured && program.processes) {
     halved = number_of_first(halved ? 1 : 0, *program.processes) == 1;
   }

@@ -2,6 +2,7 @@
 // --version, seed, device, precision, threads, JSON results, and the exit codes.
 #pragma once
 
+#include <jepa/nn/block.hpp>
 #include <jepa/options.hpp>
 #include <jepa/training/processes.hpp>
 
@@ -51,6 +52,8 @@ struct ProgramInfo {
   bool bfloat16 = false;  ///< can compute in it; others take no --precision but float32
   bool exact = false;     ///< `auto` means float32: what comes out is kept, not trained on
   bool many = false;      ///< can share its work among processes
+  /// The transformer block on which `auto` is measured, once options are read; empty: a small one.
+  std::function<nn::BlockOptions()> block = {};
   /// Completes what was given, before anything is checked (a run that is continued brings its own
   /// configuration). May be empty.
   std::function<void(OptionValues& given)> complete = {};

@@ -215,6 +215,14 @@ int main(int argc, char** argv) {
            "a run folder that exists is continued",
        .bfloat16 = true,
        .many = true,
+       .block =
+           [&] {
+             const DiffusionTransformerOptions sizes = options.generative.transformer.resolved();
+             return nn::BlockOptions{.dim = sizes.dim,
+                                     .heads = sizes.heads,
+                                     .mlp_hidden = static_cast<int64_t>(
+                                         static_cast<double>(sizes.dim) * sizes.mlp_ratio)};
+           },
        .complete =
            [](OptionValues& given) {
              TrainDiffusionOptions stored;

@@ -7,48 +7,11 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <mutex>
 #include <sys/resource.h>
 
 namespace jepa {
-namespace {
-
-/// Whether it is worth measuring: without the instructions bfloat16 is hundreds of times slower.
-bool has_bfloat16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-  return false;
-#endif
-}
-
-/// Seconds of a product of the size that a small transformer's layers have: the best of a few.
-double product_seconds(torch::Device device, torch::ScalarType type) {
-  using Clock = std::chrono::steady_clock;
-  const auto x = torch::ones({512, 768}, torch::TensorOptions().device(device).dtype(type));
-  const auto weights = torch::ones({768, 768}, x.options());
-  double best = 1e9;
-  for (int i = 0; i < 4; ++i) {
-    const auto start = Clock::now();
-    x.matmul(weights).sum().to(torch::kFloat32).item<float>();  // waits for the device
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
-  }
-  return best;
-}
-
-/// The processor's or card's word for it is no reason to choose bfloat16: some have it and are
-/// slower with it.
-bool bfloat16_is_faster(torch::Device device) {
-  if (device.is_cpu() && !has_bfloat16()) return false;
-  const torch::NoGradGuard no_grad;
-  return product_seconds(device, torch::kBFloat16) <=
-         0.7 * product_seconds(device, torch::kFloat32);
-}
-
-}  // namespace
 
 torch::Device resolve_device(const std::string& name) {
   if (name == "auto") return torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
@@ -69,15 +32,6 @@ torch::Device resolve_device(const std::string& name) {
 
 torch::Tensor to_device(const torch::Tensor& tensor, torch::Device device) {
   return tensor.to(device, /*non_blocking=*/!device.is_cpu());
-}
-
-torch::ScalarType resolve_precision(const std::string& name, torch::Device device) {
-  if (name == "float32") return torch::kFloat32;
-  if (name == "bfloat16") return torch::kBFloat16;
-  if (name != "auto") {
-    throw ConfigError("precision: expected auto, float32 or bfloat16, found '" + name + "'");
-  }
-  return bfloat16_is_faster(device) ? torch::kBFloat16 : torch::kFloat32;
 }
 
 AutocastState AutocastState::current(c10::DeviceType device) {

@@ -1,4 +1,4 @@
-// Where to compute and how precisely, chosen by name.
+// Where to compute, chosen by name, and what computing sets for a while.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -18,10 +18,6 @@ torch::Device resolve_device(const std::string& name);
 /// `tensor` on `device`; the host does not wait for a copy to an accelerator, which is queued
 /// behind the device's work. The other way it waits.
 torch::Tensor to_device(const torch::Tensor& tensor, torch::Device device);
-
-/// Matrix-product precision by name: `float32`, `bfloat16`, or `auto`: bfloat16 where a short
-/// measurement on `device` finds that products take at most 0.7 of float32's time, else float32.
-torch::ScalarType resolve_precision(const std::string& name, torch::Device device);
 
 /// Autocast of one kind of device, as it is set in this thread.
 struct AutocastState {

@@ -207,6 +207,8 @@ def main():
         notes += left_out
         if result:
             results.append(result)
+            print(name, *(f"{c} {result[c]['seconds']:.4f} s" for c in columns if c in result),
+                  sep="  ", file=sys.stderr, flush=True)
     if not arguments.shape:
         rows, left_out = beside_transformers(arguments)
         results += rows

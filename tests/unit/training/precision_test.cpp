@@ -1,10 +1,13 @@
 // Every combination of precision, checkpointing and positions trains, and checkpointing changes no
 // gradient.
 #include <encoders/vision_transformer.hpp>
+#include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
+#include <jepa/training/precision.hpp>
 #include <jepa/training/trainer.hpp>
 #include <predictors/registry.hpp>
 
+#include <ATen/Context.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -122,6 +125,19 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) {
       return std::get<0>(info.param) + (std::get<1>(info.param) ? "_levels" : "_masked");
     });
+
+TEST(ResolvePrecision, TakesNamesAndLeavesTheCallersStateAlone) {
+  const nn::BlockOptions block{.dim = 24, .heads = 2, .mlp_hidden = 48};
+  const torch::NoGradGuard no_grad;  // as programs that only read are
+  EXPECT_EQ(resolve_precision("float32", torch::kCPU, block), torch::kFloat32);
+  EXPECT_EQ(resolve_precision("bfloat16", torch::kCPU, block), torch::kBFloat16);
+  EXPECT_THROW(resolve_precision("float16", torch::kCPU, block), ConfigError);
+  const auto before = at::globalContext().defaultGenerator(torch::kCPU).get_state();
+  const auto measured = resolve_precision("auto", torch::kCPU, block);
+  EXPECT_TRUE(measured == torch::kFloat32 || measured == torch::kBFloat16);
+  EXPECT_TRUE(before.equal(at::globalContext().defaultGenerator(torch::kCPU).get_state()));
+  EXPECT_FALSE(torch::GradMode::is_enabled());
+}
 
 }  // namespace
 }  // namespace jepa
