@@ -137,6 +137,47 @@ void print_row(const std::string& name, const Results& results) {
   std::printf("\n");
 }
 
+/// What the model draws of the clips' futures, and where it decodes latents, what it makes of the
+/// encoder's own and of other clips' latents: name and results of each row.
+template <class Add>
+void measure_model(GenerativeModel& model, const torch::Tensor& clips, const ClipSource& source,
+                   Judge& judge, const Options& options, uint64_t seed, const Add& add) {
+  const bool decodes = model.jepa() != nullptr;
+  const int64_t context = decodes ? model.context_frames() : options.context_frames;
+  const auto measured = [&](const torch::Tensor& futures) {
+    return measure_futures(futures, clips, source, judge, options.questions);
+  };
+  const auto latents = [&](bool predicted) {
+    return in_batches(
+        clips, [&](const torch::Tensor& part, uint64_t) { return model.latents(part, predicted); });
+  };
+  const auto decoded = [&](const torch::Tensor& part, uint64_t own) {
+    auto sizes = clips.sizes().vec();
+    sizes[0] = part.size(0);
+    return model.draw_latents(part, sizes, options.sampler, own);
+  };
+  const auto shown = decodes ? latents(/*predicted=*/true) : clips;
+  std::vector<torch::Tensor> futures;
+  for (int64_t k = 0; k < options.questions.futures; ++k) {
+    futures.push_back(in_batches(shown, [&](const torch::Tensor& part, uint64_t start) {
+      const uint64_t own = stream_seed(
+          seed, "future",
+          start * static_cast<uint64_t>(options.questions.futures) + static_cast<uint64_t>(k));
+      return decodes ? decoded(part, own) : model.draw_future(part, context, options.sampler, own);
+    }));
+  }
+  add("future", measured(torch::stack(futures)));
+  if (!decodes) return;
+  const auto measured_once = [&](const torch::Tensor& all) {
+    const auto draw = [&](const torch::Tensor& part, uint64_t start) {
+      return decoded(part, stream_seed(seed, "decoded", start));
+    };
+    return measured(in_batches(all, draw).unsqueeze(0));
+  };
+  add("encoder's latents", measured_once(latents(/*predicted=*/false)));
+  add("shuffled latents", measured_once(shown.roll(1, 0)));
+}
+
 void run(examples::Program& program, Options& options) {
   if (options.model.empty()) throw ConfigError("option model: name a run of train_diffusion");
   GenerativeModel model = GenerativeModel::load(options.model);
@@ -161,9 +202,6 @@ void run(examples::Program& program, Options& options) {
     rows[name] = results;
     print_row(name, results);
   };
-  const auto measured = [&](const torch::Tensor& futures) {
-    return measure_futures(futures, clips, *source, judge, options.questions);
-  };
   // First, since they meet every label and size that the costly draws will.
   for (const auto& [name, results] :
        measure_trivial(clips, *source, judge, options.questions, context)) {
@@ -172,36 +210,7 @@ void run(examples::Program& program, Options& options) {
   if (!decodes && model.vocabulary() && options.prompted > 0) {
     add("prompted", measure_prompted(model, judge, options, clips.sizes(), seed));
   }
-  const auto latents = [&](bool predicted) {
-    return in_batches(
-        clips, [&](const torch::Tensor& part, uint64_t) { return model.latents(part, predicted); });
-  };
-  const auto decoded = [&](const torch::Tensor& part, uint64_t own) {
-    auto sizes = clips.sizes().vec();
-    sizes[0] = part.size(0);
-    return model.draw_latents(part, sizes, options.sampler, own);
-  };
-  const auto shown = decodes ? latents(/*predicted=*/true) : clips;
-  std::vector<torch::Tensor> futures;
-  for (int64_t k = 0; k < options.questions.futures; ++k) {
-    futures.push_back(in_batches(shown, [&](const torch::Tensor& part, uint64_t start) {
-      const uint64_t own = stream_seed(
-          seed, "future",
-          start * static_cast<uint64_t>(options.questions.futures) + static_cast<uint64_t>(k));
-      return decodes ? decoded(part, own) : model.draw_future(part, context, options.sampler, own);
-    }));
-  }
-  add("future", measured(torch::stack(futures)));
-  if (decodes) {
-    const auto measured_once = [&](const torch::Tensor& all) {
-      const auto draw = [&](const torch::Tensor& part, uint64_t start) {
-        return decoded(part, stream_seed(seed, "decoded", start));
-      };
-      return measured(in_batches(all, draw).unsqueeze(0));
-    };
-    add("encoder's latents", measured_once(latents(/*predicted=*/false)));
-    add("shuffled latents", measured_once(shown.roll(1, 0)));
-  }
+  measure_model(model, clips, *source, judge, options, seed, add);
   auto& json = program.results;
   json["options"] = dump_options(program.sections);
   json["clips"] = clips.size(0);

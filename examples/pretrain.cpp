@@ -199,6 +199,32 @@ nlohmann::ordered_json report_json(const std::optional<CollapseReport>& report) 
   return report->values();
 }
 
+TrainingCost cost_of(const PretrainOptions& options, Trainer& trainer,
+                     const MaskSamplers& samplers) {
+  return estimate_cost(
+      trainer.encoder(), trainer.predictor(), samplers, trainer.encoder()->clip_grid(),
+      {.batch = options.input.loader.batch * trainer.views(),
+       .accumulate = options.recipe.optimisation.accumulate,
+       .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
+       .clip_bytes = c10::multiply_integers(options.recipe.encoder.clip_sizes()),
+       .whole = micro_batches_of(options) == 1});
+}
+
+/// What the run's folder tells of it.
+RunDescription describe_run(const examples::Program& program, const PretrainOptions& options,
+                            const TrainingCost& cost, const ClipSource& source) {
+  return {.folder = options.input.run,
+          .config_ini = dump_ini(program.sections),
+          .numbers = {{"encoder_parameters", static_cast<double>(cost.encoder_parameters)},
+                      {"predictor_parameters", static_cast<double>(cost.predictor_parameters)},
+                      {"flops_per_step", cost.flops_per_step},
+                      {"estimated_memory_mb", cost.peak_memory_mb},
+                      {"dataset_clips", static_cast<double>(source.size())},
+                      {"steps", static_cast<double>(options.training.steps)},
+                      {"batch", static_cast<double>(options.input.loader.batch)}},
+          .texts = examples::provenance(program, options.input.data)};
+}
+
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
   examples::require_same_options(program);
   const std::shared_ptr<ClipSource> source = options.input.open(program.common.seed);
@@ -221,30 +247,13 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   check_clips(trainer.objective(),
               options.input.loader.batch / options.recipe.optimisation.accumulate);
   if (fresh && !options.init.empty()) start_from(options.init, options.recipe, trainer);
-  const std::vector<int64_t> sizes = options.recipe.encoder.clip_sizes();
-  const TrainingCost cost = estimate_cost(
-      trainer.encoder(), trainer.predictor(), samplers, trainer.encoder()->clip_grid(),
-      {.batch = options.input.loader.batch * trainer.views(),
-       .accumulate = options.recipe.optimisation.accumulate,
-       .prefetch = options.input.loader.threads > 0 ? options.input.loader.prefetch : 0,
-       .clip_bytes = c10::multiply_integers(sizes),
-       .whole = micro_batches_of(options) == 1});
+  const TrainingCost cost = cost_of(options, trainer, samplers);
   const bool first = examples::is_first(program);
   std::printf("%s", cost.text().c_str());
   const LoaderOptions together = examples::shared_batches(options.input.loader, program);
   examples::print_passes(*source, options.training.steps, together.batch);
 
-  const RunDescription description{
-      .folder = options.input.run,
-      .config_ini = dump_ini(program.sections),
-      .numbers = {{"encoder_parameters", static_cast<double>(cost.encoder_parameters)},
-                  {"predictor_parameters", static_cast<double>(cost.predictor_parameters)},
-                  {"flops_per_step", cost.flops_per_step},
-                  {"estimated_memory_mb", cost.peak_memory_mb},
-                  {"dataset_clips", static_cast<double>(source->size())},
-                  {"steps", static_cast<double>(options.training.steps)},
-                  {"batch", static_cast<double>(options.input.loader.batch)}},
-      .texts = examples::provenance(program, options.input.data)};
+  const RunDescription description = describe_run(program, options, cost, *source);
   if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
 
   examples::ProgressBar bar("training", examples::steps_done(options.input.run));

@@ -134,14 +134,13 @@ void print_metrics(const StepMetrics& metrics) {
   for (const auto& [name, value] : metrics) std::printf("%-18s %.4g\n", name.c_str(), value);
 }
 
-void run(examples::Program& program, TrainDynamicsOptions& options) {
-  examples::require_same_options(program);
+/// The model with its first weights, for the sizes that the clips have.
+DynamicsModel make_model(const examples::Program& program, TrainDynamicsOptions& options,
+                         const std::shared_ptr<ClipSource>& source) {
   const auto seed = static_cast<uint64_t>(program.common.seed);
-  const auto source = open_clips(options, options.input.data);
   auto& shape = options.shape;
   const ClipBatch some = some_clips(source, options.input.loader, 8, seed);
   shape.model = shape.model.fitted(some.clips.sizes(), actions_between(some).size(2));
-  complete_schedules(options);
   DynamicsModel model(shape.model, shape.predictor);
   model.precision = program.precision;
   model.initialise(seed);
@@ -152,40 +151,54 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
   model.encoder->to(program.device);
   model.predictor->to(program.device);
   model.inverse->to(program.device);
+  return model;
+}
 
-  auto& training = options.training;
-  training.second = shape.second;
-  training.seed = seed;
-  std::map<std::string, double> numbers = {
-      {"parameters",
-       static_cast<double>(count_parameters(*model.encoder) + count_parameters(*model.predictor))},
-      {"steps", static_cast<double>(options.loop.steps)},
-      {"batch", static_cast<double>(options.input.loader.batch)}};
-  std::string coverage_text;
+/// What the run's folder tells of it: sizes, and of a native world what the data covers.
+RunDescription describe_run(const examples::Program& program, const TrainDynamicsOptions& options,
+                            const DynamicsModel& model, const ClipSource& source) {
+  RunDescription description{
+      .folder = options.input.run,
+      .config_ini = dump_ini(program.sections),
+      .numbers = {{"parameters", static_cast<double>(count_parameters(*model.encoder) +
+                                                     count_parameters(*model.predictor))},
+                  {"steps", static_cast<double>(options.loop.steps)},
+                  {"batch", static_cast<double>(options.input.loader.batch)}},
+      .texts = examples::provenance(program, options.input.data)};
   if (options.native()) {
-    training.wall_cases = options.wall_cases;
-    training.state_names = worlds::make_world(kNative, 1)->info().state;
-    const auto coverage =
-        dynamic_cast<const TwoRoomsClips&>(*source).coverage(seed, kCoverageClips);
+    const auto coverage = dynamic_cast<const TwoRoomsClips&>(source).coverage(
+        static_cast<uint64_t>(program.common.seed), kCoverageClips);
+    auto& numbers = description.numbers;
     numbers["coverage_contact"] = coverage.contact;
     numbers["coverage_crossings"] = coverage.crossings;
     numbers["coverage_near_wall"] = coverage.near_wall;
-    coverage_text =
+    auto& text = description.texts["coverage"];
+    text =
         c10::str(coverage.contact, " of blocks hit the middle wall, ", coverage.crossings,
                  " of clips cross, ", coverage.near_wall, " of frames are within 5 px of the wall");
-    std::printf("coverage           %s\n", coverage_text.c_str());
+    std::printf("coverage           %s\n", text.c_str());
   }
-  std::printf("parameters         %.3g\n", numbers["parameters"]);
+  std::printf("parameters         %.3g\n", description.numbers.at("parameters"));
   std::fflush(stdout);
+  return description;
+}
 
+void run(examples::Program& program, TrainDynamicsOptions& options) {
+  examples::require_same_options(program);
+  const auto seed = static_cast<uint64_t>(program.common.seed);
+  const auto source = open_clips(options, options.input.data);
+  complete_schedules(options);
+  DynamicsModel model = make_model(program, options, source);
+  auto& training = options.training;
+  training.second = options.shape.second;
+  training.seed = seed;
+  if (options.native()) {
+    training.wall_cases = options.wall_cases;
+    training.state_names = worlds::make_world(kNative, 1)->info().state;
+  }
+  const RunDescription description = describe_run(program, options, model, *source);
   DynamicsTask task(model, training, validation_clips(options, source, seed),
                     program.processes.get());
-  auto texts = examples::provenance(program, options.input.data);
-  if (!coverage_text.empty()) texts["coverage"] = coverage_text;
-  const RunDescription description{.folder = options.input.run,
-                                   .config_ini = dump_ini(program.sections),
-                                   .numbers = numbers,
-                                   .texts = texts};
   std::filesystem::create_directories(options.input.run);
   const bool first = examples::is_first(program);
   if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
@@ -215,7 +228,7 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
                      {"train_seconds", result.train_seconds},
                      {"processor_seconds", cpu},
                      {"peak_rss_mb", result.peak_rss_mb}};
-  for (const auto& [name, value] : numbers) program.results[name] = value;
+  for (const auto& [name, value] : description.numbers) program.results[name] = value;
   for (const auto& [name, value] : measured) program.results[name] = value;
   if (first) {
     write_file_atomic(options.input.run + "/summary.json", json_text(program.results, 2) + "\n");
