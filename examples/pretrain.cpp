@@ -256,7 +256,7 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
   const RunDescription description = describe_run(program, options, cost, *source);
   if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
 
-  examples::ProgressBar bar("training", examples::steps_done(options.input.run));
+  examples::ProgressBar bar("training");
   const LoopHooks hooks =
       examples::progress_hooks(program, bar, options.training.steps, together.batch, {"probe_"});
   PretrainingHooks watching;

@@ -18,6 +18,7 @@
 #include <torch/version.h>
 
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -226,26 +227,31 @@ void catch_stop_signals() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-ProgressBar::ProgressBar(std::string label, int64_t start)
+ProgressBar::ProgressBar(std::string label)
     : label_(std::move(label)),
       terminal_(isatty(STDERR_FILENO) == 1),
-      start_(start),
-      start_seconds_(now_seconds()),
-      last_seconds_(0) {}
+      start_seconds_(now_seconds()) {}
 
 void ProgressBar::update(int64_t done, int64_t total, const std::string& text) {
   const double now = now_seconds();
   const double elapsed = now - start_seconds_;
+  if (first_ < 0) {
+    first_ = done;
+    first_seconds_ = now;
+  }
   const double interval = terminal_ ? 0.2 : std::max(5.0, elapsed / 20);
   if (now - last_seconds_ < interval && done != total) return;
   last_seconds_ = now;
-  const double left = done > start_ ? elapsed / static_cast<double>(done - start_) *
-                                          static_cast<double>(total - done)
-                                    : 0.0;
+  std::string left;  // nothing is known at the first call
+  if (done > first_) {
+    const double each = (now - first_seconds_) / static_cast<double>(done - first_);
+    left =
+        ", " + std::to_string(std::llround(each * static_cast<double>(total - done))) + " s left";
+  }
   char line[256];
-  std::snprintf(line, sizeof line, "%s %lld/%lld  %s  %.0f s, %.0f s left", label_.c_str(),
+  std::snprintf(line, sizeof line, "%s %lld/%lld  %s  %.0f s%s", label_.c_str(),
                 static_cast<long long>(done), static_cast<long long>(total), text.c_str(), elapsed,
-                left);
+                left.c_str());
   if (terminal_) {
     std::cerr << "\r\033[K" << line << std::flush;
     open_ = true;

@@ -80,8 +80,8 @@ void catch_stop_signals();
 /// Progress on a terminal: one line redrawn; elsewhere: plain lines at widening intervals.
 class ProgressBar {
  public:
-  /// @param start what is done already; the time left is told from what is done from here on
-  explicit ProgressBar(std::string label, int64_t start = 0);
+  explicit ProgressBar(std::string label);
+  /// The time left is told from what was done since the first call: a run may go on from anywhere.
   /// @param text what else to say (loss, rate)
   void update(int64_t done, int64_t total, const std::string& text);
   /// Ends the line, so that other output can follow.
@@ -90,9 +90,10 @@ class ProgressBar {
  private:
   std::string label_;
   bool terminal_;
-  int64_t start_;
-  double start_seconds_;
-  double last_seconds_;
+  double start_seconds_;  ///< of the bar
+  double last_seconds_ = 0;
+  int64_t first_ = -1;  ///< done at the first call; -1: there was none
+  double first_seconds_ = 0;
   bool open_ = false;
 };
 

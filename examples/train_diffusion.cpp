@@ -81,7 +81,7 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
   if (examples::is_first(program)) {
     write_file_atomic(options.input.run + "/config.ini", run.config_ini);
   }
-  examples::ProgressBar bar("training", examples::steps_done(options.input.run));
+  examples::ProgressBar bar("training");
   ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed));
   const LoopHooks hooks = examples::progress_hooks(program, bar, options.training.steps,
                                                    together.batch, {"validation_loss", "psnr"});

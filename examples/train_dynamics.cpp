@@ -202,7 +202,7 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
   std::filesystem::create_directories(options.input.run);
   const bool first = examples::is_first(program);
   if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
-  examples::ProgressBar bar("training", examples::steps_done(options.input.run));
+  examples::ProgressBar bar("training");
   const LoaderOptions together = examples::shared_batches(options.input.loader, program);
   ClipLoader loader(source, together, seed, /*micro_batches=*/1,
                     examples::own_share(together, program));

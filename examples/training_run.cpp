@@ -125,11 +125,6 @@ int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(i
   return std::max<int64_t>(1, fitting);
 }
 
-int64_t steps_done(const std::string& run) {
-  const std::string checkpoint = find_checkpoint(run);
-  return checkpoint.empty() ? 0 : read_checkpoint_state(checkpoint).step;
-}
-
 LoaderOptions shared_batches(const LoaderOptions& own, const Program& program) {
   LoaderOptions shared = own;
   if (program.processes) shared.batch *= program.processes->count();

@@ -57,9 +57,6 @@ void continue_run(OptionValues& given, const std::string& default_run,
 /// thrown away.
 int64_t steps_that_fit(double minutes, int64_t steps, const std::function<void(int64_t)>& step);
 
-/// Steps that a run's newest checkpoint stands at; 0: it has none.
-int64_t steps_done(const std::string& run);
-
 /// A loader's options where processes share its batches: `own.batch` clips each.
 LoaderOptions shared_batches(const LoaderOptions& own, const Program& program);
 /// Which rows of those batches this process reads; without shuffle, all of them.
