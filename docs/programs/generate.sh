@@ -112,6 +112,10 @@ each of K steps and the store's action is all K. An environment that dies, hangs
 changes its frames or sends NaN ends the program with one line; what was collected until then is a
 store. ViZDoom's last frame of zeros is left out: the last real frame stays.
 
+EnvPool (`./dev setup-envs envpool`; `--gym.server envpool`) steps all episodes of a process at once, in C++:
+`--world gym:Pong-v5 --gym.server envpool --gym.make gray_scale=False,img_height=64,img_width=64`. Ids and arguments are its own; frames are
+its observations, whose skipped frames are in `frame_skip` of `make`.
+
 Data sets of others: stable-worldmodel's HDF5 files open as they are. DINO-WM's (tensors of
 `torch.save` beside one video an episode) and LeRobot's (Parquet tables beside videos) are not read.
 TEXT

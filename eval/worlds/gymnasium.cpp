@@ -68,6 +68,9 @@ void resize_area(const uint8_t* from, int64_t from_height, int64_t from_width, i
 
 void GymnasiumOptions::describe(OptionVisitor& visit) {
   visit("make", make, {.help = "arguments of gymnasium.make, name=value,..."});
+  visit("server", server,
+        {.help = "what steps them; envpool: EnvPool, all at once (id and make are its own)",
+         .choices = {"gymnasium", "envpool"}});
   visit("python", python,
         {.help = "interpreter; none: JEPA_PYTHON, else that of ./dev setup-envs, else python3"});
   visit("height", height, {.help = "of frames, averaged over area; 0: as they come", .min = 0});
@@ -88,19 +91,21 @@ void GymnasiumOptions::describe(OptionVisitor& visit) {
   visit("workers", workers, {.help = "processes that share the episodes", .min = 1});
 }
 
-std::string find_python(const std::string& id) {
+std::string find_python(const GymnasiumOptions& options) {
   if (const char* given = std::getenv("JEPA_PYTHON"); given != nullptr && *given != 0) return given;
   static const std::map<std::string, std::string> families = {{"ALE/", "doom-atari"},
                                                               {"Vizdoom", "doom-atari"},
                                                               {"gym_pusht/", "pusht"},
                                                               {"Reacher", "mujoco"},
                                                               {"dm_control/", "mujoco"}};
-  for (const auto& [prefix, family] : families) {
-    std::error_code error;
-    const auto python = std::filesystem::absolute(".deps/envs/" + family + "/bin/python", error);
-    if (id.starts_with(prefix) && std::filesystem::exists(python, error)) return python.string();
+  std::string family = options.server == "envpool" ? "envpool" : "";
+  for (const auto& [prefix, its] : families) {
+    if (family.empty() && options.id.starts_with(prefix)) family = its;
   }
-  return "python3";
+  std::error_code error;
+  const auto python = std::filesystem::absolute(".deps/envs/" + family + "/bin/python", error);
+  const bool there = !family.empty() && std::filesystem::exists(python, error);
+  return there ? python.string() : "python3";
 }
 
 /// The processes, the episodes each has, and where their numbers lie.
@@ -111,11 +116,12 @@ class Gymnasium::Servers {
     if ((options.height == 0) != (options.width == 0)) {
       throw ConfigError("gym: height and width go together");
     }
-    const std::string python = options.python.empty() ? find_python(options.id) : options.python;
+    const std::string python = options.python.empty() ? find_python(options) : options.python;
     const int64_t count = std::min(options.workers, batch);
     for (int64_t w = 0; w < count; ++w) {
       const int64_t first = batch * w / count, end = batch * (w + 1) / count;
       const nlohmann::json asked = {{"id", options.id},
+                                    {"server", options.server},
                                     {"batch", end - first},
                                     {"make", options.make},
                                     {"frame_skip", options.frame_skip},

@@ -12,8 +12,11 @@ namespace jepa::eval::worlds {
 
 /// Which environment, and what of it is seen.
 struct GymnasiumOptions {
-  std::string id = {};      ///< as gymnasium.make takes it, `module:Name` too
-  std::string make = {};    ///< arguments of gymnasium.make, `frame_skip=4,obs_type=rgb`
+  std::string id = {};    ///< as gymnasium.make takes it, `module:Name` too; or EnvPool's
+  std::string make = {};  ///< arguments of gymnasium.make, `frame_skip=4,obs_type=rgb`
+  /// gymnasium, or envpool: EnvPool steps all episodes of a process at once, in C++ and threads of
+  /// its own; frames are its observations, of one frame unless `make` says `stack_num`.
+  std::string server = "gymnasium";
   std::string python = {};  ///< interpreter; empty: see find_python()
   int64_t height = 0;       ///< of frames, averaged over area; 0: as they come
   int64_t width = 0;
@@ -29,7 +32,7 @@ struct GymnasiumOptions {
 
 /// JEPA_PYTHON; else `.deps/envs/FAMILY/bin/python` below the current folder (./dev setup-envs),
 /// where the environment is one of a family's; else python3.
-std::string find_python(const std::string& id);
+std::string find_python(const GymnasiumOptions& options);
 
 /// Averages the pixels of uint8 [H, W, C] over area. @param to uint8 [C, height, width]
 void resize_area(const uint8_t* from, int64_t from_height, int64_t from_width, int64_t channels,

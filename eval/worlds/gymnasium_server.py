@@ -1,4 +1,4 @@
-"""Steps Gymnasium environments for the program that started it.
+"""Steps Gymnasium or EnvPool environments for the program that started it.
 
 Commands and answers are lines over the socket on descriptor 0; seeds, actions, rewards, ends, state
 and frames lie in the memory shared on descriptor 3, laid out as the first answer says. What the
@@ -112,41 +112,22 @@ class ActionSpace:
         return row.astype(self.space.dtype).reshape(self.space.shape)
 
 
-class Slot:
-    """One environment and what it shows now."""
+class Episode:
+    """What an environment shows now, checked."""
 
     def __init__(self, options):
         self.options = options
-        self.environment = self.make()
-        self.actions = ActionSpace(self.environment.action_space)
-        self.ale = getattr(self.environment.unwrapped, "ale", None)
         self.frame, self.state, self.shape, self.names = None, None, None, None
-        self.steps, self.blank = 0, False
+        self.steps, self.blank, self.reward, self.over = 0, False, 0.0, (False, False)
 
-    def make(self):
-        import gymnasium
+    def restart(self):
+        self.steps, self.frame = 0, None
 
-        identity = self.options["id"]
-        for prefix, package in PACKAGES.items():
-            if identity.startswith(prefix):
-                __import__(package)
-        arguments = {"disable_env_checker": True, **keyword_arguments(self.options["make"])}
-        if self.options["pixels"] == "observation":
-            return gymnasium.make(identity, **arguments)
-        try:
-            return gymnasium.make(identity, **{"render_mode": "rgb_array", **arguments})
-        except TypeError as error:
-            if "render_mode" not in str(error):
-                raise
-            return gymnasium.make(identity, **arguments)
-
-    def look(self, observation, info, last=False):
+    def look(self, frame, pairs, info, ram, last=False):
         """Takes in what is seen, and checks that it is as it was at first."""
-        pairs = numbers_of(observation)
         for name, value in pairs:
             if math.isnan(value):
                 raise Failure(f"observation '{name}' is NaN after {self.steps} steps")
-        frame = self.see(observation)
         shape = (*frame.shape[:2], 1 if frame.ndim == 2 else frame.shape[2])
         if self.shape is None:
             self.shape = shape
@@ -158,24 +139,13 @@ class Slot:
             return
         # Environments may hand out the same array again.
         self.frame = np.array(frame, dtype=np.uint8).reshape(shape)
-        self.state = self.read_state(pairs, info)
+        self.state = self.read_state(pairs, info, ram)
 
-    def see(self, observation):
-        pixels = self.options["pixels"]
-        frame = find_image(observation) if pixels != "render" else None
-        if frame is None and pixels != "observation":
-            frame = self.environment.render()
-        if not is_image(frame):
-            found = getattr(frame, "shape", type(frame).__name__)
-            raise Failure(f"no frame uint8 (H, W, 1 or 3) in its {pixels} pixels: {found}")
-        return frame
-
-    def read_state(self, pairs, info):
+    def read_state(self, pairs, info, ram):
         source = self.options["state"]
-        if source == "ram" or (source == "auto" and self.ale is not None):
-            if self.ale is None:
+        if source == "ram" or (source == "auto" and ram is not None):
+            if ram is None:
                 raise Failure("it has no RAM: state=ram is for Atari")
-            ram = self.ale.getRAM()
             names, values = [f"ram_{i}" for i in range(len(ram))], ram
         elif source == "none":
             names, values = [], []
@@ -197,41 +167,193 @@ class Slot:
             raise Failure(f"state '{names[at]}' is {values[at]} after {self.steps} steps")
         return values
 
+    def begin_action(self):
+        self.reward, self.over = 0.0, (False, False)
+
+    def count(self, reward, terminated, truncated):
+        """One more step of the environment. Whether it was the last."""
+        self.steps += 1
+        if not math.isfinite(reward):
+            raise Failure(f"reward is {reward} after {self.steps} steps")
+        self.reward += float(reward)
+        limit = self.options["max_steps"]
+        truncated = bool(truncated or (limit and self.steps >= limit))
+        self.over = bool(terminated), truncated and not terminated
+        return terminated or truncated
+
+
+class Slot(Episode):
+    """One environment of Gymnasium."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.environment = self.make()
+        self.actions = ActionSpace(self.environment.action_space)
+        self.ale = getattr(self.environment.unwrapped, "ale", None)
+
+    def make(self):
+        import gymnasium
+
+        identity = self.options["id"]
+        for prefix, package in PACKAGES.items():
+            if identity.startswith(prefix):
+                __import__(package)
+        arguments = {"disable_env_checker": True, **keyword_arguments(self.options["make"])}
+        if self.options["pixels"] == "observation":
+            return gymnasium.make(identity, **arguments)
+        try:
+            return gymnasium.make(identity, **{"render_mode": "rgb_array", **arguments})
+        except TypeError as error:
+            if "render_mode" not in str(error):
+                raise
+            return gymnasium.make(identity, **arguments)
+
+    def see(self, observation):
+        pixels = self.options["pixels"]
+        frame = find_image(observation) if pixels != "render" else None
+        if frame is None and pixels != "observation":
+            frame = self.environment.render()
+        if not is_image(frame):
+            found = getattr(frame, "shape", type(frame).__name__)
+            raise Failure(f"no frame uint8 (H, W, 1 or 3) in its {pixels} pixels: {found}")
+        return frame
+
+    def take(self, observation, info, last=False):
+        ram = None if self.ale is None else self.ale.getRAM()
+        self.look(self.see(observation), numbers_of(observation), info, ram, last)
+
     def reset(self, seed):
-        self.steps, self.frame = 0, None
-        observation, info = self.environment.reset(seed=int(seed))
-        self.look(observation, info)
+        self.restart()
+        self.take(*self.environment.reset(seed=int(seed)))
 
     def step(self, row):
         """One action for `frame_skip` steps; rewards are added up."""
-        total, terminated, truncated = 0.0, False, False
+        self.begin_action()
+        last = False
         for _ in range(self.options["frame_skip"]):
             observation, reward, terminated, truncated, info = self.environment.step(
                 self.actions.action(row)
             )
-            self.steps += 1
-            if not math.isfinite(reward):
-                raise Failure(f"reward is {reward} after {self.steps} steps")
-            total += float(reward)
-            limit = self.options["max_steps"]
-            truncated = bool(truncated or (limit and self.steps >= limit))
-            if terminated or truncated:
+            last = self.count(reward, terminated, truncated)
+            if last:
                 break
-        self.look(observation, info, last=terminated or truncated)
-        return total, bool(terminated), truncated and not terminated
+        self.take(observation, info, last)
+
+
+class Separate:
+    """Environments of Gymnasium, one after another."""
+
+    def __init__(self, options):
+        self.episodes = [Slot(options) for _ in range(options["batch"])]
+        first = self.episodes[0]
+        first.reset(0)
+        self.actions = first.actions
+        self.step_limit = getattr(first.environment.spec, "max_episode_steps", None)
+        self.fps = first.environment.metadata.get("render_fps")
+
+    def reset(self, seeds):
+        for slot, seed in zip(self.episodes, seeds):
+            slot.reset(seed)
+
+    def step(self, actions, active):
+        for i in np.flatnonzero(active):
+            self.episodes[i].step(actions[i])
+
+    def close(self):
+        for slot in self.episodes:
+            slot.environment.close()
+
+
+def row_of(values, i):
+    """Environment i of what EnvPool gives for all."""
+    if isinstance(values, dict):
+        return {key: row_of(values[key], i) for key in values}
+    return values[i] if isinstance(values, np.ndarray) and values.ndim > 0 else values
+
+
+class Pool:
+    """EnvPool: all environments at once, stepped in C++. Frames are its observations."""
+
+    def __init__(self, options):
+        if options["pixels"] == "render":
+            raise Failure("EnvPool shows observations: pixels=render is for Gymnasium")
+        self.options, self.batch = options, options["batch"]
+        self.arguments = keyword_arguments(options["make"])
+        self.episodes = [Episode(options) for _ in range(self.batch)]
+        self.environment = None
+        self.reset([0] * self.batch)
+        self.actions = ActionSpace(self.environment.action_space)
+        self.step_limit = getattr(self.environment.spec.config, "max_episode_steps", None)
+        self.fps = None
+
+    def reset(self, seeds):
+        """A pool takes its seeds when it is made, so it is made anew."""
+        import envpool
+
+        if self.environment is not None:
+            self.environment.close()
+        threads = min(self.batch, len(os.sched_getaffinity(0)))
+        arguments = {"num_threads": threads, "stack_num": 1, **self.arguments}
+        arguments |= {"env_type": "gymnasium", "num_envs": self.batch}
+        # Each has a seed of its own: none follows from its place in the batch.
+        arguments["seed"] = [int(seed) for seed in seeds]
+        try:
+            self.environment = envpool.make(self.options["id"], **arguments)
+        except (TypeError, AssertionError, ValueError) as error:
+            if "stack_num" in self.arguments or "stack_num" not in str(error):
+                raise
+            del arguments["stack_num"]  # it stacks nothing
+            self.environment = envpool.make(self.options["id"], **arguments)
+        observations, info = self.environment.reset()
+        for i, episode in enumerate(self.episodes):
+            episode.restart()
+            self.take(i, observations, info)
+
+    def take(self, i, observations, info, last=False):
+        observation, about = row_of(observations, i), row_of(info, i)
+        frame = observation.get("obs") if isinstance(observation, dict) else observation
+        planes = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3
+        if planes and frame.shape[0] in (1, 3):
+            frame = np.moveaxis(frame, 0, 2)
+        if not is_image(frame):
+            found = getattr(frame, "shape", type(frame).__name__)
+            raise Failure(f"no frame uint8 (1 or 3, H, W) in its observations: {found}")
+        self.episodes[i].look(frame, [], about, about.get("ram"), last)
+
+    def step(self, actions, active):
+        # Those that have ended begin anew behind our back; what they show is passed over.
+        going = [int(i) for i in np.flatnonzero(active)]
+        for i in going:
+            self.episodes[i].begin_action()
+        sent = np.stack([np.asarray(self.actions.action(row)) for row in actions])
+        sent = sent.astype(np.int32 if self.actions.kind == "Discrete" else sent.dtype)
+        for k in range(self.options["frame_skip"]):
+            observations, rewards, terminated, truncated, info = self.environment.step(sent)
+            lasting = k + 1 < self.options["frame_skip"]
+            for i in list(going):
+                last = self.episodes[i].count(rewards[i], terminated[i], truncated[i])
+                if last:
+                    going.remove(i)
+                if last or not lasting:
+                    self.take(i, observations, info, last)
+            if not going:
+                break
+
+    def close(self):
+        self.environment.close()
 
 
 class Memory:
     """The shared arrays, one row an environment."""
 
-    def __init__(self, slots, batch):
-        slot = slots[0]
-        h, w, c = slot.shape
-        state = len(slot.names)
+    def __init__(self, world):
+        first, batch = world.episodes[0], len(world.episodes)
+        h, w, c = first.shape
+        state = len(first.names)
         layout = [
             ("seeds", np.int64, (batch,)),
             ("active", np.uint8, (batch,)),
-            ("actions", np.float64, (batch, slot.actions.width)),
+            ("actions", np.float64, (batch, world.actions.width)),
             ("rewards", np.float64, (batch,)),
             ("terminated", np.uint8, (batch,)),
             ("truncated", np.uint8, (batch,)),
@@ -250,24 +372,23 @@ class Memory:
             array = np.frombuffer(shared, kind, int(np.prod(shape)), self.offsets[name])
             setattr(self, name, array.reshape(shape))
 
-    def show(self, i, slot):
-        self.frames[i] = slot.frame
-        self.state[i] = slot.state
-        self.blank[i] = slot.blank
+    def show(self, i, episode):
+        self.frames[i] = episode.frame
+        self.state[i] = episode.state
+        self.blank[i] = episode.blank
 
 
-def described(slots, memory):
-    slot = slots[0]
-    spec = slot.environment.spec
+def described(world, memory):
+    first, actions = world.episodes[0], world.actions
     return {
-        "frame": list(slot.shape),
-        "action_width": slot.actions.width,
-        "action_choices": slot.actions.choices,
-        "action_low": slot.actions.low,
-        "action_high": slot.actions.high,
-        "state": slot.names,
-        "step_limit": int(getattr(spec, "max_episode_steps", None) or 0),
-        "fps": float(slot.environment.metadata.get("render_fps") or 0),
+        "frame": list(first.shape),
+        "action_width": actions.width,
+        "action_choices": actions.choices,
+        "action_low": actions.low,
+        "action_high": actions.high,
+        "state": first.names,
+        "step_limit": int(world.step_limit or 0),
+        "fps": float(world.fps or 0),
         "size": memory.size,
         "offsets": memory.offsets,
     }
@@ -280,25 +401,25 @@ def serve(commands, answers, options, folder, home):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     if ":" in options["id"]:  # module:Name, a person's own
         sys.path.append(home)
-    batch = options["batch"]
-    slots = [Slot(options) for _ in range(batch)]
-    slots[0].reset(0)
-    memory = Memory(slots, batch)
-    answers.write(json.dumps(described(slots, memory)) + "\n")
+    world = Pool(options) if options["server"] == "envpool" else Separate(options)
+    memory = Memory(world)
+    answers.write(json.dumps(described(world, memory)) + "\n")
     answers.flush()
     for command in commands:
-        for i, slot in enumerate(slots):
-            if command == "reset\n":
-                slot.reset(memory.seeds[i])
-                memory.show(i, slot)
-            elif command == "step\n" and memory.active[i]:
-                done = slot.step(memory.actions[i])
-                memory.rewards[i], memory.terminated[i], memory.truncated[i] = done
-                memory.show(i, slot)
+        if command == "reset\n":
+            world.reset(memory.seeds)
+            for i, episode in enumerate(world.episodes):
+                memory.show(i, episode)
+        elif command == "step\n":
+            world.step(memory.actions, memory.active)
+            for i in np.flatnonzero(memory.active):
+                episode = world.episodes[i]
+                memory.rewards[i] = episode.reward
+                memory.terminated[i], memory.truncated[i] = episode.over
+                memory.show(i, episode)
         answers.write("ok\n")
         answers.flush()
-    for slot in slots:
-        slot.environment.close()
+    world.close()
 
 
 def main():

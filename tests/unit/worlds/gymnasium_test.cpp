@@ -122,6 +122,40 @@ TEST_F(GymnasiumTest, FramesActionsAndEndsAreAligned) {
   EXPECT_NE(colour(episodes[0], 0, 2), colour(episodes[1], 0, 2));  // seeds
 }
 
+TEST_F(GymnasiumTest, APoolShowsWhatSeparateEnvironmentsShow) {
+  auto pooled = counter();
+  pooled.server = "envpool";
+  pooled.state = "info.lives";
+  auto separate = counter("image=plain");
+  separate.state = "info.lives";
+  // The second episode ends before the first: what a pool begins anew is passed over.
+  for (const int64_t skip : {1, 4}) {
+    pooled.frame_skip = separate.frame_skip = skip;
+    Gymnasium pool(pooled, 2), one(separate, 2);
+    EXPECT_EQ(pool.info().frame, (std::vector<int64_t>{3, 8, 12}));
+    EXPECT_EQ(pool.info().action_choices, 4);
+    EXPECT_EQ(pool.info().step_limit, (50 + skip - 1) / skip);
+    pool.reset(5);
+    one.reset(5);
+    for (int64_t s = 0; s < 9; ++s) {
+      EXPECT_TRUE(pool.pixels().equal(one.pixels())) << "skip " << skip << ", step " << s;
+      EXPECT_TRUE(pool.state().equal(one.state()));
+      const auto got = pool.step(act(2, 2)), expected = one.step(act(2, 2));
+      EXPECT_TRUE(got.reward.equal(expected.reward));
+      EXPECT_TRUE(got.done.equal(expected.done));
+    }
+    // Seeds are each episode's own, and taken again.
+    pool.reset(5);
+    one.reset(5);
+    EXPECT_TRUE(pool.pixels().equal(one.pixels()));
+  }
+  pooled.pixels = "render";
+  expect_says(pooled, "EnvPool shows observations");
+  pooled.pixels = "auto";
+  pooled.state = "auto";
+  EXPECT_EQ(Gymnasium(pooled, 1).info().state.size(), 4U);  // RAM
+}
+
 TEST_F(GymnasiumTest, ABlockHoldsWhatWasSent) {
   Gymnasium world(counter(), 1);
   const auto episode = collected(world, {.episodes = 1, .block = 4}).at(0);
