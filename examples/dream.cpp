@@ -87,7 +87,8 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
     std::fprintf(stderr, "%s (%.0f s)\n", name.c_str(), seconds());
   };
   hooks.progress = [&](const std::string& name, int64_t step, int64_t steps, double value) {
-    if (examples::stop_requested()) throw Error("stopped; the same command goes on from here");
+    if (examples::stop_requested())
+      throw examples::Stopped("stopped; the same command goes on from here");
     if (stage != name) bar = std::make_unique<examples::ProgressBar>(name);
     stage = name;
     char text[48];

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -16,6 +17,7 @@ namespace jepa::examples {
 namespace {
 
 std::vector<pid_t> children;
+volatile sig_atomic_t asked_to_stop = 0;
 
 void tell_all(int signal) {
   for (const pid_t child : children) {
@@ -23,7 +25,15 @@ void tell_all(int signal) {
   }
 }
 
+void pass_on(int signal) {
+  asked_to_stop = 1;
+  tell_all(signal);
+}
+
 [[noreturn]] void become(int64_t rank, int64_t count, int64_t port, const char* const* argv) {
+  // A terminal's or `timeout`'s signal goes to a whole group: the parent alone passes it on.
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);  // a parent that is killed leaves nobody behind
   const auto set = [](const char* name, int64_t value) {
     setenv(name, std::to_string(value).c_str(), 1);
   };
@@ -32,6 +42,10 @@ void tell_all(int signal) {
   set("WORLD_SIZE", count);
   set("MASTER_PORT", port);
   setenv("MASTER_ADDR", "127.0.0.1", 1);
+  // Of a launcher that started this program once: these processes open their own store.
+  for (const char* name : {"TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"}) {
+    unsetenv(name);
+  }
   // Without it each process would start a thread for every core.
   const int64_t cores = sysconf(_SC_NPROCESSORS_ONLN);
   if (std::getenv("OMP_NUM_THREADS") == nullptr) {
@@ -52,7 +66,7 @@ int run_local_processes(int64_t count, const char* const* argv) {
   // Passed on, so that the ranks checkpoint and leave.
   for (const int signal : {SIGINT, SIGTERM}) {
     struct sigaction action = {};
-    action.sa_handler = tell_all;
+    action.sa_handler = pass_on;
     sigaction(signal, &action, nullptr);
   }
   for (int64_t rank = 0; rank < count; ++rank) {
@@ -81,7 +95,8 @@ int run_local_processes(int64_t count, const char* const* argv) {
           std::fprintf(stderr, "error: rank %d was ended by signal %d\n", static_cast<int>(rank),
                        WTERMSIG(status));
         }
-        tell_all(SIGKILL);  // they wait for one that is no more; checkpoints are atomic
+        // They wait for one that is no more; checkpoints are atomic. On their way out, they save.
+        if (asked_to_stop == 0) tell_all(SIGKILL);
       }
     }
   }

@@ -5,7 +5,6 @@
 #include <examples/training_run.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
-#include <jepa/io/atomic_file.hpp>
 #include <jepa/io/weights.hpp>
 #include <jepa/training/checkpoint.hpp>
 #include <jepa/training/cost.hpp>
@@ -226,6 +225,7 @@ RunDescription describe_run(const examples::Program& program, const PretrainOpti
 }
 
 void run(examples::Program& program, PretrainOptions& options, const OptionValues& given) {
+  examples::catch_stop_signals();
   examples::require_same_options(program);
   const std::shared_ptr<ClipSource> source = options.input.open(program.common.seed);
   options.recipe.encoder = options.recipe.encoder.resolved();
@@ -244,17 +244,15 @@ void run(examples::Program& program, PretrainOptions& options, const OptionValue
     fit_to_time(options, program, source, samplers);
   }
   Trainer trainer = make_trainer(options, program);
-  check_clips(trainer.objective(),
-              options.input.loader.batch / options.recipe.optimisation.accumulate);
+  const LoaderOptions together = examples::shared_batches(options.input.loader, program);
+  check_clips(trainer.objective(), together.batch / options.recipe.optimisation.accumulate);
   if (fresh && !options.init.empty()) start_from(options.init, options.recipe, trainer);
   const TrainingCost cost = cost_of(options, trainer, samplers);
   const bool first = examples::is_first(program);
   std::printf("%s", cost.text().c_str());
-  const LoaderOptions together = examples::shared_batches(options.input.loader, program);
   examples::print_passes(*source, options.training.steps, together.batch);
 
   const RunDescription description = describe_run(program, options, cost, *source);
-  if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
 
   examples::ProgressBar bar("training");
   const LoopHooks hooks =

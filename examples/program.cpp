@@ -22,6 +22,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <iostream>
 #include <sstream>
 #include <unistd.h>
@@ -30,6 +31,21 @@ namespace jepa::examples {
 namespace {
 
 volatile std::sig_atomic_t stop_flag = 0;
+volatile time_t stopped_at = 0;
+
+/// The first one asks to stop. A launcher may send it twice, once to all and once passed on; one
+/// that comes later means at once.
+void on_stop_signal(int signal) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (stop_flag == 0) {
+    stop_flag = 1;
+    stopped_at = now.tv_sec;
+  } else if (now.tv_sec - stopped_at > 1) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+}
 
 double now_seconds() {
   using namespace std::chrono;
@@ -101,6 +117,7 @@ void choose_precision(const ProgramInfo& info, Program& program) {
 void take_own_gpu(int64_t local_rank, torch::Device& device) {
   if (!device.is_cuda() || device.has_index()) return;
   const auto count = static_cast<int64_t>(torch::cuda::device_count());
+  if (count == 1) return;  // a launcher may show each process its own alone
   if (local_rank >= count) {
     throw ConfigError("device: process " + std::to_string(local_rank) +
                       " of this machine, which has " + std::to_string(count) + " GPUs");
@@ -149,6 +166,39 @@ void CommonOptions::describe(OptionVisitor& visit, const ProgramInfo& info) {
         {.help = "after which a process that does not answer is given up", .unit = "s", .min = 1});
 }
 
+namespace {
+
+/// Joins the processes that a launcher started. True: this one is to start them itself.
+bool join(Program& program) {
+  auto group = processes_from_environment();
+  // Of a launcher's single process more can be made.
+  if (!group || group->count == 1) return program.common.processes > 1;
+  group->timeout = program.common.timeout;
+  program.common.processes = group->count;
+  take_own_gpu(group->local_rank, program.device);
+  program.processes = join_processes(*group);
+  // One of them speaks.
+  if (group->rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) {
+    throw Error("standard output cannot be closed");
+  }
+  return false;
+}
+
+/// One line on stderr, at once, so that those of several processes do not mix. Of these one tells.
+/// @param of_another what failed is that another process did not answer
+void tell_failure(const Program& program, std::string text, bool of_another = false,
+                  const std::string& help = "") {
+  if (program.processes) {
+    if (!program.processes->tells_failure(of_another)) return;
+    const std::string rank = "rank " + std::to_string(program.processes->rank()) + " of " +
+                             std::to_string(program.processes->count());
+    if (!of_another) text = rank + ": " + text;
+  }
+  std::cerr << "error: " + printable(text) + "\n" + help << std::flush;
+}
+
+}  // namespace
+
 int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
   bound_spinning(argv);
   keep_freed_memory();
@@ -156,10 +206,10 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
   try {
     if (!read_options(argc, argv, info, program)) return 0;
   } catch (const ConfigError& error) {
-    std::cerr << "error: " << printable(error.what()) << "\nTry '" << info.name << " --help'.\n";
+    tell_failure(program, error.what(), /*of_another=*/false, "Try '" + info.name + " --help'.\n");
     return 2;
   } catch (const std::exception& error) {  // what a run that is continued brought along
-    std::cerr << "error: " << printable(error.what()) << "\n";
+    tell_failure(program, error.what());
     return 1;
   }
   try {
@@ -171,33 +221,25 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
       at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
       at::globalContext().setDeterministicCuDNN(true);
     }
-    if (info.many) {
-      auto group = processes_from_environment();
-      if (!group && program.common.processes > 1) {
-        return run_local_processes(program.common.processes, argv);
-      }
-      if (group) {
-        group->timeout = program.common.timeout;
-        program.common.processes = group->count;
-        take_own_gpu(group->local_rank, program.device);
-        program.processes = join_processes(*group);
-        // One of them speaks.
-        if (group->rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) return 1;
-      }
-    }
+    if (info.many && join(program)) return run_local_processes(program.common.processes, argv);
     choose_precision(info, program);
     info.run(program);
     if (is_first(program) && !program.common.json.empty()) {
       write_file_atomic(program.common.json, json_text(program.results, 2) + "\n");
     }
     return 0;
+  } catch (const Stopped& stopped) {
+    if (is_first(program)) std::cerr << printable(stopped.what()) + "\n" << std::flush;
+    return 0;
   } catch (const ConfigError& error) {
-    std::cerr << "error: " << printable(error.what()) << "\nTry '" << info.name << " --help'.\n";
+    tell_failure(program, error.what(), /*of_another=*/false, "Try '" + info.name + " --help'.\n");
     return 2;
+  } catch (const ProcessError& error) {
+    tell_failure(program, error.what(), /*of_another=*/true);
   } catch (const c10::Error& error) {
-    std::cerr << "error: " << error.what_without_backtrace() << "\n";
+    tell_failure(program, error.what_without_backtrace());
   } catch (const std::exception& error) {
-    std::cerr << "error: " << printable(error.what()) << "\n";
+    tell_failure(program, error.what());
   }
   return 1;
 }
@@ -221,8 +263,7 @@ bool stop_requested() { return stop_flag != 0; }
 
 void catch_stop_signals() {
   struct sigaction action = {};
-  action.sa_handler = [](int) { stop_flag = 1; };
-  action.sa_flags = SA_RESETHAND;  // a second signal ends the program at once
+  action.sa_handler = on_stop_signal;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
 }

@@ -2,6 +2,7 @@
 // --version, seed, device, precision, threads, JSON results, and the exit codes.
 #pragma once
 
+#include <jepa/errors.hpp>
 #include <jepa/nn/block.hpp>
 #include <jepa/options.hpp>
 #include <jepa/training/processes.hpp>
@@ -73,7 +74,14 @@ bool is_first(const Program& program);
 /// @throws Error naming the first rank that differs
 void require_same_options(const Program& program);
 
-/// Set by SIGINT and SIGTERM once a program has called `catch_stop_signals`.
+/// Thrown by `run` where it was asked to stop and what was done is kept: exit code 0.
+class Stopped : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Set by SIGINT and SIGTERM once a program has called `catch_stop_signals`; another one a second
+/// later ends the program at once.
 bool stop_requested();
 void catch_stop_signals();
 

@@ -5,7 +5,6 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
-#include <jepa/io/atomic_file.hpp>
 #include <jepa/training/cost.hpp>
 
 #include <torch/types.h>
@@ -78,9 +77,6 @@ void train(examples::Program& program, const TrainDiffusionOptions& options, Tra
   const LoaderOptions together = examples::shared_batches(options.input.loader, program);
   examples::print_passes(*source, options.training.steps, together.batch);
   std::filesystem::create_directories(options.input.run);
-  if (examples::is_first(program)) {
-    write_file_atomic(options.input.run + "/config.ini", run.config_ini);
-  }
   examples::ProgressBar bar("training");
   ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed));
   const LoopHooks hooks = examples::progress_hooks(program, bar, options.training.steps,
@@ -178,6 +174,7 @@ void train_diffusion(examples::Program& program, TrainDiffusionOptions& options,
 }
 
 void run(examples::Program& program, TrainDiffusionOptions& options) {
+  examples::catch_stop_signals();
   examples::require_same_options(program);
   if (program.processes && options.input.fit_minutes > 0) {
     throw ConfigError("fit_minutes: one process alone measures; give training.steps instead");

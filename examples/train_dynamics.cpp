@@ -184,6 +184,7 @@ RunDescription describe_run(const examples::Program& program, const TrainDynamic
 }
 
 void run(examples::Program& program, TrainDynamicsOptions& options) {
+  examples::catch_stop_signals();
   examples::require_same_options(program);
   const auto seed = static_cast<uint64_t>(program.common.seed);
   const auto source = open_clips(options, options.input.data);
@@ -201,7 +202,6 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
                     program.processes.get());
   std::filesystem::create_directories(options.input.run);
   const bool first = examples::is_first(program);
-  if (first) write_file_atomic(options.input.run + "/config.ini", description.config_ini);
   examples::ProgressBar bar("training");
   const LoaderOptions together = examples::shared_batches(options.input.loader, program);
   ClipLoader loader(source, together, seed, /*micro_batches=*/1,

@@ -59,6 +59,34 @@ void require_unchanged(const std::string& folder, const OptionValues& before,
   }
 }
 
+namespace {
+
+/// Another number of processes takes the same clips a step: `loader.batch`, where it is not given,
+/// follows.
+void keep_clips_a_step(const std::string& folder, const OptionValues& given,
+                       const OptionValues& before, OptionValues& now, std::set<std::string>& free) {
+  const auto group = processes_from_environment();
+  if (group && (group->count > 1 || !given.contains("processes"))) {
+    now["processes"] = std::to_string(group->count);
+  }
+  if (now.at("processes") == before.at("processes")) return;
+  const int64_t clips = std::stoll(before.at("loader.batch")) * std::stoll(before.at("processes"));
+  const int64_t processes = std::stoll(now.at("processes"));
+  free.insert("loader.batch");
+  if (!given.contains("loader.batch") && clips % processes == 0) {
+    now["loader.batch"] = std::to_string(clips / processes);
+  }
+  if (std::stoll(now.at("loader.batch")) * processes == clips) return;
+  const std::string batch = now.at("loader.batch");
+  throw ConfigError("option loader.batch is " + batch + " for each of " +
+                    std::to_string(processes) + " processes, but a step of run " + folder +
+                    " has " + std::to_string(clips) + " clips" +
+                    (clips % processes == 0 ? ": give " + std::to_string(clips / processes)
+                                            : ", which do not divide over them"));
+}
+
+}  // namespace
+
 void continue_run(OptionValues& given, const std::string& default_run,
                   const std::function<ContinuedOptions(const OptionValues&)>& options_of) {
   const auto run = given.find("run");
@@ -96,14 +124,7 @@ void continue_run(OptionValues& given, const std::string& default_run,
                              "optimisation.bucket_mb",
                              "second_optimisation.shard_moments",
                              "second_optimisation.bucket_mb"};
-  // The same clips a step by another number of processes.
-  if (const auto group = processes_from_environment(); group && many) {
-    now["processes"] = std::to_string(group->count);
-  }
-  const auto clips_a_step = [](const OptionValues& values) {
-    return std::stoll(values.at("loader.batch")) * std::stoll(values.at("processes"));
-  };
-  if (many && clips_a_step(before) == clips_a_step(now)) free.insert("loader.batch");
+  if (many) keep_clips_a_step(folder, given, before, now, free);
   require_unchanged(folder, before, now, free);
   given = std::move(now);
 }
@@ -159,7 +180,6 @@ LoopHooks progress_hooks(const Program& program, ProgressBar& bar, int64_t steps
                          std::vector<std::string> shown) {
   LoopHooks hooks;
   hooks.processes = program.processes.get();
-  catch_stop_signals();
   hooks.stop = stop_requested;
   if (!is_first(program)) return hooks;
   hooks.on_step = [&bar, steps, batch, shown = std::move(shown)](int64_t step,

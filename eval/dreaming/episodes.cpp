@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 namespace jepa::eval::dreaming {
@@ -59,6 +60,10 @@ torch::Tensor Episodes::scores() const {
     result[e] = rewards.slice(0, offsets[e], offsets[e + 1]).sum().to(torch::kFloat64);
   }
   return result;
+}
+
+bool is_held_out(int64_t episode, double held_out) {
+  return episode % std::max<int64_t>(2, std::llround(1 / held_out)) == 0;
 }
 
 Episodes join(const std::vector<Episodes>& parts) {

@@ -28,6 +28,9 @@ struct Episodes {
   torch::Tensor scores() const;
 };
 
+/// Whether an episode is kept out of V's and M's training: every n-th, n being 1 / `held_out`.
+bool is_held_out(int64_t episode, double held_out);
+
 /// All of `parts`, in order. @throws DataError where frames or actions are of different sizes
 Episodes join(const std::vector<Episodes>& parts);
 

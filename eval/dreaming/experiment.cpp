@@ -54,7 +54,9 @@ void PlayOptions::describe(OptionVisitor& visit) {
       {.help = "of the policy that swaps sides; the best is kept", .unit = "decisions", .min = 1});
   visit("tuning_episodes", tuning_episodes,
         {.help = "other ones, that the best constant and period are found on", .min = 2});
-  visit("real", real, {.help = "train the same controller in the real game at equal budget"});
+  visit("real", real,
+        {.help =
+             "train the same controller in the real game, by as many candidates and generations"});
   visit("film", film, {.help = "film of a real episode beside the dream"});
 }
 
@@ -249,7 +251,8 @@ void Experiment::train_vision_of(int64_t round) {
     if (round > 1) {
       load_module(stages_.file(numbered("vision", round - 1) + ".safetensors"), *vision_);
     }
-    record.numbers["loss"] = train_vision(*vision_, episodes(), seed_of(stage), progress(stage));
+    record.numbers["loss"] = train_vision(*vision_, episodes(), options_.model.held_out,
+                                          seed_of(stage), progress(stage));
     save_module(file, *vision_);
   });
   load_module(file, *vision_);
@@ -269,7 +272,8 @@ void Experiment::train_model_of(int64_t round) {
     const ModelLoss loss =
         train_model(model_, options_.model, split.training, seed_of(stage), progress(stage));
     save_module(file, *model_);
-    const Recall known = termination_recall(model_, split.held_out, options_.model.recall_window);
+    const Recall known =
+        termination_recall(model_, split.held_out, options_.model.recall_window, death_weight());
     record.numbers = {
         {"density", loss.density},
         {"termination", loss.termination},
@@ -372,15 +376,16 @@ void Experiment::play_untrained() {
     auto generator = seeded_generator(seed_of("untrained"));
     const auto weights = options_.controller.step *
                          at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
-    std::vector<torch::Tensor> scores;
+    std::vector<torch::Tensor> means;
     for (int64_t draw = 0; draw < kDraws; ++draw) {
       LinearControllers controllers(shape(), weights.narrow(0, draw, 1), each);
       Agent agent(*vision_, model_, controllers, info_);
-      const Scores some = play_episodes(make_, agent, seed_of("untrained", draw), each);
+      const Scores some = play_episodes(make_, agent, seed_of("play"), each);
       count(record, some);
-      scores.push_back(some.scores);
+      means.push_back(some.scores.to(torch::kFloat64).mean());
     }
-    record.scores["untrained"] = score_interval(torch::cat(scores));
+    // Episodes of one controller are alike: the draws are what is independent.
+    record.scores["untrained"] = score_interval(torch::stack(means));
     record.numbers["draws"] = kDraws;
   });
 }

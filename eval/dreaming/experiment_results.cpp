@@ -101,6 +101,11 @@ const StageRecord& last_model(const Experiment& experiment) {
                format("model-%lld", static_cast<long long>(experiment.options().play.rounds)));
 }
 
+/// Of a candidate in the real game.
+int64_t real_episodes(const SearchOptions& search) {
+  return search.real_episodes > 0 ? search.real_episodes : search.episodes;
+}
+
 /// Whether the dream's arm is clear of every control that it must beat.
 bool clear_of_controls(const std::vector<Row>& rows) {
   return std::all_of(rows.begin(), rows.end(), [&](const Row& row) {
@@ -185,6 +190,7 @@ std::string experiment_summary(const Experiment& experiment) {
               {"budget",
                {{"population", o.controller.population},
                 {"episodes", o.controller.episodes},
+                {"real_episodes", real_episodes(o.controller)},
                 {"generations", o.controller.generations}}},
               {"above_every_control", clear_of_controls(rows)},
               {"share_of_real", share_of_real(rows)},
@@ -230,10 +236,12 @@ std::string experiment_section(const Experiment& experiment) {
               "interval. An action is held for %lld frames.",
               static_cast<long long>(o.play.episodes),
               static_cast<long long>(experiment.info().repeat)),
-       format("Both learned with %lld candidates x %lld episodes x %lld generations.",
+       format("Both searched %lld generations of %lld candidates: in the dream %lld episodes each, "
+              "in the real game %lld.",
+              static_cast<long long>(o.controller.generations),
               static_cast<long long>(o.controller.population),
               static_cast<long long>(o.controller.episodes),
-              static_cast<long long>(o.controller.generations))},
+              static_cast<long long>(real_episodes(o.controller)))},
       clear_of_controls(rows) ? report::Tone::kGood : report::Tone::kWarning);
   report::Table scores{.head = {"policy", "real", "dream", "seconds", "real frames"}};
   report::IntervalPlot plot{.title = "frames survived", .groups = {"real"}};

@@ -124,9 +124,9 @@ LatentSplit split_episodes(const LatentEpisodes& episodes, double held_out) {
   if (episodes.size() < 2) {
     throw DataError("one episode is not enough: M needs some to train on and some held out");
   }
-  const auto every = std::max<int64_t>(2, std::llround(1 / held_out));
   std::vector<int64_t> kept, out;
-  for (int64_t e = 0; e < episodes.size(); ++e) (e % every == 0 ? out : kept).push_back(e);
+  for (int64_t e = 0; e < episodes.size(); ++e)
+    (is_held_out(e, held_out) ? out : kept).push_back(e);
   return {episodes.select(kept), episodes.select(out)};
 }
 
@@ -246,16 +246,18 @@ Recall recall_of(const std::vector<torch::Tensor>& predicted, const std::vector<
   return result;
 }
 
-Recall termination_recall(MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                          int64_t window) {
+Recall termination_recall(MixtureDensityRnn& model, const LatentEpisodes& episodes, int64_t window,
+                          double death_weight) {
   const torch::NoGradGuard no_grad;
+  // The logit at which a dream ends, or is as likely to.
+  const double threshold = death_weight > 0 ? std::log(death_weight) : 0;
   std::vector<torch::Tensor> predicted;
   for (int64_t e = 0; e < episodes.size(); ++e) {
     const int64_t from = episodes.offsets[e], count = episodes.offsets[e + 1] - from - 1;
     auto state = model->start(1);
     const auto output = model->forward(episodes.latents.narrow(0, from, count).unsqueeze(0),
                                        episodes.actions.narrow(0, from, count).unsqueeze(0), state);
-    predicted.push_back(output.select(2, 0).gt(0).squeeze(0));
+    predicted.push_back(output.select(2, 0).gt(threshold).squeeze(0));
   }
   return recall_of(predicted, episodes.dead, window);
 }

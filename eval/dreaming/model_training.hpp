@@ -35,7 +35,7 @@ struct LatentEpisodes {
   int64_t size() const { return static_cast<int64_t>(dead.size()); }
   LatentEpisodes select(const std::vector<int64_t>& chosen) const;
 };
-/// Every n-th episode is kept out of training, n being 1 / `held_out`.
+/// What V and M are trained on, and what they are not (is_held_out).
 struct LatentSplit {
   LatentEpisodes training, held_out;
 };
@@ -83,9 +83,10 @@ struct Recall {
 /// From predicted ends of whole episodes. @param predicted bool, one tensor [n] an episode
 Recall recall_of(const std::vector<torch::Tensor>& predicted, const std::vector<char>& dead,
                  int64_t window);
-/// Teacher-forced over whole episodes.
+/// Teacher-forced over whole episodes, by the rule that dreams end by.
+/// @param death_weight see chance_of_end()
 Recall termination_recall(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                          int64_t window);
+                          int64_t window, double death_weight);
 
 /// The same where M imagines the window by itself, from true latents before and with the true
 /// actions: share of windows in which the dream ends.

@@ -209,10 +209,11 @@ class JepaVisionImpl : public VisionImpl {
       end1_{nullptr}, end2_{nullptr};
 };
 
-/// Rows with two rows after them in their episode.
-torch::Tensor rows_with_future(const Episodes& episodes) {
+/// Rows of episodes to train on with two rows after them in their episode.
+torch::Tensor rows_with_future(const Episodes& episodes, double held_out) {
   std::vector<int64_t> rows;
   for (int64_t e = 0; e < episodes.size(); ++e) {
+    if (is_held_out(e, held_out)) continue;
     for (int64_t row = episodes.offsets[e]; row + 2 < episodes.offsets[e + 1]; ++row) {
       rows.push_back(row);
     }
@@ -277,10 +278,10 @@ Vision make_vision(const VisionOptions& options, const GameInfo& game) {
   throw ConfigError("option vision.kind: vae, map or jepa, not '" + options.kind + "'");
 }
 
-double train_vision(VisionImpl& vision, const Episodes& episodes, uint64_t seed,
+double train_vision(VisionImpl& vision, const Episodes& episodes, double held_out, uint64_t seed,
                     const TrainingProgress& progress) {
   const auto& o = vision.options();
-  const auto rows = rows_with_future(episodes);
+  const auto rows = rows_with_future(episodes, held_out);
   return fit(
       "vision", vision.shared_from_this(), {.steps = o.steps, .lr = o.lr, .clip_gradient = 10},
       [&](int64_t step) -> std::vector<torch::Tensor> {

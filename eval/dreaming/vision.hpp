@@ -70,8 +70,9 @@ using Vision = std::shared_ptr<VisionImpl>;
 /// V of `options.kind`, uninitialised.
 Vision make_vision(const VisionOptions& options, const GameInfo& game);
 
-/// Trains V on random rows. @returns mean loss of the last tenth of the steps
-double train_vision(VisionImpl& vision, const Episodes& episodes, uint64_t seed,
+/// Trains V on random rows of the episodes that M will be trained on (is_held_out).
+/// @returns mean loss of the last tenth of the steps
+double train_vision(VisionImpl& vision, const Episodes& episodes, double held_out, uint64_t seed,
                     const TrainingProgress& progress = {});
 
 }  // namespace jepa::eval::dreaming

@@ -1,5 +1,6 @@
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/atomic_file.hpp>
 #include <jepa/io/folder_lock.hpp>
 #include <jepa/training/loop.hpp>
 #include <jepa/training/metrics_log.hpp>
@@ -58,6 +59,7 @@ class Session {
   }
 
   LoopResult train() {
+    require_one_checkpoint();
     const std::optional<RunEnd> before = over();
     const Texts closing = MetricsLog::closing_texts(run_.folder);
     if (before && closing.contains("end") && closing.at("end") == word(*before)) {
@@ -223,6 +225,20 @@ class Session {
     saved_step_ = state.step;
   }
 
+  /// All processes go on from one checkpoint: folders of one name may be different ones.
+  void require_one_checkpoint() {
+    if (alone()) return;
+    const std::string own =
+        saved_step_ < 0 ? "no checkpoint" : c10::str("a checkpoint of step ", saved_step_);
+    // Its seconds of training tell it from one of the same step in another folder.
+    const auto all = gather_texts(c10::str(own, ", ", totals_.train_seconds), *hooks_.processes);
+    for (size_t rank = 1; rank < all.size(); ++rank) {
+      if (all[rank] == all[0]) continue;
+      throw Error(c10::str(run_.folder, ": rank ", rank, " found ", all[rank],
+                           " s of training; rank 0 ", all[0], " s: all processes need one folder"));
+    }
+  }
+
   /// Opens the log and cuts it back to the checkpoint; a new run begins with one of step 0.
   void open_log() {
     const bool fresh = saved_step_ < 0;
@@ -230,6 +246,8 @@ class Session {
     if (hooks_.processes != nullptr) hooks_.processes->barrier();
     if (writes()) {
       lock_.emplace(run_.folder);
+      // Not before: another run may be writing here.
+      write_file_atomic(run_.folder + "/config.ini", run_.config_ini);
       log_.emplace(run_.folder, saved_step_);
     }
     if (!fresh) return;

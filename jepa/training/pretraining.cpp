@@ -106,7 +106,7 @@ StepMetrics MaskedPrediction::step_of_parts(int64_t clips_of_step,
     const int64_t expected = own_rows({part.start, part.count}, options.processes).count;
     TORCH_CHECK(clips.size() == expected, "a micro-batch of ", clips.size(), " clips, expected ",
                 expected);
-    const bool diagnosed = watched && std::exchange(first, false) && clips.size() > 1 &&
+    const bool diagnosed = watched && std::exchange(first, false) && part.count > 1 &&
                            trainer_.encoder()->grid(clips.clips.sizes()).size() > 1;
     // A target encoder that stands still says nothing of what is learned.
     const bool online = options_.probe_module == "encoder";

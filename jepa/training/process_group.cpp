@@ -53,10 +53,17 @@ struct Launcher {
   const char* local_rank;
 };
 
+// Slurm's are those of a step that srun started: a batch script has SLURM_NTASKS too, and is alone.
 constexpr Launcher kLaunchers[] = {
     {"RANK", "WORLD_SIZE", "LOCAL_RANK"},
     {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
-    {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"}};
+    {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"}};
+
+/// Whether the launcher says that its processes stand on several machines.
+bool on_several_machines(int64_t count) {
+  return number("SLURM_STEP_NUM_NODES", 1) > 1 ||
+         number("OMPI_COMM_WORLD_LOCAL_SIZE", count) < count;
+}
 
 }  // namespace
 
@@ -67,6 +74,9 @@ std::optional<ProcessGroupOptions> processes_from_environment() {
     options.rank = number(launcher.rank);
     options.count = number(launcher.count);
     options.local_rank = number(launcher.local_rank, 0);
+    if (!variable("MASTER_ADDR") && on_several_machines(options.count)) {
+      throw ConfigError("environment: MASTER_ADDR is missing: the machine of rank 0");
+    }
     options.address = variable("MASTER_ADDR").value_or(options.address);
     options.port = number("MASTER_PORT", options.port);
     options.serve = variable("TORCHELASTIC_USE_AGENT_STORE").value_or("") != "True";
@@ -74,7 +84,6 @@ std::optional<ProcessGroupOptions> processes_from_environment() {
       throw ConfigError(
           c10::str("environment: ", launcher.rank, " is ", options.rank, " of ", options.count));
     }
-    if (options.count == 1) return std::nullopt;
     return options;
   }
   return std::nullopt;
@@ -160,6 +169,22 @@ class GroupProcesses : public Processes {
     guarded("waiting for the others", [&] { group_->barrier()->wait(); });
   }
 
+  /// The first to fail leaves its mark in the store; those that lost it look for that mark, for a
+  /// while, since the one that failed may be about to say so.
+  bool tells_failure(bool of_another) override {
+    using namespace std::chrono_literals;
+    try {
+      store_->setTimeout(2000ms);
+      if (of_another) {
+        store_->wait({"failed"}, 2000ms);
+        return false;
+      }
+      return store_->add("failures", 1) == 1 && (store_->set("failed", "1"), true);
+    } catch (const std::exception&) {  // nobody did, or the store went with rank 0
+      return true;
+    }
+  }
+
  private:
   std::chrono::milliseconds timeout() const {
     return std::chrono::milliseconds(static_cast<int64_t>(1000 * options_.timeout));
@@ -188,9 +213,9 @@ class GroupProcesses : public Processes {
       function();
     } catch (const std::exception& error) {
       const std::string text = error.what();
-      throw Error(c10::str("rank ", options_.rank, " of ", options_.count, ", ", what, " at ",
-                           options_.address, ":", options_.port, ": ",
-                           text.substr(0, text.find('\n'))));
+      throw ProcessError(c10::str("rank ", options_.rank, " of ", options_.count, ", ", what,
+                                  " at ", options_.address, ":", options_.port, ": ",
+                                  text.substr(0, text.find('\n'))));
     }
   }
 

@@ -23,8 +23,9 @@ struct ProcessGroupOptions {
 };
 
 /// What a launcher said in the environment: torchrun and compatible ones (RANK, WORLD_SIZE,
-/// LOCAL_RANK, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_USE_AGENT_STORE), Slurm (SLURM_PROCID,
-/// SLURM_NTASKS, SLURM_LOCALID) or Open MPI (OMPI_COMM_WORLD_*); empty: one process.
+/// LOCAL_RANK, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_USE_AGENT_STORE), Slurm's srun (SLURM_PROCID,
+/// SLURM_STEP_NUM_TASKS, SLURM_LOCALID) or Open MPI (OMPI_COMM_WORLD_*); empty: there is none. A
+/// launcher may have started one process alone.
 /// @throws ConfigError naming a variable that is missing or no number
 std::optional<ProcessGroupOptions> processes_from_environment();
 

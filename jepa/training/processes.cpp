@@ -1,10 +1,11 @@
 #include <jepa/errors.hpp>
-#include <jepa/random.hpp>
 #include <jepa/training/processes.hpp>
 
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 #include <torch/utils.h>
+
+#include <sstream>
 
 namespace jepa {
 namespace {
@@ -113,11 +114,20 @@ RowRange own_rows(RowRange shared, const Processes& processes) {
 
 void require_same(const std::string& text, const std::string& what, Processes& processes) {
   if (processes.count() == 1) return;
-  const auto hash = static_cast<int64_t>(stream_seed(0, text, 0));
-  const torch::Tensor all = processes.gather(torch::full({1}, hash, torch::kInt64));
-  for (int64_t rank = 0; rank < all.size(0); ++rank) {
-    if (all[rank].item<int64_t>() == all[0].item<int64_t>()) continue;
-    throw Error(what + ": those of rank " + std::to_string(rank) + " are not those of rank 0");
+  const std::vector<std::string> all = gather_texts(text, processes);
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    std::istringstream first(all[0]), other(all[rank]);
+    std::string expected, found;
+    do {
+      expected.clear();
+      found.clear();
+      std::getline(first, expected);
+      std::getline(other, found);
+    } while (expected == found);
+    const std::string number = std::to_string(rank);
+    throw Error(what + ": those of rank " + number + " are not those of rank 0: '" + found +
+                "' and '" + expected + "'");
   }
 }
 

@@ -1,6 +1,8 @@
 // The processes that train one model together.
 #pragma once
 
+#include <jepa/errors.hpp>
+
 #include <torch/types.h>
 
 #include <cstdint>
@@ -9,6 +11,12 @@
 #include <vector>
 
 namespace jepa {
+
+/// Another process did not answer.
+class ProcessError : public Error {
+ public:
+  using Error::Error;
+};
 
 /// What a training step asks of the other processes. This base is a process alone.
 class Processes {
@@ -20,13 +28,17 @@ class Processes {
   /// touched before `finish_averages`. Any number may be under way, begun in one order by all.
   virtual void begin_average(const torch::Tensor& /*tensor*/) {}
   /// Waits for all that `begin_average` began.
-  /// @throws Error naming this rank where another does not answer
+  /// @throws ProcessError naming this rank where another does not answer
   virtual void finish_averages() {}
   /// The rows of all processes, in the order of their ranks: [n, ...] -> [count * n, ...], without
   /// gradient.
   virtual torch::Tensor gather(const torch::Tensor& rows) { return rows; }
   /// Waits for all.
   virtual void barrier() {}
+  /// Asked by a process that is about to end in an error: whether it is the one to say so. Of
+  /// several, that is the first whose error is its own. May take two seconds.
+  /// @param of_another what failed is that another did not answer (ProcessError)
+  virtual bool tells_failure(bool /*of_another*/) { return true; }
 };
 
 /// This process alone: what those ask that were given no others.

@@ -234,11 +234,13 @@ torch::Tensor Trainer::mask_loss(const torch::Tensor& tokens, StepContext& conte
 void Trainer::record(const StepContext& context, StepTrace& trace) {
   const torch::NoGradGuard no_grad;
   const torch::Tensor target = context.hidden_targets();
-  const torch::Tensor content =
-      gather_tokens(context.targets - context.targets.mean(0, true), context.mask.target);
-  const torch::Tensor missed = (context.predicted - target).square().sum();
-  const torch::Tensor all = content.square().sum();
-  sums_.add("predicted_content", torch::where(all > 0, 1 - missed / all, 0.0));
+  auto& others = options_.processes == nullptr ? process_alone() : *options_.processes;
+  const torch::Tensor mean = mean_over_processes(context.targets.mean(0, true), others);
+  const torch::Tensor content = gather_tokens(context.targets - mean, context.mask.target);
+  // Missed and all, of the clips of all processes; a mean of ratios would be another number.
+  const torch::Tensor squares = mean_over_processes(
+      torch::stack({(context.predicted - target).square().sum(), content.square().sum()}), others);
+  sums_.add("predicted_content", torch::where(squares[1] > 0, 1 - squares[0] / squares[1], 0.0));
   trace.targets.push_back(target);
   trace.predictions.push_back(context.predicted.detach());
   if (context.predicted_context.defined()) {

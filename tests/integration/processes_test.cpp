@@ -48,6 +48,37 @@ class ProcessesProgram : public ProgramTest {
             "2"};
   }
 
+  /// Lines of error that were said.
+  int64_t errors() const {
+    int64_t count = 0;
+    std::istringstream lines(said());
+    for (std::string line; std::getline(lines, line);) count += line.starts_with("error: ") ? 1 : 0;
+    return count;
+  }
+
+  std::string newest(const std::string& folder) const {
+    return fs::exists(path(folder) + "/checkpoints/latest")
+               ? read_bytes(path(folder) + "/checkpoints/latest")
+               : "";
+  }
+
+  /// Starts a program in a process group of its own.
+  pid_t start(const std::string& program, const std::vector<std::string>& arguments) const {
+    const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
+    std::vector<const char*> argv{file.c_str()};
+    for (const auto& argument : arguments) argv.push_back(argument.c_str());
+    argv.push_back(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+      setpgid(0, 0);
+      if (std::freopen(path("said.txt").c_str(), "w", stderr) == nullptr) _exit(99);
+      if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
+      execv(file.c_str(), const_cast<char* const*>(argv.data()));
+      _exit(98);
+    }
+    return child;
+  }
+
   void expect_same_weights(const std::string& one, const std::string& two, const std::string& step,
                            const std::string& file = "encoder",
                            const std::set<std::string>& left_out = {},
@@ -423,6 +454,43 @@ TEST_F(ProcessesProgram, RefusesWhatDoesNotDivide) {
   options.insert(options.end(), {"--optimisation.accumulate", "4"});
   EXPECT_EQ(run("pretrain", options), 2);
   EXPECT_NE(said().find("does not divide over 2 processes"), std::string::npos) << said();
+  EXPECT_EQ(errors(), 1) << said();
+}
+
+TEST_F(ProcessesProgram, AnotherNumberGoesOnWithTheSameClips) {
+  ASSERT_EQ(run("pretrain", recipe("one", "16", "1", "4")), 0) << said();
+  ASSERT_EQ(run("pretrain", recipe("two", "8", "2", "2")), 0) << said();
+  EXPECT_EQ(run("pretrain", recipe("two", "8", "1", "4")), 2);
+  EXPECT_NE(said().find("a step of run " + path("two") + " has 16 clips: give 16"),
+            std::string::npos)
+      << said();
+  // Where none is given, in an ini either, the batch follows.
+  ASSERT_EQ(run("pretrain", {"--run", path("two"), "--processes", "1", "--training.steps", "4"}), 0)
+      << said();
+  expect_same_weights("one", "two", "00000004");
+}
+
+TEST_F(ProcessesProgram, ASignalToAllOfThemSavesAndLeaves) {
+  const auto options = recipe("told", "8", "2", "100000");
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const std::string before = newest("told");
+    const pid_t child = start("pretrain", options);
+    for (int i = 0; i < 3000 && newest("told") == before; ++i) usleep(10000);
+    EXPECT_NE(newest("told"), before) << said();
+    kill(-child, signal);  // as a terminal does, and `timeout`
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0) << said();
+    EXPECT_EQ(errors(), 0) << said();
+  }
+}
+
+TEST_F(ProcessesProgram, OneLauncherProcessIsAlone) {
+  setenv("RANK", "0", 1);
+  setenv("WORLD_SIZE", "1", 1);
+  EXPECT_EQ(run("pretrain", recipe("alone", "16", "1", "2")), 0) << said();
+  unsetenv("RANK");
+  unsetenv("WORLD_SIZE");
 }
 
 }  // namespace

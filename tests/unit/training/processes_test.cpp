@@ -240,10 +240,16 @@ TEST(ProcessesFromEnvironment, KnowTheLaunchers) {
   const auto set = [](const char* name, const char* value) { setenv(name, value, 1); };
   set("SLURM_PROCID", "3");
   set("SLURM_NTASKS", "4");
+  EXPECT_FALSE(processes_from_environment());  // a batch script, which is alone
+  set("SLURM_STEP_NUM_TASKS", "4");
   set("SLURM_LOCALID", "1");
   set("MASTER_PORT", "1234");
+  set("SLURM_STEP_NUM_NODES", "2");
+  EXPECT_THROW(processes_from_environment(), ConfigError);  // which machine is rank 0's?
+  set("MASTER_ADDR", "node0");
   auto found = processes_from_environment();
   ASSERT_TRUE(found);
+  EXPECT_EQ(found->address, "node0");
   EXPECT_EQ(found->rank, 3);
   EXPECT_EQ(found->count, 4);
   EXPECT_EQ(found->local_rank, 1);
@@ -253,8 +259,12 @@ TEST(ProcessesFromEnvironment, KnowTheLaunchers) {
   EXPECT_THROW(processes_from_environment(), ConfigError);
   set("RANK", "2");
   EXPECT_THROW(processes_from_environment(), ConfigError);
+  set("RANK", "0");
+  set("WORLD_SIZE", "1");
+  EXPECT_EQ(processes_from_environment()->count, 1);
   for (const char* name :
-       {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "MASTER_PORT"}) {
+       {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+        "SLURM_STEP_NUM_NODES", "SLURM_LOCALID", "MASTER_PORT", "MASTER_ADDR"}) {
     unsetenv(name);
   }
   EXPECT_FALSE(processes_from_environment());
