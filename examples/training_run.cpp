@@ -96,6 +96,7 @@ void continue_run(OptionValues& given, const std::string& default_run,
                              "optimisation.bucket_mb",
                              "second_optimisation.shard_moments",
                              "second_optimisation.bucket_mb"};
+  free.insert(options.free.begin(), options.free.end());
   // The same clips a step by another number of processes.
   if (const auto group = processes_from_environment(); group && many) {
     now["processes"] = std::to_string(group->count);
