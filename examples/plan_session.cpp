@@ -173,7 +173,7 @@ nlohmann::json summary_of(const Program& program, const PlanSession& session) {
   const auto& o = session.options;
   nlohmann::json results = plan_numbers(session.rows.front());
   results.update(plan_settings(o, session.protocol));
-  results["precision"] = c10::toString(program.precision);
+  results["precision"] = program.common.precision;
   results["seeds"] = {program.common.seed};
   results["world"] = session.protocol.world;
   if (session.run != nullptr) {

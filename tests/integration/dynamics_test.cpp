@@ -80,7 +80,7 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   EXPECT_EQ(planned.at("cost").at("over_time"), "min");
   EXPECT_EQ(planned.at("protocol").at("steps"), 200);
   EXPECT_EQ(planned.at("protocol").at("factors"), "training");
-  EXPECT_EQ(planned.at("precision"), "Float");
+  EXPECT_EQ(planned.at("precision"), "float32");
   EXPECT_NE(read_bytes(path("run/plan/config.ini")).find("longest_step = 1.8"), std::string::npos);
   int films = 0;
   for (const auto& file : files()) films += file.extension() == ".mp4";
