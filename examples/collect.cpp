@@ -86,6 +86,7 @@ ClipStoreInfo describe_store(examples::Program& program, const CollectOptions& o
                      {"licence", options.licence.empty() ? "unknown" : options.licence},
                      {"world", about.name},
                      {"policy", options.policy},
+                     {"factors", options.factors},
                      {"action_block", std::to_string(options.block)},
                      {"action_width", std::to_string(about.action_width)},
                      {"action_choices", std::to_string(about.action_choices)},

@@ -1,6 +1,10 @@
 #include <examples/plan_options.hpp>
 #include <jepa/errors.hpp>
 
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+
 namespace jepa::examples {
 
 void PlanOptions::describe(OptionVisitor& visit) {
@@ -29,7 +33,8 @@ void PlanOptions::describe(OptionVisitor& visit) {
   visit("wall_cases", wall_cases, {.help = "pushes at the wall of each kind", .min = 1});
   visit("landscape", landscape,
         {.help = "also write the picture of costs over two numbers of an action (.png)"});
-  visit("landscape_side", map.side, {.help = "plans along its axes; 0: no picture", .min = 0});
+  visit("landscape_side", map.side,
+        {.help = "plans along its axes, 2 or more; 0: no picture", .min = 0});
 }
 
 std::vector<OptionSection> PlanOptions::sections() {
@@ -61,26 +66,98 @@ void require_block(const std::string& source, int64_t block, PlanOptions& option
   options.horizon.block = block;
 }
 
+void take_variant(PlanOptions& options, const OptionValues& given) {
+  auto& planner = options.planner;
+  if (planner.variant == "none") return;
+  if (planner.type != "cem") {
+    throw ConfigError("option planner.variant: " + planner.variant +
+                      " is one of cem, the planner is " + planner.type);
+  }
+  planner.cem = eval::planning::cem_variant(planner.variant);
+  OptionValues own;
+  for (const auto& [key, value] : given) {
+    if (key.starts_with("cem.")) own[key] = value;
+  }
+  apply_options({{"cem", "", [&](OptionVisitor& visit) { planner.cem.describe(visit); }}}, own);
+  options.variant = planner.variant;
+  planner.variant = "none";
+}
+
+double planner_length(const eval::dynamics::ActionScale& scale) {
+  const double unit = scale.std.front();
+  const bool even =
+      std::all_of(scale.std.begin(), scale.std.end(), [&](double x) { return x == unit; }) &&
+      std::all_of(scale.mean.begin(), scale.mean.end(), [](double x) { return x == 0; });
+  return even ? scale.longest / unit : 0;
+}
+
 void bound_actions(PlanOptions& options, const OptionValues& given,
-                   const eval::worlds::WorldInfo& info,
-                   const eval::dynamics::EvaluationProtocol& protocol,
-                   const eval::dynamics::ActingModel& acting) {
+                   const eval::worlds::WorldInfo& info, const eval::dynamics::ActingModel& acting,
+                   bool world_bounds) {
   auto& cem = options.planner.cem;
-  if (!given.contains("cem.max_norm")) cem.max_norm = protocol.longest_step;
+  const double longest = planner_length(acting.scale);
+  if (!given.contains("cem.max_norm")) {
+    if (longest > 0 && (cem.max_norm == 0 || cem.max_norm > longest)) cem.max_norm = longest;
+  } else if (options.planner.type == "cem" && longest > 0 && cem.max_norm > longest) {
+    throw ConfigError(c10::str("option cem.max_norm: ", cem.max_norm,
+                               " is longer than the protocol's longest_step ", acting.scale.longest,
+                               longest == acting.scale.longest
+                                   ? std::string()
+                                   : c10::str(" (", longest, " as the model takes it)")));
+  }
+  const bool side_by_side = !options.horizon.hold && acting.block > 1;
+  if (side_by_side && !given.contains("cem.step_width")) cem.step_width = acting.step_width;
+  if (!world_bounds) return;
   const auto fill = [&](const char* key, const std::vector<double>& from, std::vector<double>& to) {
-    if (given.contains(key) || from.empty()) return;
-    to.clear();
+    if (given.contains(key) || from.empty() || !to.empty()) return;
     for (size_t k = 0; k < from.size(); ++k) {
       const auto of = [k](const std::vector<double>& x) { return x[x.size() == 1 ? 0 : k]; };
-      to.push_back((from[k] - of(acting.action_mean)) / of(acting.action_std));
+      to.push_back((from[k] - of(acting.scale.mean)) / of(acting.scale.std));
     }
     const auto once = to;
-    for (int64_t b = 1; !options.horizon.hold && b < acting.block; ++b) {
+    for (int64_t b = 1; side_by_side && b < acting.block; ++b) {
       to.insert(to.end(), once.begin(), once.end());
     }
   };
   fill("cem.low", info.action_low, cem.low);
   fill("cem.high", info.action_high, cem.high);
+}
+
+namespace {
+
+/// A struct's options as numbers, words and truth values.
+template <class Options>
+nlohmann::json values_of(Options options) {
+  nlohmann::json all = nlohmann::json::object();
+  const std::vector<OptionSection> section = {
+      {"", "", [&](OptionVisitor& visit) { options.describe(visit); }}};
+  for (const auto& [key, text] : dump_options(section)) {
+    const auto value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const bool plain = value.is_number() || value.is_boolean();
+    all[key] = plain ? value : nlohmann::json(text);
+  }
+  return all;
+}
+
+}  // namespace
+
+nlohmann::json plan_settings(const PlanOptions& options,
+                             const eval::dynamics::EvaluationProtocol& protocol) {
+  const auto& planner = options.planner;
+  nlohmann::json how = planner.type == "mppi"       ? values_of(planner.mppi)
+                       : planner.type == "gradient" ? values_of(planner.gradient)
+                       : planner.type == "random"   ? values_of(planner.random)
+                                                    : values_of(planner.cem);
+  how["type"] = planner.type;
+  if (!options.variant.empty()) how["variant"] = options.variant;
+  return {{"planner", how},
+          {"horizon", values_of(options.horizon)},
+          {"cost",
+           {{"over_time", options.cost.over_time},
+            {"include_start", options.cost.include_start},
+            {"sum_width", options.cost.sum_width}}},
+          {"factors", options.factors},
+          {"protocol", values_of(protocol)}};
 }
 
 }  // namespace jepa::examples

@@ -9,6 +9,8 @@
 #include <eval/worlds/gymnasium.hpp>
 #include <jepa/options.hpp>
 
+#include <nlohmann/json.hpp>
+
 #include <string>
 #include <vector>
 
@@ -34,6 +36,7 @@ struct PlanOptions {
   std::string landscape;
   eval::planning::LandscapeOptions map;
   eval::planning::PlannerOptions planner;
+  std::string variant;  ///< of cem, which `take_variant` took
   eval::planning::RecedingHorizonOptions horizon;
   eval::planning::GoalCost cost{.over_time = "min"};
   eval::worlds::GymnasiumOptions gym;
@@ -54,10 +57,20 @@ struct PlanOptions {
 /// The horizon takes the model's block. @throws CheckpointError where another was asked for
 void require_block(const std::string& source, int64_t block, PlanOptions& options,
                    const OptionValues& given);
+/// CEM starts from the published variant that `planner.variant` names; what was given of `cem.*`
+/// goes on top, and the variant is none from then on.
+/// @throws ConfigError for a variant of another planner than cem
+void take_variant(PlanOptions& options, const OptionValues& given);
+/// The longest step as the planner counts it; 0: any, or its numbers are scaled differently.
+double planner_length(const eval::dynamics::ActionScale& scale);
 /// Bounds of a step's action, where the planner is not told others.
+/// @param world_bounds also the least and largest numbers that the world states
+/// @throws ConfigError where it was told to go beyond the protocol's longest step
 void bound_actions(PlanOptions& options, const OptionValues& given,
-                   const eval::worlds::WorldInfo& info,
-                   const eval::dynamics::EvaluationProtocol& protocol,
-                   const eval::dynamics::ActingModel& acting);
+                   const eval::worlds::WorldInfo& info, const eval::dynamics::ActingModel& acting,
+                   bool world_bounds);
+/// What the numbers were made with: planner, horizon, cost, factors, protocol.
+nlohmann::json plan_settings(const PlanOptions& options,
+                             const eval::dynamics::EvaluationProtocol& protocol);
 
 }  // namespace jepa::examples

@@ -19,8 +19,8 @@ Rate PlanRow::rate() const { return wilson(ever ? result.ever : result.at_end, r
 
 std::string plan_head() {
   char text[120];
-  std::snprintf(text, sizeof text, "%-16s %21s  %5s  %5s  %4s  %8s", "controller",
-                "success % [95 %]", "ever", "px", "n", "s/plan");
+  std::snprintf(text, sizeof text, "%-16s %21s  %5s  %5s  %4s  %7s  %8s", "controller",
+                "success % [95 %]", "ever", "px", "n", "dropped", "s/plan");
   return text;
 }
 
@@ -28,10 +28,11 @@ std::string plan_line(const PlanRow& row) {
   const auto& r = row.result;
   const Rate rate = row.rate();
   char text[160];
-  std::snprintf(text, sizeof text, "%-16s %5.1f [%5.1f, %5.1f]  %5.1f  %5.1f  %4lld  %8.4f",
+  std::snprintf(text, sizeof text, "%-16s %5.1f [%5.1f, %5.1f]  %5.1f  %5.1f  %4lld  %7lld  %8.4f",
                 row.name.c_str(), 100 * rate.rate, 100 * rate.low, 100 * rate.high,
                 100 * wilson(r.ever, r.episodes).rate, r.distance,
-                static_cast<long long>(r.episodes), r.seconds_per_decision);
+                static_cast<long long>(r.episodes), static_cast<long long>(r.dropped),
+                r.seconds_per_decision);
   return text;
 }
 
@@ -55,7 +56,8 @@ std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& uni
                         const std::optional<eval::dynamics::WallTest>& wall) {
   const auto percent = [](double share) { return html::short_number(100 * share); };
   html::Table table{.head = {"controller", "success [%]", "ever [%]",
-                             "distance at the end [" + unit + "]", "episodes", "s a decision"}};
+                             "distance at the end [" + unit + "]", "episodes", "dropped",
+                             "s a decision"}};
   for (const auto& row : rows) {
     const auto& r = row.result;
     const Rate rate = row.rate();
@@ -65,10 +67,13 @@ std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& uni
          {.text = percent(wilson(r.ever, r.episodes).rate)},
          {.text = html::short_number(r.distance)},
          {.text = std::to_string(r.episodes)},
+         {.text = std::to_string(r.dropped)},
          {.text = html::short_number(r.seconds_per_decision)}});
   }
   std::string markup = html::heading(2, "Planning", "planning") +
-                       html::paragraph("Success at the last step; towards goals ahead: at any.") +
+                       html::paragraph(
+                           "Success at the last step; towards goals ahead: at any. Dropped are "
+                           "episodes whose start was a success already.") +
                        html::table(table);
   if (!wall) return markup;
   html::Table walls{.head = {"pushed at the wall", "imagined beyond it [%]", "truly beyond it [%]"},
@@ -101,7 +106,7 @@ std::string wall_line(const eval::dynamics::WallTest& wall) {
 
 std::string draw_rollouts(const eval::dynamics::HeldOutClips& clips,
                           const eval::dynamics::Rollouts& rollouts, int64_t count,
-                          const std::string& folder) {
+                          const std::string& folder, std::vector<std::string>& films) {
   constexpr double kFramesASecond = 2;  // a block of actions lies between two
   constexpr int kWidth = 1040;
   std::string off;
@@ -118,7 +123,8 @@ std::string draw_rollouts(const eval::dynamics::HeldOutClips& clips,
   for (int64_t i = 0; i < std::min(count, clips.clips.size(0)); ++i) {
     const auto frames = eval::dynamics::draw_rollout(clips, rollouts, i);
     const std::string name = "rollout_" + std::to_string(i);
-    html::write_video(folder + "/" + name + ".mp4", frames, kFramesASecond);
+    films.push_back(folder + "/" + name + ".mp4");
+    html::write_video(films.back(), frames, kFramesASecond);
     markup += html::figure(
         html::image(html::encode_png(html::frame_grid(frames, frames.size(0))), name, kWidth),
         name);
@@ -126,17 +132,36 @@ std::string draw_rollouts(const eval::dynamics::HeldOutClips& clips,
   return markup;
 }
 
+std::string settings_markup(const nlohmann::json& settings) {
+  const auto plain = [](const nlohmann::json& value) {
+    return value.is_string() ? value.get<std::string>() : value.dump();
+  };
+  html::Table table{.head = {"made with", ""}, .text_columns = 2};
+  for (const auto& [name, value] : settings.items()) {
+    std::string text;
+    if (value.is_object()) {
+      for (const auto& [key, of] : value.items()) {
+        const std::string said = plain(of);
+        if (!said.empty()) text += (text.empty() ? "" : ", ") + key + " " + said;
+      }
+    } else {
+      text = plain(value);
+    }
+    table.rows.push_back({{.text = name}, {.text = text}});
+  }
+  return html::table(table);
+}
+
 void write_plan_page(const std::string& title, const std::string& run, const std::string& folder,
-                     const std::string& section) {
+                     const std::string& section, const std::vector<std::string>& shown) {
   std::vector<html::RunReport> runs;
   if (std::filesystem::exists(run + "/metrics.jsonl")) runs.push_back({html::read_run(run), {}});
   std::string films;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".mp4") continue;
-    std::ifstream file(entry.path(), std::ios::binary);
+  for (const std::filesystem::path path : shown) {
+    std::ifstream file(path, std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-    films += html::figure(html::video(bytes, entry.path().stem().string(), 528),
-                          entry.path().stem().string() + ": the world, and what was imagined");
+    films += html::figure(html::video(bytes, path.stem().string(), 528),
+                          path.stem().string() + ": the world, and what was imagined");
   }
   html::write_report(folder + "/report.html", title, runs, section + films);
 }

@@ -36,15 +36,18 @@ std::string plan_markup(const std::vector<PlanRow>& rows, const std::string& uni
 /// What the wall test found, in a line.
 std::string wall_line(const eval::dynamics::WallTest& wall);
 
-/// Draws the first `count` rollouts over their true frames: `folder`/rollout_N.mp4, and strips of
-/// pictures as markup.
+/// Draws the first `count` rollouts over their true frames: `folder`/rollout_N.mp4, added to
+/// `films`, and strips of pictures as markup.
 std::string draw_rollouts(const eval::dynamics::HeldOutClips& clips,
                           const eval::dynamics::Rollouts& rollouts, int64_t count,
-                          const std::string& folder);
+                          const std::string& folder, std::vector<std::string>& films);
 
-/// Writes `folder`/report.html with the films that lie there. @param run its curves come first,
-/// where it has any
+/// A table of `plan_settings()`, what is nested a row.
+std::string settings_markup(const nlohmann::json& settings);
+
+/// Writes `folder`/report.html. @param run its curves come first, where it has any
+/// @param films files shown at its end
 void write_plan_page(const std::string& title, const std::string& run, const std::string& folder,
-                     const std::string& section);
+                     const std::string& section, const std::vector<std::string>& films);
 
 }  // namespace jepa::examples

@@ -5,11 +5,13 @@
 #include <eval/dynamics/training.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
 #include <eval/worlds/registry.hpp>
+#include <examples/dynamics_data.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/io/json_text.hpp>
 #include <jepa/random.hpp>
+#include <jepa/training/checkpoint.hpp>
 #include <jepa/training/cost.hpp>
 
 #include <torch/types.h>
@@ -24,8 +26,8 @@ namespace {
 using namespace jepa;
 using namespace jepa::eval;
 using namespace jepa::eval::dynamics;
+using examples::kNative;
 
-constexpr const char* kNative = "two_rooms";
 constexpr int64_t kCoverageClips = 4000;
 
 /// Everything that decides a run.
@@ -67,24 +69,60 @@ std::vector<OptionSection> TrainDynamicsOptions::sections() {
   return sections;
 }
 
-std::shared_ptr<ClipSource> open_clips(TrainDynamicsOptions& options, const std::string& data) {
-  auto& clip = options.input.clip;
-  if (data == kNative) {
-    if (clip.frames == 0) clip.frames = 9;
-    TwoRoomsClipOptions rooms = options.rooms;
-    rooms.frames = clip.frames;
-    rooms.block = options.shape.model.block;
-    return std::make_shared<TwoRoomsClips>(rooms);
+/// @param clip completed for the data
+std::shared_ptr<ClipSource> open_clips(const TrainDynamicsOptions& options, const std::string& data,
+                                       ClipOptions& clip) {
+  if (data != kNative) return examples::open_dynamics_store(data, options.shape.model.block, clip);
+  if (clip.frames == 0) clip.frames = 9;
+  TwoRoomsClipOptions rooms = options.rooms;
+  rooms.frames = clip.frames;
+  rooms.block = options.shape.model.block;
+  return std::make_shared<TwoRoomsClips>(rooms);
+}
+
+/// World and factors as the data have them. @param goes_on the run exists
+void complete_protocol(TrainDynamicsOptions& options, const OptionValues& given, bool goes_on) {
+  auto& protocol = options.shape.protocol;
+  examples::StoreNotes notes{kNative, options.rooms.unseen ? "standard" : "training"};
+  if (!options.native()) notes = examples::store_notes(options.input.data);
+  if (notes.world.empty()) {
+    if (!given.contains("protocol.world")) {
+      std::printf("world              %s (protocol.world): %s does not tell\n",
+                  protocol.world.c_str(), options.input.data.c_str());
+    }
+  } else if (protocol.world != notes.world) {
+    if (given.contains("protocol.world") && !goes_on) {
+      throw ConfigError("option protocol.world is " + protocol.world + ", but " +
+                        options.input.data + " is of " + notes.world);
+    }
+    protocol.world = notes.world;
+    std::printf("world              %s, as the data say\n", protocol.world.c_str());
   }
-  if (!std::filesystem::exists(data)) throw DataError(data + ": no such file");
-  if (clip.signals.empty()) clip.signals = kActionSignal;
-  if (clip.frame_step == 1) clip.frame_step = options.shape.model.block;
-  if (clip.frame_step != options.shape.model.block) {
-    throw ConfigError("clip.frame_step is " + std::to_string(clip.frame_step) +
-                      ", a block of the model " + std::to_string(options.shape.model.block) +
-                      " steps");
+  if (protocol.factors.empty()) protocol.factors = notes.factors;
+  if (!given.contains("protocol.longest_step") && protocol.world != kNative) {
+    protocol.longest_step = 0;  // the default is two rooms'
   }
-  return open_clip_source(data, clip);
+  if (!protocol.world.starts_with("gym:")) worlds::make_world(protocol.world, 1);
+  if (protocol.history != 1) {
+    throw ConfigError("option protocol.history is " + std::to_string(protocol.history) +
+                      ": the model sees one frame");
+  }
+}
+
+/// The model of the run whose encoder is taken, statistics and all.
+/// @throws CheckpointError where another was asked for
+void take_encoder_shape(TrainDynamicsOptions& options, const OptionValues& given) {
+  const std::string folder =
+      diffusion::weights_folder(options.encoder, "encoder", "train_dynamics");
+  const RunShape from = read_run_shape(folder);
+  OptionValues asked;
+  for (const auto& [key, value] : given) {
+    if (key.starts_with("model.") && value != "0") asked[key] = value;
+  }
+  require_same(from, folder, asked);
+  options.shape.model = from.model;
+  auto& factors = options.shape.protocol.factors;
+  if (factors == "training") factors = from.protocol.factors;  // both parts have seen
 }
 
 /// Clips in the source's order or, of two rooms, of a stream of their own.
@@ -121,13 +159,24 @@ void complete_schedules(TrainDynamicsOptions& options) {
   }
 }
 
-HeldOutClips validation_clips(TrainDynamicsOptions& options,
+HeldOutClips validation_clips(const TrainDynamicsOptions& options, const DynamicsModel& model,
                               const std::shared_ptr<ClipSource>& training, uint64_t seed) {
-  if (options.validation.empty() && !options.native()) return {};
-  const auto source =
-      options.validation.empty() ? training : open_clips(options, options.validation);
-  return held_out(some_clips(source, options.input.loader, options.validation_clips,
-                             stream_seed(seed, "validation", 0)));
+  const std::string& path = options.validation;
+  if (path.empty() && !options.native()) {
+    std::printf("validation         none (option validation): nothing is evaluated\n");
+    return {};
+  }
+  std::error_code ignored;
+  if (!path.empty() && std::filesystem::equivalent(path, options.input.data, ignored)) {
+    std::printf("validation         the training data: what it measures is not held out\n");
+  }
+  ClipOptions clip = options.input.clip;
+  clip.frame_step = 1;  // as that store needs
+  const auto source = path.empty() ? training : open_clips(options, path, clip);
+  const HeldOutClips held = held_out(some_clips(
+      source, options.input.loader, options.validation_clips, stream_seed(seed, "validation", 0)));
+  examples::require_fitting(held, model, path.empty() ? options.input.data : path);
+  return held;
 }
 
 void print_metrics(const StepMetrics& metrics) {
@@ -136,7 +185,7 @@ void print_metrics(const StepMetrics& metrics) {
 
 /// The model with its first weights, for the sizes that the clips have.
 DynamicsModel make_model(const examples::Program& program, TrainDynamicsOptions& options,
-                         const std::shared_ptr<ClipSource>& source) {
+                         const std::shared_ptr<ClipSource>& source, bool goes_on) {
   const auto seed = static_cast<uint64_t>(program.common.seed);
   auto& shape = options.shape;
   const ClipBatch some = some_clips(source, options.input.loader, 8, seed);
@@ -145,12 +194,12 @@ DynamicsModel make_model(const examples::Program& program, TrainDynamicsOptions&
   model.precision = program.precision;
   model.initialise(seed);
   options.training.frozen = !options.encoder.empty();
-  if (options.training.frozen) {
+  if (options.training.frozen && !goes_on) {
     load_encoder(diffusion::weights_folder(options.encoder, "encoder", "train_dynamics"), model);
   }
   model.encoder->to(program.device);
   model.predictor->to(program.device);
-  model.inverse->to(program.device);
+  if (!model.inverse.is_empty()) model.inverse->to(program.device);
   return model;
 }
 
@@ -183,22 +232,30 @@ RunDescription describe_run(const examples::Program& program, const TrainDynamic
   return description;
 }
 
-void run(examples::Program& program, TrainDynamicsOptions& options) {
+void run(examples::Program& program, TrainDynamicsOptions& options, const OptionValues& given) {
   examples::catch_stop_signals();
   examples::require_same_options(program);
   const auto seed = static_cast<uint64_t>(program.common.seed);
-  const auto source = open_clips(options, options.input.data);
+  const bool goes_on = !find_checkpoint(options.input.run).empty();
+  complete_protocol(options, given, goes_on);
+  if (!options.encoder.empty() && !goes_on) take_encoder_shape(options, given);
+  const auto source = open_clips(options, options.input.data, options.input.clip);
   complete_schedules(options);
-  DynamicsModel model = make_model(program, options, source);
+  DynamicsModel model = make_model(program, options, source, goes_on);
   auto& training = options.training;
   training.second = options.shape.second;
   training.seed = seed;
   if (options.native()) {
     training.wall_cases = options.wall_cases;
+    if (options.wall_cases > 0 && !wall_test_takes(model.options.block)) {
+      training.wall_cases = 0;
+      std::printf("wall test          left out: blocks of %lld steps do not divide its 10\n",
+                  static_cast<long long>(model.options.block));
+    }
     training.state_names = worlds::make_world(kNative, 1)->info().state;
   }
   const RunDescription description = describe_run(program, options, model, *source);
-  DynamicsTask task(model, training, validation_clips(options, source, seed),
+  DynamicsTask task(model, training, validation_clips(options, model, source, seed),
                     program.processes.get());
   std::filesystem::create_directories(options.input.run);
   const bool first = examples::is_first(program);
@@ -239,6 +296,7 @@ void run(examples::Program& program, TrainDynamicsOptions& options) {
 
 int main(int argc, char** argv) {
   TrainDynamicsOptions options;
+  OptionValues given;
   return examples::program_main(
       argc, argv,
       {.name = "train_dynamics",
@@ -246,13 +304,20 @@ int main(int argc, char** argv) {
        .bfloat16 = true,
        .many = true,
        .complete =
-           [](OptionValues& given) {
+           [](OptionValues& values) {
              TrainDynamicsOptions stored;
-             examples::continue_run(given, stored.input.run, [&](const OptionValues&) {
+             examples::continue_run(values, stored.input.run, [&](const OptionValues&) {
                return examples::ContinuedOptions{
-                   .sections = stored.sections(), .fitted = {}, .many = true};
+                   .sections = stored.sections(),
+                   .fitted = {},
+                   .many = true,
+                   .free = {"validation", "validation_clips", "wall_cases"}};
              });
            },
-       .sections = [&](const OptionValues&) { return options.sections(); },
-       .run = [&](examples::Program& program) { run(program, options); }});
+       .sections =
+           [&](const OptionValues& values) {
+             given = values;
+             return options.sections();
+           },
+       .run = [&](examples::Program& program) { run(program, options, given); }});
 }

@@ -124,6 +124,7 @@ void continue_run(OptionValues& given, const std::string& default_run,
                              "optimisation.bucket_mb",
                              "second_optimisation.shard_moments",
                              "second_optimisation.bucket_mb"};
+  free.insert(options.free.begin(), options.free.end());
   if (many) keep_clips_a_step(folder, given, before, now, free);
   require_unchanged(folder, before, now, free);
   given = std::move(now);

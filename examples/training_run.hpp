@@ -36,6 +36,7 @@ struct ContinuedOptions {
   std::vector<OptionSection> sections;
   std::set<std::string> fitted = {};  ///< keys that `--fit_minutes` has changed in the run
   bool many = false;                  ///< the program can share its work among processes
+  std::set<std::string> free = {};    ///< further keys that may change
 };
 
 /// A run that goes on is what it was: `now` may change options that tell how long or where it runs,

@@ -220,19 +220,22 @@ show 'compare --config examples/configs/compare_creatures.ini --run runs/creatur
 page train_dynamics <<'TEXT'
 Trains an action-conditioned world model: an encoder and a predictor together, then the predictor alone
 on the frozen encoder's latents. `--data two_rooms` makes its clips as it trains, and says what they
-touch; a clip store with a column `action` is read as it is. Every evaluation tells the skill over
-predicting no change (one block and k blocks ahead), what a linear probe reads, and the wall test: how
-often the model, pushed straight at a wall, thinks that it is beyond it.
+touch; a clip store with a column `action` is read as it is, and one of `collect` tells its world, its
+factors and how many actions lie between its frames. Every evaluation (of a store: where `--validation` names
+held-out clips) tells the skill over predicting no change (one block and k blocks ahead), what a linear probe
+reads, and the wall test: how often the model, pushed straight at a wall, thinks that it is beyond it.
 TEXT
 show 'train_dynamics --config examples/configs/two_rooms_quick.ini --run runs/rooms'
 
 page plan <<'TEXT'
 Plans with a run of `train_dynamics` in the world of its protocol: in two rooms success at the last of
 200 steps, with Wilson intervals, beside controllers that need no model (`--controls`, one of them the
-same model before training). Writes `summary.json`, `report.html`, films (the world, and where the plan
-leads), in two rooms rollouts over true frames (where a probe reads the dot from predicted latents), and
-the energy landscape: costs over two numbers of a held action, the cheapest and the planner's choice
-marked (`--landscape FILE.png` writes it alone). What the run was not trained for is refused.
+same model before training). Writes `summary.json`, `config.ini`, `report.html`, films (the world, and where
+the plan leads), in two rooms rollouts over true frames (where a probe reads the dot from predicted latents),
+and the energy landscape: costs over two numbers of a held action, the cheapest and the planner's choice
+marked (`--landscape FILE.png` writes it alone). What the run was not trained for is refused. Whoever acts,
+no step is longer than `protocol.longest_step`; `--planner.variant` starts from a published search, what is
+given of `--cem.*` goes on top. Rows `unseen_*` are left out where the training data had these values.
 TEXT
 show 'plan --run runs/rooms --episodes 20 --unseen_episodes 10 --films 1 --cem.samples 32 --cem.iterations 2'
 text <<'TEXT'
@@ -244,8 +247,9 @@ obs_type=state,visualization_width=96,visualization_height=96 --gym.pixels rende
 
 `--weights FILE` plans with published weights instead of a run, in `--protocol.world`: eb_jepa's checkpoint
 (two_rooms), or LeWorldModel's folder (any world of RGB frames; `--action_mean` and `--action_std` are
-those of its data, which its files leave out). They bring their published planner; frames, actions,
-blocks or a history that do not fit are refused.
+those of its data, which its files leave out). They bring their published planner and longest step, on which
+`--cem.*` goes on top (`--planner.*` puts another in its place); frames, actions, blocks or a history that do
+not fit are refused.
 TEXT
 
 page dream <<'TEXT'

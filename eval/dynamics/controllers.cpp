@@ -21,6 +21,16 @@ planning::Draws planner_draws(uint64_t seed) {
   return planning::Draws::from(seeded_generator(seed, "planner"));
 }
 
+// One value or one for each of `width` numbers.
+torch::Tensor action_numbers(const std::vector<double>& values, int64_t width, const char* what) {
+  const auto count = static_cast<int64_t>(values.size());
+  if (count != 1 && count != width) {
+    throw ConfigError("planning: " + std::string(what) + " has " + std::to_string(count) +
+                      " values, actions have " + std::to_string(width));
+  }
+  return torch::tensor(values, torch::kFloat32);
+}
+
 double apart(const Point& a, const Point& b) { return std::hypot(a[0] - b[0], a[1] - b[1]); }
 
 // The length of the way, through the door where the wall is between.
@@ -57,8 +67,9 @@ class SimulatorPlanner : public PlanningController {
  public:
   SimulatorPlanner(std::shared_ptr<const planning::Planner> planner,
                    const planning::RecedingHorizonOptions& horizon, bool through_door,
-                   std::string over_time, uint64_t seed)
+                   std::string over_time, uint64_t seed, ActionScale scale)
       : PlanningController(std::move(planner), horizon, seed),
+        scale_(std::move(scale)),
         block_(horizon.block),
         through_door_(through_door),
         over_time_(std::move(over_time)),
@@ -73,14 +84,16 @@ class SimulatorPlanner : public PlanningController {
 
   torch::Tensor act(const worlds::World& world, int64_t steps_left) override {
     const auto state = world.state(), goal = world.goal_state();
-    return decide([&](const torch::Tensor& candidates) { return costs(state, goal, candidates); },
-                  world.batch(), steps_left);
+    return scale_.to_world(
+        decide([&](const torch::Tensor& candidates) { return costs(state, goal, candidates); },
+               world.batch(), steps_left));
   }
 
  private:
   torch::Tensor costs(const torch::Tensor& state, const torch::Tensor& goal,
                       const torch::Tensor& candidates) {
-    const auto actions = candidates.contiguous();
+    const auto actions =
+        scale_.to_world(candidates.unflatten(-1, {-1, 2})).flatten(-2).contiguous();
     const int64_t samples = actions.size(1), steps = actions.size(2) * block_;
     auto result = torch::empty({actions.size(0), samples});
     const float* step = actions.const_data_ptr<float>();
@@ -113,6 +126,7 @@ class SimulatorPlanner : public PlanningController {
   }
 
   worlds::TwoRoomsGeometry geometry_;
+  ActionScale scale_;
   int64_t block_;
   bool through_door_;
   std::string over_time_;
@@ -131,8 +145,6 @@ class ModelPlanner : public PlanningController {
       throw DataError("the controller holds actions for " + std::to_string(horizon.block) +
                       " steps, the model predicts blocks of " + std::to_string(model.block));
     }
-    mean_ = per_step(model.action_mean, "action_mean");
-    std_ = per_step(model.action_std, "action_std");
   }
 
   void begin(const worlds::World& world) override {
@@ -160,16 +172,19 @@ class ModelPlanner : public PlanningController {
     if (horizon_.needs_plan()) {
       past_ = torch::stack(latents_, 1);
       past_actions_ = blocks_.empty() ? torch::Tensor() : torch::stack(blocks_, 1);
-      costs = planning::goal_costs(model_.model, past_, past_actions_, goal_, cost_);
+      costs = [this, all = planning::goal_costs(model_.model, past_, past_actions_, goal_, cost_)](
+                  const torch::Tensor& candidates) {
+        return all(model_.scale.cut(candidates, model_.step_width));
+      };
     }
     const auto action = decide(costs, world.batch(), steps_left);
-    steps_.push_back(action);
-    return mean_ + std_ * action;
+    steps_.push_back(model_.scale.cut(action, model_.step_width));
+    return model_.scale.to_world(action);
   }
 
   torch::Tensor imagined() override {
-    return model_.model.rollout(past_, past_actions_,
-                                horizon_.expand(horizon_.last_plan().actions));
+    const auto actions = horizon_.expand(horizon_.last_plan().actions);
+    return model_.model.rollout(past_, past_actions_, model_.scale.cut(actions, model_.step_width));
   }
 
  private:
@@ -177,18 +192,9 @@ class ModelPlanner : public PlanningController {
     const auto surplus = static_cast<int64_t>(all.size()) - count;
     if (surplus > 0) all.erase(all.begin(), all.begin() + surplus);
   }
-  torch::Tensor per_step(const std::vector<double>& values, const char* what) const {
-    const auto count = static_cast<int64_t>(values.size());
-    if (count != 1 && count != model_.step_width) {
-      throw ConfigError("planning: " + std::string(what) + " has " + std::to_string(count) +
-                        " values, actions have " + std::to_string(model_.step_width));
-    }
-    return torch::tensor(values, torch::kFloat32);
-  }
 
   ActingModel model_;
   planning::GoalCost cost_;
-  torch::Tensor mean_, std_;            // of a step's action
   torch::Tensor goal_;                  // [B, D]
   std::vector<torch::Tensor> latents_;  // of the last blocks' first frames, [B, D]
   std::vector<torch::Tensor> blocks_;   // of actions between them, [B, block * width]
@@ -213,11 +219,7 @@ class InversePolicy : public Controller {
     const torch::NoGradGuard no_grad;
     if (step_++ % model_.options.block == 0) {
       action_ = model_.inverse->forward(model_.encode(world.pixels()), goal_);
-      if (longest_ > 0) {
-        const auto length = action_.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-9);
-        action_ = action_ * (length.clamp_max(longest_) / length);
-      }
-      action_ = model_.options.world_actions(action_);
+      action_ = cut_length(model_.options.world_actions(action_), longest_);
     }
     return action_;
   }
@@ -231,12 +233,27 @@ class InversePolicy : public Controller {
 
 }  // namespace
 
+torch::Tensor ActionScale::to_world(const torch::Tensor& steps) const {
+  const int64_t width = steps.size(-1);
+  return cut_length(
+      action_numbers(mean, width, "action_mean") + action_numbers(std, width, "action_std") * steps,
+      longest);
+}
+
+torch::Tensor ActionScale::cut(const torch::Tensor& actions, int64_t width) const {
+  if (longest <= 0) return actions;
+  const auto world = to_world(actions.unflatten(-1, {-1, width}));
+  return ((world - action_numbers(mean, width, "action_mean")) /
+          action_numbers(std, width, "action_std"))
+      .flatten(-2);
+}
+
 std::unique_ptr<Controller> simulator_planner(std::shared_ptr<const planning::Planner> planner,
                                               const planning::RecedingHorizonOptions& horizon,
                                               bool through_door, const std::string& over_time,
-                                              uint64_t seed) {
+                                              uint64_t seed, const ActionScale& scale) {
   return std::make_unique<SimulatorPlanner>(std::move(planner), horizon, through_door, over_time,
-                                            seed);
+                                            seed, scale);
 }
 
 std::unique_ptr<Controller> model_planner(const ActingModel& model,
@@ -249,13 +266,13 @@ std::unique_ptr<Controller> model_planner(const ActingModel& model,
 std::unique_ptr<Controller> model_planner(DynamicsModel& model,
                                           std::shared_ptr<const planning::Planner> planner,
                                           const planning::RecedingHorizonOptions& horizon,
-                                          const planning::GoalCost& cost, uint64_t seed) {
+                                          const planning::GoalCost& cost, uint64_t seed,
+                                          double longest) {
   const auto& o = model.options;
   return model_planner(ActingModel{.model = model,
                                    .block = o.block,
                                    .step_width = o.action_width,
-                                   .action_mean = o.action_mean,
-                                   .action_std = o.action_std},
+                                   .scale = {o.action_mean, o.action_std, longest}},
                        std::move(planner), horizon, cost, seed);
 }
 

@@ -203,9 +203,11 @@ Pushed push_at(DynamicsModel& model, const StateProbe& probe, PushKind kind, int
 
 }  // namespace
 
+bool wall_test_takes(int64_t block) { return kPushSteps % block == 0; }
+
 WallTest wall_test(DynamicsModel& model, const StateProbe& probe, int64_t cases, uint64_t seed) {
   const torch::NoGradGuard no_grad;
-  if (model.options.action_width != 2 || kPushSteps % model.options.block != 0) {
+  if (model.options.action_width != 2 || !wall_test_takes(model.options.block)) {
     throw DataError(c10::str("wall test: a model of two rooms with blocks that divide ", kPushSteps,
                              " steps is needed, found actions of ", model.options.action_width,
                              " numbers in blocks of ", model.options.block));

@@ -62,6 +62,9 @@ struct WallTest {
   int64_t cases = 0;  ///< of each kind
 };
 
+/// Whether blocks of so many steps divide those of the wall test.
+bool wall_test_takes(int64_t block);
+
 /// Two rooms: the dot stands 2 to 7 px from the wall and is pushed straight at it for 10 steps of
 /// 1 px. Where the model thinks that it is then, the probe says; beyond the wall's middle is
 /// crossed. A probe that misreads by 2 px counts as crossing there; how deep the dot is after 20

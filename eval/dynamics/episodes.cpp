@@ -15,6 +15,7 @@ namespace jepa::eval::dynamics {
 namespace {
 
 constexpr double kNormal95 = 1.959963984540054;
+constexpr double kLengthRounding = 1e-6;  // share of a length
 
 double episode_clock() {
   using namespace std::chrono;
@@ -37,7 +38,7 @@ void run_batch(Controller& controller, const EpisodeOptions& options, int64_t fi
   for (int64_t step = 0; step < options.steps; ++step) {
     const auto actions = controller.act(world, options.steps - step);
     if (watch) watch(world, step, controller);
-    world.step(actions);
+    world.step(cut_length(actions, options.longest_step));
     ever = ever.logical_or(world.success());
   }
   if (watch) watch(world, options.steps, controller);
@@ -91,6 +92,7 @@ class StraightLine : public Controller {
   void begin(const worlds::World&) override {}
   torch::Tensor act(const worlds::World& world, int64_t) override {
     const auto way = world.goal_state().narrow(1, 0, 2) - world.state().narrow(1, 0, 2);
+    if (longest_ <= 0) return way;
     const auto length = way.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-9);
     return way * (length.clamp_max(longest_) / length);
   }
@@ -118,6 +120,14 @@ std::unique_ptr<Controller> policy_controller(const std::string& name,
                                               const worlds::PolicyOptions& options,
                                               const worlds::World& world) {
   return std::make_unique<PolicyController>(worlds::make_policy(name, options, world));
+}
+
+torch::Tensor cut_length(const torch::Tensor& actions, double longest) {
+  if (longest <= 0) return actions;
+  const auto length = actions.norm(2, {-1}, /*keepdim=*/true);
+  // What is longer by rounding alone stays bit for bit.
+  const auto scale = longest / length.clamp_min(longest);
+  return at::where(length > longest * (1 + kLengthRounding), actions * scale, actions);
 }
 
 Rate wilson(int64_t successes, int64_t of) {

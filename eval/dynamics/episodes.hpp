@@ -51,6 +51,9 @@ struct EpisodeOptions {
   worlds::FactorRanges ranges = {};
   /// Makes the world for so many episodes; empty: two_rooms. GoalsAhead sets its own goals.
   std::function<std::unique_ptr<worlds::World>(int64_t batch)> world = {};
+  /// Longest action of a step, in the world's unit, of whatever acts: longer ones are cut, their
+  /// direction kept; 0: any.
+  double longest_step = 0;
 };
 
 /// What came of the episodes.
@@ -75,15 +78,35 @@ EpisodeResult run_episodes(Controller& controller, const EpisodeOptions& options
 
 /// The published walk: a heading that turns, steps of about 1 px.
 std::unique_ptr<Controller> random_walk(uint64_t seed);
-/// Straight to the goal with the longest step, shorter where it is near.
+/// Straight to the goal with the longest step, shorter where it is near. @param longest 0: at once
 std::unique_ptr<Controller> straight_line(double longest);
+
+/// Actions [..., width], those longer than `longest` cut to it, their direction kept; 0: any.
+torch::Tensor cut_length(const torch::Tensor& actions, double longest);
+
+/// How a planner's actions are those of a world.
+struct ActionScale {
+  /// A step's action is mean + std times the planner's; one value or one for each number.
+  std::vector<double> mean = {0};
+  std::vector<double> std = {1};
+  double longest = 0;  ///< in the world's unit; 0: any
+
+  /// Steps' actions as the world takes them, none too long. @param steps [..., width]
+  /// @throws ConfigError where mean or std have another width
+  torch::Tensor to_world(const torch::Tensor& steps) const;
+  /// The planner's actions that come to the same in the world, none too long.
+  /// @param actions [..., n * width], n steps side by side
+  torch::Tensor cut(const torch::Tensor& actions, int64_t width) const;
+};
+
 /// Plans with the true simulator. @param through_door the cost is the length of the way through the
 /// door, else the squared distance
 /// @param over_time sum, last or min, see planning::GoalCost
+/// @param scale of the planner's actions
 std::unique_ptr<Controller> simulator_planner(std::shared_ptr<const planning::Planner> planner,
                                               const planning::RecedingHorizonOptions& horizon,
                                               bool through_door, const std::string& over_time,
-                                              uint64_t seed);
+                                              uint64_t seed, const ActionScale& scale = {});
 /// One of the data policies, by its name. @param world of the kind that it will act in
 std::unique_ptr<Controller> policy_controller(const std::string& name,
                                               const worlds::PolicyOptions& options,
@@ -95,9 +118,7 @@ struct ActingModel {
   int64_t block = 1;            ///< steps of the world that an action of the model covers
   int64_t step_width = 2;       ///< numbers of the world's action
   int64_t history = 1;          ///< frames it sees before it plans, at most
-  /// A step's action is mean + std times what the model takes; one value or one for each number.
-  std::vector<double> action_mean = {0};
-  std::vector<double> action_std = {1};
+  ActionScale scale = {};       ///< of what the model takes, step by step
 };
 /// Plans with a model. The horizon's block must be the model's.
 /// @throws DataError where they differ
@@ -106,12 +127,14 @@ std::unique_ptr<Controller> model_planner(const ActingModel& model,
                                           const planning::RecedingHorizonOptions& horizon,
                                           const planning::GoalCost& cost, uint64_t seed);
 /// The same with a model of this library, whose options say block and actions.
+/// @param longest step in the world's unit; 0: any
 std::unique_ptr<Controller> model_planner(DynamicsModel& model,
                                           std::shared_ptr<const planning::Planner> planner,
                                           const planning::RecedingHorizonOptions& horizon,
-                                          const planning::GoalCost& cost, uint64_t seed);
-/// No planner: what the inverse dynamics say leads from here to the goal, cut to `longest`, held
-/// for a block.
+                                          const planning::GoalCost& cost, uint64_t seed,
+                                          double longest = 0);
+/// No planner: what the inverse dynamics say leads from here to the goal, cut to `longest` (in the
+/// world's unit; 0: not), held for a block.
 std::unique_ptr<Controller> inverse_policy(DynamicsModel& model, double longest);
 
 }  // namespace jepa::eval::dynamics

@@ -178,7 +178,7 @@ torch::Tensor DynamicsModel::encode_clips(const torch::Tensor& clips) {
 
 torch::Tensor DynamicsModel::rollout(const torch::Tensor& past, const torch::Tensor&,
                                      const torch::Tensor& actions) {
-  const torch::NoGradGuard no_grad;
+  const at::AutoGradMode gradient(at::GradMode::is_enabled() && actions.requires_grad());
   const AutocastScope autocast(past.device(), precision);
   const auto present = past.select(1, past.size(1) - 1);
   std::vector<torch::Tensor> parts;

@@ -54,7 +54,7 @@ class DynamicsModel : public planning::WorldModel {
 
   /// @param frames uint8 [N, C, H, W] @throws DataError for frames of another size
   torch::Tensor encode(const torch::Tensor& frames) override;
-  /// Without gradient, rows in parts that stay in the processor's cache.
+  /// Rows in parts that stay in the processor's cache; with gradient where the actions have one.
   torch::Tensor rollout(const torch::Tensor& past, const torch::Tensor& past_actions,
                         const torch::Tensor& actions) override;
   int64_t action_width() const override { return options.action_width * options.block; }

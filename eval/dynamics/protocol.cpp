@@ -11,7 +11,10 @@ void EvaluationProtocol::describe(OptionVisitor& visit) {
   visit("steps", steps, {.help = "of an episode; success counts at the last", .min = 1});
   visit("history", history, {.help = "frames that the model sees before it plans", .min = 1});
   visit("longest_step", longest_step,
-        {.help = "longest action of a step; 0: any", .unit = "px", .min = 0});
+        {.help = "longest action of a step, of whatever acts; 0: any", .unit = "px", .min = 0});
+  visit("factors", factors,
+        {.help = "of the world in the training data: standard, training, or one drawn from its "
+                 "unseen values; empty: what the data say"});
 }
 
 std::vector<OptionSection> RunShape::sections() {
@@ -25,16 +28,53 @@ std::vector<OptionSection> RunShape::sections() {
            [this](OptionVisitor& visit) { protocol.describe(visit); }}};
 }
 
-SavedDynamics open_dynamics(const std::string& path) {
-  const std::string folder = diffusion::weights_folder(path, "encoder", "train_dynamics");
-  RunShape shape;
-  diffusion::apply_saved_options(folder, shape.sections());
-  return {shape, folder,
-          load_dynamics(folder, shape.model, shape.predictor, shape.second.predictor)};
+Seen unseen_values_seen(const worlds::Factor& factor, const std::string& factors) {
+  if (factors.empty()) return Seen::unknown;
+  if (factors == factor.name) return Seen::yes;
+  if (factors != "standard" || !factor.varies) return Seen::no;
+  // Drawn from the span of its training values, gap included.
+  const bool apart =
+      factor.unseen.low > factor.training.high || factor.unseen.high < factor.training.low;
+  return apart ? Seen::no : Seen::yes;
 }
 
-void require_same(const SavedDynamics& run, const OptionValues& asked) {
-  RunShape shape = run.shape;
+namespace {
+
+// The value of `key` in a run's config.ini, empty where it has none.
+std::string kept_value(const OptionValues& kept, const std::string& key) {
+  const auto found = kept.find(key);
+  return found == kept.end() ? std::string() : found->second;
+}
+
+}  // namespace
+
+RunShape read_run_shape(const std::string& folder) {
+  RunShape shape;
+  diffusion::apply_saved_options(folder, shape.sections());
+  // Runs of before it was noted: what made their clips tells.
+  const OptionValues kept = read_ini(folder + "/config.ini");
+  if (!kept.contains("protocol.factors") && kept_value(kept, "data") == "two_rooms") {
+    shape.protocol.factors =
+        kept_value(kept, "two_rooms.unseen") == "true" ? "standard" : "training";
+  }
+  return shape;
+}
+
+SavedDynamics open_dynamics(const std::string& path) {
+  const std::string folder = diffusion::weights_folder(path, "encoder", "train_dynamics");
+  const RunShape shape = read_run_shape(folder);
+  SavedDynamics saved{shape, folder,
+                      load_dynamics(folder, shape.model, shape.predictor, shape.second.predictor)};
+  // Runs of before stored inverse dynamics that nothing had trained.
+  const OptionValues kept = read_ini(folder + "/config.ini");
+  if (kept_value(kept, "objective.inverse") == "0" && kept_value(kept, "encoder").empty()) {
+    saved.model.inverse = nullptr;
+  }
+  return saved;
+}
+
+void require_same(const RunShape& run, const std::string& checkpoint, const OptionValues& asked) {
+  RunShape shape = run;
   const auto sections = shape.sections();
   const OptionValues trained = dump_options(sections);
   OptionValues known;
@@ -44,7 +84,7 @@ void require_same(const SavedDynamics& run, const OptionValues& asked) {
   apply_options(sections, known);
   for (const auto& [key, value] : dump_options(sections)) {
     if (value == trained.at(key)) continue;
-    throw CheckpointError(run.checkpoint + ": trained with " + key + " = " + trained.at(key) +
+    throw CheckpointError(checkpoint + ": trained with " + key + " = " + trained.at(key) +
                           ", asked for " + value);
   }
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <eval/dynamics/training.hpp>
+#include <eval/worlds/world.hpp>
 #include <jepa/options.hpp>
 
 #include <string>
@@ -16,10 +17,18 @@ struct EvaluationProtocol {
   std::string world = "two_rooms";
   int64_t steps = 200;        ///< of an episode; success counts at the last
   int64_t history = 1;        ///< frames that the model sees before it plans
-  double longest_step = 1.8;  ///< of an action [px]; 0: any
+  double longest_step = 1.8;  ///< of an action in the world's unit; 0: any
+  /// Of the world in the training data, in the words of `collect --factors`: standard, training,
+  /// or the factor that was drawn from its unseen values; empty: not known.
+  std::string factors = {};
 
   void describe(OptionVisitor& visit);
 };
+
+/// Whether training showed unseen values of a factor.
+enum class Seen { no, yes, unknown };
+/// @param factors of the training data, see EvaluationProtocol
+Seen unseen_values_seen(const worlds::Factor& factor, const std::string& factors);
 
 /// Model, both predictors and protocol as they stand in a run's config.ini.
 struct RunShape {
@@ -31,6 +40,10 @@ struct RunShape {
   /// [model], [predictor], [second], [protocol]
   std::vector<OptionSection> sections();
 };
+
+/// What a run's config.ini says. @param folder of the checkpoint
+/// @throws CheckpointError where there is none
+RunShape read_run_shape(const std::string& folder);
 
 /// A run read back: its shape and its newest model.
 struct SavedDynamics {
@@ -45,7 +58,8 @@ SavedDynamics open_dynamics(const std::string& path);
 
 /// What is asked for beside what the run was trained for.
 /// @param asked `section.key` -> value, of the sections of RunShape; others are passed over
+/// @param checkpoint its folder
 /// @throws CheckpointError naming the first key that differs from the run's
-void require_same(const SavedDynamics& run, const OptionValues& asked);
+void require_same(const RunShape& shape, const std::string& checkpoint, const OptionValues& asked);
 
 }  // namespace jepa::eval::dynamics

@@ -19,6 +19,16 @@ void fill_from(const std::string& folder, const std::string& name, torch::nn::Mo
   load_into(module, read_safetensors(path).tensors, path);
 }
 
+// Null where it is not stored, or not wanted.
+void fill_inverse(const std::string& folder, DynamicsModel& model) {
+  if (model.inverse.is_empty()) return;
+  if (std::filesystem::exists(folder + "/inverse.safetensors")) {
+    fill_from(folder, "inverse", *model.inverse);
+  } else {
+    model.inverse = nullptr;
+  }
+}
+
 // The files' names say which phase a checkpoint stands in.
 constexpr const char* kJoint = "joint_predictor";
 constexpr const char* kAlone = "predictor";
@@ -67,7 +77,8 @@ DynamicsTask::DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options
   }
   std::map<std::string, std::shared_ptr<torch::nn::Module>> modules = {
       {"encoder", model_.encoder.ptr()}, {kJoint, model_.predictor.ptr()}};
-  if (options_.weights.inverse > 0) modules["inverse"] = model_.inverse.ptr();
+  if (!options_.frozen && options_.weights.inverse <= 0) model_.inverse = nullptr;
+  if (!model_.inverse.is_empty()) modules["inverse"] = model_.inverse.ptr();
   first_ = std::make_unique<AdamW>(modules, options_.optimisation, &processes_);
   if (options_.frozen) {
     options_.second.from_step = 0;
@@ -116,6 +127,7 @@ StepMetrics DynamicsTask::joint_step(const ClipBatch& own) {
 
 void DynamicsTask::freeze_encoder() {
   for (auto& parameter : model_.encoder->parameters()) parameter.set_requires_grad(false);
+  if (model_.inverse.is_empty()) return;
   for (auto& parameter : model_.inverse->parameters()) parameter.set_requires_grad(false);
 }
 
@@ -181,8 +193,8 @@ StepMetrics DynamicsTask::evaluate() {
 }
 
 std::map<std::string, TensorMap> DynamicsTask::tensors() const {
-  std::map<std::string, TensorMap> files = {{"encoder", state_dict(*model_.encoder)},
-                                            {"inverse", state_dict(*model_.inverse)}};
+  std::map<std::string, TensorMap> files = {{"encoder", state_dict(*model_.encoder)}};
+  if (!model_.inverse.is_empty()) files["inverse"] = state_dict(*model_.inverse);
   files[second_ == nullptr ? kJoint : kAlone] = state_dict(*model_.predictor);
   files["optimizer"] = second_ == nullptr ? first_->state() : second_->state();
   if (buffer_.latents.defined()) {
@@ -194,7 +206,11 @@ std::map<std::string, TensorMap> DynamicsTask::tensors() const {
 }
 
 void DynamicsTask::restore(int64_t step, const std::string& folder) {
+  const bool inverse = !model_.inverse.is_empty();
   load_encoder(folder, model_);
+  if (inverse && !options_.frozen && model_.inverse.is_empty()) {
+    throw CheckpointError(folder + "/inverse.safetensors is missing");
+  }
   if (has_second_predictor(folder)) begin_second_phase();
   fill_from(folder, second_ == nullptr ? kJoint : kAlone, *model_.predictor);
   const auto moments = read_safetensors(folder + "/optimizer.safetensors").tensors;
@@ -230,7 +246,7 @@ void DynamicsTask::restore_numbers(const std::map<std::string, double>& numbers)
 
 void load_encoder(const std::string& folder, DynamicsModel& model) {
   fill_from(folder, "encoder", *model.encoder);
-  fill_from(folder, "inverse", *model.inverse);
+  fill_inverse(folder, model);
 }
 
 DynamicsModel load_dynamics(const std::string& folder, const ModelOptions& options,
@@ -238,11 +254,7 @@ DynamicsModel load_dynamics(const std::string& folder, const ModelOptions& optio
   const bool alone = has_second_predictor(folder);
   DynamicsModel model(options, alone ? second : first);
   fill_from(folder, "encoder", *model.encoder);
-  if (std::filesystem::exists(folder + "/inverse.safetensors")) {
-    fill_from(folder, "inverse", *model.inverse);
-  } else {
-    model.inverse = nullptr;  // of no use to a planner
-  }
+  fill_inverse(folder, model);  // of no use to a planner
   fill_from(folder, alone ? kAlone : kJoint, *model.predictor);
   return model;
 }

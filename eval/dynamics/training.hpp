@@ -47,7 +47,7 @@ struct DynamicsTrainingOptions {
 /// dynamics; of the second, one batch encoded and `updates` updates of the predictor.
 class DynamicsTask : public TrainingTask {
  public:
-  /// @param model initialised; trained in place
+  /// @param model initialised; trained in place. Inverse dynamics that are not trained become null
   /// @param held_out measured at every evaluation; `clips` undefined: none
   /// @param processes that train together; null: this one alone. Each encodes its rows of a batch
   ///   and of every update of the second phase, whose latents all keep.
@@ -96,7 +96,8 @@ class DynamicsTask : public TrainingTask {
   int64_t step_ = 0;
 };
 
-/// Fills encoder and inverse dynamics from a checkpoint of a run with the same shapes.
+/// Fills encoder and inverse dynamics from a checkpoint of a run with the same shapes. Inverse
+/// dynamics that it was not trained for are missing there, and become null.
 /// @throws CheckpointError naming file and key
 void load_encoder(const std::string& folder, DynamicsModel& model);
 

@@ -44,6 +44,8 @@ void CemOptions::describe(OptionVisitor& visit) {
   visit("low", low, {.help = "least action; empty: any"});
   visit("high", high, {.help = "largest action; empty: any"});
   visit("max_norm", max_norm, {.help = "longest action of a step; 0: any", .min = 0});
+  visit("step_width", step_width,
+        {.help = "numbers of a step, where a plan holds several side by side; 0: all", .min = 0});
   visit("mean_is_candidate", mean_is_candidate, {.help = "candidate 0 is the mean"});
   visit("return_best", return_best, {.help = "plan the best candidate, not the mean"});
   visit("dead_zone", dead_zone, {.help = "smaller numbers of the plan become 0; empty: none"});
@@ -132,8 +134,14 @@ torch::Tensor Cem::propose(const Search& search, const Draws& draws, int64_t ite
     x = torch::cat({mean.unsqueeze(1), x.narrow(1, 1, search.samples - 1)}, 1);
   }
   if (o.max_norm > 0) {
-    const auto length = x.norm(2, {-1}, /*keepdim=*/true);
-    x = x * (length.clamp_max(o.max_norm) / (length + kNormEps));
+    const int64_t width = o.step_width > 0 ? o.step_width : x.size(-1);
+    if (x.size(-1) % width != 0) {
+      throw ConfigError(
+          c10::str("CEM: steps of ", width, " numbers do not divide actions of ", x.size(-1)));
+    }
+    const auto steps = x.unflatten(-1, {-1, width});
+    const auto length = steps.norm(2, {-1}, /*keepdim=*/true);
+    x = (steps * (length.clamp_max(o.max_norm) / (length + kNormEps))).flatten(-2);
   }
   x = cut(x, o.low, o.high);
   return search.kept.defined() ? torch::cat({x, search.kept}, 1) : x;

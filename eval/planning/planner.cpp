@@ -196,7 +196,7 @@ Plan CategoricalCem::plan(const CostFunction& costs, const PlanRequest& request,
 void PlannerOptions::describe(OptionVisitor& visit) {
   visit("type", type,
         {.help = "how actions are searched",
-         .choices = {"cem", "mppi", "gradient", "random", "categorical"}});
+         .choices = {"cem", "mppi", "gradient", "random"}});  // programs plan with numbers
   visit("variant", variant,
         {.help = "of cem: a published variant instead of its options",
          .choices = {"none", "eb_jepa", "lewm", "swm", "vjepa2_ac", "icem"}});

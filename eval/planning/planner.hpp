@@ -31,7 +31,8 @@ struct PlanRequest {
   int64_t horizon = 1;            ///< H, actions (or blocks) of a plan
   int64_t action_width = 1;       ///< A; discrete actions: how many there are
   torch::Tensor warm_start = {};  ///< a plan to begin from [B, H, A]; undefined: from zero
-  double seconds = 0;             ///< stop after the iteration in which this has passed; 0: never
+  /// Of all episodes together: stop after the iteration in which this has passed; 0: never.
+  double seconds = 0;
 };
 
 /// What an iteration looked at and concluded, for tests and pictures.
@@ -74,6 +75,8 @@ struct CemOptions {
   std::vector<double> high = {};
   double max_norm = 0;                 ///< length of each step's action; 0: any. eb_jepa's rule:
                                        ///< a min(|a|, max) / (|a| + 1e-6), so all shrink a little
+  int64_t step_width = 0;              ///< numbers of a step, where an action is several steps
+                                       ///< side by side; 0: an action is one step
   bool mean_is_candidate = false;      ///< candidate 0 is the mean; its draw is not used
   bool return_best = false;            ///< the plan is the best candidate seen, not the mean
   std::vector<double> dead_zone = {};  ///< smaller numbers of the plan become 0; empty: none

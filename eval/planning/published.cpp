@@ -66,6 +66,7 @@ PublishedModel open_eb_jepa(const std::string& path, const ActedWorld& world) {
   published.model = std::make_unique<Prepared>(std::move(model), worlds::normalise_two_rooms);
   published.kind = "eb_jepa";
   published.variant = "eb_jepa";
+  published.longest_step = cem_variant(published.variant).max_norm;
   published.horizon = {.horizon = 90, .block = 1, .execute = 1, .warm_start = false};
   published.cost = {.over_time = "sum", .include_start = true};
   return published;

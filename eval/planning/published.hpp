@@ -25,7 +25,8 @@ struct PublishedModel {
   std::string kind;   ///< eb_jepa, lewm
   int64_t block = 1;  ///< steps of the world that one action of the model covers
   int64_t longest_history = 1;
-  std::string variant;  ///< of cem
+  std::string variant;      ///< of cem
+  double longest_step = 0;  ///< of an action, as published; 0: any
   RecedingHorizonOptions horizon;
   GoalCost cost;
 };

@@ -16,7 +16,8 @@ void RecedingHorizonOptions::describe(OptionVisitor& visit) {
   visit("hold", hold, {.help = "one action held through a block"});
   visit("execute", execute, {.help = "blocks done before the next plan", .min = 1});
   visit("warm_start", warm_start, {.help = "begin from what is left of the last plan"});
-  visit("seconds", seconds, {.help = "of a decision; 0: no limit", .unit = "s", .min = 0});
+  visit("seconds", seconds,
+        {.help = "of one episode's decision; 0: no limit", .unit = "s", .min = 0});
 }
 
 RecedingHorizon::RecedingHorizon(std::shared_ptr<const Planner> planner,
@@ -52,7 +53,7 @@ void RecedingHorizon::plan(const CostFunction& costs, int64_t steps_left) {
   PlanRequest request{.episodes = episodes_,
                       .horizon = blocks,
                       .action_width = searched_width(),
-                      .seconds = o.seconds};
+                      .seconds = o.seconds * static_cast<double>(episodes_)};
   if (o.warm_start && rest_.defined()) {
     auto start = rest_;
     const int64_t missing = blocks - start.size(1);

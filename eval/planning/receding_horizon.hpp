@@ -16,7 +16,7 @@ struct RecedingHorizonOptions {
   bool hold = true;        ///< a block is one action held; else `block` actions side by side
   int64_t execute = 1;     ///< blocks done before the next plan
   bool warm_start = true;  ///< begin from what is left of the last plan
-  double seconds = 0;      ///< of a decision, see PlanRequest; 0: no limit
+  double seconds = 0;      ///< of one episode's decision: a batch of B has B times as long; 0: any
 
   void describe(OptionVisitor& visit);
 };

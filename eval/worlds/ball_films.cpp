@@ -115,7 +115,7 @@ std::shared_ptr<MemorySource> ball_films(const BallFilmOptions& options, const F
                       std::to_string(options.size));
   }
   const double scale = static_cast<double>(options.size) / Balls::kSize;
-  Balls world(1);
+  Balls world(1, /*slowest=*/0);  // films in which a ball comes to rest are drawn anew
   auto pixels = torch::empty({clips, frames, options.size, options.size, 3}, torch::kUInt8);
   auto track = torch::empty({clips, 2 * frames}, torch::kFloat32);
   auto velocity = torch::empty({clips, 2}, torch::kFloat32);

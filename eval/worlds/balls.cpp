@@ -42,7 +42,7 @@ bool free_of_others(const Disc& disc, const std::vector<Disc>& others, const Box
 
 }  // namespace
 
-Balls::Balls(int64_t batch)
+Balls::Balls(int64_t batch, double slowest)
     : World({.name = "balls",
              .frame = {3, kSize, kSize},
              .action_width = 2,
@@ -83,12 +83,17 @@ Balls::Balls(int64_t batch)
                    .training = {0, 12},
                    .unseen = {14, 20}}}},
             batch),
-      episodes_(batch) {}
+      episodes_(batch),
+      slowest_(slowest) {}
 
 void Balls::start(int64_t i, const std::vector<double>& factors, Random& random) {
   Episode& e = episodes_[i];
   e = {};
-  e.box = {.width = kBox, .height = kBox, .gravity = factors[1], .restitution = factors[4]};
+  e.box = {.width = kBox,
+           .height = kBox,
+           .gravity = factors[1],
+           .restitution = factors[4],
+           .slowest = slowest_};
   if (factors[5] > 0) e.box.shelves.push_back({0, factors[5], kShelfY});
   e.occluder = factors[6];
   for (int64_t b = 0; b < static_cast<int64_t>(factors[0]); ++b) {

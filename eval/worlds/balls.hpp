@@ -16,7 +16,8 @@ namespace jepa::eval::worlds {
 /// State: for each of 6 balls x, y, velocity x, velocity y, radius (0 where there is none).
 class Balls : public World {
  public:
-  explicit Balls(int64_t batch);
+  /// @param slowest that a collision with restitution below 1 leaves, see Box
+  explicit Balls(int64_t batch, double slowest = 2e-3);
 
   static constexpr int64_t kSize = 64;
   static constexpr int64_t kMostBalls = 6;
@@ -39,6 +40,7 @@ class Balls : public World {
     double occluder = 0;  // width, px
   };
   std::vector<Episode> episodes_;
+  double slowest_;
 };
 
 }  // namespace jepa::eval::worlds

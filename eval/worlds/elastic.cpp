@@ -104,7 +104,11 @@ class Flight {
       share = b.mass / (a.mass + b.mass);
     }
     const double along = vx * contact.nx + vy * contact.ny;
-    const double change = -(1 + box_.restitution) * along;
+    double given_back = box_.restitution;
+    if (given_back < 1 && box_.slowest > 0) {
+      given_back = std::max(given_back, std::min(1.0, box_.slowest / std::abs(along)));
+    }
+    const double change = -(1 + given_back) * along;
     a.vx += share * change * contact.nx;
     a.vy += share * change * contact.ny;
     if (contact.second < 0) return;

@@ -26,6 +26,10 @@ struct Box {
   double width = 64, height = 64;
   double gravity = 0;      ///< px a unit of time squared, downwards
   double restitution = 1;  ///< share of the speed along the normal that a collision gives back
+  /// With restitution below 1 no collision leaves slower than this, or than it came: under gravity
+  /// a disc that comes to rest collides without end in a finite time. 0: it does [px a unit of
+  /// time].
+  double slowest = 0;
   std::vector<Shelf> shelves = {};
 };
 

@@ -34,7 +34,6 @@ WorldInfo with_goal(const World& world) {
   state_rule(info);
   info.has_goal = true;
   info.success_rule = "state of a later frame";
-  info.factors.clear();
   return info;
 }
 
@@ -76,6 +75,7 @@ GoalsAhead::GoalsAhead(std::unique_ptr<World> world, std::unique_ptr<Policy> pol
       ahead_(ahead),
       most_lead_(most_lead) {
   if (ahead < 1 || most_lead < 0) throw ConfigError("goals ahead: 1 step or more");
+  if (auto* rooms = dynamic_cast<SwmTwoRooms*>(world_.get())) rooms->pass_targets();
 }
 
 void GoalsAhead::begin(uint64_t seed, const FactorRanges& ranges, int64_t first) {
@@ -93,7 +93,7 @@ void GoalsAhead::begin(uint64_t seed, const FactorRanges& ranges, int64_t first)
   world_->reset(seed, ranges, first);
   for (const auto& action : actions) world_->step(action);
   look();
-  reset(seed, {}, first);
+  reset(seed, ranges, first);  // draws the factors that the world drew
 }
 
 void GoalsAhead::look() {

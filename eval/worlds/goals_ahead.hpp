@@ -21,7 +21,8 @@ bool state_reached(const WorldInfo& info, const double* state, const double* goa
 double state_distance(const WorldInfo& info, const double* state, const double* goal);
 
 /// Episodes of another world, from where its policy was after `lead` steps (drawn for each batch)
-/// to where it was `ahead` steps later. The world must be a function of its seed and actions.
+/// to where it was `ahead` steps later. The world must be a function of its seed and actions; its
+/// own goal counts no more, its factors are the same.
 class GoalsAhead : public World {
  public:
   /// @param policy of `world`; acts as long as start and goal are sought

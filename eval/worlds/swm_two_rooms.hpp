@@ -47,10 +47,13 @@ double swm_room_distance(const PointF& position, const PointF& target);
 
 /// The room as a World, `swm_two_rooms`: frames [3, 224, 224], state = x, y, target x, target y.
 /// Start and target lie anywhere free. Factors: speed, radius, thickness and place of the wall's
-/// door; ends once nearer than 16 px.
+/// door. An episode ends once nearer than 16 px: nothing moves any more.
 class SwmTwoRooms : public World {
  public:
   explicit SwmTwoRooms(int64_t batch);
+
+  /// Episodes do not end at the target: whoever sets other goals moves on.
+  void pass_targets() { pass_targets_ = true; }
 
  protected:
   void start(int64_t i, const std::vector<double>& factors, Random& random) override;
@@ -69,6 +72,7 @@ class SwmTwoRooms : public World {
     PointF target{};
   };
   std::vector<Episode> episodes_;
+  bool pass_targets_ = false;
 };
 
 }  // namespace jepa::eval::worlds

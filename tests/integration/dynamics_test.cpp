@@ -75,6 +75,13 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
     }
   }
   EXPECT_EQ(planned.at("wall_far_true"), 0);
+  EXPECT_EQ(planned.at("planner").at("samples"), 8);
+  EXPECT_EQ(planned.at("planner").at("max_norm"), 1.8);
+  EXPECT_EQ(planned.at("cost").at("over_time"), "min");
+  EXPECT_EQ(planned.at("protocol").at("steps"), 200);
+  EXPECT_EQ(planned.at("protocol").at("factors"), "training");
+  EXPECT_EQ(planned.at("precision"), "float32");
+  EXPECT_NE(read_bytes(path("run/plan/config.ini")).find("longest_step = 1.8"), std::string::npos);
   int films = 0;
   for (const auto& file : files()) films += file.extension() == ".mp4";
   EXPECT_EQ(films, 2);  // an episode, a rollout
@@ -90,6 +97,11 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   refuses("plan", {"--run", path("run"), "--model.height", "64"}, 1, "model.height = 65");
   refuses("plan", {"--run", path("run"), "--protocol.steps", "100"}, 1, "protocol.steps = 200");
   refuses("plan", {"--run", path("run"), "--controls", "luck"}, 2, "'luck' is none of");
+  refuses("plan", {"--run", path("run"), "--landscape_side", "1"}, 2, "landscape_side");
+  refuses("plan", {"--run", path("run"), "--cem.max_norm", "30"}, 2, "longest_step 1.8");
+  refuses("plan", {"--run", path("run"), "--planner.type", "categorical"}, 2, "categorical");
+  refuses("plan", {"--run", path("run"), "--planner.type", "mppi", "--planner.variant", "icem"}, 2,
+          "icem is one of cem");
   refuses("plan", {"--run", path("nothing")}, 1, "train_dynamics");
   // Planning does without inverse dynamics.
   std::filesystem::remove(path("run/checkpoints/step-00000030/inverse.safetensors"));
@@ -123,6 +135,21 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   ASSERT_EQ(run("plan", with("")), 0) << said();
   EXPECT_EQ(read_bytes(path("map.png")).substr(1, 3), "PNG");
   refuses("plan", with("inverse"), 2, "that this world and model have");
+  // A film of before is not this evaluation's.
+  EXPECT_EQ(read_bytes(path("run/plan/report.html")).find("episode_0"), std::string::npos);
+  // What is given of cem goes on top of the variant.
+  auto variant = with("");
+  variant.insert(variant.end(), {"--planner.variant", "icem"});
+  ASSERT_EQ(run("plan", variant), 0) << said();
+  const auto how = Json::parse(read_bytes(path("run/plan/summary.json"))).at("planner");
+  EXPECT_EQ(how.at("variant"), "icem");
+  EXPECT_EQ(how.at("samples"), 8);
+  EXPECT_EQ(how.at("noise_power"), 2);
+  EXPECT_EQ(how.at("max_norm"), 1.8);
+  auto gradient = with("");
+  gradient.insert(gradient.end(), {"--planner.type", "gradient", "--gradient.iterations", "2",
+                                   "--gradient.starts", "2"});
+  ASSERT_EQ(run("plan", gradient), 0) << said();
 }
 
 TEST_F(DynamicsPrograms, PublishedWeightsPlanInAWorldThatFits) {
@@ -164,6 +191,9 @@ TEST_F(DynamicsPrograms, PublishedWeightsPlanInAWorldThatFits) {
       << said();
   const auto found = Json::parse(read_bytes(path("out/summary.json")));
   EXPECT_EQ(found.at("world"), "push");
+  EXPECT_EQ(found.at("planner").at("variant"), "lewm");  // with what was given on top
+  EXPECT_EQ(found.at("planner").at("samples"), 8);
+  EXPECT_EQ(found.at("planner").at("mean_is_candidate"), true);
   for (const char* name : {"random", "scripted", "model_ahead", "random_ahead", "scripted_ahead"}) {
     EXPECT_TRUE(found.at("controls").contains(name)) << name;
   }
@@ -229,6 +259,72 @@ TEST_F(DynamicsPrograms, RefusesWhatItCannotTrainOn) {
   arguments = quick("bad");
   arguments.insert(arguments.end(), {"--clip.frame_step", "3", "--data", stores + "columns.h5"});
   refuses("train_dynamics", arguments, 2, "clip.frame_step is 3");
+}
+
+TEST_F(DynamicsPrograms, WhatWasNotTrainedOrWasSeenIsNotShown) {
+  ASSERT_EQ(train("run", {"--two_rooms.unseen", "true", "--model.block", "4", "--objective.inverse",
+                          "0", "--training.steps", "4", "--second.from_step", "2"}),
+            0)
+      << said();
+  EXPECT_FALSE(fs::exists(path("run/checkpoints/step-00000004/inverse.safetensors")));
+  EXPECT_FALSE(Json::parse(read_bytes(path("run/summary.json"))).contains("wall_far"));
+  ASSERT_EQ(run("plan", {"--run", path("run"), "--episodes", "2", "--unseen_episodes", "2",
+                         "--films", "0", "--probe_clips", "32", "--cem.samples", "8",
+                         "--cem.elites", "4", "--cem.iterations", "1"}),
+            0)
+      << said();
+  const auto found = Json::parse(read_bytes(path("run/plan/summary.json")));
+  for (const char* name : {"inverse", "unseen_wall", "unseen_door"}) {
+    EXPECT_FALSE(found.at("controls").contains(name)) << name;
+  }
+  EXPECT_TRUE(found.contains("r2_x"));
+  EXPECT_FALSE(found.contains("wall_far"));
+  // Another run takes the encoder, without inverse dynamics, and its statistics.
+  const std::vector<std::string> more = {"--encoder", path("run"),        "--model.block",
+                                         "4",         "--training.steps", "2"};
+  auto other = more;
+  other.insert(other.end(), {"--model.pixel_std", "50,60"});
+  auto arguments = quick("other");
+  arguments.insert(arguments.end(), other.begin(), other.end());
+  refuses("train_dynamics", arguments, 1, "model.pixel_std = 9.4,76.1, asked for 50,60");
+  ASSERT_EQ(train("other", more), 0) << said();
+  ASSERT_EQ(train("other", {"--encoder", path("run"), "--model.block", "4", "--training.steps", "3",
+                            "--wall_cases", "8", "--validation_clips", "16"}),
+            0)
+      << said();
+}
+
+TEST_F(DynamicsPrograms, AStoreTellsWorldFactorsAndBlock) {
+  const auto collect = [&](const std::string& world, const std::string& out) {
+    ASSERT_EQ(run("collect", {"--world", world, "--policy", "scripted", "--episodes", "3",
+                              "--max_steps", "40", "--block", "5", "--out", path(out)}),
+              0)
+        << said();
+  };
+  collect("push", "push.h5");
+  collect("dodge", "dodge.h5");
+  const auto with = [&](const std::vector<std::string>& more) {
+    auto all = quick("store");
+    all.insert(all.end(), {"--data", path("push.h5"), "--clip.frames", "3", "--model.pixel_mean",
+                           "127.5", "--model.pixel_std", "127.5", "--training.steps", "2",
+                           "--second.from_step", "0", "--loader.batch", "2"});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  refuses("train_dynamics", with({"--protocol.world", "two_rooms"}), 2, "is of push");
+  refuses("train_dynamics", with({"--protocol.history", "2"}), 2, "the model sees one frame");
+  refuses("train_dynamics", with({"--model.block", "4"}), 2, "which do not divide 4");
+  refuses("train_dynamics", with({"--validation", path("dodge.h5")}), 1,
+          "dodge.h5: actions of 5 numbers a block, the model takes 10");
+  refuses("train_dynamics",
+          with({"--validation", path("push.h5"), "--clip.signals", "action,state"}), 1,
+          "3 clips, reading their states takes 8");
+  ASSERT_EQ(run("train_dynamics", with({"--validation", path("push.h5")})), 0) << said();
+  const auto config = read_bytes(path("store/config.ini"));
+  for (const char* line : {"world = push", "factors = standard", "frame_step = 1",
+                           "action_width = 2", "longest_step = 0"}) {
+    EXPECT_NE(config.find(std::string("\n") + line + "\n"), std::string::npos) << line;
+  }
 }
 
 TEST_F(DynamicsPrograms, TrainsOnAStoreWithActions) {

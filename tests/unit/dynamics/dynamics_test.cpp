@@ -217,6 +217,19 @@ TEST(DynamicsTask, SecondPhaseTrainsThePredictorAlone) {
   EXPECT_EQ(task.numbers().at("phase"), 2);
 }
 
+TEST(DynamicsTask, InverseDynamicsThatNothingTrainedAreNotStored) {
+  auto model = small_model();
+  auto options = two_phases();
+  EXPECT_TRUE(DynamicsTask(model, options, {}).tensors().contains("inverse"));
+  options.weights.inverse = 0;
+  DynamicsTask task(model, options, {});
+  EXPECT_FALSE(task.tensors().contains("inverse"));
+  std::map<std::string, std::string> texts;
+  for (uint64_t seed = 0; seed < 4; ++seed) task.step(some_batch(8, seed), false, texts);
+  EXPECT_TRUE(task.second_phase());
+  EXPECT_THROW(inverse_policy(model, 1), ConfigError);
+}
+
 TEST(WallTest, TheWorldItselfLetsNobodyThroughTheWall) {
   auto model = small_model();
   StateProbe probe;
@@ -292,19 +305,88 @@ TEST(Episodes, ModelsOfOtherBlocksAreRefused) {
   EXPECT_EQ(controller->imagined().sizes(), at::IntArrayRef({2, 3, 6}));
 }
 
+TEST(Episodes, NoStepIsLongerThanTheProtocolSays) {
+  // A planner that is told nothing of lengths, in units of its own.
+  const auto wild = std::make_shared<planning::RandomShooting>(
+      planning::RandomShootingOptions{.samples = 8, .std = {30}});
+  auto options = small_shape();
+  options.action_mean = {0.5, 0};
+  options.action_std = {2, 0.25};
+  DynamicsModel model(options, {.hidden = 16, .layers = 1});
+  model.initialise(1);
+  worlds::TwoRooms world(3);
+  world.reset(1);
+  const auto longest_of = [&](Controller& controller) {
+    controller.begin(world);
+    return controller.act(world, 200).norm(2, {1}).max().item<double>();
+  };
+  for (const bool hold : {true, false}) {
+    const planning::RecedingHorizonOptions horizon{.horizon = 2, .hold = hold};
+    EXPECT_NEAR(longest_of(*model_planner(model, wild, horizon, {}, 1, 1.8)), 1.8, 1e-5);
+    EXPECT_GT(longest_of(*model_planner(model, wild, horizon, {}, 1)), 2);
+    EXPECT_NEAR(longest_of(*simulator_planner(wild, horizon, true, "min", 1,
+                                              {options.action_mean, options.action_std, 1.8})),
+                1.8, 1e-5);
+  }
+  EXPECT_LE(longest_of(*inverse_policy(model, 0.1)), 0.1 + 1e-6);
+  // The planner's numbers that come to the same are what the model imagines.
+  const ActionScale scale{options.action_mean, options.action_std, 1.8};
+  const auto asked = torch::tensor({{3.0, 4.0, 0.1, 0.0}}, torch::kFloat32);
+  const auto same = scale.to_world(scale.cut(asked, 2).view({2, 2}));
+  EXPECT_TRUE(torch::allclose(same, scale.to_world(asked.view({2, 2}))));
+  EXPECT_NEAR(same[0].norm().item<double>(), 1.8, 1e-5);
+  EXPECT_NEAR(same[1].norm().item<double>(), 0.7, 1e-5);
+  EXPECT_TRUE(torch::equal(cut_length(asked, 5.1), asked));
+}
+
+TEST(Episodes, WhoeverActsIsHeldToTheLongestStep) {
+  EpisodeOptions options{.episodes = 4, .at_once = 4, .steps = 30, .seed = 2, .longest_step = 0.1};
+  const auto held = run_episodes(*straight_line(0), options);
+  options.longest_step = 0;
+  EXPECT_GT(held.distance, run_episodes(*straight_line(0), options).distance + 5);
+}
+
+TEST(Episodes, GradientsReachTheActionsThroughTheModel) {
+  auto model = small_model();
+  const auto planner = std::make_shared<planning::GradientPlanner>(
+      planning::GradientOptions{.starts = 2, .iterations = 3});
+  const auto controller =
+      model_planner(model, planner, {.horizon = 3}, {.over_time = "min"}, 1, 1.8);
+  worlds::TwoRooms world(2);
+  world.reset(1);
+  controller->begin(world);
+  EXPECT_EQ(controller->act(world, 200).sizes(), at::IntArrayRef({2, 2}));
+}
+
+TEST(Protocol, WhatTrainingHasSeenIsTold) {
+  const worlds::Factor gap{
+      .name = "wall", .training = {20, 44, 29, 35}, .unseen = {29, 35}, .varies = true};
+  auto beyond = gap;
+  beyond.training = {1, 3};
+  auto still = gap;
+  still.varies = false;
+  EXPECT_EQ(unseen_values_seen(gap, "training"), Seen::no);
+  EXPECT_EQ(unseen_values_seen(gap, "standard"), Seen::yes);
+  EXPECT_EQ(unseen_values_seen(beyond, "standard"), Seen::no);
+  EXPECT_EQ(unseen_values_seen(still, "standard"), Seen::no);
+  EXPECT_EQ(unseen_values_seen(gap, "door"), Seen::no);
+  EXPECT_EQ(unseen_values_seen(gap, "wall"), Seen::yes);
+  EXPECT_EQ(unseen_values_seen(gap, ""), Seen::unknown);
+}
+
 TEST(Protocol, WhatDiffersFromTheRunIsNamed) {
   RunShape shape;
   shape.model = small_shape();
-  const SavedDynamics run{shape, "runs/x", small_model()};
-  EXPECT_NO_THROW(require_same(run, {{"run", "runs/x"}, {"model.block", "5"}}));
+  const auto asked = [&](const OptionValues& values) { require_same(shape, "runs/x", values); };
+  EXPECT_NO_THROW(asked({{"run", "runs/x"}, {"model.block", "5"}}));
   try {
-    require_same(run, {{"model.block", "4"}});
+    asked({{"model.block", "4"}});
     FAIL();
   } catch (const CheckpointError& error) {
     EXPECT_NE(std::string(error.what()).find("model.block = 5, asked for 4"), std::string::npos)
         << error.what();
   }
-  EXPECT_THROW(require_same(run, {{"protocol.steps", "100"}}), CheckpointError);
+  EXPECT_THROW(asked({{"protocol.steps", "100"}}), CheckpointError);
 }
 
 }  // namespace

@@ -102,6 +102,16 @@ TEST(Planners, LimitsHold) {
   EXPECT_EQ(plan.actions.select(-1, 6).abs().max().item<double>(), 0);            // dead zone
 }
 
+TEST(Planners, EachOfSeveralStepsSideBySideHasItsLength) {
+  const Cem cem({.samples = 200, .elites = 20, .iterations = 20, .max_norm = 1, .step_width = 2});
+  const auto far = [](const torch::Tensor& c) { return (c - 9).square().sum({2, 3}); };
+  const auto plan = cem.plan(far, {.horizon = 1, .action_width = 6}, draws());
+  const auto lengths = plan.actions.unflatten(-1, {3, 2}).norm(2, {-1});
+  EXPECT_LE(lengths.max().item<double>(), 1 + 1e-6);
+  EXPECT_GT(lengths.min().item<double>(), 0.9);  // not one length for all three
+  EXPECT_THROW(cem.plan(far, {.horizon = 1, .action_width = 5}, draws()), ConfigError);
+}
+
 TEST(Planners, WarmStartAndFreshCandidates) {
   Bowl bowl;
   bowl.request.warm_start = bowl.optimum.clone();

@@ -63,6 +63,24 @@ TEST(RecedingHorizon, FreeActionsInABlock) {
   EXPECT_TRUE(torch::allclose(control.act(costs, 1)[0], wanted.narrow(0, 2, 2), 0, 1e-2));
 }
 
+TEST(RecedingHorizon, EachEpisodeOfABatchHasItsSeconds) {
+  struct Asked : Planner {
+    Plan plan(const CostFunction&, const PlanRequest& request, const Draws&,
+              std::vector<Iteration>*) const override {
+      seconds = request.seconds;
+      Plan plan;
+      plan.actions = torch::zeros({request.episodes, request.horizon, request.action_width});
+      return plan;
+    }
+    mutable double seconds = 0;
+  };
+  const auto planner = std::make_shared<Asked>();
+  RecedingHorizon control(planner, {.horizon = 2, .seconds = 0.5}, 2, first_draws());
+  control.begin(8);
+  control.act({}, 10);
+  EXPECT_EQ(planner->seconds, 4);
+}
+
 TEST(RecedingHorizon, GoesToTheGoalInTheSameRoom) {
   worlds::TwoRooms world(8);
   world.reset(3);

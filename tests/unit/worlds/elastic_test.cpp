@@ -100,6 +100,18 @@ TEST(Elastic, KnownMotions) {
   EXPECT_LT(thrown[0].vy, 0);
 }
 
+TEST(Elastic, NoBounceLeavesSlowerThanTheSlowest) {
+  const Box box{.width = 64, .height = 64, .gravity = 0.5, .restitution = 0.5, .slowest = 0.01};
+  std::vector<Disc> ball = {{.x = 32, .y = 50, .radius = 4}};
+  std::vector<double> speeds;
+  advance_discs(ball, box, 200, [&](const Collision&, const std::vector<Disc>& now) {
+    speeds.push_back(-now[0].vy);
+  });
+  EXPECT_NEAR(speeds.at(1), 0.5 * speeds.at(0), 1e-9);
+  EXPECT_NEAR(speeds.back(), 0.01, 1e-9);  // for ever
+  EXPECT_NEAR(ball[0].y, 60, 1e-3);
+}
+
 TEST(Elastic, FirstFallThroughZero) {
   EXPECT_NEAR(falls_through_zero({6, -5, 1, 0, 0}, 10), 2, 1e-12);  // (t-2)(t-3)
   EXPECT_LT(falls_through_zero({6, -5, 1, 0, 0}, 1), 0);
@@ -108,6 +120,18 @@ TEST(Elastic, FirstFallThroughZero) {
   EXPECT_NEAR(falls_through_zero({0, 1, -1, 0, 0}, 10), 1, 1e-12);  // leaves, comes back
   // (t-1)(t-2)(t-3)(t-4)
   EXPECT_NEAR(falls_through_zero({24, -50, 35, -10, 1}, 10), 1, 1e-9);
+}
+
+TEST(Balls, ComeToRestAndGoOn) {
+  for (const uint64_t seed : {0, 1, 5}) {
+    Balls world(1);
+    world.reset(seed, unseen_ranges(world, "restitution"));
+    for (int step = 0; step < 400; ++step) world.step(torch::zeros({1, 2}));
+    for (const Disc& disc : world.discs(0)) {
+      EXPECT_LE(disc.y + disc.radius, 64 + 1e-7) << seed;
+      EXPECT_LT(std::hypot(disc.vx, disc.vy), 4) << seed;
+    }
+  }
 }
 
 TEST(Balls, KickMovesTheFirstBall) {

@@ -43,6 +43,22 @@ TEST(GoalsAhead, TheSameActionsReachTheGoal) {
   EXPECT_TRUE(torch::equal(other->goal_state(), goal));
 }
 
+TEST(GoalsAhead, ScriptsSeeTheFactorsOfTheWorld) {
+  auto inner = make_world("swm_two_rooms", 2);
+  const auto ranges = training_ranges(*inner);
+  auto policy = make_policy("scripted", {.noise = 0}, *inner);
+  GoalsAhead world(std::move(inner), std::move(policy), 12, 4);
+  world.begin(3, ranges, 0);
+  const auto plain = make_world("swm_two_rooms", 2);
+  plain->reset(3, ranges, 0);
+  EXPECT_TRUE(torch::equal(world.factor_values(), plain->factor_values()));
+  const auto before = world.distance();
+  const auto script = make_policy("scripted", {.noise = 0}, world);
+  script->begin(world, 3, 0);
+  for (int64_t t = 0; t < 12; ++t) world.step(script->act(world));
+  EXPECT_TRUE(world.distance().lt(before).all().item<bool>());
+}
+
 TEST(GoalsAhead, PushTsRuleCountsDiscBlockAndAngle) {
   const auto info = make_world("push", 1)->info();
   const double goal[] = {100, 100, 200, 200, 3.1};

@@ -60,6 +60,24 @@ TEST(Policies, DataIsAFunctionOfTheSeedAlone) {
   }
 }
 
+TEST(Policies, WhatHasEndedDoesNotDependOnTheBatch) {
+  for (const std::string name : {"swm_two_rooms", "dodge"}) {
+    const CollectionOptions options{.episodes = 3, .max_steps = 300, .block = 4, .seed = 5};
+    const std::string policy = name == "dodge" ? "random" : "scripted";
+    const auto one = episodes_of(name, policy, {}, options, 1);
+    const auto three = episodes_of(name, policy, {}, options, 3);
+    bool ended_early = false;
+    for (size_t e = 0; e < 3; ++e) {
+      EXPECT_EQ(one[e].clip.pixels, three[e].clip.pixels) << name << " " << e;
+      EXPECT_TRUE(one[e].state.equal(three[e].state)) << name << " " << e;
+      EXPECT_TRUE(one[e].actions.nan_to_num().equal(three[e].actions.nan_to_num()));
+      ended_early = ended_early || one[e].steps < 300;
+      EXPECT_TRUE(name == "dodge" || one[e].success == one[e].ever);
+    }
+    EXPECT_TRUE(ended_early) << name;
+  }
+}
+
 TEST(Policies, HoldForAsLongAsAsked) {
   const auto episode = episodes_of("dodge", "held", {.held_min = 3, .held_max = 3},
                                    {.episodes = 1, .max_steps = 30, .seed = 1}, 1)

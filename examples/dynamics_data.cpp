@@ -1,0 +1,84 @@
+#include <examples/dynamics_data.hpp>
+#include <jepa/data/clip_store.hpp>
+#include <jepa/data/media_list.hpp>
+#include <jepa/errors.hpp>
+
+#include <c10/util/StringUtil.h>
+#include <torch/types.h>
+
+#include <charconv>
+#include <filesystem>
+
+namespace jepa::examples {
+namespace {
+
+constexpr int64_t kProbeClips = 8;  // fewest that a probe of states is fitted on
+
+}  // namespace
+
+StoreNotes store_notes(const std::string& path) {
+  StoreNotes notes;
+  const std::string extension = lower_extension(path);
+  if (extension != ".h5" && extension != ".hdf5") return notes;
+  if (!std::filesystem::exists(path)) throw DataError(path + ": no such file");
+  const auto attributes = ClipStore(path, {}).info().attributes;
+  const auto value = [&](const char* name) {
+    const auto found = attributes.find(name);
+    return found == attributes.end() ? std::string() : found->second;
+  };
+  if (value("generator") != "jepa collect") return notes;
+  notes.world = value("world");
+  notes.factors = value("factors");
+  if (notes.factors.empty()) {  // stores of before have it in their recipe alone
+    const auto recipe = parse_ini(value("recipe"), path + ", attribute recipe");
+    const auto found = recipe.find("factors");
+    if (found != recipe.end()) notes.factors = found->second;
+  }
+  const std::string block = value("action_block");
+  if (block.empty()) return notes;
+  const auto [end, error] =
+      std::from_chars(block.data(), block.data() + block.size(), notes.action_block);
+  if (error != std::errc() || end != block.data() + block.size() || notes.action_block < 1) {
+    throw DataError(path + ": attribute action_block is '" + block + "'");
+  }
+  return notes;
+}
+
+std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t block,
+                                                ClipOptions& clip) {
+  if (!std::filesystem::exists(path)) throw DataError(path + ": no such file");
+  const int64_t apart = store_notes(path).action_block;
+  if (block % apart != 0) {
+    throw ConfigError(c10::str("option model.block: the frames of ", path, " are ", apart,
+                               " steps apart, which do not divide ", block));
+  }
+  if (clip.signals.empty()) clip.signals = kActionSignal;
+  if (clip.frame_step == 1) clip.frame_step = block / apart;
+  if (clip.frame_step != block / apart) {
+    throw ConfigError(c10::str("clip.frame_step is ", clip.frame_step, ", a block of the model ",
+                               block, " steps, the frames of ", path, " ", apart, " apart"));
+  }
+  return open_clip_source(path, clip);
+}
+
+void require_fitting(const eval::dynamics::HeldOutClips& held,
+                     const eval::dynamics::DynamicsModel& model, const std::string& path) {
+  const auto& o = model.options;
+  if (held.actions.size(2) != model.action_width()) {
+    throw DataError(c10::str(path, ": actions of ", held.actions.size(2),
+                             " numbers a block, the model takes ", model.action_width()));
+  }
+  const auto sizes = held.clips.sizes();  // [B, C, T, H, W]
+  if (sizes[1] != o.encoder.channels || sizes[3] != o.encoder.height ||
+      sizes[4] != o.encoder.width) {
+    throw DataError(c10::str(path, ": frames of ", sizes[1], " x ", sizes[3], " x ", sizes[4],
+                             ", the model takes ", o.encoder.channels, " x ", o.encoder.height,
+                             " x ", o.encoder.width, " (channels, height, width)"));
+  }
+  if (held.states.defined() && sizes[0] < kProbeClips) {
+    throw DataError(
+        c10::str(path, ": ", sizes[0], " clips, reading their states takes ", kProbeClips));
+  }
+}
+
+}  // namespace jepa::examples

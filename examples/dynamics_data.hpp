@@ -1,0 +1,37 @@
+// What train_dynamics asks of the clip stores that it reads.
+#pragma once
+
+#include <eval/dynamics/diagnostics.hpp>
+#include <eval/dynamics/model.hpp>
+#include <jepa/data/clip_source.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace jepa::examples {
+
+/// The data that are made as they are read.
+inline constexpr const char* kNative = "two_rooms";
+
+/// What a clip store of `collect` says of itself; empty where it does not.
+struct StoreNotes {
+  std::string world = {};
+  std::string factors = {};  ///< as eval::dynamics::EvaluationProtocol has them
+  int64_t action_block = 1;  ///< actions from one frame to the next
+};
+/// Of a clip store; of anything else nothing is known. @throws DataError
+StoreNotes store_notes(const std::string& path);
+
+/// Opens clips of a store whose frames are `block` actions apart.
+/// @param clip completed: its signals and frame step
+/// @throws DataError, and ConfigError where the store's frames or `clip.frame_step` do not fit
+std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t block,
+                                                ClipOptions& clip);
+
+/// @param path of the clips, for messages
+/// @throws DataError where `model` does not take them, or they are too few to read states from
+void require_fitting(const eval::dynamics::HeldOutClips& held,
+                     const eval::dynamics::DynamicsModel& model, const std::string& path);
+
+}  // namespace jepa::examples
