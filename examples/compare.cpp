@@ -63,10 +63,10 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
   options.settle();
   if (options.quick) examples = std::min<int64_t>(examples, 1);
   examples::catch_stop_signals();
-  examples::GridProgress progress;
-  const auto hooks = progress.hooks();
   examples::require_same_options(program);
   const bool first = examples::is_first(program);
+  examples::GridProgress progress(first ? options.run : "");
+  const auto hooks = progress.hooks();
   examples::require_cells_unchanged(options.run, program.sections, free_options());
   std::filesystem::create_directories(options.run);
   if (first) write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
@@ -76,16 +76,16 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     const auto summary = comparison::summarise_comparison(options, cells);
     std::printf("%s", comparison::comparison_table(summary).c_str());
     write_file_atomic(options.run + "/summary.json",
-                      comparison::summary_json(options, cells, summary, progress.seconds()));
+                      comparison::summary_json(options, cells, summary, progress.run_seconds()));
     write_scale_plots(options, summary.scale);
     std::string body = comparison::comparison_section(summary);
     if (examples > 0) body += write_film(options, examples, hooks);
     write_file_atomic(options.run + "/section.html", body);  // for `report --comparison`
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: comparison", body));
     std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
-                progress.seconds());
+                progress.run_seconds());
     program.results = {
-        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.seconds()}};
+        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
   } catch (const comparison::Stopped&) {
     throw Error("stopped; the same command goes on from here");
   }

@@ -19,13 +19,23 @@ void require_cells_unchanged(const std::string& run, const std::vector<OptionSec
                              const std::set<std::string>& free);
 
 /// Tells on stderr what goes on, with the seconds since it was made, and stops on SIGINT and
-/// SIGTERM. Outlives its hooks.
+/// SIGTERM. Each process writes into RUN/seconds how long it has worked, so that a run in parts
+/// knows its time. Outlives its hooks.
 class GridProgress {
  public:
+  /// @param run its folder; empty: no time is kept
+  explicit GridProgress(std::string run);
   eval::comparison::ComparisonHooks hooks();
-  double seconds() const;
+  /// Of all processes that worked on the run, until now.
+  double run_seconds();
 
  private:
+  double seconds() const;
+  void keep_time();
+
+  std::string run_, file_;
+  double before_ = 0;  // by runs of earlier versions, which left their last process's time
+  double kept_ = 0;    // when the time was last written
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::unique_ptr<ProgressBar> bar_;
 };

@@ -53,8 +53,8 @@ std::vector<OptionSection> Options::sections() {
                {.help = "frames after the context that are reported", .min = 1});
          visit("radius", questions.radius, {.help = "of coverage", .unit = "px", .min = 0});
          visit("prompted", prompted,
-               {.help = "clips drawn from prompts, every digit and direction in turn; of models "
-                        "with prompts",
+               {.help = "clips drawn from prompts, every class and direction (of creatures: "
+                        "colour) in turn; of models with prompts",
                 .min = 0});
        }},
       {"judge", "its training", [this](OptionVisitor& visit) { judge.describe(visit); }},
@@ -93,11 +93,13 @@ torch::Tensor in_batches(const torch::Tensor& rows, const Draw& draw) {
   return torch::cat(parts);
 }
 
-/// Clips drawn from every pair of class and direction in turn, the speed left open: how often the
-/// judge reads what was asked for.
+/// Clips drawn from every pair of words of the first two slots in turn (class and direction, of
+/// creatures kind and colour), the third left open: how often the judge reads what was asked for.
 Results measure_prompted(GenerativeModel& model, Judge& judge, const Options& options,
                          at::IntArrayRef sizes, uint64_t seed) {
   const PromptVocabulary& vocabulary = *model.vocabulary();
+  const std::string& label = judge->options().label;
+  const auto classes = torch::tensor(prompted_classes(vocabulary, label));
   const auto words = [&](int64_t slot) {  // ids of a slot's words
     std::vector<int64_t> ids;
     for (const auto& word : vocabulary.words()) {
@@ -106,13 +108,13 @@ Results measure_prompted(GenerativeModel& model, Judge& judge, const Options& op
     }
     return torch::tensor(ids);
   };
-  const auto kinds = words(0), directions = words(1);
+  const auto kinds = words(0), others = words(1);
   const auto number = torch::arange(options.prompted);
   const auto kind = number % kinds.size(0);
-  const auto direction = number.div(kinds.size(0), "floor") % directions.size(0);
+  const auto other = number.div(kinds.size(0), "floor") % others.size(0);
   auto prompts = torch::zeros({options.prompted, PromptVocabulary::kSlots}, torch::kInt64);
   prompts.select(1, 0).copy_(kinds.index_select(0, kind));
-  prompts.select(1, 1).copy_(directions.index_select(0, direction));
+  prompts.select(1, 1).copy_(others.index_select(0, other));
   const auto drawn = in_batches(prompts, [&](const torch::Tensor& rows, uint64_t start) {
     auto batch = sizes.vec();
     batch[0] = rows.size(0);
@@ -122,14 +124,15 @@ Results measure_prompted(GenerativeModel& model, Judge& judge, const Options& op
   const auto share = [&](const torch::Tensor& right) {
     return mean_interval(right.to(torch::kFloat64), {}, seed);
   };
-  return {{"digit", share(read.classes.eq(kind))},
-          {"direction", share(read.direction.eq(direction))}};
+  Results results{{label, share(read.classes.eq(classes.index_select(0, kind)))}};
+  if (vocabulary.kind() != "creatures") results["direction"] = share(read.direction.eq(other));
+  return results;
 }
 
-void print_row(const std::string& name, const Results& results) {
+void print_row(const std::string& name, const std::string& label, const Results& results) {
   std::printf("%-18s", name.c_str());
   for (const auto& [key, value] : results) {
-    const bool shown = key == "digit" || key == "direction" || key == "position_error" ||
+    const bool shown = key == label || key == "direction" || key == "position_error" ||
                        key.starts_with("position_error/");
     if (shown)
       std::printf("  %s %.3f [%.3f, %.3f]", key.c_str(), value.value, value.low, value.high);
@@ -198,16 +201,18 @@ void run(examples::Program& program, Options& options) {
               trained.held_out.position_error);
   const auto seed = static_cast<uint64_t>(program.common.seed);
   std::map<std::string, Results> rows;
+  const bool prompted = !decodes && model.vocabulary() && options.prompted > 0;
+  if (prompted) prompted_classes(*model.vocabulary(), judge->options().label);  // before any draw
   const auto add = [&](const std::string& name, const Results& results) {
     rows[name] = results;
-    print_row(name, results);
+    print_row(name, judge->options().label, results);
   };
   // First, since they meet every label and size that the costly draws will.
   for (const auto& [name, results] :
        measure_trivial(clips, *source, judge, options.questions, context)) {
     add(name, results);
   }
-  if (!decodes && model.vocabulary() && options.prompted > 0) {
+  if (prompted) {
     add("prompted", measure_prompted(model, judge, options, clips.sizes(), seed));
   }
   measure_model(model, clips, *source, judge, options, seed, add);

@@ -21,10 +21,11 @@ namespace physics = jepa::eval::physics;
 void run(examples::Program& program, physics::SurpriseOptions& options) {
   options.settle();
   examples::catch_stop_signals();
-  examples::GridProgress progress;
+  examples::GridProgress progress(options.run);
   const auto hooks = progress.hooks();
-  examples::require_cells_unchanged(options.run, program.sections,
-                                    {"arms", "seeds", "untrained", "contexts", "resamples"});
+  examples::require_cells_unchanged(
+      options.run, program.sections,
+      {"arms", "seeds", "untrained", "untrained_latents", "contexts", "resamples"});
   std::filesystem::create_directories(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
@@ -32,15 +33,15 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
     const auto rows = physics::summarise_surprise(options, cells);
     std::printf("%s", physics::surprise_table(rows).c_str());
     write_file_atomic(options.run + "/summary.json",
-                      physics::surprise_json(options, rows, progress.seconds()));
+                      physics::surprise_json(options, rows, progress.run_seconds()));
     const std::string body =
         physics::surprise_section(options, rows) + physics::surprise_media(options, cells, hooks);
     write_file_atomic(options.run + "/section.html", body);
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
     std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
-                progress.seconds());
+                progress.run_seconds());
     program.results = {
-        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.seconds()}};
+        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
   } catch (const comparison::Stopped&) {
     throw Error("stopped; the same command goes on from here");
   }
@@ -53,6 +54,7 @@ void run_films(examples::Program& program, physics::SurpriseOptions& options,
   benchmark.contexts = options.contexts;
   benchmark.stride = options.stride;
   benchmark.untrained = options.untrained;
+  benchmark.untrained_latents = options.untrained_latents;
   benchmark.resamples = options.resamples;
   const auto result = physics::run_benchmark(
       benchmark, program.device,

@@ -58,7 +58,7 @@ void watch(examples::Program& program, const watching::WatchOptions& options,
 void ask_events(examples::Program& program, const watching::WatchOptions& options,
                 watching::EventOptions& events, const watching::WatchedModel& model) {
   events.settle();
-  examples::GridProgress progress;
+  examples::GridProgress progress(options.out);
   examples::require_cells_unchanged(options.out, program.sections,
                                     {"out", "untrained", "resamples"});
   std::filesystem::create_directories(options.out);
@@ -70,14 +70,14 @@ void ask_events(examples::Program& program, const watching::WatchOptions& option
         watching::run_events(events, options, model, footage, program.device, progress.hooks());
     std::printf("%s", watching::event_table(table).c_str());
     write_file_atomic(options.out + "/summary.json",
-                      watching::event_json(events, options, table, progress.seconds()));
+                      watching::event_json(events, options, table, progress.run_seconds()));
     const std::string body = watching::event_section(events, options, model, footage, table);
     write_file_atomic(options.out + "/section.html", body);
     write_file_atomic(options.out + "/report.html",
                       eval::report::page("jepa: events in footage", body));
     std::printf("report             %s/report.html (%.0f s)\n", options.out.c_str(),
-                progress.seconds());
-    program.results = {{"out", options.out}, {"seconds", progress.seconds()}};
+                progress.run_seconds());
+    program.results = {{"out", options.out}, {"seconds", progress.run_seconds()}};
   } catch (const eval::comparison::Stopped&) {
     throw Error("stopped; the same command goes on from here");
   }

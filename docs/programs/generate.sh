@@ -269,8 +269,9 @@ TEXT
 page surprise <<'TEXT'
 Trains models on films in which all is lawful, then shows them pairs of films that are one up to a
 frame and of which one breaks a rule: which one surprises more? Twelve rules, matched changes that
-break none, 20 untrained networks, intervals over scenes and seeds; `report.html` has the curves and
-heat maps. It goes on where it was cut off. `--quick` shows that everything runs, no more.
+break none, each arm beside untrained networks of its own initialisation, intervals over scenes and
+seeds; `report.html` has the curves and heat maps. It goes on where it was cut off. `--quick` shows that
+everything runs, no more.
 TEXT
 show 'surprise --config examples/configs/surprise_balls.ini --run runs/surprise --quick --arms jepa'
 text <<'TEXT'
@@ -306,8 +307,9 @@ text <<'TEXT'
 Is surprise worth anything on real footage? `--events` splices seven kinds of event into the end of
 each video, which the model was not trained on (`examples/configs/watch_footage.ini`), and asks it,
 untrained networks and pixels which windows hold one: AUROC, with intervals over stretches of footage;
-the grid of cells goes on where it was cut off. `--inspect` looks into the model: surprise by token,
-attention, principal components ([debugging](../debugging.md)).
+the grid of cells goes on where it was cut off, and scores again what another model or other videos were
+asked. `--inspect` looks into the model: surprise by token, attention, principal components
+([debugging](../debugging.md)).
 TEXT
 show 'watch --weights runs/predict --video features.mp4 --inspect --fault top_left --out inside'
 

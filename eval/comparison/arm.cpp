@@ -159,7 +159,12 @@ Stage train_generative(const Setup& setup, const std::string& name, GenerativeOp
   DiffusionTask task(model->initialise(setup.seed()), transformer, options.diffusion,
                      setup.schedule(setup.options.diffusion_optimisation, steps), setup.seed(),
                      prepare, {});
+  // Models that move together: from a checkpoint's folder.
   auto saved = options;
+  const auto own = std::filesystem::path(setup.plan.folder) / name / "checkpoints" / "step";
+  for (std::string* other : {&saved.autoencoder, &saved.jepa}) {
+    if (!other->empty()) *other = std::filesystem::path(*other).lexically_relative(own).string();
+  }
   const LoopResult result = setup.run(name, task, steps, dump_ini(saved.sections()));
   transformer->eval();
   return {model, result, flops};
@@ -355,17 +360,19 @@ std::string train_model(const ArmPlan& plan, const ArmOptions& options,
                         const std::shared_ptr<const ClipSource>& clips,
                         const std::function<LoopHooks(const std::string&, int64_t)>& hooks) {
   const Setup setup{plan, options, clips, hooks};
+  std::string folder = model_folder(plan);
   Arm arm;
-  if (plan.arm == "jepa") return train_masked(setup, options.jepa, arm);
-  if (plan.arm == "masked_pixels") return train_masked(setup, pixel_recipe(options.jepa), arm);
-  if (plan.arm == "pixels") {
-    train_pixels(setup);
-  } else if (plan.arm == "latents") {
-    train_latents(setup);
-  } else {
-    throw ConfigError("arm " + plan.arm + " is not one of jepa, masked_pixels, pixels, latents");
-  }
-  return plan.folder + "/" + plan.arm;
+  if (plan.arm == "jepa") train_masked(setup, options.jepa, arm);
+  if (plan.arm == "masked_pixels") train_masked(setup, pixel_recipe(options.jepa), arm);
+  if (plan.arm == "pixels") train_pixels(setup);
+  if (plan.arm == "latents") train_latents(setup);
+  return folder;
+}
+
+std::string model_folder(const ArmPlan& plan) {
+  if (plan.arm == "jepa" || plan.arm == "masked_pixels") return plan.folder + "/masked";
+  if (plan.arm == "pixels" || plan.arm == "latents") return plan.folder + "/" + plan.arm;
+  throw ConfigError("arm " + plan.arm + " is not one of jepa, masked_pixels, pixels, latents");
 }
 
 }  // namespace jepa::eval::comparison

@@ -95,6 +95,10 @@ std::string train_model(
     const ArmPlan& plan, const ArmOptions& options, const std::shared_ptr<const ClipSource>& clips,
     const std::function<LoopHooks(const std::string& what, int64_t steps)>& hooks);
 
+/// The folder of the run that train_model() leaves; nothing is looked at on disk.
+/// @throws ConfigError for an arm that has no such model
+std::string model_folder(const ArmPlan& plan);
+
 /// Thrown where training was asked to stop; what is done stays on disk.
 struct Stopped {};
 

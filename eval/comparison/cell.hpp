@@ -151,6 +151,12 @@ std::map<std::string, Results> measure_trivial(const torch::Tensor& clips, const
 torch::Tensor roll_out(const Arm& arm, const torch::Tensor& clips, int64_t context_frames,
                        int64_t trained_frames, int64_t futures, uint64_t seed);
 
+/// What a judge of `label` is to read of clips drawn from each of a vocabulary's first words, in
+/// their order: of creatures their number of legs, else the class itself.
+/// @throws ConfigError where those words do not say it
+std::vector<int64_t> prompted_classes(const diffusion::PromptVocabulary& vocabulary,
+                                      const std::string& label);
+
 /// What an arm draws of creatures from words alone, as the judge counts its legs:
 /// `prompted/in/legs` and `prompted/combination/legs`, shares with the number asked for, and
 /// `.../read/AasB` as above. In range are a kind and a colour that it had; `combination` are red

@@ -2,11 +2,13 @@
 #include <eval/comparison/recorder.hpp>
 #include <eval/diffusion/prompt.hpp>
 #include <jepa/data/creatures.hpp>
+#include <jepa/errors.hpp>
 #include <jepa/random.hpp>
 
 #include <torch/types.h>
 
 #include <algorithm>
+#include <map>
 
 namespace jepa::eval::comparison {
 namespace {
@@ -65,6 +67,19 @@ torch::Tensor roll_out(const Arm& arm, const torch::Tensor& clips, int64_t conte
     done += drawn.size(3);
   }
   return torch::cat(parts, 3).narrow(3, 0, horizon).contiguous();
+}
+
+std::vector<int64_t> prompted_classes(const diffusion::PromptVocabulary& vocabulary,
+                                      const std::string& label) {
+  static const std::map<std::string, std::map<std::string, std::vector<int64_t>>> known{
+      {"digits", {{"digit", {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}}},
+      {"shapes", {{"shape", {0, 1, 2, 3, 4}}}},
+      {"creatures", {{"legs", {6, 8}}, {"class", {0, 1}}}}};  // insects, spiders
+  const auto& labels = known.at(vocabulary.kind());
+  const auto found = labels.find(label);
+  if (found != labels.end()) return found->second;
+  throw ConfigError("prompts of " + vocabulary.kind() + " do not say the " + label +
+                    " that the judge reads; ask for no prompted clips (option prompted)");
 }
 
 Results measure_prompted(const Arm& arm, at::IntArrayRef clip_sizes, Judge& judge,

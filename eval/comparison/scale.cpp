@@ -69,7 +69,8 @@ ScaleCurve fit_curve(const std::string& arm, const ScaleMeasure& measure,
     const auto at = best - sizes.errors.begin();
     const auto [least, winner] = sizes.resampled.min(1);
     ScalePoint point{.tera = sizes.tera, .width = sizes.widths[static_cast<size_t>(at)]};
-    point.error = probes::with_interval(*best, sizes.resampled.select(1, at));
+    // The size was chosen on the clips that it is reported on: resamples choose anew.
+    point.error = probes::with_interval(*best, least);
     point.share = winner.eq(at).to(torch::kFloat64).mean().item<double>();
     for (size_t i = 0; i < sizes.widths.size(); ++i) {
       point.sizes.emplace_back(sizes.widths[i], sizes.errors[i]);

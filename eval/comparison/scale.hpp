@@ -27,9 +27,9 @@ std::vector<ScaleMeasure> scale_measures(const std::vector<CellRecord>& cells);
 /// One budget of an arm.
 struct ScalePoint {
   double tera = 0;
-  int64_t width = 0;  ///< of the size that is best there
-  probes::Estimate error = {};
-  double share = 1;                                    ///< of resamples in which this size is best
+  int64_t width = 0;            ///< of the size that is best there
+  probes::Estimate error = {};  ///< the least of all sizes, its interval over such choices
+  double share = 1;             ///< of resamples in which this size is best
   std::vector<std::pair<int64_t, double>> sizes = {};  ///< error of every width
 };
 

@@ -50,10 +50,12 @@ std::string scale_plot(const std::vector<ScaleCurve>& curves, const std::string&
   for (const auto& curve : curves) {
     if (curve.measure.result != result) continue;
     plot.title = curve.measure.title;
-    report::Series series{curve.arm, {}, {}};
+    report::Series series{.name = curve.arm, .x = {}, .y = {}};
     for (const auto& point : curve.points) {
       series.x.push_back(point.tera);
       series.y.push_back(point.error.value);
+      series.low.push_back(point.error.low);
+      series.high.push_back(point.error.high);
     }
     plot.series.push_back(std::move(series));
   }
@@ -65,7 +67,8 @@ std::string scale_section(const std::vector<ScaleCurve>& curves) {
   std::string markup =
       report::heading(2, "Error over training compute") +
       report::paragraph(
-          "Both axes logarithmic; every budget with the size that is best there. Slope: d log "
+          "Both axes logarithmic; every budget with the size that is best there, the least of all "
+          "on the clips that it is reported on: of more sizes it is lower by chance. Slope: d log "
           "error / d log FLOP, its 95 % interval from a bootstrap over clip x seed that chooses "
           "sizes "
           "anew. Losses of different latents are not compared.",

@@ -59,6 +59,7 @@ class GenerativeModel {
   DiffusionTransformer& transformer() { return transformer_; }
   const std::optional<PromptVocabulary>& vocabulary() const { return vocabulary_; }
   const JepaLatents* jepa() const { return jepa_.get(); }
+  Autoencoder* autoencoder() const { return autoencoder_.get(); }  ///< null: it works on pixels
   int64_t channels() const { return channels_; }
   /// Frames that share one time: a known frame brings its whole group.
   int64_t frames_per_group() const;

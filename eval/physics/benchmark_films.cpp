@@ -108,7 +108,7 @@ std::vector<FilmPair> inflevel_pairs(const fs::path& root, const std::string& po
   const std::set<std::string> can(listed.begin(), listed.end());
   std::vector<FilmPair> pairs;
   for (const auto& folder : sorted_entries(root, true)) {
-    // Scene and first letter of the type -> impossible and possible film.
+    // Name without the type, and its first letter -> impossible and possible film.
     std::map<std::pair<std::string, char>, std::array<fs::path, 2>> found;
     for (const auto& film : sorted_entries(folder, false)) {
       if (film.extension() != ".mp4") continue;
@@ -134,9 +134,11 @@ std::vector<FilmPair> inflevel_pairs(const fs::path& root, const std::string& po
       }
       place = film;
     }
-    for (const auto& [scene, films] : found) {
+    for (const auto& [name, films] : found) {
       if (films[0].empty() || films[1].empty()) continue;  // not every event was filmed both ways
-      pairs.push_back({folder.filename(), scene.first + "__" + scene.second, films[1], films[0]});
+      // Several cameras see one event, and its films of either type are of the same things.
+      const std::string scene = name.first.substr(name.first.find("__") + 2);
+      pairs.push_back({folder.filename(), scene, films[1], films[0]});
     }
   }
   return pairs;
@@ -187,6 +189,8 @@ torch::Tensor read_film(const std::string& path, int64_t step, int64_t side, int
     options.frames = (frames + step - 1) / step;
     options.frame_step = step;
     options.random_window = false;
+    // From the first frame on, whatever the film's length: no room is left on either side.
+    options.to = static_cast<double>((options.frames - 1) * step + 1) / static_cast<double>(frames);
     return cropped(open_clip_source(path, options)->read(0, random), side, path);
   }
   const auto pictures = open_clip_source(path, options);

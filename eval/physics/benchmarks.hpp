@@ -15,15 +15,16 @@ namespace jepa::eval::physics {
 
 /// Which films are asked about, and how they are shown.
 struct BenchmarkOptions {
-  std::string benchmark = {};              ///< intphys, grasp, inflevel; empty: none
-  std::string data = {};                   ///< its folder
-  std::string model = {};                  ///< run folder or weights, see load_surprise()
-  int64_t frame_step = 2;                  ///< source frames from one frame to the next
-  int64_t side = 0;                        ///< films are scaled and cropped to it, px; 0: 224
-  int64_t window = 16;                     ///< frames, of models that do not say it
+  std::string benchmark = {};  ///< intphys, grasp, inflevel; empty: none
+  std::string data = {};       ///< its folder
+  std::string model = {};      ///< run folder or weights, see load_surprise()
+  int64_t frame_step = 2;      ///< source frames from one frame to the next
+  int64_t side = 0;     ///< films are scaled and cropped to it, px; 0: as the model's, else 224
+  int64_t window = 16;  ///< frames, of models that do not say it
   std::vector<int64_t> contexts = {4, 8};  ///< pasts that validation chooses from
   int64_t stride = 2;
-  int64_t untrained = 20;  ///< networks with fresh weights, as a control
+  int64_t untrained = 20;         ///< networks with fresh weights, as a control
+  int64_t untrained_latents = 3;  ///< the same of diffusion, which takes longer to ask
   /// inflevel: types of event that can happen. Of continuity an object is (v) or is not (i) seen
   /// before and after; of gravity and solidity the container is closed (c) or open (o) and the
   /// object then inside (i) or out (o).
@@ -55,23 +56,33 @@ std::vector<FilmPair> find_film_pairs(const BenchmarkOptions& options);
 /// [channels, T, side, side]. @throws DataError naming the file
 torch::Tensor read_film(const std::string& path, int64_t step, int64_t side, int64_t channels = 3);
 
-/// What came of a benchmark; of each property in `properties`, and last of all together.
-struct BenchmarkResult {
-  std::vector<std::string> properties;
-  int64_t past = 0;
-  int64_t pairs = 0;             ///< that were reported on
-  int64_t validation_pairs = 0;  ///< that chose the past and the threshold, and are not reported on
-  std::map<std::string, std::vector<probes::Estimate>> metrics;  ///< by metric_name()
-  std::vector<probes::Estimate> untrained;                       ///< relative accuracy
-  std::vector<probes::Estimate> less_untrained;
+/// What is asked; estimates are of each property, and last of all together.
+struct BenchmarkRow {
+  std::string arm;    ///< model, untrained, copy_last or pixel_difference
+  int64_t draws = 0;  ///< networks
+  int64_t past = 0;   ///< that validation chose for it
+  /// By metric_name(). Without validation scenes, and of untrained networks, there is no threshold
+  /// and nothing that needs one.
+  std::map<std::string, std::vector<probes::Estimate>> metrics = {};
+  /// Of the model alone: "relative" and "sets" less those of untrained networks.
+  std::map<std::string, std::vector<probes::Estimate>> less_untrained = {};
 };
 
-/// One scene in five (at least one where there are two) is validation.
+/// What came of a benchmark.
+struct BenchmarkResult {
+  std::vector<std::string> properties;
+  int64_t pairs = 0;             ///< that were reported on
+  int64_t validation_pairs = 0;  ///< that chose pasts and thresholds, and are not reported on
+  std::vector<BenchmarkRow> rows;
+};
+
+/// Asks the model, untrained networks of its own initialisation, and pixels. One scene in five (at
+/// least one where there are two) is validation.
 /// @param say progress, in words
 BenchmarkResult run_benchmark(const BenchmarkOptions& options, torch::Device device,
                               const std::function<void(const std::string&)>& say);
 
-/// As plain text: a line for each property, and one for all.
+/// As plain text: of each row a line for each property, and one for all.
 std::string benchmark_table(const BenchmarkResult& result);
 /// As JSON, with the commit and what was asked of which model.
 std::string benchmark_json(const BenchmarkOptions& options, const BenchmarkResult& result);

@@ -3,7 +3,8 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <numeric>
+#include <cmath>
+#include <limits>
 
 namespace jepa::eval::physics {
 namespace {
@@ -13,9 +14,12 @@ torch::Tensor of(const torch::Tensor& surprises, FilmKind kind, Aggregate aggreg
   return surprises.select(3, aggregate).select(2, kind);
 }
 
-/// 1 where `a` is above `b`, of equals a half.
+constexpr double kAbsent = std::numeric_limits<double>::quiet_NaN();
+
+/// 1 where `a` is above `b`, of equals a half; NaN where one of them is not there.
 torch::Tensor above(const torch::Tensor& a, const torch::Tensor& b) {
-  return a.gt(b).to(torch::kFloat64) + 0.5 * a.eq(b).to(torch::kFloat64);
+  const auto wins = a.gt(b).to(torch::kFloat64) + 0.5 * a.eq(b).to(torch::kFloat64);
+  return wins.masked_fill(a.isnan().logical_or(b.isnan()), kAbsent);
 }
 
 /// A mean over scenes on resamples, [R].
@@ -75,12 +79,12 @@ torch::Tensor chosen(const std::vector<RuleValues>& draws, size_t rule, uint64_t
 
 torch::Tensor relative_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKind less,
                                 Aggregate aggregate) {
-  return above(of(surprises, more, aggregate), of(surprises, less, aggregate)).mean(1);
+  return above(of(surprises, more, aggregate), of(surprises, less, aggregate)).nanmean(1);
 }
 
 torch::Tensor set_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKind less,
                            Aggregate aggregate) {
-  return above(of(surprises, more, aggregate).sum(1), of(surprises, less, aggregate).sum(1));
+  return above(of(surprises, more, aggregate).nansum(1), of(surprises, less, aggregate).nansum(1));
 }
 
 double auroc(const torch::Tensor& positive, const torch::Tensor& negative) {
@@ -91,12 +95,16 @@ torch::Tensor resampled_auroc(const torch::Tensor& surprises, Aggregate aggregat
                               const torch::Tensor& counts) {
   const auto broken = of(surprises, kBroken, aggregate), lawful = of(surprises, kLawful, aggregate);
   const int64_t scenes = broken.size(0), pairs = broken.size(1);
-  // Wins of the films of one scene over those of another; a resample weighs both.
-  const auto wins = above(broken.reshape({-1, 1}), lawful.reshape({1, -1}))
-                        .view({scenes, pairs, scenes, pairs})
-                        .sum(at::IntArrayRef{1, 3});
-  const auto drawn = counts.sum(1) * static_cast<double>(pairs);
-  return (counts.matmul(wins) * counts).sum(1) / drawn.square();
+  const auto each =
+      above(broken.reshape({-1, 1}), lawful.reshape({1, -1})).view({scenes, pairs, scenes, pairs});
+  // Wins of the films of one scene over those of another, and of how many; a resample weighs both.
+  const auto wins = each.nansum(at::IntArrayRef{1, 3});
+  const auto compared = each.isnan().logical_not().to(torch::kFloat64).sum(at::IntArrayRef{1, 3});
+  const auto others = 1 - torch::eye(scenes, torch::kFloat64);
+  const auto sum = [&](const torch::Tensor& of) { return (counts.matmul(of) * counts).sum(1); };
+  const auto pairs_of_others = sum(compared * others);
+  return torch::where(pairs_of_others.gt(0), sum(wins * others) / pairs_of_others,
+                      sum(wins) / sum(compared));
 }
 
 double best_threshold(const std::vector<torch::Tensor>& rules, Aggregate aggregate) {
@@ -105,7 +113,8 @@ double best_threshold(const std::vector<torch::Tensor>& rules, Aggregate aggrega
     for (const auto kind : {kLawful, kBroken}) {
       const auto values = of(rule, kind, aggregate).contiguous().to(torch::kFloat64);
       for (int64_t i = 0; i < values.numel(); ++i) {
-        films.emplace_back(values.data_ptr<double>()[i], kind == kBroken ? 1 : -1);
+        const double value = values.data_ptr<double>()[i];
+        if (!std::isnan(value)) films.emplace_back(value, kind == kBroken ? 1 : -1);
       }
     }
   }
@@ -128,7 +137,8 @@ double best_threshold(const std::vector<torch::Tensor>& rules, Aggregate aggrega
 
 torch::Tensor fired(const torch::Tensor& surprises, FilmKind kind, Aggregate aggregate,
                     double threshold) {
-  return of(surprises, kind, aggregate).ge(threshold).to(torch::kFloat64).mean(1);
+  const auto values = of(surprises, kind, aggregate);
+  return values.ge(threshold).to(torch::kFloat64).masked_fill(values.isnan(), kAbsent).nanmean(1);
 }
 
 const std::vector<Metric>& all_metrics() {

@@ -16,8 +16,8 @@ enum FilmKind : int64_t { kLawful = 0, kBroken = 1, kChanged = 2 };
 /// How windows become a number for a film, as the fourth dimension has them.
 enum Aggregate : int64_t { kMean = 0, kMax = 1 };
 
-// Surprises of one rule: double [scenes, 2 pairs, kinds, 2 aggregates]. Kind kChanged may be left
-// out (validation).
+// Surprises of one rule: double [scenes, pairs, kinds, 2 aggregates]. Kind kChanged may be left out
+// (validation). A scene of fewer pairs than others is filled up with NaN.
 
 /// Share of pairs of which the film that breaks the rule is the more surprising one; where both are
 /// alike it counts half. -> double [scenes], the mean over each scene's pairs.
@@ -34,7 +34,10 @@ torch::Tensor set_accuracy(const torch::Tensor& surprises, FilmKind more, FilmKi
 /// half. @param positive, negative [n], [m]
 double auroc(const torch::Tensor& positive, const torch::Tensor& negative);
 
-/// AUROC of a rule's broken films against its lawful ones, on resamples of its scenes.
+/// AUROC of a rule's broken films against the lawful ones of its other scenes, on resamples of the
+/// scenes. A scene's films are not set against its own: that is a paired comparison (relative
+/// accuracy), and a resample that holds a scene twice would count it four times. Where there is one
+/// scene alone, it is set against itself.
 /// @param counts double [R, scenes], how often each was drawn -> double [R]
 torch::Tensor resampled_auroc(const torch::Tensor& surprises, Aggregate aggregate,
                               const torch::Tensor& counts);

@@ -74,6 +74,9 @@ FilmSurprise surprise_of(const SurpriseModel& model, const torch::Tensor& films,
   FilmSurprise made;
   made.tokens = torch::cat(parts).unflatten(0, {films.size(0), count});
   made.windows = made.tokens.flatten(2).mean(2);
+  if (!made.windows.isfinite().all().item<bool>()) {
+    throw DataError("surprise of " + model.name + " is not finite: its weights are not sound");
+  }
   made.tubelet = model.tubelet;
   made.asked = options;
   return made;

@@ -22,6 +22,7 @@ struct SurpriseModel {
   /// of each token of the frames after them, float [B, t, h, w] on the CPU. It is 0 where what
   /// comes is what was predicted. Nothing is drawn at random: the same windows give the same bits.
   std::function<torch::Tensor(const torch::Tensor& windows, int64_t past)> tokens;
+  int64_t side = 0;  ///< height of the frames it was made for, px; 0: not known
 };
 
 /// Which windows of a film are asked.
@@ -64,7 +65,8 @@ struct FilmSurprise {
 void require_past(const SurpriseModel& model, int64_t past);
 
 /// Asks a model about films uint8 [F, C, T, H, W] of one length.
-/// @throws DataError where a film is shorter than a window; ConfigError for a past that is none
+/// @throws DataError where a film is shorter than a window or a surprise not finite; ConfigError
+/// for a past that is none
 FilmSurprise surprise_of(const SurpriseModel& model, const torch::Tensor& films,
                          const WindowOptions& options);
 

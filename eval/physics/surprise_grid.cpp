@@ -23,22 +23,34 @@ constexpr int64_t kUntrainedSeed = 1000;  // none of them is a trained one's sta
 constexpr int64_t kValidatedDraws = 3;    // untrained networks that choose their past
 constexpr int64_t kScenesAtOnce = 8;
 
+const std::string kUntrained = "untrained_";  // before an arm's name
+
+bool is_untrained(const std::string& arm) { return arm.starts_with(kUntrained); }
+
 /// Films of test scenes: untrained networks are many and are not asked about the matched changes.
-int64_t kinds_of(const std::string& arm) { return arm == "untrained" ? 2 : 3; }
+int64_t kinds_of(const std::string& arm) { return is_untrained(arm) ? 2 : 3; }
 
 std::string cell_folder(const SurpriseOptions& options, const std::string& arm, int64_t seed) {
   return options.run + "/cells/" + arm + "-s" + std::to_string(seed);
 }
 
-bool is_control(const std::string& arm) {
-  return arm == "untrained" || arm == "copy_last" || arm == "pixel_difference";
+comparison::ArmPlan plan_of(const SurpriseOptions& options, const std::string& arm, int64_t seed) {
+  return {arm, options.tera, seed, cell_folder(options, arm, seed)};
+}
+
+/// How many networks stand for an arm before training. Diffusion in pixels has one: whatever its
+/// seed, it says 0 at first.
+int64_t untrained_draws(const SurpriseOptions& options, const std::string& arm) {
+  if (arm == kUntrained + "pixels") return 1;
+  return arm == kUntrained + "latents" ? options.untrained_latents : options.untrained;
 }
 
 /// The seeds that an arm has.
 std::vector<int64_t> seeds_of(const SurpriseOptions& options, const std::string& arm) {
-  if (!is_control(arm)) return options.seeds;
+  if (arm == "copy_last" || arm == "pixel_difference") return {0};
+  if (!is_untrained(arm)) return options.seeds;
   std::vector<int64_t> seeds;
-  for (int64_t i = 0; i < (arm == "untrained" ? options.untrained : 1); ++i) seeds.push_back(i);
+  for (int64_t i = 0; i < untrained_draws(options, arm); ++i) seeds.push_back(i);
   return seeds;
 }
 
@@ -46,19 +58,22 @@ std::vector<int64_t> clip_sizes(const SurpriseOptions& options) {
   return {1, 3, options.clip_frames, options.world.side, options.world.side};
 }
 
-SurpriseModel untrained_model(const SurpriseOptions& options, int64_t seed) {
-  const auto& arm = options.training.arm;
-  const auto recipe = arm.jepa.fitted(clip_sizes(options));
-  Trainer fresh = recipe.make_trainer(static_cast<uint64_t>(kUntrainedSeed + seed), arm.device,
-                                      torch::kFloat32);
-  MaskedModel model;
-  model.encoder = fresh.encoder();
-  model.target_encoder = fresh.target_encoder();
-  model.predictor = fresh.predictor();
-  model.pixels = recipe.encoder.pixels;
-  model.tubelet = recipe.encoder.vit.tubelet;
-  model.loss = latent_loss_from_name(recipe.objective.loss);
-  return masked_surprise(model, options.clip_frames, arm.device);
+/// The arm as its first seed's run has it, with fresh weights.
+SurpriseModel untrained_model(const SurpriseOptions& options, const std::string& arm,
+                              int64_t seed) {
+  const std::string trained = arm.substr(kUntrained.size());
+  const auto run = comparison::model_folder(plan_of(options, trained, options.seeds.front()));
+  return untrained_surprise(run, options.clip_frames, static_cast<uint64_t>(kUntrainedSeed + seed),
+                            options.training.arm.device);
+}
+
+/// Frames that share a token of an arm.
+int64_t frames_of_token(const SurpriseOptions& options, const std::string& arm) {
+  const auto& training = options.training.arm;
+  if (arm == "pixels") return training.generative.transformer.tubelet;
+  if (arm == "latents") return diffusion::AutoencoderOptions::kTimeFactor;
+  const auto recipe = training.jepa.fitted(clip_sizes(options));
+  return encoders::make_encoder(recipe.encoder)->patch().t;
 }
 
 /// A cell whose model is made when it is first asked: scores that are on disk need none.
@@ -148,7 +163,13 @@ std::vector<OptionSection> SurpriseOptions::sections() {
          visit("seeds", seeds, {.help = "each a cell", .min = 0});
          visit("tera", tera, {.help = "training of an arm and seed", .unit = "TFLOP", .min = 0});
          visit("untrained", untrained,
-               {.help = "networks with the recipe's own initialisation, as a control", .min = 1});
+               {.help = "networks with an arm's own initialisation, as its control; of pixels one, "
+                        "since a fresh diffusion network says 0 whatever its seed",
+                .min = 1});
+         visit("untrained_latents", untrained_latents,
+               {.help = "the same of latents (of a benchmark: of any diffusion), which take longer "
+                        "to ask",
+                .min = 1});
          visit("batch", training.arm.batch, {.help = "clips a step, of every arm", .min = 2});
          visit("clip_frames", clip_frames, {.help = "of training clips and of windows", .min = 4});
          visit("train_films", train_films, {.help = "lawful ones", .min = 1});
@@ -180,6 +201,7 @@ void SurpriseOptions::settle() {
   if (!quick) return;
   tera = 0.1;
   untrained = 2;
+  untrained_latents = 1;
   seeds = {0};
   contexts = {6};
   stride = 4;
@@ -190,24 +212,40 @@ void SurpriseOptions::settle() {
 
 std::vector<std::string> surprise_arms(const SurpriseOptions& options) {
   auto arms = probes::split_names(options.arms);
-  for (const char* control : {"untrained", "copy_last", "pixel_difference"}) {
-    arms.emplace_back(control);
-  }
+  for (const auto& arm : probes::split_names(options.arms)) arms.push_back(kUntrained + arm);
+  for (const char* control : {"copy_last", "pixel_difference"}) arms.emplace_back(control);
   return arms;
+}
+
+void require_askable(const SurpriseOptions& options) {
+  const auto arms = probes::split_names(options.arms);
+  if (arms.empty()) throw ConfigError("option arms: name one at least");
+  if (options.seeds.empty()) throw ConfigError("option seeds: name one at least");
+  if (options.contexts.empty()) throw ConfigError("option contexts: name one at least");
+  for (const auto& arm : arms) {
+    comparison::model_folder({.arm = arm, .folder = ""});
+    const int64_t together = frames_of_token(options, arm);
+    for (const int64_t past : options.contexts) {
+      if (past < options.clip_frames && past % together == 0) continue;
+      throw ConfigError(c10::str("option contexts: arm ", arm, " can not be told a past of ", past,
+                                 " frames; expected multiples of ", together, " below ",
+                                 options.clip_frames));
+    }
+  }
 }
 
 SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm, int64_t seed,
                          const comparison::ComparisonHooks& hooks) {
   const auto& vit = options.training.arm.jepa.encoder.vit;
-  if (arm == "untrained") return untrained_model(options, seed);
+  if (is_untrained(arm)) return untrained_model(options, arm, seed);
   if (arm == "copy_last") return copy_last_surprise(options.clip_frames, vit.tubelet, vit.patch);
   if (arm == "pixel_difference") {
     return pixel_difference_surprise(options.clip_frames, vit.tubelet, vit.patch);
   }
   const auto films = std::make_shared<LawfulFilms>(
       options.world, options.train_films, options.clip_frames, kWorldSeed, options.light_share);
-  const comparison::ArmPlan plan{arm, options.tera, seed, cell_folder(options, arm, seed)};
-  const auto run = comparison::train_model(plan, options.training.arm, films, hooks.training);
+  const auto run = comparison::train_model(plan_of(options, arm, seed), options.training.arm, films,
+                                           hooks.training);
   return load_surprise(run, options.clip_frames, options.training.arm.device);
 }
 
@@ -237,6 +275,7 @@ torch::Tensor rule_surprises(const SurpriseModel& model, const SurpriseOptions& 
 
 std::vector<SurpriseCell> run_surprise(const SurpriseOptions& options,
                                        const comparison::ComparisonHooks& hooks) {
+  require_askable(options);
   // Seed by seed, so that a run that is cut off has all arms.
   for (const int64_t seed : options.seeds) {
     for (const auto& arm : probes::split_names(options.arms)) {

@@ -21,8 +21,9 @@ struct SurpriseOptions {
   std::string run = "runs/surprise";
   std::string arms = "jepa,masked_pixels,pixels,latents";  ///< comma-separated
   std::vector<int64_t> seeds = {0, 1, 2};
-  double tera = 20;        ///< training budget of an arm and seed, TFLOP
-  int64_t untrained = 20;  ///< networks with the recipe's own initialisation
+  double tera = 20;               ///< training budget of an arm and seed, TFLOP
+  int64_t untrained = 20;         ///< networks with an arm's own initialisation, for each arm
+  int64_t untrained_latents = 3;  ///< the same of latents, which take longer to ask
   WorldOptions world;
   int64_t clip_frames = 10;  ///< of training clips and of windows
   int64_t train_films = 20000;
@@ -50,8 +51,12 @@ struct SurpriseCell {
   std::vector<torch::Tensor> test = {};  ///< [scenes, 2, kinds, 2] of each rule; see scores.hpp
 };
 
-/// Arms in the order of tables: trained, then untrained, copy_last, pixel_difference.
+/// Arms in the order of tables: trained, then untrained_ARM for each, copy_last, pixel_difference.
 std::vector<std::string> surprise_arms(const SurpriseOptions& options);
+
+/// What would else be told only when it is reached, after the training before it.
+/// @throws ConfigError for an arm that is none, or a past that an arm can not be told
+void require_askable(const SurpriseOptions& options);
 
 /// The model of a cell: trained now, or as its run left it.
 /// @throws comparison::Stopped where the hooks asked to stop
@@ -76,7 +81,7 @@ struct SurpriseRow {
   int64_t scenes = 0;  ///< of each rule that were tested
   int64_t past = 0;
   std::map<std::string, std::vector<probes::Estimate>> metrics = {};  ///< by metric_name()
-  /// Of "relative" and "sets"; empty for what is untrained itself.
+  /// Of "relative" and "sets", less the arm's own untrained networks; empty for controls.
   std::map<std::string, std::vector<probes::Estimate>> less_untrained = {};
 };
 

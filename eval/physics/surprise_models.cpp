@@ -80,25 +80,17 @@ torch::Tensor denoising_error(GenerativeModel& model, const torch::Tensor& x,
       .square();
 }
 
-/// Whether a run or checkpoint holds a diffusion model.
-bool is_generative(const std::string& path) {
-  namespace fs = std::filesystem;
-  const auto holds_average = [](const fs::path& folder) {
-    return fs::exists(folder / "average.safetensors");
-  };
-  bool generative = holds_average(path);
-  if (fs::is_directory(fs::path(path) / "checkpoints")) {
-    for (const auto& entry : fs::directory_iterator(fs::path(path) / "checkpoints")) {
-      generative = generative || holds_average(entry.path());
-    }
-  }
-  return generative;
-}
-
 struct LoadedMasked {
   MaskedModel model;
   int64_t window = 0;  ///< frames of the clips it was trained on
+  int64_t side = 0;    ///< their height, px
 };
+
+SurpriseModel loaded_surprise(const LoadedMasked& loaded, torch::Device device) {
+  SurpriseModel made = masked_surprise(loaded.model, loaded.window, device);
+  made.side = loaded.side;
+  return made;
+}
 
 LoadedMasked load_masked(const std::string& path) {
   const WeightFile file = WeightFile::open(path);
@@ -126,7 +118,7 @@ LoadedMasked load_masked(const std::string& path) {
   if (const auto loss = setting("objective.loss"); !loss.empty()) {
     model.loss = latent_loss_from_name(loss);
   }
-  return {model, online.encoder->clip_sizes()[2]};
+  return {model, online.encoder->clip_sizes()[2], online.encoder->clip_sizes()[3]};
 }
 
 }  // namespace
@@ -223,17 +215,38 @@ MaskedModel load_masked_model(const std::string& path, int64_t& window) {
   return loaded.model;
 }
 
+bool is_diffusion(const std::string& path) {
+  namespace fs = std::filesystem;
+  const auto holds_average = [](const fs::path& folder) {
+    return fs::exists(folder / "average.safetensors");
+  };
+  bool generative = holds_average(path);
+  if (fs::is_directory(fs::path(path) / "checkpoints")) {
+    for (const auto& entry : fs::directory_iterator(fs::path(path) / "checkpoints")) {
+      generative = generative || holds_average(entry.path());
+    }
+  }
+  return generative;
+}
+
 SurpriseModel load_surprise(const std::string& path, int64_t window, torch::Device device) {
-  if (is_generative(path)) {
+  if (is_diffusion(path)) {
     auto model = std::make_shared<GenerativeModel>(GenerativeModel::load(path));
     return diffusion_surprise(model, window, device);
   }
-  const LoadedMasked loaded = load_masked(path);
-  return masked_surprise(loaded.model, loaded.window, device);
+  return loaded_surprise(load_masked(path), device);
 }
 
-SurpriseModel untrained_surprise(const std::string& path, uint64_t seed, torch::Device device) {
-  if (is_generative(path)) return {};
+SurpriseModel untrained_surprise(const std::string& path, int64_t window, uint64_t seed,
+                                 torch::Device device) {
+  if (is_diffusion(path)) {
+    auto model = std::make_shared<GenerativeModel>(GenerativeModel::load(path));
+    model->initialise(seed);
+    if (model->autoencoder() != nullptr) {
+      (*model->autoencoder())->initialise(seeded_generator(seed, "autoencoder"));
+    }
+    return diffusion_surprise(model, window, device);
+  }
   LoadedMasked loaded = load_masked(path);
   const auto fresh = [seed](const char* name) { return seeded_generator(seed, name); };
   loaded.model.encoder->initialise(fresh("encoder"));
@@ -241,7 +254,7 @@ SurpriseModel untrained_surprise(const std::string& path, uint64_t seed, torch::
     loaded.model.target_encoder->initialise(fresh("encoder"));
   }
   loaded.model.predictor->initialise(fresh("predictor"));
-  return masked_surprise(loaded.model, loaded.window, device);
+  return loaded_surprise(loaded, device);
 }
 
 }  // namespace jepa::eval::physics

@@ -53,8 +53,13 @@ MaskedModel load_masked_model(const std::string& path, int64_t& window);
 /// @throws CheckpointError, ConfigError as the loaders do
 SurpriseModel load_surprise(const std::string& path, int64_t window, torch::Device device);
 
-/// The same model of a masked predictor with fresh weights, by its own initialisation: a control.
-/// Of diffusion models there is none, `tokens` is empty.
-SurpriseModel untrained_surprise(const std::string& path, uint64_t seed, torch::Device device);
+/// The same model with fresh weights, by its own initialisation, an autoencoder's among them: a
+/// control. A fresh diffusion transformer says 0 whatever the seed, so those in pixels are all
+/// alike.
+SurpriseModel untrained_surprise(const std::string& path, int64_t window, uint64_t seed,
+                                 torch::Device device);
+
+/// Whether a run or checkpoint holds a diffusion model.
+bool is_diffusion(const std::string& path);
 
 }  // namespace jepa::eval::physics

@@ -152,11 +152,11 @@ std::string interval_text(const Estimate& e) {
 
 std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
                                             const std::vector<SurpriseCell>& cells) {
-  const auto untrained = cells_of(cells, "untrained");
   std::vector<SurpriseRow> rows;
   for (const auto& arm : surprise_arms(options)) {
     const auto own = cells_of(cells, arm);
     if (own.empty()) continue;
+    const auto untrained = cells_of(cells, "untrained_" + arm);
     SurpriseRow row{.arm = arm,
                     .draws = static_cast<int64_t>(own.size()),
                     .scenes = own[0]->test.front().size(0),
@@ -165,7 +165,7 @@ std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
       const auto draws = measured(own, metric, options.resamples);
       if (draws.empty()) continue;
       row.metrics[metric_name(metric)] = pooled(draws, kBootstrapSeed);
-      if ((metric == Metric::kRelative || metric == Metric::kSets) && arm != "untrained") {
+      if ((metric == Metric::kRelative || metric == Metric::kSets) && !untrained.empty()) {
         row.less_untrained[metric_name(metric)] = pooled_difference(
             draws, measured(untrained, metric, options.resamples), kBootstrapSeed);
       }

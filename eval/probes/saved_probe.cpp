@@ -112,6 +112,10 @@ SavedProbe read_probe(const ProbeMetadata& metadata, int64_t index, const Tensor
 int64_t SavedProbe::outputs() const { return parts.at(last_weight(*this)).size(0); }
 
 std::string encoder_identity(const EncoderImpl& encoder) {
+  return tensor_identity(state_dict(encoder));
+}
+
+std::string tensor_identity(const TensorMap& tensors) {
   uint64_t digest = 0;
   const auto take = [&](std::string_view bytes) {
     digest = mix_bits(digest ^ bytes.size());
@@ -121,7 +125,7 @@ std::string encoder_identity(const EncoderImpl& encoder) {
       digest = mix_bits(digest ^ word);
     }
   };
-  for (const auto& [name, tensor] : state_dict(encoder)) {
+  for (const auto& [name, tensor] : tensors) {
     const auto values = tensor.detach().cpu().contiguous();
     take(c10::str(name, " ", values.scalar_type(), " ", values.sizes()));
     take({static_cast<const char*>(values.const_data_ptr()), values.nbytes()});

@@ -38,6 +38,9 @@ struct SavedProbes {
   std::vector<SavedProbe> probes = {};
 };
 
+/// A digest of names, types, shapes and values, 16 hexadecimal digits. It tells tensors apart, not
+/// forgeries.
+std::string tensor_identity(const TensorMap& tensors);
 /// A digest of names, shapes and values of an encoder's weights, 16 hexadecimal digits. It tells
 /// encoders apart, not forgeries.
 std::string encoder_identity(const EncoderImpl& encoder);

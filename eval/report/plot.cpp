@@ -125,8 +125,8 @@ Thinned thin(const Series& series) {
   if (count <= kMaxPoints) {
     return {{series.x.begin(), series.x.begin() + static_cast<std::ptrdiff_t>(count)},
             series.y,
-            {},
-            {}};
+            series.low,
+            series.high};
   }
   Thinned out;
   for (size_t bucket = 0; bucket < kMaxPoints / 2; ++bucket) {
@@ -271,13 +271,16 @@ std::string line_plot(const LinePlot& asked) {
   LinePlot plot = asked;
   for (Series& series : plot.series) {
     if (plot.log_x) take_logarithms(series.x);
-    if (plot.log_y) take_logarithms(series.y);
+    if (!plot.log_y) continue;
+    for (auto* values : {&series.y, &series.low, &series.high}) take_logarithms(*values);
   }
   Range across, up;
   std::vector<LegendEntry> entries;
   for (size_t s = 0; s < plot.series.size(); ++s) {
     for (double value : plot.series[s].x) across.include(value);
-    for (double value : plot.series[s].y) up.include(value);
+    for (const auto* values : {&plot.series[s].y, &plot.series[s].low, &plot.series[s].high}) {
+      for (double value : *values) up.include(value);
+    }
     entries.push_back({plot.series[s].name, s});
   }
   for (const Level& level : plot.levels) {

@@ -13,6 +13,8 @@ struct Series {
   std::string name;
   std::vector<double> x;
   std::vector<double> y;
+  std::vector<double> low = {};  ///< of an interval about each y, drawn as a pale band
+  std::vector<double> high = {};
 };
 
 /// A dashed level across the plot, such as what a random-init encoder reaches.

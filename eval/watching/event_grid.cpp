@@ -1,6 +1,7 @@
 // Every arm asked about every kind of event, cell by cell, so that what was cut off goes on.
 #include <encoders/published.hpp>
 #include <eval/physics/surprise_models.hpp>
+#include <eval/probes/saved_probe.hpp>
 #include <eval/watching/events.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
@@ -22,9 +23,17 @@ using physics::RuleValues;
 constexpr uint64_t kBootstrap = 11;
 constexpr uint64_t kUntrained = 2000;  // first seed
 
+/// A digest of films.
+std::string identity_of(const std::vector<torch::Tensor>& films) {
+  TensorMap all;
+  for (size_t i = 0; i < films.size(); ++i) all[std::to_string(i)] = films[i];
+  return probes::tensor_identity(all);
+}
+
 /// The event films of one kind and the stretches that they were made of.
 struct KindFilms {
   std::vector<torch::Tensor> films;  ///< uint8 [C, T, H, W]
+  std::string identity;
   std::vector<int64_t> stretches;
 };
 
@@ -32,6 +41,7 @@ struct KindFilms {
 struct Draw {
   std::string arm;
   int64_t number = 0;
+  std::string identity;  ///< of the weights, where they have a part in it
   std::function<physics::SurpriseModel()> make;
 };
 
@@ -39,21 +49,28 @@ std::vector<Draw> draws_of(const EventOptions& options, const WatchOptions& watc
                            const WatchedModel& model, torch::Device device) {
   const auto& asked = model.surprise;
   const auto file = WeightFile::open(watch.weights);
+  TensorMap weights;
+  for (const auto& module : file.modules()) {
+    for (const auto& [name, tensor] : file.stored(module)) weights[module + "/" + name] = tensor;
+  }
+  // Untrained networks go with them: their shape is the model's.
+  const std::string identity = probes::tensor_identity(weights);
   const int64_t patch = encoders::load_encoder(file, {.which = "encoder"}).options.vit.patch;
   const auto tubelet = asked.tubelet, window = asked.window;
-  std::vector<Draw> draws{{"jepa", 0, [&model] { return model.surprise; }}};
+  const std::string shape = c10::str("windows of ", window, ", tokens of ", tubelet, " x ", patch);
+  std::vector<Draw> draws{{"jepa", 0, identity, [&model] { return model.surprise; }}};
   for (int64_t i = 0; i < options.untrained; ++i) {
-    draws.push_back({"untrained", i, [i, &watch, device] {
+    draws.push_back({"untrained", i, identity, [i, &watch, window, device] {
                        return physics::untrained_surprise(
-                           watch.weights, kUntrained + static_cast<uint64_t>(i), device);
+                           watch.weights, window, kUntrained + static_cast<uint64_t>(i), device);
                      }});
   }
   draws.push_back(
-      {"copy_last", 0, [=] { return physics::copy_last_surprise(window, tubelet, patch); }});
-  draws.push_back({"pixel_difference", 0,
+      {"copy_last", 0, shape, [=] { return physics::copy_last_surprise(window, tubelet, patch); }});
+  draws.push_back({"pixel_difference", 0, shape,
                    [=] { return physics::pixel_difference_surprise(window, tubelet, patch); }});
-  draws.push_back(
-      {"change_of_difference", 0, [=] { return change_of_difference(window, tubelet, patch); }});
+  draws.push_back({"change_of_difference", 0, shape,
+                   [=] { return change_of_difference(window, tubelet, patch); }});
   return draws;
 }
 
@@ -75,7 +92,8 @@ torch::Tensor score(const physics::SurpriseModel& model, const std::vector<torch
   return torch::cat(parts).to(torch::kFloat64);
 }
 
-/// The scores of a draw, kept on disk: of what is lawful, then of each kind.
+/// The scores of a draw, kept on disk: of what is lawful, then of each kind. What was scored of
+/// other weights or other films is scored again.
 class Scores {
  public:
   Scores(const std::string& run, Draw draw, int64_t past, const comparison::ComparisonHooks& hooks)
@@ -84,16 +102,24 @@ class Scores {
         past_(past),
         hooks_(hooks) {}
 
-  torch::Tensor of(const std::string& what, const std::vector<torch::Tensor>& films) {
+  /// @param identity of the films
+  torch::Tensor of(const std::string& what, const std::vector<torch::Tensor>& films,
+                   const std::string& identity) {
     const std::string path = folder_ + "/" + what + ".safetensors";
+    const std::map<std::string, std::string> basis{{"model", draw_.identity}, {"films", identity}};
     if (fs::exists(path)) {
-      const auto kept = read_safetensors(path).tensors.at("surprise").clone();
-      if (kept.size(0) == static_cast<int64_t>(films.size())) return kept;
+      const auto file = read_safetensors(path);
+      const auto kept = file.tensors.at("surprise").clone();
+      // Earlier versions did not say what they had scored.
+      const bool same = file.metadata.empty() || file.metadata == basis;
+      if (same && kept.size(0) == static_cast<int64_t>(films.size())) return kept;
+      hooks_.say(c10::str(draw_.arm, " ", draw_.number, ", ", what,
+                          ": scores are of another model or other footage, scored again"));
     }
     if (!model_.tokens) model_ = draw_.make();
     const auto made = score(model_, films, past_, hooks_);
     fs::create_directories(folder_);
-    write_safetensors(path, {{"surprise", made}});
+    write_safetensors(path, {{"surprise", made}}, basis);
     return made;
   }
 
@@ -191,17 +217,19 @@ EventTable run_events(const EventOptions& options, const WatchOptions& watch,
     if (films.films.empty()) {
       throw ConfigError(watch.video + ": nowhere room for the event '" + kind + "'");
     }
+    films.identity = identity_of(films.films);
     kinds.push_back(std::move(films));
   }
+  const std::string plain_identity = identity_of(lawful);
   std::vector<std::pair<std::string, Kinds>> scored;
   for (auto& draw : draws_of(options, watch, model, device)) {
     hooks.say(c10::str("cell ", draw.arm, " ", draw.number));
     const std::string arm = draw.arm;
     Scores scores(watch.out, std::move(draw), past, hooks);
-    const auto plain = scores.of("lawful", lawful);
+    const auto plain = scores.of("lawful", lawful, plain_identity);
     Kinds all;
     for (size_t i = 0; i < kinds.size(); ++i) {
-      const auto with = scores.of(event_kinds()[i], kinds[i].films);
+      const auto with = scores.of(event_kinds()[i], kinds[i].films, kinds[i].identity);
       const auto without = plain.index_select(0, torch::tensor(kinds[i].stretches));
       all.push_back(torch::stack({without, with}, 2));  // as FilmKind has them
     }

@@ -127,7 +127,8 @@ std::string strips(const EventOptions& options, const WatchOptions& watch,
 }  // namespace
 
 std::string event_table(const EventTable& table) {
-  std::string text = "AUROC of windows in which an event begins against the same ones without\n";
+  std::string text =
+      "AUROC of windows in which an event begins against those of other stretches without\n";
   for (const auto& row : table.rows) {
     char head[96];
     std::snprintf(head, sizeof head, "\n%s (%lld drawn)\n", row.arm.c_str(),
@@ -189,8 +190,7 @@ std::string event_section(const EventOptions& options, const WatchOptions& watch
           "event begins in each, and " +
           std::to_string(table.windows) +
           " windows foretell its first frames from what was before it. AUROC: such a window "
-          "against "
-          "one without the event, any stretch against any. Intervals: 95 %, bootstrap over "
+          "against one of another stretch without the event. Intervals: 95 %, bootstrap over "
           "stretches (those of one video are not independent) and over draws. Untrained: the "
           "model's own initialisation. copy_last: the last known frame stands; pixel_difference: "
           "each frame against the one before; change_of_difference: that, against its own mean "

@@ -55,7 +55,8 @@ std::string FilmWriter::name(int64_t piece) {
 
 std::string FilmWriter::place(int64_t index) const {
   char text[32];
-  std::snprintf(text, sizeof text, "#t=%.2f", static_cast<double>(index % piece_) / fps_);
+  std::snprintf(text, sizeof text, "#t=%.3f",
+                (static_cast<double>(index % piece_) + 0.5) / fps_);  // its middle
   return name(index / piece_) + text;
 }
 

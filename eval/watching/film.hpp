@@ -30,7 +30,7 @@ class FilmWriter {
   void finish();
   /// Files so far, without the folder.
   int64_t pieces() const { return pieces_; }
-  /// `film-000.mp4#t=12.3`: where frame `index` is shown.
+  /// `film-000.mp4#t=12.340`: where frame `index` is shown.
   std::string place(int64_t index) const;
   static std::string name(int64_t piece);
 

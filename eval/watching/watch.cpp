@@ -18,6 +18,7 @@
 #include <cmath>
 #include <deque>
 #include <filesystem>
+#include <optional>
 
 namespace jepa::eval::watching {
 namespace {
@@ -166,11 +167,11 @@ class Watch {
   std::unique_ptr<SlidingSurprise> sliding_;
   std::unique_ptr<FilmWriter> film_;
   std::unique_ptr<Peaks> peaks_;
-  std::deque<CurveRow> waiting_;  // of frames that are in the window
-  std::string mark_;              // what happened since the last watched frame
-  double seconds_ = 0;            // of the last frame
-  double due_ = 0;                // when the next watched frame of this film is
-  int64_t in_film_ = 0;           // frames of this film so far
+  std::deque<CurveRow> waiting_;    // of frames that are in the window
+  std::string mark_;                // what happened since the last watched frame
+  double seconds_ = 0;              // of the last frame
+  std::optional<SteadyRate> rate_;  // of this film
+  int64_t in_film_ = 0;             // frames of this film so far
 };
 
 /// What needs the rate of the first film.
@@ -190,9 +191,8 @@ void Watch::begin(const VideoStream& stream) {
 /// Whether a frame is among those that the model is shown.
 bool Watch::wanted(const StreamFrame& frame, double film_fps) {
   if (model_.fps <= 0) return in_film_ % model_.frame_step == 0;
-  if (frame.seconds < due_ - 0.5 / (film_fps > 0 ? film_fps : kUnknownFps)) return false;
-  due_ = std::max(due_ + 1 / model_.fps, frame.seconds);
-  return true;
+  if (!rate_) rate_.emplace(model_.fps, film_fps > 0 ? film_fps : kUnknownFps);
+  return rate_->picks(frame.seconds);
 }
 
 void Watch::watch(const std::string& path) {
@@ -218,7 +218,7 @@ void Watch::watch(const std::string& path) {
     sliding_->cut();
     mark("cut");
   }
-  due_ = 0;
+  rate_.reset();
   in_film_ = 0;
   while (!done()) {
     auto frame = stream->next();
@@ -312,6 +312,12 @@ void Watch::finish() {
 }
 
 }  // namespace
+
+bool SteadyRate::picks(double seconds) {
+  if (seconds < due_ - early_) return false;
+  due_ = seconds > due_ + step_ ? seconds + step_ : due_ + step_;
+  return true;
+}
 
 WatchResult run_watch(const WatchOptions& options, const WatchedModel& given, torch::Device device,
                       const WatchHooks& hooks) {

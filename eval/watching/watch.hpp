@@ -66,6 +66,20 @@ torch::Tensor central_picture(const VideoFrame& frame, int64_t frame_height, int
 /// @throws ConfigError where it is smaller than the model's frames
 int64_t scaled_side(const WatchedModel& model, int64_t wanted);
 
+/// Picks frames of a film at a steady rate by their times, the nearest to each time that is due.
+/// After a gap it goes on from the frame after it.
+class SteadyRate {
+ public:
+  /// @param fps wanted @param film_fps of the film
+  SteadyRate(double fps, double film_fps) : step_(1 / fps), early_(0.5 / film_fps) {}
+  /// Whether the frame at `seconds` is among them; told of every frame in turn.
+  bool picks(double seconds);
+
+ private:
+  double step_, early_;
+  double due_ = 0;
+};
+
 struct WatchHooks {
   std::function<bool()> stop = {};  ///< true: ends the files and returns
   std::function<void(int64_t frames, double seconds, double frames_a_second)> progress = {};

@@ -1,6 +1,7 @@
 // The compare program on a person's own clip stores: their labels, no judge, paired differences.
 #include "temporary_folder.hpp"
 
+#include <eval/diffusion/generative_model.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/training/process_group.hpp>
 
@@ -107,6 +108,11 @@ TEST_F(CompareProgram, TakesOnesOwnStoresAndLabels) {
   ASSERT_EQ(run(small_ + own_data() + " --labels bright,level"), 0) << said();
   const auto again = nlohmann::json::parse(read_bytes(folder_.file("run/summary.json")));
   EXPECT_EQ(again.at("differences"), summary.at("differences"));
+  // A decoder finds its JEPA in a folder that was moved.
+  std::filesystem::rename(folder_.file("run"), folder_.file("moved"));
+  const auto decoder =
+      eval::diffusion::GenerativeModel::load(folder_.file("moved/cells/jepa-b0.02-n0-s0/decoder"));
+  EXPECT_NE(decoder.jepa(), nullptr);
 }
 
 TEST_F(CompareProgram, SharesCellsOverProcesses) {

@@ -65,8 +65,14 @@ TEST_F(SurpriseProgram, GoesOnAfterBeingKilledAndWritesItsReport) {
   EXPECT_NE(run("--arms jepa,pixels", "timeout -s KILL 8"), 0);
   ASSERT_EQ(run("--arms jepa,pixels"), 0) << said();
   const auto summary = nlohmann::json::parse(read_bytes(in_run("summary.json")));
-  ASSERT_EQ(summary.at("rows").size(), 5u);  // two arms and three controls
-  EXPECT_EQ(summary.at("rows")[0].at("arm"), "jepa");
+  std::vector<std::string> arms;
+  for (const auto& row : summary.at("rows")) arms.push_back(row.at("arm"));
+  EXPECT_EQ(arms, (std::vector<std::string>{"jepa", "pixels", "untrained_jepa", "untrained_pixels",
+                                            "copy_last", "pixel_difference"}));
+  EXPECT_EQ(summary.at("rows")[2].at("draws"), 2);
+  EXPECT_EQ(summary.at("rows")[3].at("draws"), 1);
+  EXPECT_TRUE(summary.at("rows")[1].contains("relative_less_untrained"));
+  EXPECT_FALSE(summary.at("rows")[4].contains("relative_less_untrained"));
   const auto& relative = summary.at("rows")[0].at("metrics").at("relative");
   EXPECT_EQ(relative.size(), 13u);  // twelve rules and all of them
   EXPECT_TRUE(fs::exists(in_run("surprise.mp4")));
@@ -81,6 +87,9 @@ TEST_F(SurpriseProgram, GoesOnAfterBeingKilledAndWritesItsReport) {
   ASSERT_EQ(run("--arms jepa,pixels"), 0) << said();
   EXPECT_EQ(fs::last_write_time(kept), time);
   EXPECT_EQ(read_bytes(lost), before);
+  // Its time is that of all its processes.
+  const auto again = nlohmann::json::parse(read_bytes(in_run("summary.json")));
+  EXPECT_GT(again.at("seconds"), summary.at("seconds"));
 
   EXPECT_EQ(run("--arms jepa,pixels --world.side 64"), 2);  // another run
   EXPECT_NE(said().find("world.side"), std::string::npos) << said();
@@ -95,8 +104,47 @@ TEST_F(SurpriseProgram, GoesOnAfterBeingKilledAndWritesItsReport) {
   const auto films = nlohmann::json::parse(read_bytes(folder_.file("films/summary.json")));
   EXPECT_EQ(films.at("pairs"), 4);  // of two scenes; the third chose the past
   EXPECT_EQ(films.at("validation_pairs"), 2);
-  EXPECT_EQ(films.at("metrics").at("relative").size(), 2u);  // O1 and all
-  EXPECT_EQ(films.at("untrained").size(), 2u);
+  std::vector<std::string> asked;
+  for (const auto& row : films.at("rows")) {
+    asked.push_back(row.at("arm"));
+    EXPECT_EQ(row.at("metrics").at("relative").size(), 2u);  // O1 and all
+    EXPECT_EQ(row.at("metrics").contains("absolute"), row.at("arm") != "untrained");
+  }
+  EXPECT_EQ(asked,
+            (std::vector<std::string>{"model", "untrained", "copy_last", "pixel_difference"}));
+  EXPECT_EQ(films.at("rows")[0].at("sets_less_untrained").size(), 2u);
+
+  // A lone scene: nothing sets a threshold. Frames are as large as the model's.
+  fs::remove_all(folder_.file("intphys/O1/02"));
+  fs::remove_all(folder_.file("intphys/O1/03"));
+  ASSERT_EQ(
+      run("--benchmark intphys --data '" + folder_.file("intphys") + "' --model '" +
+          in_run("cells/jepa-s0/masked") + "' --film_step 1 --run '" + folder_.file("films") + "'"),
+      0)
+      << said();
+  const auto lone = nlohmann::json::parse(read_bytes(folder_.file("films/summary.json")));
+  EXPECT_EQ(lone.at("pairs"), 2);
+  EXPECT_FALSE(lone.at("rows")[0].at("metrics").contains("absolute"));
+  EXPECT_FALSE(lone.at("rows")[0].at("metrics").contains("fired_broken"));
+}
+
+TEST_F(SurpriseProgram, GoesOnInAFolderThatWasMoved) {
+  ASSERT_EQ(run("--arms latents"), 0) << said();
+  const std::string test = "cells/latents-s0/test-c6-hoop.safetensors";
+  const std::string control = "cells/untrained_latents-s0/test-c6-hoop.safetensors";
+  const std::string before = read_bytes(in_run(test)), fresh = read_bytes(in_run(control));
+  EXPECT_NE(before, fresh);
+  fs::rename(folder_.file("run"), folder_.file("moved"));
+  fs::remove(folder_.file("moved/" + test));
+  fs::remove(folder_.file("moved/" + control));
+  ASSERT_EQ(run("--arms latents --run '" + folder_.file("moved") + "'"), 0) << said();
+  EXPECT_EQ(read_bytes(folder_.file("moved/" + test)), before);
+  EXPECT_EQ(read_bytes(folder_.file("moved/" + control)), fresh);
+  EXPECT_FALSE(fs::exists(folder_.file("run")));
+
+  EXPECT_EQ(run("--arms latents,foo"), 2);  // before any training
+  EXPECT_NE(said().find("error: arm foo"), std::string::npos) << said();
+  EXPECT_EQ(said().find("cell latents"), std::string::npos) << said();
 }
 
 }  // namespace

@@ -300,6 +300,34 @@ TEST_F(WatchProgram, EventsGoOnAfterBeingKilled) {
   EXPECT_EQ(fs::last_write_time(kept), time);
   EXPECT_EQ(read_bytes(lost), before);
   EXPECT_EQ(run(asked + " --past 2"), 2);  // other cells
+
+  // What was scored of another model is scored again, what it has no part in is not.
+  const auto told = [&](const std::string& what) {
+    return said().find(what + ": scores are of another model") != std::string::npos;
+  };
+  EXPECT_FALSE(told("jepa 0, freeze"));
+  fs::copy(shared_->file("model"), folder_.file("model"), fs::copy_options::recursive);
+  const auto latest = folder_.file("model/checkpoints/step-00000002/predictor.safetensors");
+  auto weights = read_bytes(latest);
+  weights[weights.size() - 2] = static_cast<char>(weights[weights.size() - 2] ^ 1);
+  write_bytes(latest, weights);
+  const std::string pixels = out("cells/copy_last-s0/freeze.safetensors");
+  const auto same = fs::last_write_time(pixels);
+  const std::string scored = read_bytes(kept);
+  fs::rename(shared_->file("model"), folder_.file("first"));
+  fs::rename(folder_.file("model"), shared_->file("model"));
+  const int again = run(asked);
+  fs::rename(shared_->file("model"), folder_.file("model"));
+  fs::rename(folder_.file("first"), shared_->file("model"));
+  ASSERT_EQ(again, 0) << said();
+  EXPECT_TRUE(told("jepa 0, freeze")) << said();
+  EXPECT_NE(read_bytes(kept), scored);
+  EXPECT_EQ(fs::last_write_time(pixels), same);
+
+  // Another film of as many frames under the same name.
+  eval::report::write_video(folder_.file("films/30.mp4"), walking(160, 200), 10);
+  ASSERT_EQ(run(asked), 0) << said();
+  EXPECT_TRUE(told("copy_last 0, freeze")) << said();
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // The judge: reads clips of any length, learns in a tiny budget, comes back from its file.
 #include "temporary_folder.hpp"
 
-#include <eval/comparison/judge.hpp>
+#include <eval/comparison/cell.hpp>
 #include <jepa/data/generated.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
@@ -20,6 +20,17 @@ std::shared_ptr<const ClipSource> digits(const std::string& split, int64_t clips
 
 JudgeOptions tiny() {
   return {.width = 8, .clips = 1000, .held_out_clips = 100, .steps = 200, .batch = 32};
+}
+
+TEST(Judge, WhatPromptsAskOfIt) {
+  using diffusion::PromptVocabulary;
+  EXPECT_EQ(prompted_classes(PromptVocabulary("creatures"), "legs"), (std::vector<int64_t>{6, 8}));
+  EXPECT_EQ(prompted_classes(PromptVocabulary("creatures"), "class"), (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(prompted_classes(PromptVocabulary("digits"), "digit").size(), 10U);
+  EXPECT_EQ(prompted_classes(PromptVocabulary("shapes"), "shape").size(), 5U);
+  const auto said =
+      message_of<ConfigError>([] { prompted_classes(PromptVocabulary("creatures"), "digit"); });
+  EXPECT_NE(said.find("creatures do not say the digit"), std::string::npos) << said;
 }
 
 TEST(Judge, DirectionAndVelocityOfTrueCentres) {

@@ -93,6 +93,26 @@ TEST(Scale, FindsSlopesAndSizes) {
   EXPECT_NE(scale_table(curves).find("slope"), std::string::npos);
 }
 
+TEST(Scale, APointsIntervalIsOfTheLeastOfItsSizes) {
+  // Six sizes that are alike: the least of six on a resample is seldom as high as one of them.
+  torch::manual_seed(5);
+  std::vector<CellRecord> cells;
+  for (const double tera : {1.0, 4.0}) {
+    for (int64_t width = 1; width <= 6; ++width) {
+      cells.push_back({.arm = "jepa", .tera = tera, .width = width});
+      set_result(cells.back(), "future/position_error/h4", 1, 1);
+    }
+  }
+  const auto curves = fit_scale(cells, 400);
+  for (const auto& point : curves.front().points) {
+    EXPECT_NEAR(point.error.value, 1, 1e-9);
+    EXPECT_LT(point.error.high, 1.05);  // of one size alone 1.14
+    EXPECT_LT(point.error.low, 0.87);
+  }
+  const std::string plot = scale_plot(curves, "future/position_error/h4");
+  EXPECT_NE(plot.find("opacity=\"0.15\""), std::string::npos);
+}
+
 TEST(Scale, LuckOfASeedEverywhereTurnsNoLine) {
   torch::manual_seed(2);
   const auto width = [](double spread) {

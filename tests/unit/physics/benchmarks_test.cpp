@@ -82,16 +82,43 @@ TEST_F(Benchmarks, GraspFilmsArePairedByName) {
             std::string::npos);
 }
 
+TEST_F(Benchmarks, FilmsOfAnyLengthAreReadFromTheirFirstFrame) {
+  // Each frame is a shade of its own.
+  const auto shades = (2 * torch::arange(100, torch::kInt64)).to(torch::kUInt8);
+  const auto film = shades.view({100, 1, 1, 1}).expand({100, 32, 32, 3}).contiguous();
+  for (const int64_t frames : {91, 96, 100}) {
+    report::write_video(folder_.file(std::to_string(frames) + ".mp4"), film.slice(0, 0, frames),
+                        10);
+  }
+  for (const int64_t step : {1, 2, 3, 7}) {
+    const auto all = read_film(folder_.file("100.mp4"), step, 32).to(torch::kInt32);
+    EXPECT_EQ(all.size(1), (100 + step - 1) / step);
+    for (const int64_t frames : {91, 96}) {
+      const auto read = read_film(folder_.file(std::to_string(frames) + ".mp4"), step, 32);
+      EXPECT_EQ(read.size(1), (frames + step - 1) / step);
+      const auto apart = (read.to(torch::kInt32) - all.slice(1, 0, read.size(1))).abs();
+      EXPECT_LE(apart.max().item<int32_t>(), 1) << frames << " frames, step " << step;
+    }
+  }
+}
+
 TEST_F(Benchmarks, InfLevelFilmsArePairedByTheirBeginning) {
   for (const char* name :
        {"continuity/left__continuity__cup__duck__ii__LR.mp4",
         "continuity/left__continuity__cup__duck__iv__LR.mp4",
         "continuity/left__continuity__cup__duck__vV__LR.mp4",
-        "gravity/left__gravity__cup__duck__ci.mp4", "gravity/left__gravity__cup__duck__co.mp4"}) {
+        "gravity/left__gravity__cup__duck__ci.mp4", "gravity/left__gravity__cup__duck__co.mp4",
+        "gravity/left__gravity__cup__duck__oi.mp4", "gravity/left__gravity__cup__duck__oo.mp4",
+        "gravity/right__gravity__cup__duck__ci.mp4", "gravity/right__gravity__cup__duck__co.mp4",
+        "gravity/right__gravity__hat__duck__ci.mp4", "gravity/right__gravity__hat__duck__co.mp4"}) {
     video(name, 4);
   }
   const auto pairs = find_film_pairs(options("inflevel"));
-  ASSERT_EQ(pairs.size(), 2u);
+  ASSERT_EQ(pairs.size(), 5u);
+  // One event, whichever camera and type; another one with other things.
+  EXPECT_EQ(pairs[0].scene, "continuity__cup__duck__LR");
+  for (const size_t i : {1, 2, 3}) EXPECT_EQ(pairs[i].scene, "gravity__cup__duck");
+  EXPECT_EQ(pairs[4].scene, "gravity__hat__duck");
   EXPECT_EQ(pairs[0].property, "continuity");
   EXPECT_EQ(pairs[0].possible, folder_.file("continuity/left__continuity__cup__duck__ii__LR.mp4"));
   EXPECT_EQ(pairs[1].impossible, folder_.file("gravity/left__gravity__cup__duck__co.mp4"));

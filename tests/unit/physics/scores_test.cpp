@@ -36,17 +36,56 @@ TEST(Scores, AurocOfClosedForms) {
   EXPECT_NEAR(auroc(quantiles + 1, quantiles), 0.5 * std::erfc(-0.5), 1e-3);
 }
 
-TEST(Scores, ResampledAurocIsThatOfTheDrawnScenes) {
+TEST(Scores, ResampledAurocIsThatOfDifferentDrawnScenes) {
   const auto rule = random_surprises(5, 0.5);
   const auto of = [&](const std::vector<int64_t>& scenes) {
-    const auto drawn = rule.index_select(0, torch::tensor(scenes));
-    return auroc(drawn.select(3, 0).select(2, kBroken).flatten(),
-                 drawn.select(3, 0).select(2, kLawful).flatten());
+    double sum = 0;
+    int64_t count = 0;
+    for (const int64_t i : scenes) {
+      for (const int64_t k : scenes) {
+        if (i == k) continue;
+        sum += auroc(rule[i].select(2, 0).select(1, kBroken), rule[k].select(2, 0).select(1, 0));
+        ++count;
+      }
+    }
+    return sum / static_cast<double>(count);
   };
   const auto counts = torch::tensor({1., 1., 1., 1., 1., 2., 0., 1., 2., 0.}, torch::kFloat64);
   const auto resampled = resampled_auroc(rule, kMean, counts.view({2, 5}));
   EXPECT_NEAR(resampled[0].item<double>(), of({0, 1, 2, 3, 4}), 1e-12);
   EXPECT_NEAR(resampled[1].item<double>(), of({0, 0, 2, 3, 3}), 1e-12);
+}
+
+TEST(Scores, ResamplesOfAurocAreAboutItsValue) {
+  // Every scene differs from the others far more than breaking a rule does: its own films are told
+  // apart, those of different scenes are not.
+  torch::manual_seed(4);
+  const auto scenes = 10 * torch::randn({12, 1}, torch::kFloat64).expand({12, 2});
+  const auto rule = surprises(scenes, scenes + 0.01, scenes);
+  const auto made = measure({rule}, Metric::kAuroc, 0, 2000, 1);
+  EXPECT_NEAR(made.values[0], 0.5, 1e-12);
+  EXPECT_NEAR(made.resamples[0].mean().item<double>(), 0.5, 0.01);
+  // One scene alone is set against itself; so is a resample that is one scene.
+  EXPECT_EQ(measure({rule.slice(0, 0, 1)}, Metric::kAuroc, 0, 10, 1).values[0], 1);
+  const auto twice = measure({rule.slice(0, 0, 2)}, Metric::kAuroc, 0, 50, 1);
+  EXPECT_TRUE(twice.resamples[0].isfinite().all().item<bool>());
+}
+
+TEST(Scores, ScenesMayHaveFewerPairs) {
+  auto rule = random_surprises(6, 0.5);
+  rule[2][1].fill_(std::nan(""));
+  const auto whole = [&](Metric metric) { return measure({rule}, metric, 0.3, 100, 1); };
+  for (const Metric metric : all_metrics()) {
+    const auto made = whole(metric);
+    EXPECT_TRUE(std::isfinite(made.values[0])) << metric_name(metric);
+    EXPECT_TRUE(made.resamples[0].isfinite().all().item<bool>()) << metric_name(metric);
+  }
+  const double lawful = rule[2][0][kLawful][0].item<double>();
+  const double broken = rule[2][0][kBroken][0].item<double>();
+  const auto accuracy = relative_accuracy(rule, kBroken, kLawful, kMean);
+  EXPECT_EQ(accuracy[2].item<double>(), broken > lawful ? 1 : 0);
+  EXPECT_EQ(set_accuracy(rule, kBroken, kLawful, kMean)[2].item<double>(), broken > lawful ? 1 : 0);
+  EXPECT_TRUE(std::isfinite(best_threshold({rule}, kMax)));
 }
 
 TEST(Scores, RelativeAccuracyCountsEqualsHalf) {

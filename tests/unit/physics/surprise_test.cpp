@@ -1,7 +1,9 @@
 // Surprise of models whose error is known.
 #include "patch_encoder.hpp"
+#include "temporary_folder.hpp"
 
 #include <eval/physics/heat_map.hpp>
+#include <eval/physics/surprise_grid.hpp>
 #include <eval/physics/surprise_models.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/nn/patch_embedding.hpp>
@@ -124,11 +126,68 @@ TEST(Surprise, DenoisingErrorOfANetworkThatSaysNothing) {
       mean, 1e-2 * mean);
 }
 
+TEST(Surprise, LessUntrainedIsLessTheArmsOwn) {
+  SurpriseOptions options;
+  options.arms = "jepa,masked_pixels";
+  options.resamples = 50;
+  torch::manual_seed(2);
+  std::vector<SurpriseCell> cells;
+  const auto add = [&](const std::string& arm, int64_t kinds, double shift) {
+    SurpriseCell cell{.arm = arm, .past = 4};
+    for (size_t rule = 0; rule < rule_names().size(); ++rule) {
+      auto test = torch::rand({8, 2, kinds, 2}, torch::kFloat64);
+      test.select(2, kBroken).add_(shift);
+      cell.test.push_back(test);
+    }
+    cells.push_back(cell);
+  };
+  // Masked pixels tell all and are not trained to: their untrained networks tell it too.
+  add("jepa", 3, 2);
+  add("masked_pixels", 3, 2);
+  add("untrained_jepa", 2, -2);
+  add("untrained_masked_pixels", 2, 2);
+  add("copy_last", 3, 0);
+  const auto rows = summarise_surprise(options, cells);
+  ASSERT_EQ(rows.size(), 5U);
+  EXPECT_EQ(rows[0].less_untrained.at("relative").back().value, 1);
+  EXPECT_EQ(rows[1].less_untrained.at("relative").back().value, 0);
+  EXPECT_EQ(rows[1].less_untrained.at("relative").back().high, 0);
+  EXPECT_TRUE(rows[2].less_untrained.empty());
+  EXPECT_TRUE(rows[4].less_untrained.empty());
+  EXPECT_NE(surprise_table(rows).find("masked_pixels: clear of one half and of untrained networks "
+                                      "by pairs on 0 of 12"),
+            std::string::npos);
+}
+
+TEST(Surprise, ArmsAndPastsAreCheckedBeforeAnyTraining) {
+  SurpriseOptions options;
+  auto& vit = options.training.arm.jepa.encoder.vit;
+  options.training.arm.jepa.encoder.preset = "custom";
+  vit.dim = 24, vit.depth = 1, vit.heads = 2, vit.patch = 12, vit.tubelet = 2;
+  const auto said = [&] { return message_of<ConfigError>([&] { require_askable(options); }); };
+  options.arms = "masked_pixels,pixels,latents";
+  EXPECT_EQ(said(), "");
+  options.arms = "masked_pixels,foo";
+  EXPECT_NE(said().find("arm foo is not one of jepa"), std::string::npos) << said();
+  options.arms = "masked_pixels";
+  for (const int64_t past : {5, 10, 12}) {
+    options.contexts = {4, past};
+    EXPECT_NE(said().find("option contexts: arm masked_pixels"), std::string::npos) << said();
+  }
+  options.contexts = {};
+  EXPECT_NE(said().find("option contexts"), std::string::npos);
+}
+
 TEST(Surprise, WrongWindowsAreNamed) {
   const auto model = still_model(true);
   EXPECT_THROW(surprise_of(model, film(false).slice(2, 0, 6), {}), DataError);
   EXPECT_THROW(surprise_of(model, film(false), {.past = 3}), ConfigError);
   EXPECT_THROW(surprise_of(model, film(false), {.past = 8}), ConfigError);
+  auto unsound = model;
+  unsound.tokens = [](const torch::Tensor& windows, int64_t) {
+    return torch::full({windows.size(0), 2, 2, 3}, std::nanf(""));
+  };
+  EXPECT_THROW(surprise_of(unsound, film(false), {}), DataError);
 }
 
 TEST(Surprise, HeatIsDrawnWhereItIs) {

@@ -4,6 +4,7 @@
 #include <eval/physics/surprise_models.hpp>
 #include <eval/watching/curve.hpp>
 #include <eval/watching/events.hpp>
+#include <eval/watching/film.hpp>
 #include <eval/watching/inspect.hpp>
 #include <eval/watching/peaks.hpp>
 #include <eval/watching/sliding.hpp>
@@ -167,6 +168,28 @@ TEST(Peaks, AreTheHighestThatAreApart) {
   EXPECT_NEAR(static_cast<double>(peaks.peaks()[1].at.index), 54, 4);  // one of the twins
   EXPECT_EQ(peaks.peaks()[0].clip.size(), 21u);
   EXPECT_EQ(peaks.peaks()[0].clip.front().index, 190);
+}
+
+TEST(Film, LinksPointIntoTheMiddleOfAFrame) {
+  const FilmWriter film("nowhere", 30, 100, 1);
+  EXPECT_EQ(film.place(0), "film-000.mp4#t=0.017");
+  EXPECT_EQ(film.place(102), "film-001.mp4#t=0.083");
+}
+
+TEST(SteadyRate, KeepsItsRateAfterAGap) {
+  SteadyRate rate(5, 25);
+  std::vector<int64_t> picked;
+  for (int64_t i = 0; i < 30; ++i) {
+    if (i >= 7 && i < 20) continue;  // lost
+    if (rate.picks(static_cast<double>(i) / 25)) picked.push_back(i);
+  }
+  EXPECT_EQ(picked, (std::vector<int64_t>{0, 5, 20, 25}));
+  SteadyRate late(5, 25);  // a film whose first frame is not at 0
+  picked.clear();
+  for (int64_t i = 50; i < 62; ++i) {
+    if (late.picks(static_cast<double>(i) / 25)) picked.push_back(i);
+  }
+  EXPECT_EQ(picked, (std::vector<int64_t>{50, 55, 60}));
 }
 
 TEST(Events, SpliceWhatTheySay) {
