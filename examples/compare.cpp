@@ -87,7 +87,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     program.results = {
         {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
   } catch (const comparison::Stopped&) {
-    throw Error("stopped; the same command goes on from here");
+    throw examples::Stopped("stopped; the same command goes on from here");
   }
 }
 

@@ -43,7 +43,7 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
     program.results = {
         {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
   } catch (const comparison::Stopped&) {
-    throw Error("stopped; the same command goes on from here");
+    throw examples::Stopped("stopped; the same command goes on from here");
   }
 }
 

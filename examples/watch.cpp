@@ -79,7 +79,7 @@ void ask_events(examples::Program& program, const watching::WatchOptions& option
                 progress.run_seconds());
     program.results = {{"out", options.out}, {"seconds", progress.run_seconds()}};
   } catch (const eval::comparison::Stopped&) {
-    throw Error("stopped; the same command goes on from here");
+    throw examples::Stopped("stopped; the same command goes on from here");
   }
 }
 
