@@ -251,7 +251,8 @@ TEST_F(WatchProgram, MemoryDoesNotGrowWithTheFilm) {
 TEST_F(WatchProgram, InspectionFindsAPlantedFault) {
   const std::string asked = "--video '" + shared_->file("film.mp4") + "' --inspect ";
   ASSERT_EQ(run(asked), 0) << said();
-  for (const auto& quadrant : summary().at("quadrants")) {
+  const auto whole = summary();
+  for (const auto& quadrant : whole.at("quadrants")) {
     EXPECT_GT(quadrant.at("attention"), 0.1);
     EXPECT_GT(quadrant.at("surprise"), 0);
   }
