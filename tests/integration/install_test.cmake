@@ -44,9 +44,17 @@ endif()
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer/components" -B "${WORK}/components"
     "-DCMAKE_PREFIX_PATH=${WORK}/prefix" "-DSHARED=${shared}")
 
+# An installation with the sanitizers' checks asks for their library.
+set(flags "")
+file(STRINGS "${BUILD}/CMakeCache.txt" sanitized REGEX "^JEPA_SANITIZE:BOOL=(ON|1|TRUE)$")
+if(sanitized)
+  set(flags "-fsanitize=address,undefined")
+endif()
+
 # The core alone: packages that it does without are not to be found.
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer" -B "${WORK}/core" -DCORE_ONLY=ON
     "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Debug
+    "-DCMAKE_CXX_FLAGS=${flags}"
     -DCMAKE_DISABLE_FIND_PACKAGE_Boost=ON -DCMAKE_DISABLE_FIND_PACKAGE_HDF5=ON
     -DCMAKE_DISABLE_FIND_PACKAGE_PkgConfig=ON -DCMAKE_DISABLE_FIND_PACKAGE_ZLIB=ON
     -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON)
@@ -60,7 +68,8 @@ set(core_output "${output}")
 
 # Everything, and what a person adds to it.
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/consumer" -B "${WORK}/build"
-    "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Debug)
+    "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Debug
+    "-DCMAKE_CXX_FLAGS=${flags}")
 run("${CMAKE_COMMAND}" --build "${WORK}/build")
 run("${CMAKE_COMMAND}" -E chdir "${WORK}/build" "${WORK}/build/consumer")
 set(output "${core_output}")
