@@ -30,10 +30,15 @@ void pass_on(int signal) {
   tell_all(signal);
 }
 
-[[noreturn]] void become(int64_t rank, int64_t count, int64_t port, const char* const* argv) {
+[[noreturn]] void become(int64_t rank, int64_t count, int64_t port, pid_t parent,
+                         const char* const* argv) {
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);
   // A terminal's or `timeout`'s signal goes to a whole group: the parent alone passes it on.
   setpgid(0, 0);
+  std::signal(SIGTTOU, SIG_IGN);     // it may write to the terminal all the same
   prctl(PR_SET_PDEATHSIG, SIGTERM);  // a parent that is killed leaves nobody behind
+  if (getppid() != parent) _exit(1);
+  setenv(kLocalProcess, "1", 1);
   const auto set = [](const char* name, int64_t value) {
     setenv(name, std::to_string(value).c_str(), 1);
   };
@@ -70,12 +75,13 @@ int run_local_processes(int64_t count, const char* const* argv) {
     sigaction(signal, &action, nullptr);
   }
   for (int64_t rank = 0; rank < count; ++rank) {
+    const pid_t parent = getpid();
     const pid_t child = fork();
     if (child < 0) {
       tell_all(SIGKILL);
       throw Error("process " + std::to_string(rank) + " cannot be started");
     }
-    if (child == 0) become(rank, count, port, argv);
+    if (child == 0) become(rank, count, port, parent, argv);
     children.push_back(child);
   }
   int code = 0;

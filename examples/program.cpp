@@ -31,17 +31,18 @@ namespace jepa::examples {
 namespace {
 
 volatile std::sig_atomic_t stop_flag = 0;
-volatile time_t stopped_at = 0;
+volatile double stopped_at = 0;  // s
 
 /// The first one asks to stop. A launcher may send it twice, once to all and once passed on; one
 /// that comes later means at once.
 void on_stop_signal(int signal) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
+  const double seconds = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
   if (stop_flag == 0) {
     stop_flag = 1;
-    stopped_at = now.tv_sec;
-  } else if (now.tv_sec - stopped_at > 1) {
+    stopped_at = seconds;
+  } else if (seconds - stopped_at > 1) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }
@@ -117,7 +118,8 @@ void choose_precision(const ProgramInfo& info, Program& program) {
 void take_own_gpu(int64_t local_rank, torch::Device& device) {
   if (!device.is_cuda() || device.has_index()) return;
   const auto count = static_cast<int64_t>(torch::cuda::device_count());
-  if (count == 1) return;  // a launcher may show each process its own alone
+  // A launcher may show each process its own alone; ours shows all to all.
+  if (count == 1 && std::getenv(kLocalProcess) == nullptr) return;
   if (local_rank >= count) {
     throw ConfigError("device: process " + std::to_string(local_rank) +
                       " of this machine, which has " + std::to_string(count) + " GPUs");

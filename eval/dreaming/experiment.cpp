@@ -376,16 +376,21 @@ void Experiment::play_untrained() {
     auto generator = seeded_generator(seed_of("untrained"));
     const auto weights = options_.controller.step *
                          at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
-    std::vector<torch::Tensor> means;
+    std::vector<torch::Tensor> scores, means;
     for (int64_t draw = 0; draw < kDraws; ++draw) {
       LinearControllers controllers(shape(), weights.narrow(0, draw, 1), each);
       Agent agent(*vision_, model_, controllers, info_);
       const Scores some = play_episodes(make_, agent, seed_of("play"), each);
       count(record, some);
+      scores.push_back(some.scores);
       means.push_back(some.scores.to(torch::kFloat64).mean());
     }
     // Episodes of one controller are alike: the draws are what is independent.
-    record.scores["untrained"] = score_interval(torch::stack(means));
+    ScoreInterval interval = score_interval(torch::stack(means));
+    const ScoreInterval all = score_interval(torch::cat(scores));
+    interval.deviation = all.deviation;
+    interval.episodes = all.episodes;
+    record.scores["untrained"] = interval;
     record.numbers["draws"] = kDraws;
   });
 }

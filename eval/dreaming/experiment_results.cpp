@@ -232,10 +232,12 @@ std::string experiment_section(const Experiment& experiment) {
   std::string body = report::heading(2, "Learned in a dream: " + experiment.info().name);
   body += report::callout(
       verdict(rows),
-      {format("%lld real episodes each, the same ones for all; mean frames survived with its 95 %% "
-              "interval. An action is held for %lld frames.",
-              static_cast<long long>(o.play.episodes),
-              static_cast<long long>(experiment.info().repeat)),
+      {format(
+           "%lld real episodes each, the same ones for all (ten untrained controllers play the "
+           "first tenth of them each); mean frames survived with its 95 %% interval. An action is "
+           "held for %lld frames.",
+           static_cast<long long>(o.play.episodes),
+           static_cast<long long>(experiment.info().repeat)),
        format("Both searched %lld generations of %lld candidates: in the dream %lld episodes each, "
               "in the real game %lld.",
               static_cast<long long>(o.controller.generations),

@@ -57,6 +57,11 @@ RunShape read_run_shape(const std::string& folder) {
     shape.protocol.factors =
         kept_value(kept, "two_rooms.unseen") == "true" ? "standard" : "training";
   }
+  // Its default was that of two rooms whatever the world, and bound no one but the search.
+  if (!kept.contains("protocol.factors") && shape.protocol.world != "two_rooms" &&
+      kept_value(kept, "protocol.longest_step") == "1.8") {
+    shape.protocol.longest_step = 0;
+  }
   return shape;
 }
 

@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <thread>
 #include <unistd.h>
 
 namespace jepa {
@@ -179,9 +180,14 @@ class GroupProcesses : public Processes {
         store_->wait({"failed"}, 2000ms);
         return false;
       }
-      return store_->add("failures", 1) == 1 && (store_->set("failed", "1"), true);
-    } catch (const std::exception&) {  // nobody did, or the store went with rank 0
-      return true;
+      const bool first = store_->add("failures", 1) == 1;
+      if (first) store_->set("failed", "1");
+      // The store goes with rank 0, and the others ask it.
+      if (options_.serve && options_.rank == 0) std::this_thread::sleep_for(500ms);
+      return first;
+    } catch (const std::exception&) {
+      // Nobody failed, or the store went with rank 0: most likely that one has told.
+      return of_another;
     }
   }
 
