@@ -182,11 +182,12 @@ class GroupProcesses : public Processes {
       }
       const bool first = store_->add("failures", 1) == 1;
       if (first) store_->set("failed", "1");
-      // The store goes with rank 0, and the others ask it.
-      if (options_.serve && options_.rank == 0) std::this_thread::sleep_for(500ms);
+      // The end of any process may make a launcher end the others: not before it is told.
+      if (!first) std::this_thread::sleep_for(1s);
       return first;
     } catch (const std::exception&) {
-      // Nobody failed, or the store went with rank 0: most likely that one has told.
+      // Nobody failed, or the store went with rank 0, whose launcher ends this one too, if it does.
+      std::this_thread::sleep_for(1s);
       return of_another;
     }
   }

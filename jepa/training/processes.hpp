@@ -36,7 +36,7 @@ class Processes {
   /// Waits for all.
   virtual void barrier() {}
   /// Asked by a process that is about to end in an error: whether it is the one to say so. Of
-  /// several, that is the first whose error is its own. May take two seconds.
+  /// several, that is the first whose error is its own. May take three seconds.
   /// @param of_another what failed is that another did not answer (ProcessError)
   virtual bool tells_failure(bool /*of_another*/) { return true; }
 };
