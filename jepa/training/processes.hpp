@@ -35,9 +35,9 @@ class Processes {
   virtual torch::Tensor gather(const torch::Tensor& rows) { return rows; }
   /// Waits for all.
   virtual void barrier() {}
-  /// Asked by a process that is about to end in an error: whether it is the one to say so. Of
-  /// several, that is the first whose error is its own. May take three seconds.
-  /// @param of_another what failed is that another did not answer (ProcessError)
+  /// Asked by a process that is about to end in an error, with whether that is another's not having
+  /// answered (ProcessError): is it the one to say so? Of several, that is the first whose error is
+  /// its own. May take three seconds.
   virtual bool tells_failure(bool /*of_another*/) { return true; }
 };
 
