@@ -1,4 +1,5 @@
 // The pretrain program as a user meets it: killed and continued, and given what it cannot use.
+#include "program_test.hpp"
 #include "temporary_folder.hpp"
 
 #include <jepa/io/safetensors.hpp>
@@ -13,16 +14,11 @@
 #include <fstream>
 #include <memory>
 #include <random>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <thread>
-#include <unistd.h>
 #include <vector>
 
 namespace jepa {
 namespace {
-
-namespace fs = std::filesystem;
 
 class PretrainProgram : public testing::Test {
  protected:
@@ -35,33 +31,12 @@ class PretrainProgram : public testing::Test {
   static std::string path(const std::string& name) { return folder_->file(name); }
   static std::string said() { return read_bytes(folder_->path() / "said.txt"); }
 
-  /// Starts a program; what it says goes to said.txt. `file_limit`: largest file it may write.
-  static pid_t start(const std::string& program, const std::vector<std::string>& arguments,
-                     rlim_t file_limit = RLIM_INFINITY) {
-    const pid_t child = fork();
-    if (child != 0) return child;
-    if (file_limit != RLIM_INFINITY) {  // as on a full disk, a write then fails
-      signal(SIGXFSZ, SIG_IGN);
-      const rlimit limit{file_limit, file_limit};
-      setrlimit(RLIMIT_FSIZE, &limit);
-    }
-    if (std::freopen(path("said.txt").c_str(), "w", stderr) == nullptr) _exit(99);
-    if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
-    const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
-    std::vector<char*> argv{const_cast<char*>(file.c_str())};
-    for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
-    execv(file.c_str(), argv.data());
-    _exit(98);
-  }
-  static int wait_for(pid_t child) {
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  static pid_t start(const std::string& program, const std::vector<std::string>& arguments) {
+    return start_program(program, arguments, path("said.txt"));
   }
   static int run(const std::string& program, const std::vector<std::string>& arguments,
                  rlim_t file_limit = RLIM_INFINITY) {
-    return wait_for(start(program, arguments, file_limit));
+    return exit_code_of(start_program(program, arguments, path("said.txt"), file_limit));
   }
 
   /// Arguments of a small run, and what else is given.
@@ -164,7 +139,7 @@ TEST_F(PretrainProgram, KilledFiveTimesEndsAsTheUninterrupted) {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(delay(random)));
     kill(child, SIGKILL);
-    killed += wait_for(child) == -SIGKILL ? 1 : 0;
+    killed += exit_code_of(child) == -SIGKILL ? 1 : 0;
     expect_whole("killed", "latest");
     if (fs::exists(folder_->path() / "killed/checkpoints/best")) expect_whole("killed", "best");
   }

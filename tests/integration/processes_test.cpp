@@ -62,23 +62,6 @@ class ProcessesProgram : public ProgramTest {
                : "";
   }
 
-  /// Starts a program in a process group of its own.
-  pid_t start(const std::string& program, const std::vector<std::string>& arguments) const {
-    const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
-    std::vector<const char*> argv{file.c_str()};
-    for (const auto& argument : arguments) argv.push_back(argument.c_str());
-    argv.push_back(nullptr);
-    const pid_t child = fork();
-    if (child == 0) {
-      setpgid(0, 0);
-      if (std::freopen(path("said.txt").c_str(), "w", stderr) == nullptr) _exit(99);
-      if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
-      execv(file.c_str(), const_cast<char* const*>(argv.data()));
-      _exit(98);
-    }
-    return child;
-  }
-
   void expect_same_weights(const std::string& one, const std::string& two, const std::string& step,
                            const std::string& file = "encoder",
                            const std::set<std::string>& left_out = {},
@@ -474,13 +457,12 @@ TEST_F(ProcessesProgram, ASignalToAllOfThemSavesAndLeaves) {
   const auto options = recipe("told", "8", "2", "100000");
   for (const int signal : {SIGINT, SIGTERM}) {
     const std::string before = newest("told");
-    const pid_t child = start("pretrain", options);
+    const pid_t child =
+        start_program("pretrain", options, path("said.txt"), RLIM_INFINITY, /*own_group=*/true);
     for (int i = 0; i < 3000 && newest("told") == before; ++i) usleep(10000);
     EXPECT_NE(newest("told"), before) << said();
     kill(-child, signal);  // as a terminal does, and `timeout`
-    int status = 0;
-    waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0) << said();
+    EXPECT_EQ(exit_code_of(child), 0) << said();
     EXPECT_EQ(errors(), 0) << said();
   }
 }

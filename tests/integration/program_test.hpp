@@ -21,6 +21,35 @@ namespace jepa {
 
 namespace fs = std::filesystem;
 
+/// Starts a program; what it says on stderr goes to the file `said`.
+/// @param file_limit largest file it may write; a write past it fails as on a full disk
+/// @param own_group in a process group of its own
+inline pid_t start_program(const std::string& program, const std::vector<std::string>& arguments,
+                           const std::string& said, rlim_t file_limit = RLIM_INFINITY,
+                           bool own_group = false) {
+  const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
+  std::vector<const char*> argv{file.c_str()};
+  for (const auto& argument : arguments) argv.push_back(argument.c_str());
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child != 0) return child;
+  if (own_group) setpgid(0, 0);
+  if (std::freopen(said.c_str(), "w", stderr) == nullptr) _exit(99);
+  if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
+  signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{file_limit, file_limit};
+  setrlimit(RLIMIT_FSIZE, &limit);
+  execv(file.c_str(), const_cast<char* const*>(argv.data()));
+  _exit(98);
+}
+
+/// Waits for a program to end: its exit code, or the signal that ended it as a negative number.
+inline int exit_code_of(pid_t child) {
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
 /// A folder of the test's own, and programs run in it.
 class ProgramTest : public testing::Test {
  protected:
@@ -28,26 +57,9 @@ class ProgramTest : public testing::Test {
   std::string said() const { return read_bytes(path("said.txt")); }
 
   /// Runs a program; its exit code (negative: the signal). What it says on stderr is in said.txt.
-  /// `file_limit`: largest file it may write; a write past it fails as on a full disk.
   int run(const std::string& program, const std::vector<std::string>& arguments,
           rlim_t file_limit = RLIM_INFINITY) const {
-    const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
-    std::vector<const char*> argv{file.c_str()};
-    for (const auto& argument : arguments) argv.push_back(argument.c_str());
-    argv.push_back(nullptr);
-    const pid_t child = fork();
-    if (child == 0) {
-      if (std::freopen(path("said.txt").c_str(), "w", stderr) == nullptr) _exit(99);
-      if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
-      signal(SIGXFSZ, SIG_IGN);
-      const rlimit limit{file_limit, file_limit};
-      setrlimit(RLIMIT_FSIZE, &limit);
-      execv(file.c_str(), const_cast<char* const*>(argv.data()));
-      _exit(98);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return exit_code_of(start_program(program, arguments, path("said.txt"), file_limit));
   }
 
   /// Runs a program that must fail with `code` and one line `error: ...` holding `thing`, and must
