@@ -21,7 +21,6 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kPublishedSide = 224;
 constexpr int64_t kScenesForOneOfValidation = 5;
 constexpr uint64_t kBootstrapSeed = 7;
-constexpr int64_t kChoosingDraws = 3;  // untrained networks that choose their past
 const char* const kUntrainedRow = "untrained";
 
 /// Pairs by scene, of one property: [property][scene] -> numbers of pairs.
@@ -110,13 +109,10 @@ int64_t choose(const Questions& questions, int64_t draws, const MakeModel& make)
   for (int64_t draw = 0; draw < std::min(draws, kChoosingDraws); ++draw) {
     const auto model = make(draw);
     for (size_t i = 0; i < contexts.size(); ++i) {
-      for (const auto& property : ask(model, questions, questions.plan.validation, contexts[i])) {
-        sums[i] += relative_accuracy(property, kBroken, kLawful, kMean).mean().item<double>();
-      }
+      sums[i] += validation_score(ask(model, questions, questions.plan.validation, contexts[i]));
     }
   }
-  const auto best = std::max_element(sums.rbegin(), sums.rend());
-  return contexts[static_cast<size_t>(sums.rend() - best) - 1];
+  return best_past(contexts, sums);
 }
 
 /// Whether a metric takes the threshold of validation.

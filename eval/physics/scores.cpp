@@ -107,6 +107,19 @@ torch::Tensor resampled_auroc(const torch::Tensor& surprises, Aggregate aggregat
                       sum(wins) / sum(compared));
 }
 
+double validation_score(const std::vector<torch::Tensor>& rules) {
+  double sum = 0;
+  for (const auto& rule : rules) {
+    sum += relative_accuracy(rule, kBroken, kLawful, kMean).mean().item<double>();
+  }
+  return sum / static_cast<double>(rules.size());
+}
+
+int64_t best_past(const std::vector<int64_t>& pasts, const std::vector<double>& scores) {
+  const auto best = std::max_element(scores.rbegin(), scores.rend());
+  return pasts[static_cast<size_t>(scores.rend() - best) - 1];
+}
+
 double best_threshold(const std::vector<torch::Tensor>& rules, Aggregate aggregate) {
   std::vector<std::pair<double, int>> films;  // surprise, +1 broken or -1 lawful
   for (const auto& rule : rules) {

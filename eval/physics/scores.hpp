@@ -42,6 +42,14 @@ double auroc(const torch::Tensor& positive, const torch::Tensor& negative);
 torch::Tensor resampled_auroc(const torch::Tensor& surprises, Aggregate aggregate,
                               const torch::Tensor& counts);
 
+/// Untrained networks that choose their past together, where there are more.
+inline constexpr int64_t kChoosingDraws = 3;
+/// What validation chooses a past by: the share of pairs told right by their mean surprise, over
+/// rules. @param rules surprises of each rule
+double validation_score(const std::vector<torch::Tensor>& rules);
+/// The past of the highest score; of equals the last one. @param scores one for each past
+int64_t best_past(const std::vector<int64_t>& pasts, const std::vector<double>& scores);
+
 /// The threshold at which most of the films of validation are told right: lawful below, broken at
 /// it or above. @param rules surprises of each rule
 double best_threshold(const std::vector<torch::Tensor>& rules, Aggregate aggregate);

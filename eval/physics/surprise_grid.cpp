@@ -20,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kUntrainedSeed = 1000;  // none of them is a trained one's start
-constexpr int64_t kValidatedDraws = 3;    // untrained networks that choose their past
 constexpr int64_t kScenesAtOnce = 8;
 
 const std::string kUntrained = "untrained_";  // before an arm's name
@@ -109,29 +108,17 @@ class LazyCell {
   SurpriseModel model_;
 };
 
-double mean_relative(const std::vector<torch::Tensor>& rules) {
-  double sum = 0;
-  for (const auto& rule : rules) {
-    sum += relative_accuracy(rule, kBroken, kLawful, kMean).mean().item<double>();
-  }
-  return sum / static_cast<double>(rules.size());
-}
-
 /// The past at which an arm's seeds together do best on validation; of equals the longer one.
 int64_t choose_past(const SurpriseOptions& options, std::vector<LazyCell>& cells) {
   const size_t asked =
-      std::min<size_t>(cells.size(), std::max<size_t>(options.seeds.size(), kValidatedDraws));
-  double best = -1;
-  int64_t chosen = 0;
+      std::min<size_t>(cells.size(), std::max<size_t>(options.seeds.size(), kChoosingDraws));
+  std::vector<double> scores;
   for (const int64_t past : options.contexts) {
     double sum = 0;
-    for (size_t i = 0; i < asked; ++i) sum += mean_relative(cells[i].all("validation", past, 2));
-    if (sum >= best) {
-      best = sum;
-      chosen = past;
-    }
+    for (size_t i = 0; i < asked; ++i) sum += validation_score(cells[i].all("validation", past, 2));
+    scores.push_back(sum);
   }
-  return chosen;
+  return best_past(options.contexts, scores);
 }
 
 std::vector<SurpriseCell> score_arm(const SurpriseOptions& options, const std::string& arm,
