@@ -69,7 +69,7 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
   const std::string config = options.run + "/config.ini";
   if (std::filesystem::exists(config)) {
     examples::require_unchanged(options.run, read_ini(config), dump_options(program.sections),
-                                {"play.film"});
+                                {"play.film", "play.real", "temperatures"});  // stages of their own
   }
   const auto game = dreaming::make_game(options.game);
   const auto shown = game(1)->info();

@@ -257,8 +257,9 @@ Learns inside its own dream (Ha and Schmidhuber): collects episodes of a game, t
 latents) and M (what comes next, and whether it ends) on them, trains a controller in what M imagines
 alone, and plays the real game. Beside it: held random, the best constant action, a policy that swaps
 sides, untrained controllers, and the same controller searched for in the real game by as many candidates and generations.
-Every stage leaves a file; a run that was killed goes on with the next. `--quick` makes everything far
-too small, to see it work.
+Every stage leaves a file; a run that was killed goes on with the next. More `temperatures` and the
+real game's arm (`play.real`) can be asked of a finished run. `--quick` makes everything far too small, to see
+it work.
 TEXT
 show 'dream --config examples/configs/ha_dodge.ini --quick --run runs/dodge'
 text <<'TEXT'
