@@ -5,12 +5,32 @@
 #include <torch/types.h>
 
 namespace jepa::eval::planning {
+namespace {
+
+constexpr double kLeastVariance = 1e-12;
+
+}  // namespace
 
 torch::Tensor GoalCost::operator()(const torch::Tensor& latents, const torch::Tensor& start,
                                    const torch::Tensor& goal) const {
   auto steps = (latents - goal.unsqueeze(-2)).square();
   if (include_start) steps = torch::cat({(start - goal).square().unsqueeze(-2), steps}, -2);
-  const auto distance = sum_width ? steps.sum(-1) : steps.mean(-1);
+  const auto over_width = [&](const torch::Tensor& x) {
+    return sum_width ? x.sum(-1) : x.mean(-1);
+  };
+  torch::Tensor distance;
+  if (members.empty()) {
+    distance = over_width(steps);
+  } else {
+    std::vector<torch::Tensor> each;
+    for (const auto& part : steps.split_with_sizes(members, -1)) each.push_back(over_width(part));
+    const auto all = torch::stack(each);
+    distance = all.mean(0);
+    if (disagreement != 0) {  // not std: its gradient is NaN where all agree
+      const auto spread = (all.var(0, /*unbiased=*/false) + kLeastVariance).sqrt();
+      distance = distance + disagreement * spread;
+    }
+  }
   if (over_time == "sum") return distance.sum(-1);
   if (over_time == "last") return distance.select(-1, distance.size(-1) - 1);
   if (over_time == "min") return distance.amin(-1);

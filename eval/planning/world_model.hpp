@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace jepa::eval::planning {
 
@@ -33,6 +34,10 @@ struct GoalCost {
   std::string over_time = "last";  ///< sum, last or min over the horizon
   bool include_start = false;      ///< the present latent is a step too (eb_jepa's sum)
   bool sum_width = false;          ///< squared difference summed over the width, not its mean
+  /// Widths of an ensemble's members; empty: one model. A step's distance is then the mean of the
+  /// members' distances and `disagreement` times their standard deviation.
+  std::vector<int64_t> members = {};
+  double disagreement = 0;
 
   /// @param latents [..., H, D] @param start [..., D] @param goal [..., D] -> [...]
   /// @throws ConfigError for an unknown `over_time`
