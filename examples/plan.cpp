@@ -7,6 +7,7 @@
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <eval/worlds/goals_ahead.hpp>
+#include <examples/plan_members.hpp>
 #include <examples/plan_session.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
@@ -42,7 +43,13 @@ void make_films(Session& session, const StateProbe& probe, EpisodeOptions episod
                 const std::string& folder) {
   const auto& o = session.options;
   if (o.films == 0) return;
-  EpisodeFilm film(probe);
+  StateProbe first = probe;  // of an ensemble's first member
+  if (probe.read && !o.cost.members.empty()) {
+    first.read = [read = probe.read, width = o.cost.members.front()](const torch::Tensor& latents) {
+      return read(latents.narrow(-1, 0, width));
+    };
+  }
+  EpisodeFilm film(first);
   const auto controller = session.plans();
   episodes.episodes = episodes.at_once = o.films;
   run_episodes(*controller, episodes,
@@ -192,7 +199,15 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
   }
   require_block(saved.checkpoint, shape.block, options, given);
   saved.model.precision = program.precision;
-  const ActingModel acting{.model = saved.model,
+  const auto members = examples::open_members(saved, options.members, program.precision);
+  planning::WorldModel* model = &saved.model;
+  if (members.ensemble != nullptr) {
+    model = members.ensemble.get();
+    options.cost.members = members.ensemble->widths();
+  } else if (options.cost.disagreement != 0) {
+    throw ConfigError("option cost.disagreement: needs members");
+  }
+  const ActingModel acting{.model = *model,
                            .block = shape.block,
                            .step_width = shape.action_width,
                            .scale = {shape.action_mean, shape.action_std, protocol.longest_step}};
@@ -212,6 +227,7 @@ void run_published(examples::Program& program, PlanOptions& options, const Optio
   if (const auto run = given.find("run"); run != given.end() && !run->second.empty()) {
     throw ConfigError("options run and weights: one of them");
   }
+  if (!options.members.empty()) throw ConfigError("option members: runs, which weights are not");
   options.run.clear();
   auto& protocol = options.asked.protocol;
   const auto world = worlds::open_world(protocol.world, 1, options.gym);

@@ -9,6 +9,9 @@ namespace jepa::examples {
 
 void PlanOptions::describe(OptionVisitor& visit) {
   visit("run", run, {.help = "run of train_dynamics, or one of its checkpoints"});
+  visit("members", members,
+        {.help = "further runs, comma-separated, that plan with it as an ensemble; row `untrained` "
+                 "and what is read from latents are of the first alone"});
   visit("weights", weights,
         {.help = "instead of a run: eb_jepa's published checkpoint, or LeWorldModel's folder"});
   visit("action_mean", action_mean,
@@ -49,6 +52,10 @@ std::vector<OptionSection> PlanOptions::sections() {
       {"cost", "distance to the goal's latent", [this](OptionVisitor& visit) {
          visit("over_time", cost.over_time,
                {.help = "of the distances along the horizon", .choices = {"sum", "last", "min"}});
+         visit("disagreement", cost.disagreement,
+               {.help = "with members: so many standard deviations over them are added to the mean "
+                        "of their distances",
+                .min = 0});
        }}};
   sections.push_back(
       {"gym", "of Gymnasium environments", [this](OptionVisitor& visit) { gym.describe(visit); }});
@@ -155,7 +162,8 @@ nlohmann::json plan_settings(const PlanOptions& options,
           {"cost",
            {{"over_time", options.cost.over_time},
             {"include_start", options.cost.include_start},
-            {"sum_width", options.cost.sum_width}}},
+            {"sum_width", options.cost.sum_width},
+            {"disagreement", options.cost.disagreement}}},
           {"factors", options.factors},
           {"protocol", values_of(protocol)}};
 }

@@ -19,6 +19,7 @@ namespace jepa::examples {
 /// Everything that decides an evaluation.
 struct PlanOptions {
   std::string run = "runs/two_rooms";
+  std::string members;
   std::string weights;
   std::vector<double> action_mean = {0}, action_std = {1};  ///< with weights
   std::string out;

@@ -97,7 +97,9 @@ std::vector<Control> available_controls(const PlanSession& session,
   if (session.run != nullptr) {
     all.push_back({"untrained", "the same planner, a model before training",
                    [&session, &o, untrained, longest] {
-                     return model_planner(*untrained, session.planner, o.horizon, o.cost,
+                     auto cost = o.cost;
+                     cost.members.clear();
+                     return model_planner(*untrained, session.planner, o.horizon, cost,
                                           session.seed, longest);
                    }});
   }
@@ -179,6 +181,7 @@ nlohmann::json summary_of(const Program& program, const PlanSession& session) {
   if (session.run != nullptr) {
     results["run"] = o.run;
     results["checkpoint"] = session.run->checkpoint;
+    if (!o.members.empty()) results["members"] = eval::probes::split_names(o.members);
   } else {
     results["weights"] = o.weights;
   }

@@ -294,6 +294,45 @@ TEST_F(DynamicsPrograms, WhatWasNotTrainedOrWasSeenIsNotShown) {
       << said();
 }
 
+TEST_F(DynamicsPrograms, RunsPlanTogether) {
+  ASSERT_EQ(train("one", {"--training.steps", "2", "--second.from_step", "0"}), 0) << said();
+  ASSERT_EQ(train("two", {"--training.steps", "2", "--second.from_step", "0", "--seed", "1",
+                          "--model.dim", "24"}),
+            0)
+      << said();
+  const auto plan = [&](const std::string& members, const std::string& out) {
+    return std::vector<std::string>{
+        "--run",         path("one"), "--members",         members, "--out",         path(out),
+        "--episodes",    "2",         "--unseen_episodes", "0",     "--films",       "1",
+        "--probe_clips", "32",        "--wall_cases",      "8",     "--cem.samples", "8",
+        "--cem.elites",  "4",         "--cem.iterations",  "1",     "--controls",    "untrained",
+        "--precision",   "float32"};
+  };
+  ASSERT_EQ(run("plan", plan("", "alone")), 0) << said();
+  ASSERT_EQ(run("plan", plan(path("one"), "twice")), 0) << said();  // its own mean
+  const auto result = [&](const std::string& of) {
+    auto found = Json::parse(read_bytes(path(of + "/summary.json")));
+    for (const char* key : {"seconds_per_decision", "seconds", "members", "controls"}) {
+      found.erase(key);
+    }
+    return found;
+  };
+  EXPECT_EQ(result("alone"), result("twice"));
+  auto together = plan(path("two"), "together");
+  together.insert(together.end(), {"--cost.disagreement", "1"});
+  ASSERT_EQ(run("plan", together), 0) << said();
+  const auto found = Json::parse(read_bytes(path("together/summary.json")));
+  EXPECT_EQ(found.at("members"), Json::array({path("two")}));
+  EXPECT_EQ(found.at("cost").at("disagreement"), 1);
+  auto lonely = plan("", "lonely");
+  lonely.insert(lonely.end(), {"--cost.disagreement", "1"});
+  refuses("plan", lonely, 2, "cost.disagreement");
+  ASSERT_EQ(
+      train("other", {"--training.steps", "1", "--second.from_step", "0", "--model.block", "4"}), 0)
+      << said();
+  refuses("plan", plan(path("other"), "refused"), 1, "trained with model.block = 4, asked for 5");
+}
+
 TEST_F(DynamicsPrograms, AStoreTellsWorldFactorsAndBlock) {
   const auto collect = [&](const std::string& world, const std::string& out) {
     ASSERT_EQ(run("collect", {"--world", world, "--policy", "scripted", "--episodes", "3",
