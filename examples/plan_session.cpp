@@ -179,6 +179,8 @@ nlohmann::json summary_of(const Program& program, const PlanSession& session) {
   if (session.run != nullptr) {
     results["run"] = o.run;
     results["checkpoint"] = session.run->checkpoint;
+  } else if (!o.run.empty()) {
+    results["run"] = o.run;  // over patches
   } else {
     results["weights"] = o.weights;
   }
