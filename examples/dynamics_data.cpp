@@ -62,11 +62,11 @@ std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t
 }
 
 void require_fitting(const eval::dynamics::HeldOutClips& held,
-                     const eval::dynamics::DynamicsModel& model, const std::string& path) {
-  const auto& o = model.options;
-  if (held.actions.size(2) != model.action_width()) {
+                     const eval::dynamics::ModelOptions& o, const std::string& path) {
+  const int64_t block = o.action_width * o.block;
+  if (held.actions.size(2) != block) {
     throw DataError(c10::str(path, ": actions of ", held.actions.size(2),
-                             " numbers a block, the model takes ", model.action_width()));
+                             " numbers a block, the model takes ", block));
   }
   const auto sizes = held.clips.sizes();  // [B, C, T, H, W]
   if (sizes[1] != o.encoder.channels || sizes[3] != o.encoder.height ||

@@ -30,8 +30,9 @@ std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t
                                                 ClipOptions& clip);
 
 /// @param path of the clips, for messages
-/// @throws DataError where `model` does not take them, or they are too few to read states from
+/// @throws DataError where a model of this shape does not take them, or they are too few to read
+/// states from
 void require_fitting(const eval::dynamics::HeldOutClips& held,
-                     const eval::dynamics::DynamicsModel& model, const std::string& path);
+                     const eval::dynamics::ModelOptions& shape, const std::string& path);
 
 }  // namespace jepa::examples

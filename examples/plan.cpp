@@ -171,11 +171,60 @@ void evaluate(examples::Program& program, Session& session, const std::string& f
   write_summary();
   auto settings = examples::plan_settings(o, session.protocol);
   settings["precision"] = results.at("precision");
-  examples::write_plan_page(title, session.run != nullptr ? o.run : "", folder,
+  examples::write_plan_page(title, o.run, folder,
                             examples::plan_markup(session.rows, "px", wall) +
                                 examples::settings_markup(settings) + rollouts + map,
                             session.films);
   std::printf("results            %s\n", folder.c_str());
+}
+
+/// @throws CheckpointError where the world's frames or actions are not the model's
+void require_world(const std::string& checkpoint, const ModelOptions& shape,
+                   const worlds::WorldInfo& info) {
+  const std::vector<int64_t> frame = {shape.encoder.channels, shape.encoder.height,
+                                      shape.encoder.width};
+  if (info.frame == frame && info.action_width == shape.action_width && info.action_choices == 0) {
+    return;
+  }
+  throw CheckpointError(c10::str(checkpoint, ": takes frames ", frame, " and actions of ",
+                                 shape.action_width, " numbers; ", info.name, " has ", info.frame,
+                                 " and ", info.action_width));
+}
+
+void run_patches(examples::Program& program, PlanOptions& options, const OptionValues& given) {
+  const auto weights = given.find("patches.weights");
+  const SavedPatchDynamics saved =
+      open_patch_dynamics(options.run, weights == given.end() ? "" : weights->second);
+  require_same(saved.shape, saved.checkpoint, given);
+  if (!options.members.empty()) {
+    throw ConfigError("option members: " + options.run +
+                      " is a run over patches, which plans alone");
+  }
+  options.asked = saved.shape;
+  const auto& protocol = saved.shape.protocol;
+  const auto& shape = saved.shape.model;
+  if (saved.shape.patches.states) {
+    throw CheckpointError(saved.checkpoint +
+                          ": its predictor takes states (patches.states), which no planner here "
+                          "foresees");
+  }
+  const auto world = worlds::open_world(protocol.world, 1, options.gym);
+  require_world(saved.checkpoint, shape, world->info());
+  require_block(saved.checkpoint, shape.block, options, given);
+  saved.model->precision = program.precision;
+  saved.model->to(program.device);
+  const ActingModel acting{.model = *saved.model,
+                           .block = shape.block,
+                           .step_width = shape.action_width,
+                           .history = protocol.history,
+                           .scale = {shape.action_mean, shape.action_std, protocol.longest_step}};
+  take_variant(options, given);
+  bound_actions(options, given, world->info(), acting, /*world_bounds=*/true);
+  Session session{options, protocol, static_cast<uint64_t>(program.common.seed),
+                  planning::make_planner(options.planner), acting};
+  const std::string folder = options.out.empty() ? options.run + "/plan" : options.out;
+  std::printf("frozen encoder     %s\n", saved.model->summary.c_str());
+  evaluate(program, session, folder, "Planning in " + protocol.world);
 }
 
 void run_saved(examples::Program& program, PlanOptions& options, const OptionValues& given) {
@@ -190,13 +239,7 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
   const auto& shape = saved.shape.model;
   const auto world = worlds::open_world(protocol.world, 1, options.gym);
   const auto& info = world->info();
-  const std::vector<int64_t> frame = {shape.encoder.channels, shape.encoder.height,
-                                      shape.encoder.width};
-  if (info.frame != frame || info.action_width != shape.action_width || info.action_choices > 0) {
-    throw CheckpointError(c10::str(saved.checkpoint, ": takes frames ", frame, " and actions of ",
-                                   shape.action_width, " numbers; ", info.name, " has ", info.frame,
-                                   " and ", info.action_width));
-  }
+  require_world(saved.checkpoint, shape, info);
   require_block(saved.checkpoint, shape.block, options, given);
   saved.model.precision = program.precision;
   const auto members = examples::open_members(saved, options.members, program.precision);
@@ -290,7 +333,12 @@ int main(int argc, char** argv) {
            },
        .run =
            [&](examples::Program& program) {
-             options.weights.empty() ? run_saved(program, options, given)
-                                     : run_published(program, options, given);
+             if (!options.weights.empty()) {
+               run_published(program, options, given);
+             } else if (is_patch_run(options.run)) {
+               run_patches(program, options, given);
+             } else {
+               run_saved(program, options, given);
+             }
            }});
 }

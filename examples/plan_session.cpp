@@ -182,6 +182,8 @@ nlohmann::json summary_of(const Program& program, const PlanSession& session) {
     results["run"] = o.run;
     results["checkpoint"] = session.run->checkpoint;
     if (!o.members.empty()) results["members"] = eval::probes::split_names(o.members);
+  } else if (!o.run.empty()) {
+    results["run"] = o.run;  // over patches
   } else {
     results["weights"] = o.weights;
   }

@@ -23,7 +23,8 @@ struct PlanSession {
   uint64_t seed;
   std::shared_ptr<const eval::planning::Planner> planner;
   eval::dynamics::ActingModel acting;
-  eval::dynamics::SavedDynamics* run = nullptr;  ///< null: published weights
+  /// Null: published weights, or a run over patches.
+  eval::dynamics::SavedDynamics* run = nullptr;
   std::vector<PlanRow> rows = {};
   std::vector<std::string> films = {};  ///< files that were written
 

@@ -1,11 +1,13 @@
 // Trains an action-conditioned world model: on two rooms, made as it trains, or on a clip store
-// with actions. Two phases: encoder and predictor, then the predictor alone on frozen latents.
+// with actions. A small one in two phases: encoder and predictor, then the predictor alone on
+// frozen latents. Over a frozen encoder of patches (patches.weights), the predictor alone.
 #include <eval/diffusion/saved_run.hpp>
 #include <eval/dynamics/protocol.hpp>
 #include <eval/dynamics/training.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
 #include <eval/worlds/registry.hpp>
 #include <examples/dynamics_data.hpp>
+#include <examples/patch_dynamics.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -72,6 +74,8 @@ std::vector<OptionSection> TrainDynamicsOptions::sections() {
 /// @param clip completed for the data
 std::shared_ptr<ClipSource> open_clips(const TrainDynamicsOptions& options, const std::string& data,
                                        ClipOptions& clip) {
+  const bool states = options.shape.patches.given() && options.shape.patches.states;
+  if (states && clip.signals.empty()) clip.signals = std::string(kActionSignal) + ",state";
   if (data != kNative) return examples::open_dynamics_store(data, options.shape.model.block, clip);
   if (clip.frames == 0) clip.frames = 9;
   TwoRoomsClipOptions rooms = options.rooms;
@@ -103,7 +107,7 @@ void complete_protocol(TrainDynamicsOptions& options, const OptionValues& given,
     protocol.longest_step = 0;  // the default is two rooms'
   }
   if (!protocol.world.starts_with("gym:")) worlds::make_world(protocol.world, 1);
-  if (protocol.history != 1) {
+  if (protocol.history != 1 && !options.shape.patches.given()) {
     throw ConfigError("option protocol.history is " + std::to_string(protocol.history) +
                       ": the model sees one frame");
   }
@@ -159,7 +163,7 @@ void complete_schedules(TrainDynamicsOptions& options) {
   }
 }
 
-HeldOutClips validation_clips(const TrainDynamicsOptions& options, const DynamicsModel& model,
+HeldOutClips validation_clips(const TrainDynamicsOptions& options,
                               const std::shared_ptr<ClipSource>& training, uint64_t seed) {
   const std::string& path = options.validation;
   if (path.empty() && !options.native()) {
@@ -175,7 +179,7 @@ HeldOutClips validation_clips(const TrainDynamicsOptions& options, const Dynamic
   const auto source = path.empty() ? training : open_clips(options, path, clip);
   const HeldOutClips held = held_out(some_clips(
       source, options.input.loader, options.validation_clips, stream_seed(seed, "validation", 0)));
-  examples::require_fitting(held, model, path.empty() ? options.input.data : path);
+  examples::require_fitting(held, options.shape.model, path.empty() ? options.input.data : path);
   return held;
 }
 
@@ -183,14 +187,33 @@ void print_metrics(const StepMetrics& metrics) {
   for (const auto& [name, value] : metrics) std::printf("%-18s %.4g\n", name.c_str(), value);
 }
 
+/// What is trained: a small model, or one over patches.
+struct Trained {
+  std::unique_ptr<DynamicsModel> small;
+  std::unique_ptr<PatchDynamicsModel> patches;
+  std::unique_ptr<TrainingTask> task;
+
+  double parameters() const {
+    int64_t count = 0;
+    if (small)
+      return static_cast<double>(count_parameters(*small->encoder) +
+                                 count_parameters(*small->predictor));
+    for (const auto& [name, module] : patches->trained()) count += count_parameters(*module);
+    return static_cast<double>(count);
+  }
+};
+
 /// The model with its first weights, for the sizes that the clips have.
-DynamicsModel make_model(const examples::Program& program, TrainDynamicsOptions& options,
-                         const std::shared_ptr<ClipSource>& source, bool goes_on) {
+std::unique_ptr<DynamicsModel> make_small_model(const examples::Program& program,
+                                                TrainDynamicsOptions& options,
+                                                const std::shared_ptr<ClipSource>& source,
+                                                bool goes_on) {
   const auto seed = static_cast<uint64_t>(program.common.seed);
   auto& shape = options.shape;
   const ClipBatch some = some_clips(source, options.input.loader, 8, seed);
   shape.model = shape.model.fitted(some.clips.sizes(), actions_between(some).size(2));
-  DynamicsModel model(shape.model, shape.predictor);
+  auto made = std::make_unique<DynamicsModel>(shape.model, shape.predictor);
+  DynamicsModel& model = *made;
   model.precision = program.precision;
   model.initialise(seed);
   options.training.frozen = !options.encoder.empty();
@@ -200,17 +223,16 @@ DynamicsModel make_model(const examples::Program& program, TrainDynamicsOptions&
   model.encoder->to(program.device);
   model.predictor->to(program.device);
   if (!model.inverse.is_empty()) model.inverse->to(program.device);
-  return model;
+  return made;
 }
 
 /// What the run's folder tells of it: sizes, and of a native world what the data covers.
 RunDescription describe_run(const examples::Program& program, const TrainDynamicsOptions& options,
-                            const DynamicsModel& model, const ClipSource& source) {
+                            double parameters, const ClipSource& source) {
   RunDescription description{
       .folder = options.input.run,
       .config_ini = dump_ini(program.sections),
-      .numbers = {{"parameters", static_cast<double>(count_parameters(*model.encoder) +
-                                                     count_parameters(*model.predictor))},
+      .numbers = {{"parameters", parameters},
                   {"steps", static_cast<double>(options.loop.steps)},
                   {"batch", static_cast<double>(options.input.loader.batch)}},
       .texts = examples::provenance(program, options.input.data)};
@@ -232,50 +254,15 @@ RunDescription describe_run(const examples::Program& program, const TrainDynamic
   return description;
 }
 
-void run(examples::Program& program, TrainDynamicsOptions& options, const OptionValues& given) {
-  examples::catch_stop_signals();
-  examples::require_same_options(program);
-  const auto seed = static_cast<uint64_t>(program.common.seed);
-  const bool goes_on = !find_checkpoint(options.input.run).empty();
-  complete_protocol(options, given, goes_on);
-  if (!options.encoder.empty() && !goes_on) take_encoder_shape(options, given);
-  const auto source = open_clips(options, options.input.data, options.input.clip);
-  complete_schedules(options);
-  DynamicsModel model = make_model(program, options, source, goes_on);
-  auto& training = options.training;
-  training.second = options.shape.second;
-  training.seed = seed;
-  if (options.native()) {
-    training.wall_cases = options.wall_cases;
-    if (options.wall_cases > 0 && !wall_test_takes(model.options.block)) {
-      training.wall_cases = 0;
-      std::printf("wall test          left out: blocks of %lld steps do not divide its 10\n",
-                  static_cast<long long>(model.options.block));
-    }
-    training.state_names = worlds::make_world(kNative, 1)->info().state;
-  }
-  const RunDescription description = describe_run(program, options, model, *source);
-  DynamicsTask task(model, training, validation_clips(options, model, source, seed),
-                    program.processes.get());
-  std::filesystem::create_directories(options.input.run);
-  const bool first = examples::is_first(program);
-  examples::ProgressBar bar("training");
-  const LoaderOptions together = examples::shared_batches(options.input.loader, program);
-  ClipLoader loader(source, together, seed, /*micro_batches=*/1,
-                    examples::own_share(together, program));
-  const double before = cpu_seconds();
-  const LoopResult result =
-      run_training(task, loader, options.loop, description,
-                   examples::progress_hooks(program, bar, options.loop.steps, together.batch,
-                                            {"skill_", "r2_", "wall_", "error_", "within_clip"}));
-  bar.finish();
-  const double cpu = cpu_seconds() - before;
+/// Prints what came out and leaves it in the run's folder.
+void finish(examples::Program& program, const TrainDynamicsOptions& options,
+            const LoopResult& result, double cpu, const RunDescription& description,
+            const StepMetrics& measured) {
   std::printf(
       "%s after %lld steps, %.0f s of training (%.0f s of processor time), peak memory "
       "%.0f MB\n",
       result.end == RunEnd::finished ? "done" : "stopped", static_cast<long long>(result.steps),
       result.train_seconds, cpu, result.peak_rss_mb);
-  const auto measured = task.numbers();
   print_metrics(measured);
   std::printf("run folder         %s\n", options.input.run.c_str());
   program.results = {{"run", options.input.run},
@@ -287,9 +274,77 @@ void run(examples::Program& program, TrainDynamicsOptions& options, const Option
                      {"peak_rss_mb", result.peak_rss_mb}};
   for (const auto& [name, value] : description.numbers) program.results[name] = value;
   for (const auto& [name, value] : measured) program.results[name] = value;
-  if (first) {
+  if (examples::is_first(program)) {
     write_file_atomic(options.input.run + "/summary.json", json_text(program.results, 2) + "\n");
   }
+}
+
+/// The task of a small model.
+std::unique_ptr<TrainingTask> small_task(const examples::Program& program,
+                                         TrainDynamicsOptions& options, DynamicsModel& model,
+                                         HeldOutClips held) {
+  auto& training = options.training;
+  training.second = options.shape.second;
+  training.seed = static_cast<uint64_t>(program.common.seed);
+  if (options.native()) {
+    training.wall_cases = options.wall_cases;
+    if (options.wall_cases > 0 && !wall_test_takes(model.options.block)) {
+      training.wall_cases = 0;
+      std::printf("wall test          left out: blocks of %lld steps do not divide its 10\n",
+                  static_cast<long long>(model.options.block));
+    }
+    training.state_names = worlds::make_world(kNative, 1)->info().state;
+  }
+  return std::make_unique<DynamicsTask>(model, training, std::move(held), program.processes.get());
+}
+
+LoopResult train(examples::Program& program, const TrainDynamicsOptions& options, Trained& trained,
+                 const RunDescription& description, const std::shared_ptr<ClipSource>& source) {
+  std::filesystem::create_directories(options.input.run);
+  examples::ProgressBar bar("training");
+  const LoaderOptions together = examples::shared_batches(options.input.loader, program);
+  const int64_t parts = trained.patches ? options.training.optimisation.accumulate : 1;
+  ClipLoader loader(source, together, static_cast<uint64_t>(program.common.seed), parts,
+                    examples::own_share(together, program));
+  const LoopResult result =
+      run_training(*trained.task, loader, options.loop, description,
+                   examples::progress_hooks(
+                       program, bar, options.loop.steps, together.batch,
+                       {"skill_", "r2_", "wall_", "error_", "within_clip", "validation_loss"}));
+  bar.finish();
+  return result;
+}
+
+void run(examples::Program& program, TrainDynamicsOptions& options, const OptionValues& given) {
+  examples::catch_stop_signals();
+  examples::require_same_options(program);
+  const auto seed = static_cast<uint64_t>(program.common.seed);
+  const bool goes_on = !find_checkpoint(options.input.run).empty();
+  const bool patches = options.shape.patches.given();
+  if (!goes_on) examples::require_options_of_model(given, patches);
+  complete_protocol(options, given, goes_on);
+  if (!options.encoder.empty() && !goes_on) take_encoder_shape(options, given);
+  const auto source = open_clips(options, options.input.data, options.input.clip);
+  complete_schedules(options);
+  Trained trained;
+  if (patches) {
+    const auto some = some_clips(source, options.input.loader, 1, seed);
+    trained.patches = examples::make_patch_model(program, options.shape, some);
+  } else {
+    trained.small = make_small_model(program, options, source, goes_on);
+  }
+  const RunDescription description = describe_run(program, options, trained.parameters(), *source);
+  auto held = validation_clips(options, source, seed);
+  if (patches) {
+    trained.task =
+        std::make_unique<PatchDynamicsTask>(*trained.patches, options.training.optimisation, seed,
+                                            std::move(held), program.processes.get());
+  } else {
+    trained.task = small_task(program, options, *trained.small, std::move(held));
+  }
+  const double before = cpu_seconds();
+  const LoopResult result = train(program, options, trained, description, source);
+  finish(program, options, result, cpu_seconds() - before, description, trained.task->numbers());
 }
 
 }  // namespace
@@ -311,7 +366,7 @@ int main(int argc, char** argv) {
                    .sections = stored.sections(),
                    .fitted = {},
                    .many = true,
-                   .free = {"validation", "validation_clips", "wall_cases"}};
+                   .free = {"validation", "validation_clips", "wall_cases", "patches.weights"}};
              });
            },
        .sections =

@@ -26,8 +26,9 @@ void ActionConditionedOptions::describe(OptionVisitor& visit) {
   visit("depth", depth, {.help = "blocks", .min = 1});
   visit("heads", heads, {.help = "attention heads", .min = 1});
   visit("mlp_ratio", mlp_ratio, {.help = "hidden width over token width", .min = 0.01});
-  visit("action_width", action_width, {.help = "numbers in an action", .min = 1});
-  visit("state_width", state_width, {.help = "numbers in a state", .min = 1});
+  visit("action_width", action_width,
+        {.help = "numbers in an action; 0: as the data have", .min = 0});
+  visit("state_width", state_width, {.help = "numbers in a state; 0: as the data have", .min = 0});
   visit("extrinsics_width", extrinsics_width, {.help = "numbers in a camera pose", .min = 1});
   visit("use_extrinsics", use_extrinsics, {.help = "condition on the camera pose"});
   visit("rope_side", rope_side,
@@ -49,6 +50,10 @@ ActionConditionedPredictorImpl::ActionConditionedPredictorImpl(ActionConditioned
   if (encoder_width <= 0 || o.dim % o.heads != 0) {
     throw ConfigError(c10::str("predictor: dim ", o.dim, ", heads ", o.heads, " and encoder width ",
                                encoder_width, " do not fit together"));
+  }
+  if (o.action_width < 1 || o.state_width < 1) {
+    throw ConfigError(c10::str("predictor: actions of ", o.action_width, " numbers and states of ",
+                               o.state_width, ", 1 or more expected"));
   }
   embed_ = register_module("predictor_embed", nn::Linear(encoder_width, o.dim));
   action_encoder_ = register_module("action_encoder", nn::Linear(o.action_width, o.dim));

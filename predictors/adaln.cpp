@@ -74,13 +74,13 @@ torch::Tensor window_attention(const torch::Tensor& queries, const torch::Tensor
 }  // namespace
 
 void AdaLnOptions::describe(OptionVisitor& visit) {
-  visit("dim", dim, {.help = "token width", .min = 1});
+  visit("dim", dim, {.help = "token width; 0: the encoder's", .min = 0});
   visit("depth", depth, {.help = "blocks", .min = 1});
   visit("heads", heads, {.help = "attention heads", .min = 1});
   visit("head_dim", head_dim, {.help = "width of a head", .min = 1});
   visit("mlp_hidden", mlp_hidden, {.help = "hidden width of the MLP", .min = 1});
   visit("frames", frames, {.help = "longest history", .min = 1});
-  visit("tokens", tokens, {.help = "tokens of a frame", .min = 1});
+  visit("tokens", tokens, {.help = "tokens of a frame; 0: the encoder's", .min = 0});
   visit("dropout", dropout, {.help = "share dropped in training", .min = 0, .max = 0.99});
 }
 

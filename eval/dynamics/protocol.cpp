@@ -18,14 +18,16 @@ void EvaluationProtocol::describe(OptionVisitor& visit) {
 }
 
 std::vector<OptionSection> RunShape::sections() {
-  return {{"model", "encoder, inverse dynamics, pixels",
-           [this](OptionVisitor& visit) { model.describe(visit); }},
-          {"predictor", "of the first phase",
-           [this](OptionVisitor& visit) { predictor.describe(visit); }},
-          {"second", "phase: encoder frozen, a fresh predictor",
-           [this](OptionVisitor& visit) { second.describe(visit); }},
-          {"protocol", "how it is evaluated",
-           [this](OptionVisitor& visit) { protocol.describe(visit); }}};
+  std::vector<OptionSection> all = {{"model", "encoder, inverse dynamics, pixels",
+                                     [this](OptionVisitor& visit) { model.describe(visit); }},
+                                    {"predictor", "of the first phase",
+                                     [this](OptionVisitor& visit) { predictor.describe(visit); }},
+                                    {"second", "phase: encoder frozen, a fresh predictor",
+                                     [this](OptionVisitor& visit) { second.describe(visit); }}};
+  for (auto& section : patches.sections()) all.push_back(std::move(section));
+  all.push_back({"protocol", "how it is evaluated",
+                 [this](OptionVisitor& visit) { protocol.describe(visit); }});
+  return all;
 }
 
 Seen unseen_values_seen(const worlds::Factor& factor, const std::string& factors) {
@@ -66,6 +68,11 @@ RunShape read_run_shape(const std::string& folder) {
 }
 
 SavedDynamics open_dynamics(const std::string& path) {
+  if (is_patch_run(path)) {
+    throw CheckpointError(path +
+                          ": a run over a frozen encoder of patches (option "
+                          "patches.weights), which has no encoder of its own");
+  }
   const std::string folder = diffusion::weights_folder(path, "encoder", "train_dynamics");
   const RunShape shape = read_run_shape(folder);
   SavedDynamics saved{shape, folder,
@@ -78,13 +85,22 @@ SavedDynamics open_dynamics(const std::string& path) {
   return saved;
 }
 
+SavedPatchDynamics open_patch_dynamics(const std::string& path, const std::string& weights) {
+  const std::string folder = diffusion::weights_folder(path, kFrozenEncoder, "train_dynamics");
+  RunShape shape = read_run_shape(folder);
+  if (!weights.empty()) shape.patches.weights = weights;
+  auto model = std::make_unique<PatchDynamicsModel>(shape.model, shape.patches);
+  load_patch_predictor(folder, *model);
+  return {std::move(shape), folder, std::move(model)};
+}
+
 void require_same(const RunShape& run, const std::string& checkpoint, const OptionValues& asked) {
   RunShape shape = run;
   const auto sections = shape.sections();
   const OptionValues trained = dump_options(sections);
   OptionValues known;
   for (const auto& [key, value] : asked) {
-    if (trained.contains(key)) known[key] = value;
+    if (trained.contains(key) && key != "patches.weights") known[key] = value;
   }
   apply_options(sections, known);
   for (const auto& [key, value] : dump_options(sections)) {

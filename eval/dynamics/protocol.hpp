@@ -2,10 +2,12 @@
 // evaluated.
 #pragma once
 
+#include <eval/dynamics/patch_training.hpp>
 #include <eval/dynamics/training.hpp>
 #include <eval/worlds/world.hpp>
 #include <jepa/options.hpp>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,9 +37,10 @@ struct RunShape {
   ModelOptions model;
   PredictorShape predictor;
   SecondPhaseOptions second;
+  PatchOptions patches;  ///< where `given()`, of [model] frames and actions alone are used
   EvaluationProtocol protocol;
 
-  /// [model], [predictor], [second], [protocol]
+  /// [model], [predictor], [second], [patches] and its predictors, [protocol]
   std::vector<OptionSection> sections();
 };
 
@@ -53,11 +56,24 @@ struct SavedDynamics {
 };
 
 /// @param path a run folder or one of its checkpoints
-/// @throws CheckpointError where it is no run of train_dynamics
+/// @throws CheckpointError where it is no run of train_dynamics, or one over patches
 SavedDynamics open_dynamics(const std::string& path);
 
+/// A run over patches read back.
+struct SavedPatchDynamics {
+  RunShape shape;
+  std::string checkpoint;  ///< folder
+  std::unique_ptr<PatchDynamicsModel> model;
+};
+
+/// @param path a run folder or one of its checkpoints, see is_patch_run()
+/// @param weights where the encoder is now; empty: where the run found it
+/// @throws CheckpointError, also where the encoder is another one
+SavedPatchDynamics open_patch_dynamics(const std::string& path, const std::string& weights = {});
+
 /// What is asked for beside what the run was trained for.
-/// @param asked `section.key` -> value, of the sections of RunShape; others are passed over
+/// @param asked `section.key` -> value, of the sections of RunShape; others are passed over, and
+///   where the encoder of patches is, too
 /// @param checkpoint its folder
 /// @throws CheckpointError naming the first key that differs from the run's
 void require_same(const RunShape& shape, const std::string& checkpoint, const OptionValues& asked);
