@@ -34,20 +34,30 @@ StoreNotes store_notes(const std::string& path) {
     const auto found = recipe.find("factors");
     if (found != recipe.end()) notes.factors = found->second;
   }
-  const std::string block = value("action_block");
-  if (block.empty()) return notes;
-  const auto [end, error] =
-      std::from_chars(block.data(), block.data() + block.size(), notes.action_block);
-  if (error != std::errc() || end != block.data() + block.size() || notes.action_block < 1) {
-    throw DataError(path + ": attribute action_block is '" + block + "'");
-  }
+  notes.make = value("gym_make");
+  const auto count = [&](const char* name, int64_t least, int64_t& number) {
+    const std::string text = value(name);
+    if (text.empty()) return;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || number < least) {
+      throw DataError(path + ": attribute " + name + " is '" + text + "'");
+    }
+  };
+  count("action_block", 1, notes.action_block);
+  count("action_choices", 0, notes.choices);
+  count("frame_skip", 1, notes.frame_skip);
   return notes;
 }
 
 std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t block,
                                                 ClipOptions& clip) {
   if (!std::filesystem::exists(path)) throw DataError(path + ": no such file");
-  const int64_t apart = store_notes(path).action_block;
+  const StoreNotes notes = store_notes(path);
+  if (notes.choices > 0) {
+    throw DataError(c10::str(path, ": its actions are one of ", notes.choices,
+                             " choices; dynamics are trained on actions that are numbers"));
+  }
+  const int64_t apart = notes.action_block;
   if (block % apart != 0) {
     throw ConfigError(c10::str("option model.block: the frames of ", path, " are ", apart,
                                " steps apart, which do not divide ", block));

@@ -19,6 +19,9 @@ struct StoreNotes {
   std::string world = {};
   std::string factors = {};  ///< as eval::dynamics::EvaluationProtocol has them
   int64_t action_block = 1;  ///< actions from one frame to the next
+  int64_t choices = 0;       ///< that an action is one of; 0: actions are numbers
+  int64_t frame_skip = 0;    ///< of a Gymnasium environment; 0: not known
+  std::string make = {};     ///< its arguments
 };
 /// Of a clip store; of anything else nothing is known. @throws DataError
 StoreNotes store_notes(const std::string& path);

@@ -186,6 +186,10 @@ void require_world(const std::string& checkpoint, const ModelOptions& shape,
   if (info.frame == frame && info.action_width == shape.action_width && info.action_choices == 0) {
     return;
   }
+  if (info.action_choices > 0) {
+    throw CheckpointError(checkpoint + ": takes actions that are numbers, those of " + info.name +
+                          " are choices");
+  }
   throw CheckpointError(c10::str(checkpoint, ": takes frames ", frame, " and actions of ",
                                  shape.action_width, " numbers; ", info.name, " has ", info.frame,
                                  " and ", info.action_width));
@@ -208,6 +212,7 @@ void run_patches(examples::Program& program, PlanOptions& options, const OptionV
                           ": its predictor takes states (patches.states), which no planner here "
                           "foresees");
   }
+  take_environment(saved.checkpoint, protocol, options, given);
   const auto world = worlds::open_world(protocol.world, 1, options.gym);
   require_world(saved.checkpoint, shape, world->info());
   require_block(saved.checkpoint, shape.block, options, given);
@@ -237,6 +242,7 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
                           std::to_string(protocol.history) + ", its model sees one frame");
   }
   const auto& shape = saved.shape.model;
+  take_environment(saved.checkpoint, protocol, options, given);
   const auto world = worlds::open_world(protocol.world, 1, options.gym);
   const auto& info = world->info();
   require_world(saved.checkpoint, shape, info);
@@ -271,6 +277,11 @@ void run_published(examples::Program& program, PlanOptions& options, const Optio
     throw ConfigError("options run and weights: one of them");
   }
   if (!options.members.empty()) throw ConfigError("option members: runs, which weights are not");
+  if (program.precision != torch::kFloat32) {
+    std::printf("precision          float32: published weights plan in it\n");
+    program.precision = torch::kFloat32;
+  }
+  program.common.precision = "float32";
   options.run.clear();
   auto& protocol = options.asked.protocol;
   const auto world = worlds::open_world(protocol.world, 1, options.gym);
@@ -316,6 +327,17 @@ void run_published(examples::Program& program, PlanOptions& options, const Optio
   evaluate(program, session, folder, "Planning in " + protocol.world);
 }
 
+/// A run plans in the precision that it was trained in, unless another is asked for.
+void take_precision(OptionValues& given) {
+  if (given.contains("precision") || given.contains("weights")) return;
+  const auto run = given.find("run");
+  const std::string folder = run == given.end() ? PlanOptions().run : run->second;
+  if (!std::filesystem::exists(folder + "/config.ini")) return;
+  const auto kept = read_ini(folder + "/config.ini");
+  const auto precision = kept.find("precision");
+  if (precision != kept.end()) given["precision"] = precision->second;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -326,6 +348,7 @@ int main(int argc, char** argv) {
       {.name = "plan",
        .summary = "plans with a run of train_dynamics or published weights, beside controls",
        .bfloat16 = true,
+       .complete = take_precision,
        .sections =
            [&](const OptionValues& values) {
              given = values;

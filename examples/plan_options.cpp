@@ -73,6 +73,19 @@ void require_block(const std::string& source, int64_t block, PlanOptions& option
   options.horizon.block = block;
 }
 
+void take_environment(const std::string& source, const eval::dynamics::EvaluationProtocol& protocol,
+                      PlanOptions& options, const OptionValues& given) {
+  const auto take = [&](const char* key, const auto& trained, auto& asked) {
+    if (given.contains(key) && asked != trained) {
+      throw CheckpointError(c10::str(source, ": its data were made with ", key, " = ", trained,
+                                     ", asked for ", asked));
+    }
+    asked = trained;
+  };
+  if (protocol.frame_skip > 0) take("gym.frame_skip", protocol.frame_skip, options.gym.frame_skip);
+  if (!protocol.gym_make.empty()) take("gym.make", protocol.gym_make, options.gym.make);
+}
+
 void take_variant(PlanOptions& options, const OptionValues& given) {
   auto& planner = options.planner;
   if (planner.variant == "none") return;

@@ -103,6 +103,8 @@ void complete_protocol(TrainDynamicsOptions& options, const OptionValues& given,
     std::printf("world              %s, as the data say\n", protocol.world.c_str());
   }
   if (protocol.factors.empty()) protocol.factors = notes.factors;
+  if (protocol.frame_skip == 0) protocol.frame_skip = notes.frame_skip;
+  if (protocol.gym_make.empty()) protocol.gym_make = notes.make;
   if (!given.contains("protocol.longest_step") && protocol.world != kNative) {
     protocol.longest_step = 0;  // the default is two rooms'
   }

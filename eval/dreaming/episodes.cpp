@@ -154,8 +154,41 @@ void write_episodes(const std::string& path, const Episodes& episodes, const Gam
   writer.finish({});
 }
 
+namespace {
+
+/// What a store says of its world and of the frames between two of its own.
+void require_same_game(const std::string& path, const std::map<std::string, std::string>& notes,
+                       const GameInfo& info) {
+  const auto value = [&](const char* name) {
+    const auto found = notes.find(name);
+    return found == notes.end() ? std::string() : found->second;
+  };
+  if (const auto world = value("world"); !world.empty() && world != info.name) {
+    throw DataError(path + ": episodes of " + world + ", the game is " + info.name);
+  }
+  std::string apart = value("repeat");  // dream's own; collect counts in steps of the environment
+  if (apart.empty()) apart = value("frame_skip");
+  if (apart.empty() && value("generator") == "jepa collect") apart = "1";
+  if (!apart.empty() && apart != std::to_string(info.repeat)) {
+    throw DataError(c10::str(path, ": its frames are ", apart, " apart, the game's ", info.repeat,
+                             " (world.repeat)"));
+  }
+}
+
+/// `values` of an episode. @throws DataError where one is not a number
+torch::Tensor finite(const torch::Tensor& values, const std::string& path, const char* column,
+                     int64_t episode) {
+  if (values.isfinite().all().item<bool>()) return values;
+  throw DataError(c10::str(path, ": column '", column, "' of episode ", episode,
+                           " has values that are not finite"));
+}
+
+}  // namespace
+
 Episodes read_episodes(const std::string& path, const GameInfo& info, int64_t most) {
-  const auto names = ClipStore(path, {}).signals();
+  const ClipStore whole(path, {});
+  require_same_game(path, whole.info().attributes, info);
+  const auto names = whole.signals();
   const auto has = [&](const char* name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -182,11 +215,11 @@ Episodes read_episodes(const std::string& path, const GameInfo& info, int64_t mo
                          .clone());
     const auto sent = signal_tensor(clip.signals.at("action"), clip.frames);
     const auto taken =
-        received_actions(info, sent.narrow(0, 0, clip.frames - 1).nan_to_num(0), path);
+        received_actions(info, finite(sent.narrow(0, 0, clip.frames - 1), path, "action", e), path);
     actions.push_back(torch::cat({taken, torch::zeros({1, info.action_width})}));
     const auto came = rewarded ? signal_tensor(clip.signals.at("reward"), clip.frames).select(1, 0)
                                : torch::full({clip.frames}, static_cast<double>(info.repeat));
-    rewards.push_back(torch::cat({came.slice(0, 1).nan_to_num(0), torch::zeros({1})}));
+    rewards.push_back(torch::cat({finite(came.slice(0, 1), path, "reward", e), torch::zeros({1})}));
     result.dead.push_back(
         told ? signal_tensor(clip.signals.at("terminated"), clip.frames).gt(0).any().item<bool>()
              : clip.frames - 1 < info.limit());

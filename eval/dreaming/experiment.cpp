@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 
 namespace jepa::eval::dreaming {
 namespace {
@@ -146,7 +147,7 @@ void Experiment::play_controls() {
     played("held_random", *random, "play", o.episodes, record);
     const auto fresh = held_random(info_, 1);
     played("uniform_random", *fresh, "play", o.episodes, record);
-    double best_action = 0, best = -1;
+    double best_action = 0, best = -std::numeric_limits<double>::infinity();
     for (const double action : {-1.0, 0.0, 1.0}) {
       StageRecord tuning;
       const auto policy = constant_action(info_, action);
@@ -156,7 +157,7 @@ void Experiment::play_controls() {
     record.numbers["best_constant"] = best_action;
     played("best_constant", *constant_action(info_, best_action), "play", o.episodes, record);
     int64_t best_period = 0;
-    best = -1;
+    best = -std::numeric_limits<double>::infinity();
     for (const int64_t period : o.swap_periods) {
       StageRecord tuning;
       const auto policy = side_swapping(info_, period);

@@ -30,6 +30,11 @@ double skill(const torch::Tensor& predicted, const torch::Tensor& truth, const t
   return 1 - error / copied;
 }
 
+// Clips in which nothing changes tell no skill.
+void add_skill(StepMetrics& metrics, const char* name, double value) {
+  if (std::isfinite(value)) metrics[name] = value;
+}
+
 double pixels_off(const torch::Tensor& read, const torch::Tensor& truth) {
   return (read - truth).narrow(-1, 0, 2).norm(2, {-1}).mean().item<double>();
 }
@@ -91,8 +96,8 @@ StepMetrics measure(DynamicsModel& model, const HeldOutClips& held,
   const auto imagined = model.rollout(z.narrow(1, 0, 1), {}, actions);
   const auto last = [&](const torch::Tensor& x) { return x.select(1, x.size(1) - 1); };
   StepMetrics metrics;
-  metrics["skill_1"] = skill(one, later, z.narrow(1, 0, blocks));
-  metrics["skill_k"] = skill(last(imagined), last(z), z.select(1, 0));
+  add_skill(metrics, "skill_1", skill(one, later, z.narrow(1, 0, blocks)));
+  add_skill(metrics, "skill_k", skill(last(imagined), last(z), z.select(1, 0)));
   const auto within = (z - z.mean(1, /*keepdim=*/true)).square().mean();
   const auto all = (z - z.mean({0, 1})).square().mean();
   metrics["within_clip"] = (within / all).item<double>();

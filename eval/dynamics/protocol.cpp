@@ -15,6 +15,9 @@ void EvaluationProtocol::describe(OptionVisitor& visit) {
   visit("factors", factors,
         {.help = "of the world in the training data: standard, training, or one drawn from its "
                  "unseen values; empty: what the data say"});
+  visit("frame_skip", frame_skip,
+        {.help = "of a Gymnasium environment; 0: what the data say, if they do", .min = 0});
+  visit("gym_make", gym_make, {.help = "its arguments, as gym.make; empty: what the data say"});
 }
 
 std::vector<OptionSection> RunShape::sections() {

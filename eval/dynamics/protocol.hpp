@@ -23,6 +23,8 @@ struct EvaluationProtocol {
   /// Of the world in the training data, in the words of `collect --factors`: standard, training,
   /// or the factor that was drawn from its unseen values; empty: not known.
   std::string factors = {};
+  int64_t frame_skip = 0;     ///< of a Gymnasium environment; 0: not known
+  std::string gym_make = {};  ///< its arguments, as `gym.make`; empty: not known
 
   void describe(OptionVisitor& visit);
 };

@@ -173,9 +173,9 @@ class Episode:
     def count(self, reward, terminated, truncated):
         """One more step of the environment. Whether it was the last."""
         self.steps += 1
-        if not math.isfinite(reward):
-            raise Failure(f"reward is {reward} after {self.steps} steps")
         self.reward += float(reward)
+        if not abs(self.reward) < 3e38:  # it is kept as float32
+            raise Failure(f"reward is {reward} after {self.steps} steps")
         limit = self.options["max_steps"]
         truncated = bool(truncated or (limit and self.steps >= limit))
         self.over = bool(terminated), truncated and not terminated

@@ -127,7 +127,7 @@ std::vector<int64_t> choose_frames(int64_t length, double video_fps, const ClipO
   const int64_t span = clip_span(frames, step, options);
   if (usable < 1 || (usable < span && !options.repeat_last)) {
     throw DataError(name + ": " + std::to_string(usable) + " frames to use, a clip needs " +
-                    std::to_string(span));
+                    std::to_string(span) + " (clip.skip_short leaves shorter ones out)");
   }
   // Parts that are long enough do not overlap; shorter ones are spread evenly instead.
   const int64_t parts = options.clips_per_video;

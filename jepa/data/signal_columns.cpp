@@ -10,11 +10,13 @@ namespace {
 /// A step of more source frames than this has no actions worth listing, and would take memory.
 constexpr int64_t kMostActions = 1 << 16;
 
+bool is_finite(float value) { return std::isfinite(value); }
+
 }  // namespace
 
 SignalColumns::SignalColumns(const Hdf5File& file, const ClipOptions& options, int64_t frames,
                              int64_t episodes)
-    : mode_(options.action_mode) {
+    : path_(file.path()), mode_(options.action_mode) {
   if (mode_ != "concat" && mode_ != "sum" && mode_ != "last") {
     throw ConfigError("action_mode: expected concat, sum or last, found '" + mode_ + "'");
   }
@@ -87,9 +89,17 @@ Signal SignalColumns::actions_of(const Column& column, const std::vector<int64_t
     column.dataset.read_rows(chosen[i], count, rows.data());
     float* to = signal.values.data() + i * static_cast<size_t>(out);
     for (int64_t row = 0; row < count; ++row) {
+      // An episode's last action leads nowhere, and a block may be cut short before its last frame.
+      const int64_t before_end = end - (chosen[i] + row);
+      const float* values = rows.data() + row * width;
+      if (before_end > 2 ? !std::all_of(values, values + width, is_finite)
+                         : before_end == 2 && !is_finite(*values)) {
+        throw DataError(path_ + ": dataset '" + column.name + "': row " +
+                        std::to_string(chosen[i] + row) + " is not a finite number");
+      }
       if (mode_ == "last" && row != step - 1) continue;
       for (int64_t k = 0; k < width; ++k) {
-        const float value = rows[static_cast<size_t>(row * width + k)];
+        const float value = values[k];
         to[concat ? row * width + k : k] += std::isnan(value) ? 0.0F : value;
       }
     }

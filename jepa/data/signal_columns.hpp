@@ -17,6 +17,8 @@ class SignalColumns {
   /// The signals of a clip. Uses no ATen operator.
   /// @param chosen its frames, counted over the whole store; @param end of the episode, likewise
   /// @param step source frames from one to the next where none is held
+  /// @throws DataError for an action that is not finite, but for those that lead nowhere: an
+  ///   episode's last, and what a block cut short before its last frame lacks, which count as 0
   Signals read(const std::vector<int64_t>& chosen, int64_t end, int64_t step,
                int64_t episode) const;
 
@@ -31,6 +33,7 @@ class SignalColumns {
   Signal actions_of(const Column& column, const std::vector<int64_t>& chosen, int64_t end,
                     int64_t step) const;
 
+  std::string path_;  // of the file, for messages
   std::string mode_;
   std::vector<Column> columns_;
 };

@@ -373,6 +373,27 @@ TEST_F(ActionTest, ModesSayWhatAnActionIsUnderAFrameStep) {
   EXPECT_THROW(action(options), ConfigError);
 }
 
+TEST_F(ActionTest, OfNoNumberIsAnErrorUnlessItLeadsNowhere) {
+  const auto stored = [&](int64_t row, int64_t column, float value) {
+    auto numbers = torch::arange(16, torch::kFloat32).unsqueeze(1).repeat({1, 2});
+    numbers[row][column] = value;
+    write_store(file_, {10, 6}, {{"action", numbers}});
+    return action({.frame_step = 1});
+  };
+  EXPECT_EQ(stored(9, 0, NAN)[18], 0);  // the episode's last
+  EXPECT_EQ(stored(8, 1, NAN)[17], 0);  // a block cut short before the last frame
+  for (const float value : {NAN, INFINITY}) {
+    try {
+      stored(4, 1, value);
+      FAIL() << "row 4 was taken";
+    } catch (const DataError& error) {
+      EXPECT_EQ(std::string(error.what()),
+                file_ + ": dataset 'action': row 4 is not a finite number");
+    }
+  }
+  EXPECT_THROW(stored(8, 0, NAN), DataError);
+}
+
 TEST_F(ActionTest, ClipsHoldAllActionsOfTheirLastStep) {
   EXPECT_EQ(action({.frames = 2, .frame_step = 3}, 1).size(), 12U);  // 6 frames: just enough
   EXPECT_THROW(action({.frames = 3, .frame_step = 3}, 1), DataError);

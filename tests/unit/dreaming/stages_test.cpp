@@ -245,6 +245,15 @@ TEST_F(DreamRunTest, EpisodesInAStoreComeBack) {
   EXPECT_EQ(again.dead, some.dead);
   EXPECT_EQ(read_episodes(path("some.h5"), info, 2).size(), 2);
   auto other = info;
+  other.name = "gym:Other-v0";
+  write_episodes(path("named.h5"), some, info, {{"world", info.name}, {"repeat", "4"}});
+  EXPECT_THROW(read_episodes(path("named.h5"), other), DataError);
+  other = info;
+  other.repeat = 4;
+  EXPECT_EQ(read_episodes(path("named.h5"), other).size(), some.size());
+  other.repeat = 2;
+  EXPECT_THROW(read_episodes(path("named.h5"), other), DataError);
+  other = info;
   other.action_width = 2;
   EXPECT_THROW(read_episodes(path("some.h5"), other), DataError);
   other = info;
