@@ -72,7 +72,7 @@ std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t
 }
 
 void require_fitting(const eval::dynamics::HeldOutClips& held,
-                     const eval::dynamics::ModelOptions& o, const std::string& path) {
+                     const eval::dynamics::ModelOptions& o, const std::string& path, bool probed) {
   const int64_t block = o.action_width * o.block;
   if (held.actions.size(2) != block) {
     throw DataError(c10::str(path, ": actions of ", held.actions.size(2),
@@ -85,7 +85,7 @@ void require_fitting(const eval::dynamics::HeldOutClips& held,
                              ", the model takes ", o.encoder.channels, " x ", o.encoder.height,
                              " x ", o.encoder.width, " (channels, height, width)"));
   }
-  if (held.states.defined() && sizes[0] < kProbeClips) {
+  if (probed && held.states.defined() && sizes[0] < kProbeClips) {
     throw DataError(
         c10::str(path, ": ", sizes[0], " clips, reading their states takes ", kProbeClips));
   }

@@ -33,9 +33,11 @@ std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t
                                                 ClipOptions& clip);
 
 /// @param path of the clips, for messages
+/// @param probed their states are read from latents
 /// @throws DataError where a model of this shape does not take them, or they are too few to read
 /// states from
 void require_fitting(const eval::dynamics::HeldOutClips& held,
-                     const eval::dynamics::ModelOptions& shape, const std::string& path);
+                     const eval::dynamics::ModelOptions& shape, const std::string& path,
+                     bool probed = true);
 
 }  // namespace jepa::examples

@@ -181,7 +181,8 @@ HeldOutClips validation_clips(const TrainDynamicsOptions& options,
   const auto source = path.empty() ? training : open_clips(options, path, clip);
   const HeldOutClips held = held_out(some_clips(
       source, options.input.loader, options.validation_clips, stream_seed(seed, "validation", 0)));
-  examples::require_fitting(held, options.shape.model, path.empty() ? options.input.data : path);
+  examples::require_fitting(held, options.shape.model, path.empty() ? options.input.data : path,
+                            /*probed=*/!options.shape.patches.given());
   return held;
 }
 

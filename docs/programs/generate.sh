@@ -226,6 +226,15 @@ held-out clips) tells the skill over predicting no change (one block and k block
 reads, and the wall test: how often the model, pushed straight at a wall, thinks that it is beyond it.
 TEXT
 show 'train_dynamics --config examples/configs/two_rooms_quick.ini --run runs/rooms'
+text <<'TEXT'
+`--patches.weights FILE` puts a frozen encoder in the small one's place (published weights or a run of `pretrain`
+whose frames have as many channels): each frame becomes its layer-normed patch tokens, and the predictor
+of the next frame's tokens is trained alone, V-JEPA 2-AC's (`--patches.predictor action_conditioned`,
+teacher forcing and a rollout, absolute error) or AdaLN over patches (`adaln`, one step ahead, squared
+error), as `examples/configs/vjepa2_ac.ini` and `dinowm_push.ini` have it. The encoder stays where it is:
+a checkpoint keeps the predictor and a fingerprint of the encoder, and goes on over no other. `plan` takes
+such runs too, unless their predictor was given states.
+TEXT
 
 page plan <<'TEXT'
 Plans with a run of `train_dynamics` in the world of its protocol: in two rooms success at the last of

@@ -83,7 +83,8 @@ TEST_F(PatchPrograms, ARunGoesOnBitForBit) {
         << said();
     // The encoder may lie elsewhere now.
     fs::create_directories(path("moved"));
-    fs::copy(path("two"), path("moved"), fs::copy_options::overwrite_existing);
+    fs::copy(path("two"), path("moved"),
+             fs::copy_options::recursive | fs::copy_options::overwrite_existing);
     ASSERT_EQ(run("train_dynamics", {"--run", path(cut), "--patches.weights", path("moved"),
                                      "--training.steps", "4"}),
               0)
