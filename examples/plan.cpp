@@ -227,6 +227,7 @@ void run_patches(examples::Program& program, PlanOptions& options, const OptionV
   bound_actions(options, given, world->info(), acting, /*world_bounds=*/true);
   Session session{options, protocol, static_cast<uint64_t>(program.common.seed),
                   planning::make_planner(options.planner), acting};
+  session.patches = &saved;
   const std::string folder = options.out.empty() ? options.run + "/plan" : options.out;
   std::printf("frozen encoder     %s\n", saved.model->summary.c_str());
   evaluate(program, session, folder, "Planning in " + protocol.world);

@@ -69,7 +69,8 @@ struct Control {
 
 /// Those that the world and the model have.
 std::vector<Control> available_controls(const PlanSession& session,
-                                        std::shared_ptr<DynamicsModel> untrained) {
+                                        std::shared_ptr<DynamicsModel> untrained,
+                                        std::shared_ptr<PatchDynamicsModel> fresh) {
   const auto& o = session.options;
   const double longest = session.protocol.longest_step;
   const auto policy = [&session](const char* name) {
@@ -103,6 +104,18 @@ std::vector<Control> available_controls(const PlanSession& session,
                                           session.seed, longest);
                    }});
   }
+  if (session.patches != nullptr) {
+    all.push_back({"untrained", "the same planner and encoder, a predictor before training",
+                   [&session, &o, fresh] {
+                     const auto& as = session.acting;
+                     return model_planner(ActingModel{.model = *fresh,
+                                                      .block = as.block,
+                                                      .step_width = as.step_width,
+                                                      .history = as.history,
+                                                      .scale = as.scale},
+                                          session.planner, o.horizon, o.cost, session.seed);
+                   }});
+  }
   all.push_back({"scripted", "the world's script, which sees the true state",
                  [policy] { return policy("scripted"); }});
   return all;
@@ -117,9 +130,11 @@ void run_controls(PlanSession& session, const EpisodeOptions& episodes, const st
     untrained->precision = session.run->model.precision;
     untrained->initialise(session.seed + 1);
   }
+  std::shared_ptr<PatchDynamicsModel> fresh;
+  if (session.patches != nullptr) fresh = session.patches->model->untrained(session.seed + 1);
   const bool every = session.options.controls == "all";
   const auto names = eval::probes::split_names(every ? "" : session.options.controls);
-  for (const auto& control : available_controls(session, untrained)) {
+  for (const auto& control : available_controls(session, untrained, fresh)) {
     if (!every && std::find(names.begin(), names.end(), control.name) == names.end()) continue;
     const auto controller = control.make();
     session.add(control.name + suffix, control.what, *controller, episodes, ever);
@@ -132,7 +147,7 @@ void check_choices(const PlanSession& session) {
   const auto& o = session.options;
   if (o.map.side == 1) throw ConfigError("option landscape_side: 0, or 2 and more");
   if (o.controls == "all") return;
-  const auto all = available_controls(session, nullptr);
+  const auto all = available_controls(session, nullptr, nullptr);
   const auto known = eval::probes::split_names(kControls);
   for (const auto& name : eval::probes::split_names(o.controls)) {
     const bool there =
@@ -182,8 +197,9 @@ nlohmann::json summary_of(const Program& program, const PlanSession& session) {
     results["run"] = o.run;
     results["checkpoint"] = session.run->checkpoint;
     if (!o.members.empty()) results["members"] = eval::probes::split_names(o.members);
-  } else if (!o.run.empty()) {
-    results["run"] = o.run;  // over patches
+  } else if (session.patches != nullptr) {
+    results["run"] = o.run;
+    results["checkpoint"] = session.patches->checkpoint;
   } else {
     results["weights"] = o.weights;
   }

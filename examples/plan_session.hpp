@@ -25,6 +25,7 @@ struct PlanSession {
   eval::dynamics::ActingModel acting;
   /// Null: published weights, or a run over patches.
   eval::dynamics::SavedDynamics* run = nullptr;
+  const eval::dynamics::SavedPatchDynamics* patches = nullptr;
   std::vector<PlanRow> rows = {};
   std::vector<std::string> films = {};  ///< files that were written
 

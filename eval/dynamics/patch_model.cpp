@@ -148,6 +148,14 @@ void PatchDynamicsModel::initialise(uint64_t seed) {
   }
 }
 
+std::unique_ptr<PatchDynamicsModel> PatchDynamicsModel::untrained(uint64_t seed) const {
+  auto fresh = std::make_unique<PatchDynamicsModel>(*this);
+  fresh->make_predictor(0);
+  fresh->initialise(seed);
+  fresh->to(device());
+  return fresh;
+}
+
 void PatchDynamicsModel::to(torch::Device device) {
   encoder->to(device);
   for (const auto& [name, module] : trained()) module->to(device);

@@ -79,6 +79,8 @@ class PatchDynamicsModel : public planning::WorldModel {
   /// Modules that are trained, by the names of their files.
   std::map<std::string, std::shared_ptr<torch::nn::Module>> trained() const;
   void initialise(uint64_t seed);
+  /// The same encoder under a predictor that nothing has trained.
+  std::unique_ptr<PatchDynamicsModel> untrained(uint64_t seed) const;
   /// Encoder and predictor.
   void to(torch::Device device);
   torch::Device device() const { return encoder->parameters().front().device(); }

@@ -129,7 +129,7 @@ TEST_F(PatchPrograms, PlansInPush) {
             0)
       << said();
   const Arguments quick = {"--episodes",        "2", "--unseen_episodes", "0",
-                           "--films",           "0", "--controls",        "random",
+                           "--films",           "0", "--controls",        "random,untrained",
                            "--landscape_side",  "3", "--cem.samples",     "6",
                            "--cem.elites",      "2", "--cem.iterations",  "1",
                            "--horizon.horizon", "2", "--threads",         "1"};
@@ -146,6 +146,7 @@ TEST_F(PatchPrograms, PlansInPush) {
     const auto planned = PatchJson::parse(read_bytes(path(folder + "/plan/summary.json")));
     EXPECT_EQ(planned.at("world"), "push");
     EXPECT_EQ(planned.at("run"), path(folder));
+    EXPECT_TRUE(planned.at("controls").contains("untrained"));
     EXPECT_EQ(planned.at("protocol").at("history"), 3);
     EXPECT_EQ(planned.at("episodes").get<int>() + planned.at("dropped").get<int>(), 2);
     refuses("plan", joined({"--run", path(folder), "--protocol.history", "2"}, quick), 1,

@@ -148,6 +148,11 @@ TEST_F(PatchDynamics, ARestoredTaskGoesOnBitForBit) {
       return copy_of(*of.trained().at("predictor"));
     };
     EXPECT_TRUE(same(predicted(*read), predicted(*whole)));
+    // A control shares the encoder alone.
+    const auto fresh = whole->untrained(1);
+    EXPECT_TRUE(same(predicted(*fresh), predicted(*model(shape, 1))));
+    EXPECT_TRUE(same(predicted(*read), predicted(*whole)));
+    EXPECT_EQ(fresh->encoder.get(), whole->encoder.get());
   }
 }
 
