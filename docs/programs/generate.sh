@@ -258,7 +258,8 @@ obs_type=state,visualization_width=96,visualization_height=96 --gym.pixels rende
 (two_rooms), or LeWorldModel's folder (any world of RGB frames; `--action_mean` and `--action_std` are
 those of its data, which its files leave out). They bring their published planner and longest step, on which
 `--cem.*` goes on top (`--planner.*` puts another in its place); frames, actions, blocks or a history that do
-not fit are refused.
+not fit are refused. `--members RUN,RUN` plans with several runs at once: a cost is the mean of theirs, and with
+`--cost.disagreement W` also W of their standard deviations.
 TEXT
 
 page dream <<'TEXT'

@@ -388,7 +388,7 @@ TEST_F(ActionTest, OfNoNumberIsAnErrorUnlessItLeadsNowhere) {
       FAIL() << "row 4 was taken";
     } catch (const DataError& error) {
       EXPECT_EQ(std::string(error.what()),
-                file_ + ": dataset 'action': row 4 is not a finite number");
+                file_ + ": dataset 'action': row 4 is not a finite number, episode 0");
     }
   }
   EXPECT_THROW(stored(8, 0, NAN), DataError);
