@@ -44,7 +44,8 @@ std::vector<Sizes> sizes_of(const std::vector<CellRecord>& cells, const std::str
       if (!scores.values.defined()) continue;
       sizes.widths.push_back(width);
       sizes.errors.push_back(as_error(scores.values.mean(), measure).item<double>());
-      resampled.push_back(as_error(mean_over_seeds(scores.resampled, kScaleSeed), measure));
+      resampled.push_back(
+          mean_over_seeds(as_error(scores.resampled, measure), kScaleSeed, Stretch::kRatios));
     }
     if (resampled.empty()) continue;
     sizes.resampled = torch::stack(resampled, 1);
@@ -104,6 +105,8 @@ std::vector<ScaleMeasure> scale_measures(const std::vector<CellRecord>& cells) {
       measures.push_back({name, name.substr(6) + " probed, 1 - score", true});
     } else if (name == "future/digit" || name == "future/legs" || name == "future/count") {
       measures.push_back({name, name.substr(7) + " read from futures, share wrong", true});
+    } else if (name.starts_with("surprise/")) {
+      measures.push_back({name, name.substr(9) + " of films told wrong, share", true});
     } else if (name.starts_with("future/position_error")) {
       const size_t at = name.find("/h");
       measures.push_back(

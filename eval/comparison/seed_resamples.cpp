@@ -35,17 +35,19 @@ SeedResamples resample_seeds(const SeedCells& cells, const std::string& result,
   return {torch::tensor(values, torch::kFloat64), torch::stack(resampled, 1)};
 }
 
-torch::Tensor mean_over_seeds(const torch::Tensor& values, uint64_t seed) {
+torch::Tensor mean_over_seeds(const torch::Tensor& values, uint64_t seed, Stretch stretch) {
   const int64_t seeds = values.size(1);
   const auto mean = values.mean(1);
   if (seeds < 2) return mean;
   const auto n = static_cast<double>(seeds);
-  const double stretch =
+  const double factor =
       std::sqrt(n / (n - 1)) * probes::student_t_quantile(n - 1, 0.975) / kNormalQuantile;
   Random random(seed, "bootstrap of seeds", 0);
   auto drawn = torch::empty({values.size(0), seeds}, torch::kInt64);
   for (int64_t i = 0; i < drawn.numel(); ++i) drawn.data_ptr<int64_t>()[i] = random.below(seeds);
-  return mean + stretch * (values.gather(1, drawn).mean(1) - mean);
+  const auto means = values.gather(1, drawn).mean(1);
+  if (stretch == Stretch::kRatios) return mean * (means / mean).pow(factor);
+  return mean + factor * (means - mean);
 }
 
 void add_skill(const std::vector<CellRecord>& cells, std::vector<SummaryRow>& rows) {

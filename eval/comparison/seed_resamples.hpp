@@ -35,8 +35,13 @@ struct SeedResamples {
 SeedResamples resample_seeds(const SeedCells& cells, const std::string& result,
                              ClipResamples& clips);
 
+/// How deviations of a resample's mean are stretched: added, or as ratios, which keeps positive
+/// values positive.
+enum class Stretch { kSums, kRatios };
+
 /// Means over seeds double [R] of values double [R, S]: each resample draws seeds too. Deviations
 /// between seeds are stretched as in arm_difference(), since few seeds make a bootstrap too narrow.
-torch::Tensor mean_over_seeds(const torch::Tensor& values, uint64_t seed);
+torch::Tensor mean_over_seeds(const torch::Tensor& values, uint64_t seed,
+                              Stretch stretch = Stretch::kSums);
 
 }  // namespace jepa::eval::comparison

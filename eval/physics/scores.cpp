@@ -1,3 +1,4 @@
+#include <eval/comparison/seed_resamples.hpp>
 #include <eval/physics/scores.hpp>
 
 #include <torch/types.h>
@@ -66,13 +67,11 @@ double mean_value(const std::vector<RuleValues>& draws, size_t rule) {
   return sum;
 }
 
-/// One draw's resample for each row.
-torch::Tensor chosen(const std::vector<RuleValues>& draws, size_t rule, uint64_t seed) {
+/// The mean over draws on every resample, which draws anew among them too.
+torch::Tensor mean_resampled(const std::vector<RuleValues>& draws, size_t rule, uint64_t seed) {
   std::vector<torch::Tensor> all;
   for (const auto& draw : draws) all.push_back(draw.resamples[rule]);
-  const auto stacked = torch::stack(all);  // [draws, R]
-  const auto which = probes::resample_draws(stacked.size(0), stacked.size(1), seed);
-  return stacked.gather(0, which.unsqueeze(0)).squeeze(0);
+  return comparison::mean_over_seeds(torch::stack(all, 1), seed);
 }
 
 }  // namespace
@@ -223,7 +222,8 @@ RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, doubl
 std::vector<probes::Estimate> pooled(const std::vector<RuleValues>& draws, uint64_t seed) {
   std::vector<probes::Estimate> made;
   for (size_t rule = 0; rule < draws.front().values.size(); ++rule) {
-    made.push_back(probes::with_interval(mean_value(draws, rule), chosen(draws, rule, seed)));
+    made.push_back(
+        probes::with_interval(mean_value(draws, rule), mean_resampled(draws, rule, seed)));
   }
   return made;
 }
@@ -233,9 +233,9 @@ std::vector<probes::Estimate> pooled_difference(const std::vector<RuleValues>& d
                                                 uint64_t seed) {
   std::vector<probes::Estimate> made;
   for (size_t rule = 0; rule < draws.front().values.size(); ++rule) {
-    made.push_back(
-        probes::with_interval(mean_value(draws, rule) - mean_value(control, rule),
-                              chosen(draws, rule, seed) - chosen(control, rule, seed + 1)));
+    made.push_back(probes::with_interval(
+        mean_value(draws, rule) - mean_value(control, rule),
+        mean_resampled(draws, rule, seed) - mean_resampled(control, rule, seed + 1)));
   }
   return made;
 }

@@ -89,8 +89,8 @@ struct RuleValues {
 RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, double threshold,
                    int64_t resamples, uint64_t seed);
 
-/// The mean over draws (seeds, initialisations) of one arm; intervals are over draws and scenes:
-/// every resample takes one of the draws.
+/// The mean over draws (seeds, initialisations) of one arm; every resample draws scenes and draws,
+/// see comparison::mean_over_seeds().
 std::vector<probes::Estimate> pooled(const std::vector<RuleValues>& draws, uint64_t seed);
 /// An arm's less a control's, on the same resamples of the scenes.
 std::vector<probes::Estimate> pooled_difference(const std::vector<RuleValues>& draws,

@@ -148,26 +148,27 @@ Stories colour(const Draw& draw) {
 }
 
 Stories solidity(const Draw& draw) {
-  Stage stage;
   const Body body = draw_body(draw.random);
-  const double r = body.disc.radius, speed = draw.uniform(2, 2.8);
+  const double r = body.disc.radius, side = sign(draw.random), speed = draw.uniform(2, 2.8);
   const double left = kMiddle - 1, right = kMiddle + 1;
-  stage.wall = Rectangle{left, 0, right, kSceneSide};
+  Stage open;
   double y = draw.uniform(6, 42);
-  if (draw.random.below(2) == 0) {  // the wall looks out above the occluder
+  if (draw.random.below(2) == 0) {  // a wall looks out above the occluder
     const double half = 2 * r + 3;
-    stage.occluder = Rectangle{kMiddle - half, 12, kMiddle + half, kSceneSide};
+    open.occluder = Rectangle{kMiddle - half, 12, kMiddle + half, kSceneSide};
     y = draw.uniform(13 + r, 47 - r);
   }
-  const Chamber left_side{.box = {.width = left, .height = kSceneSide}};
-  const Chamber right_side{.box = {.width = kSceneSide - right, .height = kSceneSide},
-                           .left = right};
-  const auto bounce = [&](double x, double away, const Chamber& chamber) {
-    return through({placed(body, x, y, {away * speed, 0})}, {{-away * speed, 0}}, chamber, chamber,
-                   draw.cut, draw.frames);
-  };
-  return crossed(stage, bounce(left - r, -1, left_side), bounce(right + r, 1, right_side),
-                 draw.cut);
+  Stage walled = open;
+  walled.wall = Rectangle{left, 0, right, kSceneSide};
+  const Chamber before_wall =
+      side > 0 ? Chamber{.box = {.width = left, .height = kSceneSide}}
+               : Chamber{.box = {.width = kSceneSide - right, .height = kSceneSide}, .left = right};
+  // At the cut the body touches the wall, or stands where it would.
+  const double x = kMiddle - side * (1 + r);
+  const auto bounces = through({placed(body, x, y, {-side * speed, 0})}, {{side * speed, 0}},
+                               before_wall, before_wall, draw.cut, draw.frames);
+  const auto passes = draw.fly(placed(body, x, y, {side * speed, 0}), table());
+  return two_by_two({walled, open}, {bounces, bounces}, {passes, passes}, draw.cut);
 }
 
 Stories gravity(const Draw& draw) {

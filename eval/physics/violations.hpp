@@ -44,7 +44,8 @@ struct Stories {
 ///   nothing comes out, or a body does
 /// - continuity: a body flies on, or from another place
 /// - shape, colour: it keeps its own, or has another's, half of the time once it was hidden
-/// - solidity: it is thrown back by a wall (half of the time behind an occluder), or is beyond it
+/// - solidity: a wall throws it back (half of the time behind an occluder) and without one it flies
+///   on, or the other way round
 /// - gravity: what falls goes on falling, or rises; seen from the side it flies a parabola and from
 ///   above straight, or the other way round
 /// - inertia: it flies straight, or turns by itself

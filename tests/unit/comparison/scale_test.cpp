@@ -125,6 +125,24 @@ TEST(Scale, LuckOfASeedEverywhereTurnsNoLine) {
   EXPECT_LT(width(0.1), 3 * width(0.01));
 }
 
+TEST(Scale, ErrorsNearZeroStayPositive) {
+  // Seeds that differ by half of the error: added deviations would go below zero.
+  torch::manual_seed(3);
+  std::vector<CellRecord> cells;
+  for (const double tera : {1.0, 4.0}) {
+    for (int64_t seed = 0; seed < 3; ++seed) {
+      cells.push_back({.arm = "jepa", .tera = tera, .seed = seed});
+      set_result(cells.back(), "future/position_error/h4", 0.02 * (1 + 0.5 * (seed - 1)), 0.001);
+    }
+  }
+  const auto curves = fit_scale(cells, 400);
+  for (const auto& point : curves.front().points) {
+    EXPECT_NEAR(point.error.value, 0.02, 0.002);
+    EXPECT_GT(point.error.low, 0.001);  // the smallest error that counts is 1e-4
+    EXPECT_GT(point.error.high, 0.04);
+  }
+}
+
 TEST(Scale, OneBudgetIsNoLine) {
   auto cells = made_cells("jepa", -0.3, 0.02);
   std::erase_if(cells, [](const CellRecord& cell) { return cell.tera != 2; });

@@ -133,5 +133,17 @@ TEST(Scores, PooledOverDrawsAndScenes) {
   EXPECT_EQ(same[0].high, 0);
 }
 
+TEST(Scores, FewDrawsThatDifferMakeWideIntervals) {
+  std::vector<RuleValues> draws;
+  for (const double value : {0.2, 0.5, 0.8}) {
+    draws.push_back({{value}, {torch::full({2000}, value, torch::kFloat64)}});
+  }
+  // Three draws: 4.30 / 1.96 * sqrt(3 / 2) times the farthest mean of three of them.
+  const auto estimate = pooled(draws, 0).front();
+  EXPECT_DOUBLE_EQ(estimate.value, 0.5);
+  EXPECT_NEAR(estimate.low, 0.5 - 2.689 * 0.3, 0.01);
+  EXPECT_NEAR(estimate.high, 0.5 + 2.689 * 0.3, 0.01);
+}
+
 }  // namespace
 }  // namespace jepa::eval::physics

@@ -72,7 +72,7 @@ TEST(Violations, TheMatchedChangeIsAsManyPixels) {
 }
 
 TEST(Violations, NoSingleFrameGivesTheAnswerAway) {
-  const std::set<std::string> two_by_two{"support", "burst", "hoop", "candle"};
+  const std::set<std::string> two_by_two{"solidity", "support", "burst", "hoop", "candle"};
   for_all_scenes([&](const Scene& scene) {
     std::vector<std::string> lawful, broken;
     for (size_t pair = 0; pair < 2; ++pair) {
@@ -88,7 +88,7 @@ TEST(Violations, NoSingleFrameGivesTheAnswerAway) {
     }
   });
   // The others: each ending is lawful on one stage and breaks the rule on the other.
-  for (const std::string rule : {"support", "burst", "hoop"}) {
+  for (const std::string rule : {"solidity", "support", "burst", "hoop"}) {
     Random random(3, rule, 0);
     const Stories stories = tell_stories(rule, {}, random);
     for (size_t pair = 0; pair < 2; ++pair) {
@@ -136,6 +136,24 @@ TEST(Violations, CollisionsKeepMomentumAndTheirViolationsDoNot) {
       EXPECT_NEAR(before[0], after[0], 1e-9);
       EXPECT_NEAR(before[1], after[1], 1e-9);
       EXPECT_GT(std::hypot(before[0] - broken[0], before[1] - broken[1]), 1.0);
+    }
+  }
+}
+
+TEST(Violations, AWallIsPassedAtTheSpeedOfFlight) {
+  for (uint64_t i = 0; i < 10; ++i) {
+    Random random(3, "solidity", i);
+    const Stories stories = tell_stories("solidity", {}, random);
+    EXPECT_TRUE(stories.stage[0].wall && !stories.stage[1].wall);
+    for (size_t pair = 0; pair < 2; ++pair) {
+      const Track& broken = stories.broken[pair];
+      for (size_t t = 1; t < broken.size(); ++t) {
+        EXPECT_LE(std::abs(broken[t][0].disc.x - broken[t - 1][0].disc.x), 2.8 + 1e-9);
+      }
+      // Of the two stories one flies through the middle and one turns before it.
+      const auto at = static_cast<size_t>(stories.cut);
+      const double start = broken[at - 4][0].disc.x - 24, end = broken[at + 6][0].disc.x - 24;
+      EXPECT_EQ(start * end < 0, pair == 0) << start << " " << end;
     }
   }
 }
