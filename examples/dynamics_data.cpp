@@ -14,12 +14,16 @@ namespace {
 
 constexpr int64_t kProbeClips = 8;  // fewest that a probe of states is fitted on
 
+bool is_clip_store(const std::string& path) {
+  const std::string extension = lower_extension(path);
+  return extension == ".h5" || extension == ".hdf5";
+}
+
 }  // namespace
 
 StoreNotes store_notes(const std::string& path) {
   StoreNotes notes;
-  const std::string extension = lower_extension(path);
-  if (extension != ".h5" && extension != ".hdf5") return notes;
+  if (!is_clip_store(path)) return notes;
   if (!std::filesystem::exists(path)) throw DataError(path + ": no such file");
   const auto attributes = ClipStore(path, {}).info().attributes;
   const auto value = [&](const char* name) {
@@ -69,6 +73,46 @@ std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t
                                block, " steps, the frames of ", path, " ", apart, " apart"));
   }
   return open_clip_source(path, clip);
+}
+
+void complete_action_statistics(eval::dynamics::ModelOptions& model, const std::string& data,
+                                const std::function<ClipBatch()>& some) {
+  if (!model.measures_actions()) return;
+  try {
+    if (is_clip_store(data)) {
+      model.take_action_statistics(ClipStore(data, {}).statistics(kActionSignal),
+                                   store_notes(data).action_block);
+      return;
+    }
+    const auto rows = eval::dynamics::actions_between(some()).flatten(0, 1).to(torch::kFloat64);
+    model.take_action_statistics(
+        {rows.mean(0), rows.std(0, false), rows.std(0, true), rows.size(0)}, model.block);
+  } catch (const DataError& error) {
+    const std::string what = error.what();
+    throw DataError(what.starts_with(data) ? what : data + ": " + what);
+  }
+}
+
+void follow_first(const eval::dynamics::PredictorShape& first,
+                  eval::dynamics::PredictorShape& second, const OptionValues& given) {
+  const auto section = [](eval::dynamics::PredictorShape& of) {
+    return std::vector<OptionSection>{
+        {"second", "", [&of](OptionVisitor& visit) { of.describe(visit); }}};
+  };
+  auto shape = first;
+  OptionValues followed;
+  for (const auto& [key, value] : dump_options(section(shape))) {
+    const bool residual = key == "second.hidden" || key == "second.layers";
+    if (!residual && !given.contains(key)) followed[key] = value;
+  }
+  apply_options(section(second), followed);
+}
+
+void require_history(int64_t history, int64_t longest) {
+  if (history <= longest) return;
+  throw ConfigError(c10::str("option protocol.history is ", history,
+                             ": predictions are trained from ", longest,
+                             longest == 1 ? " frame at most" : " frames at most"));
 }
 
 void require_fitting(const eval::dynamics::HeldOutClips& held,

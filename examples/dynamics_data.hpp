@@ -4,8 +4,10 @@
 #include <eval/dynamics/diagnostics.hpp>
 #include <eval/dynamics/model.hpp>
 #include <jepa/data/clip_source.hpp>
+#include <jepa/options.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -31,6 +33,22 @@ StoreNotes store_notes(const std::string& path);
 /// @throws DataError, and ConfigError where the store's frames or `clip.frame_step` do not fit
 std::shared_ptr<ClipSource> open_dynamics_store(const std::string& path, int64_t block,
                                                 ClipOptions& clip);
+
+/// Fills what `model` leaves empty of the actions' statistics: from all rows of a clip store that
+/// have no NaN, from some clips of anything else.
+/// @param data what is trained on @param some clips of it
+/// @throws DataError naming the data where they cannot be had
+void complete_action_statistics(eval::dynamics::ModelOptions& model, const std::string& data,
+                                const std::function<ClipBatch()>& some);
+
+/// What `given` does not say of the second phase's predictor is as the first's, but for the sizes
+/// of `residual`.
+void follow_first(const eval::dynamics::PredictorShape& first,
+                  eval::dynamics::PredictorShape& second, const OptionValues& given);
+
+/// @param longest history that predictions are trained from
+/// @throws ConfigError where the protocol's is longer
+void require_history(int64_t history, int64_t longest);
 
 /// @param path of the clips, for messages
 /// @param probed their states are read from latents

@@ -1,3 +1,4 @@
+#include <examples/dynamics_data.hpp>
 #include <examples/patch_dynamics.hpp>
 #include <jepa/errors.hpp>
 
@@ -61,10 +62,7 @@ std::unique_ptr<PatchDynamicsModel> make_patch_model(const Program& program, Run
       frames, shape.patches, states == some.signals.end() ? 0 : states->second.size(2));
   const int64_t shown = some.clips.size(2) - 1;
   const int64_t longest = model->window() > 0 ? std::min(model->window(), shown) : shown;
-  if (shape.protocol.history > longest) {
-    throw ConfigError(c10::str("option protocol.history is ", shape.protocol.history,
-                               ": predictions are trained from ", longest, " frames at most"));
-  }
+  require_history(shape.protocol.history, longest);
   if (model->window() == 0 && shape.patches.rollout_steps > shown) {
     throw ConfigError(c10::str("option patches.rollout_steps is ", shape.patches.rollout_steps,
                                ": clips of ", shown + 1, " frames show ", shown));

@@ -31,6 +31,7 @@ using namespace jepa::eval::dynamics;
 using examples::kNative;
 
 constexpr int64_t kCoverageClips = 4000;
+constexpr int64_t kMeasuredClips = 512;  // for statistics of actions
 
 /// Everything that decides a run.
 struct TrainDynamicsOptions {
@@ -109,10 +110,6 @@ void complete_protocol(TrainDynamicsOptions& options, const OptionValues& given,
     protocol.longest_step = 0;  // the default is two rooms'
   }
   if (!protocol.world.starts_with("gym:")) worlds::make_world(protocol.world, 1);
-  if (protocol.history != 1 && !options.shape.patches.given()) {
-    throw ConfigError("option protocol.history is " + std::to_string(protocol.history) +
-                      ": the model sees one frame");
-  }
 }
 
 /// The model of the run whose encoder is taken, statistics and all.
@@ -123,7 +120,7 @@ void take_encoder_shape(TrainDynamicsOptions& options, const OptionValues& given
   const RunShape from = read_run_shape(folder);
   OptionValues asked;
   for (const auto& [key, value] : given) {
-    if (key.starts_with("model.") && value != "0") asked[key] = value;
+    if (key.starts_with("model.") && value != "0" && !value.empty()) asked[key] = value;
   }
   require_same(from, folder, asked);
   options.shape.model = from.model;
@@ -198,10 +195,10 @@ struct Trained {
 
   double parameters() const {
     int64_t count = 0;
-    if (small)
-      return static_cast<double>(count_parameters(*small->encoder) +
-                                 count_parameters(*small->predictor));
-    for (const auto& [name, module] : patches->trained()) count += count_parameters(*module);
+    if (small) count += count_parameters(*small->encoder);
+    for (const auto& [name, module] : small ? small->predictor->modules() : patches->trained()) {
+      count += count_parameters(*module);
+    }
     return static_cast<double>(count);
   }
 };
@@ -215,6 +212,10 @@ std::unique_ptr<DynamicsModel> make_small_model(const examples::Program& program
   auto& shape = options.shape;
   const ClipBatch some = some_clips(source, options.input.loader, 8, seed);
   shape.model = shape.model.fitted(some.clips.sizes(), actions_between(some).size(2));
+  const bool two = shape.second.from_step > 0 || !options.encoder.empty();
+  const auto& last = two ? shape.second.predictor : shape.predictor;
+  examples::require_history(shape.protocol.history,
+                            std::min(last.history(), some.clips.size(2) - 1));
   auto made = std::make_unique<DynamicsModel>(shape.model, shape.predictor);
   DynamicsModel& model = *made;
   model.precision = program.precision;
@@ -329,6 +330,10 @@ void run(examples::Program& program, TrainDynamicsOptions& options, const Option
   if (!options.encoder.empty() && !goes_on) take_encoder_shape(options, given);
   const auto source = open_clips(options, options.input.data, options.input.clip);
   complete_schedules(options);
+  examples::follow_first(options.shape.predictor, options.shape.second.predictor, given);
+  examples::complete_action_statistics(options.shape.model, options.input.data, [&] {
+    return some_clips(source, options.input.loader, kMeasuredClips, seed);
+  });
   Trained trained;
   if (patches) {
     const auto some = some_clips(source, options.input.loader, 1, seed);
@@ -365,6 +370,10 @@ int main(int argc, char** argv) {
            [](OptionValues& values) {
              TrainDynamicsOptions stored;
              examples::continue_run(values, stored.input.run, [&](const OptionValues&) {
+               // What was measured stays, where the recipe asks for it again.
+               for (const char* key : {"model.action_mean", "model.action_std"}) {
+                 if (values.contains(key) && values.at(key).empty()) values.erase(key);
+               }
                return examples::ContinuedOptions{
                    .sections = stored.sections(),
                    .fitted = {},

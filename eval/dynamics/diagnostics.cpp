@@ -24,15 +24,28 @@ torch::Tensor encode_in_parts(DynamicsModel& model, const torch::Tensor& clips) 
   return torch::cat(parts);
 }
 
-double skill(const torch::Tensor& predicted, const torch::Tensor& truth, const torch::Tensor& now) {
-  const double error = (predicted - truth).square().mean().item<double>();
-  const double copied = (now - truth).square().mean().item<double>();
-  return 1 - error / copied;
+double error_of(const torch::Tensor& a, const torch::Tensor& b) {
+  return (a - b).square().mean().item<double>();
 }
 
-// Clips in which nothing changes tell no skill.
-void add_skill(StepMetrics& metrics, const char* name, double value) {
-  if (std::isfinite(value)) metrics[name] = value;
+// One block ahead of each frame but the last, from it and those before it that the model looks back
+// over: [B, T - 1, D].
+torch::Tensor one_ahead(DynamicsModel& model, const torch::Tensor& z,
+                        const torch::Tensor& actions) {
+  const int64_t blocks = actions.size(1), seen = std::min(model.history(), blocks);
+  std::vector<torch::Tensor> parts;
+  for (int64_t t = 1; t < seen; ++t) {  // frames with fewer before them
+    parts.push_back(
+        model.rollout(z.narrow(1, 0, t), actions.narrow(1, 0, t - 1), actions.narrow(1, t - 1, 1)));
+  }
+  const auto windows = [seen](const torch::Tensor& x) {
+    return x.unfold(1, seen, 1).transpose(2, 3).flatten(0, 1);  // [B * n, seen, width]
+  };
+  const auto with = windows(actions);
+  const auto next = model.rollout(windows(z.narrow(1, 0, blocks)), with.narrow(1, 0, seen - 1),
+                                  with.narrow(1, seen - 1, 1));
+  parts.push_back(next.view({z.size(0), blocks - seen + 1, z.size(2)}));
+  return parts.size() == 1 ? parts.front() : torch::cat(parts, 1);
 }
 
 double pixels_off(const torch::Tensor& read, const torch::Tensor& truth) {
@@ -40,6 +53,11 @@ double pixels_off(const torch::Tensor& read, const torch::Tensor& truth) {
 }
 
 }  // namespace
+
+void add_skill(StepMetrics& metrics, const char* name, double error, double copied) {
+  const double skill = 1 - error / copied;
+  if (std::isfinite(skill)) metrics[name] = skill;
+}
 
 torch::Tensor actions_between(const ClipBatch& batch) {
   const auto found = batch.signals.find(kActionSignal);
@@ -88,16 +106,15 @@ StepMetrics measure(DynamicsModel& model, const HeldOutClips& held,
   const torch::NoGradGuard no_grad;
   const auto z = encode_in_parts(model, held.clips);
   const int64_t blocks = held.actions.size(1);
-  const auto past = z.narrow(1, 0, blocks).flatten(0, 1).unsqueeze(1);
   const auto actions = model.options.model_actions(held.actions);
-  const auto next = model.rollout(past, {}, actions.flatten(0, 1).unsqueeze(1));
   const auto later = z.narrow(1, 1, blocks);
-  const auto one = next.squeeze(1).view_as(later);
+  const auto one = one_ahead(model, z, actions);
   const auto imagined = model.rollout(z.narrow(1, 0, 1), {}, actions);
   const auto last = [&](const torch::Tensor& x) { return x.select(1, x.size(1) - 1); };
   StepMetrics metrics;
-  add_skill(metrics, "skill_1", skill(one, later, z.narrow(1, 0, blocks)));
-  add_skill(metrics, "skill_k", skill(last(imagined), last(z), z.select(1, 0)));
+  add_skill(metrics, "skill_1", error_of(one, later), error_of(z.narrow(1, 0, blocks), later));
+  add_skill(metrics, "skill_k", error_of(last(imagined), last(z)),
+            error_of(z.select(1, 0), last(z)));
   const auto within = (z - z.mean(1, /*keepdim=*/true)).square().mean();
   const auto all = (z - z.mean({0, 1})).square().mean();
   metrics["within_clip"] = (within / all).item<double>();

@@ -39,9 +39,14 @@ struct StateProbe {
 /// Half of the clips are fitted, a quarter chooses, a quarter is scored.
 StateProbe fit_probe(const torch::Tensor& latents, const torch::Tensor& states);
 
+/// Adds 1 - error / copied, the squared errors of predictions and of predicting no change; clips in
+/// which nothing changes tell no skill.
+void add_skill(StepMetrics& metrics, const char* name, double error, double copied);
+
 /// Numbers of held-out clips of T frames, k = T - 1 blocks:
-/// `skill_1`, `skill_k`: 1 - squared error over that of predicting no change; from every frame one
-///   block ahead, and from the first frame k blocks ahead;
+/// `skill_1`, `skill_k`: 1 - squared error over that of predicting no change; from every frame, and
+///   those before it that the model looks back over, one block ahead, and from the first frame
+///   alone k blocks ahead;
 /// `within_clip`: share of the latents' variance that lies within clips (near 0: the latents tell
 ///   where a clip is from, not where the agent is);
 /// with states: `r2_NAME` of the ridge probe, `error_1`, `error_k`: distance [px] between the

@@ -1,4 +1,5 @@
 #include <eval/dynamics/model.hpp>
+#include <eval/planning/history.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
@@ -14,7 +15,8 @@
 namespace jepa::eval::dynamics {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 2048;  // of a rollout: activations stay in the second cache
+constexpr double kLeastDeviation = 1e-12;
+constexpr int64_t kLatentsAtOnce = 2048;  // of a rollout: activations stay in the second cache
 
 // Frames as the encoder takes them, from uint8 [B, C, T, H, W]: one look-up a pixel, written
 // channels last, which takes convolutions of few channels about half the time.
@@ -58,20 +60,12 @@ torch::Tensor normalised(const torch::Tensor& clips, const PixelStatistics& pixe
   return look_up<Real>(clips, table);
 }
 
-predictors::ResidualMlp make_predictor(const ModelOptions& o, const PredictorShape& shape) {
-  return predictors::ResidualMlp(
-      predictors::ResidualMlpOptions{.dim = o.encoder.dim,
-                                     .action_width = o.action_width * o.block,
-                                     .hidden = shape.hidden,
-                                     .layers = shape.layers});
+std::shared_ptr<LatentPredictor> make_predictor(const ModelOptions& o,
+                                                const PredictorShape& shape) {
+  return make_latent_predictor(shape, o.encoder.dim, o.action_width * o.block);
 }
 
 }  // namespace
-
-void PredictorShape::describe(OptionVisitor& visit) {
-  visit("hidden", hidden, {.help = "width of the predictor's hidden layers", .min = 1});
-  visit("layers", layers, {.help = "hidden layers", .min = 1});
-}
 
 void ModelOptions::describe(OptionVisitor& visit) {
   visit("channels", encoder.channels, {.help = "of a frame; 0: the data's", .min = 0});
@@ -83,8 +77,9 @@ void ModelOptions::describe(OptionVisitor& visit) {
   encoder.describe(visit);
   visit("inverse_hidden", inverse_hidden, {.help = "width of the inverse dynamics", .min = 1});
   visit("action_mean", action_mean,
-        {.help = "taken off a step's action, one value or one a number"});
-  visit("action_std", action_std, {.help = "what actions are then divided by"});
+        {.help = "taken off a step's action, one value or one a number; empty: measured on the "
+                 "training data"});
+  visit("action_std", action_std, {.help = "what actions are then divided by; empty: likewise"});
   visit("pixel_mean", pixels.mean, {.help = "taken off pixels 0..255, one value or one a channel"});
   visit("pixel_std", pixels.std, {.help = "what they are then divided by"});
 }
@@ -106,6 +101,30 @@ ModelOptions ModelOptions::fitted(at::IntArrayRef clips, int64_t actions) const 
   take("frame width", fit.encoder.width, clips[4]);
   take("action width", fit.action_width, actions / block);
   return fit;
+}
+
+// The variance over steps side by side is the mean of theirs and the variance of their means.
+void ModelOptions::take_action_statistics(const ColumnStatistics& rows, int64_t steps) {
+  const int64_t count = rows.mean.size(0);
+  if (count % steps != 0) {
+    throw DataError(c10::str("rows of ", count, " numbers are no ", steps, " actions"));
+  }
+  const auto mean = rows.mean.view({steps, -1}), std = rows.deviation.view({steps, -1});
+  const auto deviation = (std.square().mean(0) + mean.var(0, /*unbiased=*/false)).sqrt();
+  const auto list = [](const torch::Tensor& x) {
+    const auto full = x.to(torch::kFloat64).contiguous();
+    return std::vector<double>(full.const_data_ptr<double>(),
+                               full.const_data_ptr<double>() + full.numel());
+  };
+  if (action_mean.empty()) action_mean = list(mean.mean(0));
+  if (!action_std.empty()) return;
+  action_std = list(deviation);
+  const auto still = std::find_if(action_std.begin(), action_std.end(),
+                                  [](double x) { return x < kLeastDeviation; });
+  if (still == action_std.end()) return;
+  throw DataError(c10::str("number ", still - action_std.begin() + 1,
+                           " of the actions never varies: option model.action_std must say what "
+                           "it is divided by"));
 }
 
 namespace {
@@ -150,7 +169,7 @@ void DynamicsModel::replace_predictor(const PredictorShape& shape) {
 
 void DynamicsModel::initialise(uint64_t seed) {
   encoder->initialise(seeded_generator(seed, "encoder"));
-  predictor->initialise(seeded_generator(seed, "predictor"));
+  predictor->initialise(seed);
   inverse->initialise(seeded_generator(seed, "inverse"));
 }
 
@@ -176,18 +195,20 @@ torch::Tensor DynamicsModel::encode_clips(const torch::Tensor& clips) {
       .view({clips.size(0), clips.size(2), o.dim});
 }
 
-torch::Tensor DynamicsModel::rollout(const torch::Tensor& past, const torch::Tensor&,
+torch::Tensor DynamicsModel::rollout(const torch::Tensor& past, const torch::Tensor& past_actions,
                                      const torch::Tensor& actions) {
   const at::AutoGradMode gradient(at::GradMode::is_enabled() && actions.requires_grad());
   const AutocastScope autocast(past.device(), precision);
-  const auto present = past.select(1, past.size(1) - 1);
-  std::vector<torch::Tensor> parts;
-  for (int64_t start = 0; start < present.size(0); start += kRowsAtOnce) {
-    const int64_t count = std::min(kRowsAtOnce, present.size(0) - start);
-    parts.push_back(
-        predictor->rollout(present.narrow(0, start, count), actions.narrow(0, start, count)));
-  }
-  return parts.size() == 1 ? parts.front() : torch::cat(parts);
+  const int64_t known = past.size(1), seen = std::min(known, history());
+  const auto all = seen == 1 ? actions
+                             : planning::rollout_actions(past, past_actions, actions)
+                                   .narrow(1, known - seen, seen - 1 + actions.size(1));
+  return planning::rollout_in_parts(past.narrow(1, known - seen, seen),
+                                    to_device(all, past.device()),
+                                    std::max<int64_t>(1, kLatentsAtOnce / history()),
+                                    [&](const torch::Tensor& from, const torch::Tensor& with) {
+                                      return predictor->rollout(from, with);
+                                    });
 }
 
 void ObjectiveWeights::describe(OptionVisitor& visit) {
@@ -213,14 +234,12 @@ DynamicsLoss prediction_loss(DynamicsModel& model, const torch::Tensor& latents,
   DynamicsLoss loss;
   loss.total = torch::zeros({}, latents.options());
   if (weights.rollout > 0) {
-    const auto imagined = model.predictor->rollout(latents.select(1, 0), actions);
+    const auto imagined = model.predictor->rollout(latents.narrow(1, 0, 1), actions);
     loss.rollout = (imagined - later).square().mean();
     loss.total = loss.total + weights.rollout * loss.rollout;
   }
   if (weights.one_step > 0) {
-    const auto next =
-        model.predictor->forward(latents.narrow(1, 0, blocks).flatten(0, 1), actions.flatten(0, 1));
-    loss.one_step = (next - later.flatten(0, 1)).square().mean();
+    loss.one_step = teacher_forced_error(*model.predictor, latents, later, actions);
     loss.total = loss.total + weights.one_step * loss.one_step;
   }
   return loss;

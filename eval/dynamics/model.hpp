@@ -1,9 +1,11 @@
-// A world model of small frames: convolutional encoder, residual predictor of blocks of actions,
-// and which action led from one latent to the next.
+// A world model of small frames: convolutional encoder, predictor of blocks of actions, and which
+// action led from one latent to the next.
 #pragma once
 
 #include <encoders/convolution_stack.hpp>
+#include <eval/dynamics/latent_predictor.hpp>
 #include <eval/planning/world_model.hpp>
+#include <jepa/data/clip_store.hpp>
 #include <jepa/model.hpp>
 #include <jepa/options.hpp>
 #include <jepa/training/processes.hpp>
@@ -12,18 +14,11 @@
 #include <ATen/core/Generator.h>
 #include <torch/types.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace jepa::eval::dynamics {
-
-/// Shape of a predictor next = LayerNorm(z + f([z, actions])).
-struct PredictorShape {
-  int64_t hidden = 512;
-  int64_t layers = 2;  ///< hidden layers
-
-  void describe(OptionVisitor& visit);
-};
 
 /// Shape of the model. Sizes that are the data's are 0 until `fitted`.
 struct ModelOptions {
@@ -32,8 +27,10 @@ struct ModelOptions {
   int64_t action_width = 0;  ///< numbers of one step's action
   int64_t block = 5;         ///< steps that one prediction covers
   int64_t inverse_hidden = 256;
-  std::vector<double> action_mean = {0};  ///< of a step's numbers in the data, one value or each
-  std::vector<double> action_std = {1};   ///< what they are divided by; the model sees the rest
+  /// Of a step's numbers in the data, one value or each, and what they are divided by; the model
+  /// sees the rest. Empty: measured, until `take_action_statistics`.
+  std::vector<double> action_mean = {0};
+  std::vector<double> action_std = {1};
 
   /// What the model takes, of the world's actions side by side [..., n * action_width].
   torch::Tensor model_actions(const torch::Tensor& actions) const;
@@ -44,6 +41,10 @@ struct ModelOptions {
   /// With the sizes of clips [B, C, T, H, W] and actions [B, T, block * action_width].
   /// @throws DataError where actions do not divide into blocks or sizes given before differ
   ModelOptions fitted(at::IntArrayRef clips, int64_t actions) const;
+  bool measures_actions() const { return action_mean.empty() || action_std.empty(); }
+  /// Fills what is empty of the actions' statistics. @param steps that a row has side by side
+  /// @throws DataError where rows do not divide into them, or a number never varies
+  void take_action_statistics(const ColumnStatistics& rows, int64_t steps);
 };
 
 /// The model as a planner takes it: frames are uint8, one latent each, and an action is a block.
@@ -54,11 +55,14 @@ class DynamicsModel : public planning::WorldModel {
 
   /// @param frames uint8 [N, C, H, W] @throws DataError for frames of another size
   torch::Tensor encode(const torch::Tensor& frames) override;
-  /// Rows in parts that stay in the processor's cache; with gradient where the actions have one.
+  /// Looks back over the last history(). Rows in parts that stay in the processor's cache; with
+  /// gradient where the actions have one.
   torch::Tensor rollout(const torch::Tensor& past, const torch::Tensor& past_actions,
                         const torch::Tensor& actions) override;
   int64_t action_width() const override { return options.action_width * options.block; }
 
+  /// Latents that a prediction looks back over at most.
+  int64_t history() const { return predictor->history(); }
   /// Latents of every frame. @param clips uint8 [B, C, T, H, W] @returns [B, T, D]
   /// @throws DataError for frames of another size
   torch::Tensor encode_clips(const torch::Tensor& clips);
@@ -70,7 +74,7 @@ class DynamicsModel : public planning::WorldModel {
   PredictorShape predictor_shape;
   torch::ScalarType precision = torch::kFloat32;  ///< of matrix products
   encoders::ConvolutionStack encoder{nullptr};
-  predictors::ResidualMlp predictor{nullptr};
+  std::shared_ptr<LatentPredictor> predictor;
   predictors::InverseDynamics inverse{nullptr};  ///< null: stored without
 };
 
@@ -79,7 +83,7 @@ class DynamicsModel : public planning::WorldModel {
 /// (arXiv 2603.19312).
 struct ObjectiveWeights {
   double rollout = 1;   ///< error of predictions fed back in, from the first frame on
-  double one_step = 1;  ///< error of predictions from each true latent
+  double one_step = 1;  ///< error of predictions from true latents, see teacher_forced_error()
   double variance = 16;
   double covariance = 8;
   double similarity = 1;  ///< of latents one block apart

@@ -1,4 +1,5 @@
 #include <eval/dynamics/patch_model.hpp>
+#include <eval/planning/history.hpp>
 #include <jepa/device.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
@@ -114,8 +115,7 @@ void PatchDynamicsModel::make_predictor(int64_t state_width) {
     auto& o = patches.adaln;
     take_size("adaln.dim", o.dim, width, "a token of the encoder");
     take_size("adaln.tokens", o.tokens, grid.frame_size(), "a frame of the encoder");
-    adaln = predictors::AdaLnPredictor(o);
-    action_encoder = predictors::ActionEncoder(action_width(), o.dim);
+    adaln = make_adaln_predictor(o, action_width());
   } else {
     auto& o = patches.action_conditioned;
     if (o.use_extrinsics) {
@@ -134,18 +134,13 @@ void PatchDynamicsModel::make_predictor(int64_t state_width) {
 }
 
 std::map<std::string, std::shared_ptr<torch::nn::Module>> PatchDynamicsModel::trained() const {
-  if (adaln.is_empty()) return {{"predictor", action_conditioned.ptr()}};
-  return {{"predictor", adaln.ptr()}, {"action_encoder", action_encoder.ptr()}};
+  if (adaln != nullptr) return adaln->modules();
+  return {{"predictor", action_conditioned.ptr()}};
 }
 
 void PatchDynamicsModel::initialise(uint64_t seed) {
-  auto generator = seeded_generator(seed, "predictor");
-  if (adaln.is_empty()) {
-    action_conditioned->initialise(generator);
-  } else {
-    adaln->initialise(generator);
-    action_encoder->initialise(seeded_generator(seed, "action encoder"));
-  }
+  if (adaln != nullptr) return adaln->initialise(seed);
+  action_conditioned->initialise(seeded_generator(seed, "predictor"));
 }
 
 std::unique_ptr<PatchDynamicsModel> PatchDynamicsModel::untrained(uint64_t seed) const {
@@ -218,15 +213,10 @@ torch::Tensor PatchDynamicsModel::predict(const torch::Tensor& latents,
                                           const torch::Tensor& actions,
                                           const torch::Tensor& states) {
   const AutocastScope autocast(latents.device(), precision);
-  const int64_t frames = latents.size(1);
-  torch::Tensor next;
-  if (adaln.is_empty()) {
-    next = normalise_targets(action_conditioned->forward(
-        tokens(latents), conditions(actions, states), {frames, grid.h, grid.w}));
-  } else {
-    next = adaln->forward(tokens(latents), action_encoder->forward(actions));
-  }
-  return next.to(torch::kFloat32).reshape({latents.size(0), frames, latents.size(2)});
+  if (adaln != nullptr) return adaln->predict(latents, actions);
+  const auto next = normalise_targets(action_conditioned->forward(
+      tokens(latents), conditions(actions, states), {latents.size(1), grid.h, grid.w}));
+  return next.to(torch::kFloat32).reshape(latents.sizes());
 }
 
 torch::Tensor PatchDynamicsModel::imagine(const torch::Tensor& past, const torch::Tensor& actions,
@@ -235,41 +225,26 @@ torch::Tensor PatchDynamicsModel::imagine(const torch::Tensor& past, const torch
   TORCH_CHECK(actions.size(1) >= known + steps - 1, "PatchDynamicsModel: ", steps, " frames after ",
               known, " need ", known + steps - 1, " actions, got ", actions.sizes());
   const AutocastScope autocast(past.device(), precision);
-  if (adaln.is_empty()) {
-    const auto given = conditions(actions, states);
-    const auto frames =
-        at::GradMode::is_enabled()
-            ? predictors::rollout(action_conditioned, tokens(past), given, grid, steps)
-            : predictors::cached_rollout(action_conditioned, tokens(past), given, grid, steps);
-    return frames.to(torch::kFloat32).reshape({past.size(0), steps, past.size(2)});
-  }
-  std::vector<torch::Tensor> all = past.unbind(1);
-  for (int64_t end = known; end < known + steps; ++end) {
-    const int64_t seen = std::min(end, patches.adaln.frames);
-    const std::vector<torch::Tensor> last(all.end() - seen, all.end());
-    const auto next = predict(torch::stack(last, 1), actions.narrow(1, end - seen, seen));
-    all.push_back(next.select(1, seen - 1));
-  }
-  return torch::stack(std::vector<torch::Tensor>(all.begin() + known, all.end()), 1);
+  if (adaln != nullptr) return adaln->rollout(past, actions.narrow(1, 0, known + steps - 1));
+  const auto given = conditions(actions, states);
+  const auto frames =
+      at::GradMode::is_enabled()
+          ? predictors::rollout(action_conditioned, tokens(past), given, grid, steps)
+          : predictors::cached_rollout(action_conditioned, tokens(past), given, grid, steps);
+  return frames.to(torch::kFloat32).reshape({past.size(0), steps, past.size(2)});
 }
 
 torch::Tensor PatchDynamicsModel::rollout(const torch::Tensor& past,
                                           const torch::Tensor& past_actions,
                                           const torch::Tensor& actions) {
   const int64_t known = past.size(1), steps = actions.size(1);
-  TORCH_CHECK(known == 1 || (past_actions.defined() && past_actions.size(1) == known - 1),
-              "PatchDynamicsModel: ", known, " past latents need the ", known - 1,
-              " actions between them");
   const at::AutoGradMode gradient(at::GradMode::is_enabled() && actions.requires_grad());
-  const auto all =
-      to_device(known == 1 ? actions : torch::cat({past_actions, actions}, 1), past.device());
+  const auto all = to_device(planning::rollout_actions(past, past_actions, actions), past.device());
   const int64_t rows = std::max<int64_t>(1, kTokensAtOnce / (grid.frame_size() * (known + steps)));
-  std::vector<torch::Tensor> parts;
-  for (int64_t start = 0; start < past.size(0); start += rows) {
-    const int64_t count = std::min(rows, past.size(0) - start);
-    parts.push_back(imagine(past.narrow(0, start, count), all.narrow(0, start, count), {}, steps));
-  }
-  return parts.size() == 1 ? parts.front() : torch::cat(parts);
+  return planning::rollout_in_parts(past, all, rows,
+                                    [&](const torch::Tensor& from, const torch::Tensor& with) {
+                                      return imagine(from, with, {}, steps);
+                                    });
 }
 
 PatchLoss patch_loss(PatchDynamicsModel& model, const torch::Tensor& latents,
@@ -280,13 +255,13 @@ PatchLoss patch_loss(PatchDynamicsModel& model, const torch::Tensor& latents,
               "patch_loss: latents [B, T, n * D] and actions [B, T - 1, ", model.action_width(),
               "] expected, got ", latents.sizes(), " and ", actions.sizes());
   PatchLoss loss;
-  if (model.adaln.is_empty()) {
+  const AutocastScope autocast(latents.device(), model.precision);
+  if (model.adaln == nullptr) {
     const int64_t steps = model.patches.rollout_steps;
     if (steps > before) {
       throw ConfigError(c10::str("option patches.rollout_steps is ", steps, ", but clips have ",
                                  before + 1, " frames"));
     }
-    const AutocastScope autocast(latents.device(), model.precision);
     const auto frames =
         latents.reshape({latents.size(0), latents.size(1) * model.grid.frame_size(), model.width});
     const auto terms = predictors::action_conditioned_loss(
@@ -297,15 +272,8 @@ PatchLoss patch_loss(PatchDynamicsModel& model, const torch::Tensor& latents,
     loss.total = loss.one_step + loss.rollout;
     return loss;
   }
-  const int64_t window = std::min(before, model.window());
-  std::vector<torch::Tensor> errors;
-  for (int64_t start = 0; start < before; start += window) {
-    const int64_t from = std::min(start, before - window);  // the last may overlap
-    const auto next =
-        model.predict(latents.narrow(1, from, window), actions.narrow(1, from, window));
-    errors.push_back((next - latents.narrow(1, from + 1, window)).square().mean());
-  }
-  loss.one_step = loss.total = torch::stack(errors).mean();
+  loss.one_step = loss.total =
+      teacher_forced_error(*model.adaln, latents, latents.narrow(1, 1, before), actions);
   return loss;
 }
 

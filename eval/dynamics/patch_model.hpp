@@ -75,7 +75,7 @@ class PatchDynamicsModel : public planning::WorldModel {
                                     const torch::Tensor& states) const;
 
   /// Frames that a prediction looks back over at most; 0: any.
-  int64_t window() const { return adaln.is_empty() ? 0 : patches.adaln.frames; }
+  int64_t window() const { return adaln == nullptr ? 0 : adaln->history(); }
   /// Modules that are trained, by the names of their files.
   std::map<std::string, std::shared_ptr<torch::nn::Module>> trained() const;
   void initialise(uint64_t seed);
@@ -96,8 +96,7 @@ class PatchDynamicsModel : public planning::WorldModel {
   std::string summary;  ///< one line on the encoder, to be printed
   Encoder encoder{nullptr};
   predictors::ActionConditionedPredictor action_conditioned{nullptr};  ///< one of them
-  predictors::AdaLnPredictor adaln{nullptr};
-  predictors::ActionEncoder action_encoder{nullptr};  ///< of `adaln`
+  std::shared_ptr<LatentPredictor> adaln;
 
  private:
   void fit_frames();

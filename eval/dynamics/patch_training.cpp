@@ -90,7 +90,7 @@ PatchLoss PatchDynamicsTask::loss(const ClipBatch& own, int64_t part) {
       states_of(model_, state == own.signals.end() ? torch::Tensor() : state->second);
   const auto latents = model_.encode_clips(own.clips);
   std::optional<DefaultGeneratorScope> drawn;  // what dropout takes
-  if (!model_.adaln.is_empty() && model_.patches.adaln.dropout > 0) {
+  if (model_.adaln != nullptr && model_.patches.adaln.dropout > 0) {
     const auto place = static_cast<uint64_t>(
         (step_ * optimisation_.accumulate + part) * processes_.count() + processes_.rank());
     drawn.emplace(model_.device(), stream_seed(seed_, "dropout", place));
@@ -146,9 +146,9 @@ StepMetrics PatchDynamicsTask::evaluate() {
     last += squares(imagined.select(1, blocks - 1) - end);
     last_copied += squares(z.select(1, 0) - end);
   }
-  found_ = {{"validation_loss", loss},
-            {"skill_1", 1 - one / one_copied},
-            {"skill_k", 1 - last / last_copied}};
+  found_ = {{"validation_loss", loss}};
+  add_skill(found_, "skill_1", one, one_copied);
+  add_skill(found_, "skill_k", last, last_copied);
   return found_;
 }
 

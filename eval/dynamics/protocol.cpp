@@ -1,8 +1,11 @@
 #include <eval/diffusion/saved_run.hpp>
 #include <eval/dynamics/protocol.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/text_values.hpp>
 
 #include <torch/types.h>
+
+#include <filesystem>
 
 namespace jepa::eval::dynamics {
 
@@ -45,50 +48,56 @@ Seen unseen_values_seen(const worlds::Factor& factor, const std::string& factors
 
 namespace {
 
-// The value of `key` in a run's config.ini, empty where it has none.
-std::string kept_value(const OptionValues& kept, const std::string& key) {
-  const auto found = kept.find(key);
-  return found == kept.end() ? std::string() : found->second;
+void require_folder(const std::string& path) {
+  if (std::filesystem::is_regular_file(path)) {
+    throw CheckpointError(path + ": is a file, expected the folder of a run or a checkpoint");
+  }
 }
 
-}  // namespace
-
-RunShape read_run_shape(const std::string& folder) {
+/// @param kept the run's config.ini, which holds more than its shape
+RunShape shape_of(const OptionValues& kept) {
   RunShape shape;
-  diffusion::apply_saved_options(folder, shape.sections());
+  diffusion::apply_known_options(kept, shape.sections());
   // Runs of before it was noted: what made their clips tells.
-  const OptionValues kept = read_ini(folder + "/config.ini");
-  if (!kept.contains("protocol.factors") && kept_value(kept, "data") == "two_rooms") {
+  if (!kept.contains("protocol.factors") && value_or_empty(kept, "data") == worlds::kTwoRooms) {
     shape.protocol.factors =
-        kept_value(kept, "two_rooms.unseen") == "true" ? "standard" : "training";
+        value_or_empty(kept, "two_rooms.unseen") == "true" ? "standard" : "training";
   }
   // Its default was that of two rooms whatever the world, and bound no one but the search.
-  if (!kept.contains("protocol.factors") && shape.protocol.world != "two_rooms" &&
-      kept_value(kept, "protocol.longest_step") == "1.8") {
+  if (!kept.contains("protocol.factors") && shape.protocol.world != worlds::kTwoRooms &&
+      value_or_empty(kept, "protocol.longest_step") == "1.8") {
     shape.protocol.longest_step = 0;
   }
   return shape;
 }
 
+}  // namespace
+
+RunShape read_run_shape(const std::string& folder) {
+  return shape_of(diffusion::read_saved_options(folder));
+}
+
 SavedDynamics open_dynamics(const std::string& path) {
+  require_folder(path);
   if (is_patch_run(path)) {
     throw CheckpointError(path +
                           ": a run over a frozen encoder of patches (option "
                           "patches.weights), which has no encoder of its own");
   }
   const std::string folder = diffusion::weights_folder(path, "encoder", "train_dynamics");
-  const RunShape shape = read_run_shape(folder);
+  const OptionValues kept = diffusion::read_saved_options(folder);
+  const RunShape shape = shape_of(kept);
   SavedDynamics saved{shape, folder,
                       load_dynamics(folder, shape.model, shape.predictor, shape.second.predictor)};
   // Runs of before stored inverse dynamics that nothing had trained.
-  const OptionValues kept = read_ini(folder + "/config.ini");
-  if (kept_value(kept, "objective.inverse") == "0" && kept_value(kept, "encoder").empty()) {
+  if (value_or_empty(kept, "objective.inverse") == "0" && value_or_empty(kept, "encoder").empty()) {
     saved.model.inverse = nullptr;
   }
   return saved;
 }
 
 SavedPatchDynamics open_patch_dynamics(const std::string& path, const std::string& weights) {
+  require_folder(path);
   const std::string folder = diffusion::weights_folder(path, kFrozenEncoder, "train_dynamics");
   RunShape shape = read_run_shape(folder);
   if (!weights.empty()) shape.patches.weights = weights;

@@ -4,6 +4,7 @@
 
 #include <eval/dynamics/patch_training.hpp>
 #include <eval/dynamics/training.hpp>
+#include <eval/worlds/registry.hpp>
 #include <eval/worlds/world.hpp>
 #include <jepa/options.hpp>
 
@@ -16,7 +17,7 @@ namespace jepa::eval::dynamics {
 /// How the model is evaluated. It travels in the checkpoint: success rates of other protocols are
 /// not comparable.
 struct EvaluationProtocol {
-  std::string world = "two_rooms";
+  std::string world = worlds::kTwoRooms;
   int64_t steps = 200;        ///< of an episode; success counts at the last
   int64_t history = 1;        ///< frames that the model sees before it plans
   double longest_step = 1.8;  ///< of an action in the world's unit; 0: any

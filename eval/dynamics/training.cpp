@@ -3,6 +3,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
 #include <jepa/io/weights.hpp>
+#include <jepa/random.hpp>
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -30,12 +31,40 @@ void fill_inverse(const std::string& folder, DynamicsModel& model) {
 }
 
 // The files' names say which phase a checkpoint stands in.
-constexpr const char* kJoint = "joint_predictor";
-constexpr const char* kAlone = "predictor";
+std::map<std::string, std::shared_ptr<torch::nn::Module>> predictor_files(
+    const LatentPredictor& predictor, bool alone) {
+  std::map<std::string, std::shared_ptr<torch::nn::Module>> files;
+  for (const auto& [name, module] : predictor.modules()) {
+    files[(alone ? "" : "joint_") + name] = module;
+  }
+  return files;
+}
 
 bool has_second_predictor(const std::string& folder) {
-  return std::filesystem::exists(folder + "/" + kAlone + ".safetensors");
+  return std::filesystem::exists(folder + "/predictor.safetensors");
 }
+
+void fill_predictor(const std::string& folder, const LatentPredictor& predictor, bool alone) {
+  for (const auto& [name, module] : predictor_files(predictor, alone)) {
+    fill_from(folder, name, *module);
+  }
+}
+
+// The predictor in training mode; what dropout takes is drawn from a generator of its own.
+class TrainingMode {
+ public:
+  TrainingMode(LatentPredictor& predictor, torch::Device device, uint64_t seed)
+      : predictor_(predictor), drawn_(device, seed) {
+    predictor_.train(true);
+  }
+  ~TrainingMode() { predictor_.train(false); }
+  TrainingMode(const TrainingMode&) = delete;
+  TrainingMode& operator=(const TrainingMode&) = delete;
+
+ private:
+  LatentPredictor& predictor_;
+  DefaultGeneratorScope drawn_;
+};
 
 void add_terms(const DynamicsLoss& loss, MetricSums& sums) {
   sums.add("loss", loss.total);
@@ -75,8 +104,8 @@ DynamicsTask::DynamicsTask(DynamicsModel& model, DynamicsTrainingOptions options
     throw ConfigError(c10::str("second.batch is ", options_.second.batch,
                                ", which does not divide over ", processes_.count(), " processes"));
   }
-  std::map<std::string, std::shared_ptr<torch::nn::Module>> modules = {
-      {"encoder", model_.encoder.ptr()}, {kJoint, model_.predictor.ptr()}};
+  auto modules = predictor_files(*model_.predictor, /*alone=*/false);
+  modules["encoder"] = model_.encoder.ptr();
   if (!options_.frozen && options_.weights.inverse <= 0) model_.inverse = nullptr;
   if (!model_.inverse.is_empty()) modules["inverse"] = model_.inverse.ptr();
   first_ = std::make_unique<AdamW>(modules, options_.optimisation, &processes_);
@@ -119,10 +148,18 @@ StepMetrics DynamicsTask::joint_step(const ClipBatch& own) {
   const auto actions = model_.options.model_actions(actions_between(own));
   first_->zero_gradients();
   const auto latents = model_.encode_clips(own.clips);
-  const auto loss = joint_loss(
-      model_, latents, to_device(actions, latents.device()), options_.weights,
-      seeded_generator(options_.seed, "sigreg", static_cast<uint64_t>(step_)), processes_);
+  const auto loss = [&] {
+    const TrainingMode mode(*model_.predictor, latents.device(), dropout_seed("dropout", step_));
+    return joint_loss(model_, latents, to_device(actions, latents.device()), options_.weights,
+                      seeded_generator(options_.seed, "sigreg", static_cast<uint64_t>(step_)),
+                      processes_);
+  }();
   return update(*first_, options_.optimisation, step_, loss);
+}
+
+uint64_t DynamicsTask::dropout_seed(const char* stream, int64_t done) const {
+  return stream_seed(options_.seed, stream,
+                     static_cast<uint64_t>(done * processes_.count() + processes_.rank()));
 }
 
 void DynamicsTask::freeze_encoder() {
@@ -136,11 +173,10 @@ void DynamicsTask::begin_second_phase() {
   freeze_encoder();
   const auto device = model_.encoder->parameters().front().device();
   model_.replace_predictor(options_.second.predictor);
-  model_.predictor->initialise(seeded_generator(options_.seed, "second predictor"));
+  model_.predictor->initialise(options_.seed, "second ");
   model_.predictor->to(device);
-  second_ = std::make_unique<AdamW>(
-      std::map<std::string, std::shared_ptr<torch::nn::Module>>{{kAlone, model_.predictor.ptr()}},
-      options_.second_optimisation, &processes_);
+  second_ = std::make_unique<AdamW>(predictor_files(*model_.predictor, /*alone=*/true),
+                                    options_.second_optimisation, &processes_);
 }
 
 // A ring: clip number w lies at w modulo the capacity.
@@ -175,8 +211,12 @@ StepMetrics DynamicsTask::predictor_step(const ClipBatch& own) {
         held, {o.batch}, seeded_generator(options_.seed, "rows", static_cast<uint64_t>(done)));
     const auto rows = to_device(drawn.narrow(0, part.start, part.count), buffer_.latents.device());
     second_->zero_gradients();
-    const auto loss = prediction_loss(model_, buffer_.latents.index_select(0, rows),
-                                      buffer_.actions.index_select(0, rows), options_.weights);
+    const auto loss = [&] {
+      const TrainingMode mode(*model_.predictor, rows.device(),
+                              dropout_seed("second dropout", done));
+      return prediction_loss(model_, buffer_.latents.index_select(0, rows),
+                             buffer_.actions.index_select(0, rows), options_.weights);
+    }();
     metrics = update(*second_, options_.second_optimisation, done, loss);
   }
   return metrics;
@@ -195,7 +235,9 @@ StepMetrics DynamicsTask::evaluate() {
 std::map<std::string, TensorMap> DynamicsTask::tensors() const {
   std::map<std::string, TensorMap> files = {{"encoder", state_dict(*model_.encoder)}};
   if (!model_.inverse.is_empty()) files["inverse"] = state_dict(*model_.inverse);
-  files[second_ == nullptr ? kJoint : kAlone] = state_dict(*model_.predictor);
+  for (const auto& [name, module] : predictor_files(*model_.predictor, second_ != nullptr)) {
+    files[name] = state_dict(*module);
+  }
   files["optimizer"] = second_ == nullptr ? first_->state() : second_->state();
   if (buffer_.latents.defined()) {
     files["buffer"] = {{"latents", buffer_.latents},
@@ -212,7 +254,7 @@ void DynamicsTask::restore(int64_t step, const std::string& folder) {
     throw CheckpointError(folder + "/inverse.safetensors is missing");
   }
   if (has_second_predictor(folder)) begin_second_phase();
-  fill_from(folder, second_ == nullptr ? kJoint : kAlone, *model_.predictor);
+  fill_predictor(folder, *model_.predictor, second_ != nullptr);
   const auto moments = read_safetensors(folder + "/optimizer.safetensors").tensors;
   (second_ == nullptr ? *first_ : *second_).load_state(moments);
   const std::string path = folder + "/buffer.safetensors";
@@ -255,7 +297,7 @@ DynamicsModel load_dynamics(const std::string& folder, const ModelOptions& optio
   DynamicsModel model(options, alone ? second : first);
   fill_from(folder, "encoder", *model.encoder);
   fill_inverse(folder, model);  // of no use to a planner
-  fill_from(folder, alone ? kAlone : kJoint, *model.predictor);
+  fill_predictor(folder, *model.predictor, alone);
   return model;
 }
 

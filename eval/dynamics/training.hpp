@@ -82,6 +82,7 @@ class DynamicsTask : public TrainingTask {
   StepMetrics update(AdamW& optimizer, const OptimisationOptions& optimisation, int64_t done,
                      const DynamicsLoss& loss);
   void begin_second_phase();
+  uint64_t dropout_seed(const char* stream, int64_t done) const;
   void freeze_encoder();
   void remember(const torch::Tensor& latents, const torch::Tensor& actions);
 

@@ -1,10 +1,9 @@
+#include <eval/planning/history.hpp>
 #include <eval/planning/le_world_model.hpp>
 #include <jepa/objectives/sigreg.hpp>
 
 #include <torch/types.h>
 #include <torch/utils.h>
-
-#include <algorithm>
 
 namespace jepa::eval::planning {
 namespace {
@@ -31,45 +30,13 @@ torch::Tensor LeWorldModel::predict(const torch::Tensor& latents, const torch::T
 
 torch::Tensor LeWorldModel::rollout(const torch::Tensor& past, const torch::Tensor& past_actions,
                                     const torch::Tensor& actions) {
-  const int64_t known = past.size(1);
-  TORCH_CHECK(known == 1 || (past_actions.defined() && past_actions.size(1) == known - 1),
-              "LeWorldModel: ", known, " past latents need the ", known - 1,
-              " actions between them");
-  const auto all = known == 1 ? actions : torch::cat({past_actions, actions}, 1);
-  std::vector<torch::Tensor> parts;
-  for (int64_t start = 0; start < past.size(0); start += kRowsAtOnce) {
-    const int64_t count = std::min(kRowsAtOnce, past.size(0) - start);
-    parts.push_back(imagine(past.narrow(0, start, count), all.narrow(0, start, count)));
-  }
-  return parts.size() == 1 ? parts.front() : torch::cat(parts);
-}
-
-// A window grows until it is full: until then each latent keeps its place, and keys and values of
-// the earlier ones are at hand. A full window moves on, which changes every place in it.
-torch::Tensor LeWorldModel::imagine(const torch::Tensor& past, const torch::Tensor& actions) {
-  const int64_t known = past.size(1), window = options.predictor.frames;
-  const int64_t total = actions.size(1) + 1;  // latents at the end
-  const auto signals = predictor->signals(action_encoder->forward(actions));
-  const auto of = [&](int64_t from, int64_t count) {
-    std::vector<torch::Tensor> part;
-    for (const auto& one : signals) part.push_back(one.narrow(1, from, count));
-    return part;
-  };
-  auto latents = past;
-  predictors::AdaLnPredictor::ContainedType::Window growing;
-  for (int64_t end = known; end < total; ++end) {  // latents so far
-    torch::Tensor next;
-    if (end <= window) {
-      const int64_t from = growing.frames;
-      next = predictor->extend(growing, latents.narrow(1, from, end - from), of(from, end - from));
-    } else {
-      predictors::AdaLnPredictor::ContainedType::Window whole;
-      next = predictor->extend(whole, latents.narrow(1, end - window, window),
-                               of(end - window, window));
-    }
-    latents = torch::cat({latents, pred_proj->forward(next)}, 1);
-  }
-  return latents.narrow(1, known, total - known);
+  return rollout_in_parts(past, rollout_actions(past, past_actions, actions), kRowsAtOnce,
+                          [&](const torch::Tensor& rows, const torch::Tensor& all) {
+                            return adaln_rollout(predictor, rows, action_encoder->forward(all),
+                                                 [&](const torch::Tensor& predicted) {
+                                                   return pred_proj->forward(predicted);
+                                                 });
+                          });
 }
 
 LeWorldModelLoss LeWorldModel::loss(const torch::Tensor& pixels, const torch::Tensor& actions,

@@ -63,10 +63,6 @@ class LeWorldModel : public WorldModel {
   predictors::ActionEncoder action_encoder{nullptr};
   predictors::BatchNormMlp projector{nullptr};
   predictors::BatchNormMlp pred_proj{nullptr};
-
- private:
-  /// @param past [N, h, D] @param actions all of them, [N, h - 1 + H, A] @returns [N, H, D]
-  torch::Tensor imagine(const torch::Tensor& past, const torch::Tensor& actions);
 };
 
 /// The cost that LeWorldModel plans with: the sum of squares of the last difference.

@@ -98,6 +98,13 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   refuses("plan", {"--run", path("run"), "--protocol.steps", "100"}, 1, "protocol.steps = 200");
   refuses("plan", {"--run", path("run"), "--controls", "luck"}, 2, "'luck' is none of");
   refuses("plan", {"--run", path("run"), "--landscape_side", "1"}, 2, "landscape_side");
+  refuses("plan",
+          {"--run", path("run"), "--landscape_side", "0", "--landscape", path("landscape.png")}, 2,
+          "landscape_side: 0 draws no picture, but landscape names ");
+  const std::string file = path("out.json");
+  refuses("plan", {"--run", file}, 1, file + ": is a file, expected the folder of a run");
+  refuses("plan", {"--run", path("run"), "--out", file}, 2,
+          file + ": is a file, expected a folder");
   refuses("plan", {"--run", path("run"), "--cem.max_norm", "30"}, 2, "longest_step 1.8");
   refuses("plan", {"--run", path("run"), "--planner.type", "categorical"}, 2, "categorical");
   refuses("plan", {"--run", path("run"), "--planner.type", "mppi", "--planner.variant", "icem"}, 2,
@@ -351,7 +358,7 @@ TEST_F(DynamicsPrograms, AStoreTellsWorldFactorsAndBlock) {
     return all;
   };
   refuses("train_dynamics", with({"--protocol.world", "two_rooms"}), 2, "is of push");
-  refuses("train_dynamics", with({"--protocol.history", "2"}), 2, "the model sees one frame");
+  refuses("train_dynamics", with({"--protocol.history", "2"}), 2, "trained from 1 frame at most");
   refuses("train_dynamics", with({"--model.block", "4"}), 2, "which do not divide 4");
   refuses("train_dynamics", with({"--validation", path("dodge.h5")}), 1,
           "dodge.h5: actions of 5 numbers a block, the model takes 10");

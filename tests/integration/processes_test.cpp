@@ -326,6 +326,8 @@ class EveryRecipe : public ProgramTest {
                                        "8",
                                        "--wall_cases",
                                        "0",
+                                       "--predictor.dropout",  // drawn by each for its own rows
+                                       "0",
                                        "--optimisation.warmup_steps",
                                        "4",
                                        "--optimisation.total_steps",

@@ -30,6 +30,11 @@ ModelOptions small_shape() {
   return options;
 }
 
+torch::Tensor step_of(DynamicsModel& model, const torch::Tensor& from,
+                      const torch::Tensor& action) {
+  return model.predictor->predict(from.unsqueeze(1), action.unsqueeze(1)).squeeze(1);
+}
+
 DynamicsModel small_model(uint64_t seed = 1) {
   DynamicsModel model(small_shape(), {.hidden = 16, .layers = 1});
   model.initialise(seed);
@@ -104,7 +109,7 @@ TEST(DynamicsModel, LatentsAndRollouts) {
   const auto imagined = model.rollout(z.narrow(1, 0, 1), {}, actions);
   auto step = z.select(1, 0);
   for (int64_t t = 0; t < 3; ++t) {
-    step = model.predictor->forward(step, actions.select(1, t));
+    step = step_of(model, step, actions.select(1, t));
     EXPECT_TRUE(torch::equal(step, imagined.select(1, t)));
   }
   EXPECT_THROW(model.encode(torch::zeros({1, 2, 64, 65}, torch::kUInt8)), DataError);
@@ -139,9 +144,9 @@ TEST(DynamicsLoss, TermsByHand) {
   double rollout = 0, one_step = 0;
   auto step = z.select(1, 0);
   for (int64_t t = 0; t < 3; ++t) {
-    step = model.predictor->forward(step, actions.select(1, t));
+    step = step_of(model, step, actions.select(1, t));
     rollout += square(step - z.select(1, t + 1)) / 3;
-    const auto next = model.predictor->forward(z.select(1, t), actions.select(1, t));
+    const auto next = step_of(model, z.select(1, t), actions.select(1, t));
     one_step += square(next - z.select(1, t + 1)) / 3;
   }
   EXPECT_NEAR(loss.rollout.item<double>(), rollout, 1e-6);
@@ -202,12 +207,13 @@ TEST(DynamicsTask, SecondPhaseTrainsThePredictorAlone) {
   const auto inverse = copy(*model.inverse);
   task.step(some_batch(8, 3), false, texts);
   EXPECT_TRUE(task.second_phase());
-  EXPECT_EQ(model.predictor->options().hidden, 24);
-  const auto before = copy(*model.predictor);
+  EXPECT_EQ(model.predictor_shape.hidden, 24);
+  const auto predictor = model.predictor->modules().at("predictor");
+  const auto before = copy(*predictor);
   const auto metrics = task.step(some_batch(8, 4), false, texts);
   EXPECT_TRUE(equal(joint, copy(*model.encoder)));
   EXPECT_TRUE(equal(inverse, copy(*model.inverse)));
-  EXPECT_FALSE(equal(before, copy(*model.predictor)));
+  EXPECT_FALSE(equal(before, copy(*predictor)));
   EXPECT_TRUE(metrics.contains("one_step"));
   EXPECT_FALSE(metrics.contains("variance"));
   const auto found = task.evaluate();
