@@ -2,7 +2,8 @@
 #include <eval/worlds/collection.hpp>
 #include <eval/worlds/coverage.hpp>
 #include <eval/worlds/gymnasium.hpp>
-#include <examples/program.hpp>
+#include <eval/worlds/registry.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/json_text.hpp>
@@ -22,7 +23,7 @@ using namespace jepa;
 namespace worlds = eval::worlds;
 
 struct CollectOptions {
-  std::string world = "two_rooms";
+  std::string world = worlds::kTwoRooms;
   std::string out;
   std::string policy = "random";
   std::string factors = "standard";
@@ -231,7 +232,7 @@ void collect(examples::Program& program, CollectOptions& options) {
                                              .seed = static_cast<uint64_t>(program.common.seed),
                                              .ranges = factor_ranges(*world, options.factors)};
   const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();
-  if (!folder.empty()) std::filesystem::create_directories(folder);
+  if (!folder.empty()) examples::make_folder(folder.string());
   ClipStoreWriter writer(options.out, describe_store(program, options, *world));
   Account account(*world);
   const bool by_frames = options.frames > 0;
@@ -246,7 +247,6 @@ void collect(examples::Program& program, CollectOptions& options) {
     progress.update(by_frames ? std::min(account.frames(), options.frames) : account.episodes(),
                     by_frames ? options.frames : options.episodes, options.out);
   };
-  examples::catch_stop_signals();
   try {
     worlds::collect_episodes(*world, *policy, collection, take, examples::stop_requested);
   } catch (const DataError& error) {
@@ -271,5 +271,10 @@ int main(int argc, char** argv) {
       {.name = "collect",
        .summary = "collects episodes of a world into a clip store",
        .sections = [&](const OptionValues&) { return options.sections(); },
-       .run = [&](examples::Program& program) { collect(program, options); }});
+       .run =
+           [&](examples::Program& program) {
+             examples::catch_stop_signals();
+             options.gym.stop = examples::stop_requested;
+             collect(program, options);
+           }});
 }

@@ -9,6 +9,7 @@
 #include <eval/worlds/goals_ahead.hpp>
 #include <examples/plan_members.hpp>
 #include <examples/plan_session.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/generator.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -28,7 +29,6 @@ namespace {
 using namespace jepa;
 using namespace jepa::eval;
 using namespace jepa::eval::dynamics;
-using examples::kRooms;
 using examples::PlanOptions;
 using Session = examples::PlanSession;
 
@@ -133,7 +133,7 @@ std::optional<WallTest> test_walls(Session& session, const worlds::World& world,
 void evaluate(examples::Program& program, Session& session, const std::string& folder,
               const std::string& title) {
   check_choices(session);
-  std::filesystem::create_directories(folder);
+  examples::make_folder(folder);
   const auto& o = session.options;
   const auto world = session.world(1);
   const bool goals = world->info().has_goal;
@@ -159,7 +159,7 @@ void evaluate(examples::Program& program, Session& session, const std::string& f
   StateProbe probe;
   std::optional<WallTest> wall;
   std::string rollouts;
-  if (session.protocol.world == kRooms && session.run != nullptr) {
+  if (session.protocol.world == worlds::kTwoRooms && session.run != nullptr) {
     const auto clips = probe_clips(o, *session.run, session.seed);
     wall = test_walls(session, *world, clips, probe, results);
     const auto found = roll_out(session.run->model, clips, probe);
@@ -238,16 +238,18 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
   require_same(saved.shape, saved.checkpoint, given);
   options.asked = saved.shape;
   const auto& protocol = saved.shape.protocol;
-  if (protocol.history != 1) {
-    throw CheckpointError(saved.checkpoint + ": its protocol has a history of " +
-                          std::to_string(protocol.history) + ", its model sees one frame");
-  }
   const auto& shape = saved.shape.model;
   take_environment(saved.checkpoint, protocol, options, given);
   const auto world = worlds::open_world(protocol.world, 1, options.gym);
   const auto& info = world->info();
   require_world(saved.checkpoint, shape, info);
   require_block(saved.checkpoint, shape.block, options, given);
+  if (protocol.history > saved.model.history()) {
+    throw CheckpointError(
+        c10::str(saved.checkpoint, ": its protocol has a history of ", protocol.history,
+                 ", its predictor (", saved.model.predictor_shape.kind, ") sees ",
+                 saved.model.history(), saved.model.history() == 1 ? " frame" : " frames"));
+  }
   saved.model.precision = program.precision;
   const auto members = examples::open_members(saved, options.members, program.precision);
   planning::WorldModel* model = &saved.model;
@@ -260,6 +262,7 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
   const ActingModel acting{.model = *model,
                            .block = shape.block,
                            .step_width = shape.action_width,
+                           .history = protocol.history,
                            .scale = {shape.action_mean, shape.action_std, protocol.longest_step}};
   take_variant(options, given);
   bound_actions(options, given, info, acting, /*world_bounds=*/true);

@@ -69,8 +69,7 @@ struct Control {
 
 /// Those that the world and the model have.
 std::vector<Control> available_controls(const PlanSession& session,
-                                        std::shared_ptr<DynamicsModel> untrained,
-                                        std::shared_ptr<PatchDynamicsModel> fresh) {
+                                        std::shared_ptr<eval::planning::WorldModel> untrained) {
   const auto& o = session.options;
   const double longest = session.protocol.longest_step;
   const auto policy = [&session](const char* name) {
@@ -81,7 +80,7 @@ std::vector<Control> available_controls(const PlanSession& session,
                              session.acting.scale);
   };
   std::vector<Control> all;
-  if (session.protocol.world == kRooms) {
+  if (session.protocol.world == worlds::kTwoRooms) {
     all = {{"random", "a walk whose heading turns", [&] { return random_walk(session.seed); }},
            {"straight", "straight to the goal", [longest] { return straight_line(longest); }},
            {"simulator", "the same planner in the true simulator, squared distance",
@@ -95,25 +94,20 @@ std::vector<Control> available_controls(const PlanSession& session,
     all.push_back({"inverse", "the model's inverse dynamics, no planner",
                    [&session, longest] { return inverse_policy(session.run->model, longest); }});
   }
-  if (session.run != nullptr) {
-    all.push_back({"untrained", "the same planner, a model before training",
-                   [&session, &o, untrained, longest] {
+  if (session.run != nullptr || session.patches != nullptr) {
+    const char* what = session.run != nullptr
+                           ? "the same planner, a model before training"
+                           : "the same planner and encoder, a predictor before training";
+    all.push_back({"untrained", what, [&session, &o, untrained] {
                      auto cost = o.cost;
                      cost.members.clear();
-                     return model_planner(*untrained, session.planner, o.horizon, cost,
-                                          session.seed, longest);
-                   }});
-  }
-  if (session.patches != nullptr) {
-    all.push_back({"untrained", "the same planner and encoder, a predictor before training",
-                   [&session, &o, fresh] {
                      const auto& as = session.acting;
-                     return model_planner(ActingModel{.model = *fresh,
+                     return model_planner(ActingModel{.model = *untrained,
                                                       .block = as.block,
                                                       .step_width = as.step_width,
                                                       .history = as.history,
                                                       .scale = as.scale},
-                                          session.planner, o.horizon, o.cost, session.seed);
+                                          session.planner, o.horizon, cost, session.seed);
                    }});
   }
   all.push_back({"scripted", "the world's script, which sees the true state",
@@ -121,20 +115,24 @@ std::vector<Control> available_controls(const PlanSession& session,
   return all;
 }
 
+/// Null where there is nothing that training has made.
+std::shared_ptr<eval::planning::WorldModel> untrained_model(const PlanSession& session) {
+  const uint64_t seed = session.seed + 1;
+  if (session.patches != nullptr) return session.patches->model->untrained(seed);
+  if (session.run == nullptr) return nullptr;
+  const auto& trained = session.run->model;
+  auto model = std::make_shared<DynamicsModel>(session.run->shape.model, trained.predictor_shape);
+  model->precision = trained.precision;
+  model->initialise(seed);
+  return model;
+}
+
 void run_controls(PlanSession& session, const EpisodeOptions& episodes, const std::string& suffix,
                   bool ever) {
-  std::shared_ptr<DynamicsModel> untrained;
-  if (session.run != nullptr) {
-    untrained = std::make_shared<DynamicsModel>(session.run->shape.model,
-                                                session.run->model.predictor_shape);
-    untrained->precision = session.run->model.precision;
-    untrained->initialise(session.seed + 1);
-  }
-  std::shared_ptr<PatchDynamicsModel> fresh;
-  if (session.patches != nullptr) fresh = session.patches->model->untrained(session.seed + 1);
+  const auto untrained = untrained_model(session);
   const bool every = session.options.controls == "all";
   const auto names = eval::probes::split_names(every ? "" : session.options.controls);
-  for (const auto& control : available_controls(session, untrained, fresh)) {
+  for (const auto& control : available_controls(session, untrained)) {
     if (!every && std::find(names.begin(), names.end(), control.name) == names.end()) continue;
     const auto controller = control.make();
     session.add(control.name + suffix, control.what, *controller, episodes, ever);
@@ -146,8 +144,12 @@ void run_controls(PlanSession& session, const EpisodeOptions& episodes, const st
 void check_choices(const PlanSession& session) {
   const auto& o = session.options;
   if (o.map.side == 1) throw ConfigError("option landscape_side: 0, or 2 and more");
+  if (o.map.side == 0 && !o.landscape.empty()) {
+    throw ConfigError("option landscape_side: 0 draws no picture, but landscape names " +
+                      o.landscape);
+  }
   if (o.controls == "all") return;
-  const auto all = available_controls(session, nullptr, nullptr);
+  const auto all = available_controls(session, nullptr);
   const auto known = eval::probes::split_names(kControls);
   for (const auto& name : eval::probes::split_names(o.controls)) {
     const bool there =

@@ -13,9 +13,6 @@
 
 namespace jepa::examples {
 
-/// The protocol's world whose layouts are known to walls and rollouts.
-inline constexpr const char* kRooms = "two_rooms";
-
 /// What an evaluation has at hand.
 struct PlanSession {
   const PlanOptions& options;

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 namespace jepa::examples {
 
@@ -44,6 +45,32 @@ std::shared_ptr<ClipSource> TrainingInput::open(int64_t seed) const {
   auto source = open_clip_source(data, clip);
   if (in_memory == 0) return source;
   return hold_in_memory(*source, in_memory, static_cast<uint64_t>(seed));
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// @throws ConfigError where `folder`, or one above it, is a file
+void require_no_file(const std::string& folder) {
+  std::error_code error;
+  for (fs::path at = fs::path(folder).lexically_normal(); !at.empty(); at = at.parent_path()) {
+    const auto status = fs::status(at, error);
+    if (fs::is_directory(status)) return;
+    if (fs::exists(status)) {
+      throw ConfigError(folder + ": " + (at == folder ? "" : at.string() + " ") +
+                        "is a file, expected a folder");
+    }
+  }
+}
+
+}  // namespace
+
+void make_folder(const std::string& folder) {
+  require_no_file(folder);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw ConfigError(folder + ": cannot be made a folder (" + error.message() + ")");
 }
 
 void require_unchanged(const std::string& folder, const OptionValues& before,
@@ -91,6 +118,7 @@ void continue_run(OptionValues& given, const std::string& default_run,
                   const std::function<ContinuedOptions(const OptionValues&)>& options_of) {
   const auto run = given.find("run");
   const std::string folder = run == given.end() ? default_run : run->second;
+  require_no_file(folder);
   const std::string checkpoint = find_checkpoint(folder);
   if (checkpoint.empty()) return;
   require_whole(checkpoint);

@@ -31,6 +31,10 @@ struct TrainingInput {
   std::shared_ptr<ClipSource> open(int64_t seed) const;
 };
 
+/// Makes a folder that a program writes into, and those above it.
+/// @throws ConfigError naming the path and what stands in its way as a file
+void make_folder(const std::string& folder);
+
 /// What a stored run is compared by.
 struct ContinuedOptions {
   std::vector<OptionSection> sections;
@@ -50,7 +54,7 @@ void require_unchanged(const std::string& folder, const OptionValues& before,
 /// @param given what the command line and ini file say; completed from the run's checkpoint
 /// @param default_run the run folder where none is given
 /// @param options_of the program's options, sized for the run's stored values
-/// @throws ConfigError naming an option that differs from the run's
+/// @throws ConfigError naming an option that differs from the run's, or a folder that is a file
 void continue_run(OptionValues& given, const std::string& default_run,
                   const std::function<ContinuedOptions(const OptionValues& stored)>& options_of);
 

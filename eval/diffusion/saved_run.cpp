@@ -33,15 +33,23 @@ std::string weights_folder(const std::string& path, const std::string& name,
   return folder;
 }
 
-void apply_saved_options(const std::string& folder, const std::vector<OptionSection>& sections) {
+OptionValues read_saved_options(const std::string& folder) {
   const std::string path = folder + "/config.ini";
   if (!fs::exists(path)) throw CheckpointError(path + " is missing");
+  return read_ini(path);
+}
+
+void apply_known_options(const OptionValues& kept, const std::vector<OptionSection>& sections) {
   const OptionValues known = dump_options(sections);
   OptionValues own;
-  for (const auto& [key, value] : read_ini(path)) {
+  for (const auto& [key, value] : kept) {
     if (known.contains(key)) own[key] = value;
   }
   apply_options(sections, own);
+}
+
+void apply_saved_options(const std::string& folder, const std::vector<OptionSection>& sections) {
+  apply_known_options(read_saved_options(folder), sections);
 }
 
 void load_saved(const std::string& folder, const std::string& name, torch::nn::Module& module) {

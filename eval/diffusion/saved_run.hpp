@@ -17,6 +17,11 @@ namespace jepa::eval::diffusion {
 std::string weights_folder(const std::string& path, const std::string& name,
                            const std::string& program);
 
+/// What `folder`/config.ini says. @throws CheckpointError where there is no such file
+OptionValues read_saved_options(const std::string& folder);
+/// Applies the keys of it that `sections` know.
+/// @throws ConfigError for a value that is wrong
+void apply_known_options(const OptionValues& kept, const std::vector<OptionSection>& sections);
 /// Applies the keys of `folder`/config.ini that `sections` know; a run's file holds more.
 /// @throws CheckpointError where there is no such file, ConfigError for a value that is wrong
 void apply_saved_options(const std::string& folder, const std::vector<OptionSection>& sections);

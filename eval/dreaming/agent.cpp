@@ -15,12 +15,14 @@ namespace jepa::eval::dreaming {
 using predictors::MixtureDensityRnn;
 using State = predictors::MixtureDensityRnnImpl::State;
 
-torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episodes) {
+torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episodes,
+                         const worlds::StopRequest& stop) {
   const torch::NoGradGuard no_grad;
   State state = model->start(episodes.size());
   auto alive = torch::arange(episodes.size(), torch::kInt64);  // all side by side
   std::vector<torch::Tensor> seen;
   for (int64_t t = 0;; ++t) {
+    worlds::go_on_unless(stop, "dream");
     std::vector<int64_t> going, rows;
     for (int64_t i = 0; i < alive.size(0); ++i) {
       const int64_t e = alive.const_data_ptr<int64_t>()[i], row = episodes.offsets[e] + t;
@@ -99,8 +101,9 @@ Searched search_controller(int64_t parameters, const SearchOptions& options, uin
 
 ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController& shape,
                                const torch::Tensor& starts, const SearchOptions& options,
-                               double death_weight, const GameInfo& info, uint64_t seed) {
-  return [&model, shape, starts, options, death_weight, info, seed](
+                               double death_weight, const GameInfo& info, uint64_t seed,
+                               const worlds::StopRequest& stop) {
+  return [&model, shape, starts, options, death_weight, info, seed, stop](
              const torch::Tensor& candidates, int64_t generation, Searched& cost) {
     const auto index = static_cast<uint64_t>(generation);
     Random random(seed, "starts", index);
@@ -114,7 +117,8 @@ ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController&
                                       .temperature = options.temperature,
                                       .seed = stream_seed(seed, "generation", index),
                                       .death_weight = death_weight,
-                                      .three_way = info.three_way});
+                                      .three_way = info.three_way,
+                                      .stop = stop});
     cost.decisions += dreamed.steps;
     return dreamed.lives.view({candidates.size(0), options.episodes}).mean(1);
   };
@@ -127,15 +131,14 @@ ScoreCandidates score_in_game(const MakeGame& make, VisionImpl& vision, MixtureD
                                                        int64_t generation, Searched& cost) {
     const GameInfo info = make(1)->info();
     const int64_t at_once = std::max<int64_t>(1, info.side_by_side / options.episodes);
-    const int64_t all = candidates.size(0) * options.episodes;
+    const int64_t first = generation * options.episodes;
     std::vector<torch::Tensor> scores;
-    int64_t first = generation * all;
     for (const auto& some : candidates.split(at_once)) {
       const auto game = make(some.size(0) * options.episodes);
       LinearControllers controllers(shape, some, options.episodes);
       Agent agent(vision, model, controllers, info);
-      const Scores played = play(*game, agent, seed, first, {}, options.limit);
-      first += game->batch();
+      const Scores played =
+          play(*game, agent, seed, first, {}, options.limit, /*different=*/options.episodes);
       cost.decisions += played.decisions;
       cost.frames += played.frames;
       scores.push_back(played.scores);

@@ -1,6 +1,7 @@
 #include <eval/dreaming/episodes.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/text_values.hpp>
 #include <jepa/random.hpp>
 
 #include <ATen/ATen.h>
@@ -95,7 +96,7 @@ Episodes collect_episodes(const MakeGame& make, Policy& policy, uint64_t seed, i
   if (batch == 0) batch = make(1)->info().side_by_side;
   Episodes result;
   result.offsets = {0};
-  std::vector<torch::Tensor> frames, actions, values;
+  std::vector<torch::Tensor> frames, actions;
   std::vector<float> rewards;
   for (int64_t first = 0; first < count; first += batch) {
     const auto game = make(std::min(batch, count - first));
@@ -115,11 +116,8 @@ Episodes collect_episodes(const MakeGame& make, Policy& policy, uint64_t seed, i
       tracks[i].frames.push_back(last[i]);
       add_track(result, frames, actions, rewards, tracks[i]);
     }
-    values.push_back(some.scores);
-    scores.decisions += some.decisions;
-    scores.frames += some.frames;
+    scores.add(some);
   }
-  scores.scores = torch::cat(values);
   result.frames = torch::cat(frames);
   result.actions = torch::cat(actions);
   result.rewards = torch::tensor(rewards);
@@ -159,10 +157,7 @@ namespace {
 /// What a store says of its world and of the frames between two of its own.
 void require_same_game(const std::string& path, const std::map<std::string, std::string>& notes,
                        const GameInfo& info) {
-  const auto value = [&](const char* name) {
-    const auto found = notes.find(name);
-    return found == notes.end() ? std::string() : found->second;
-  };
+  const auto value = [&](const char* name) { return value_or_empty(notes, name); };
   if (const auto world = value("world"); !world.empty() && world != info.name) {
     throw DataError(path + ": episodes of " + world + ", the game is " + info.name);
   }

@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <limits>
 
 namespace jepa::eval::dreaming {
 namespace {
@@ -25,11 +24,6 @@ void load_module(const std::string& path, torch::nn::Module& module) {
 }
 
 std::string numbered(const char* what, int64_t round) { return c10::str(what, "-", round); }
-
-void count(StageRecord& record, const Scores& scores) {
-  record.frames += scores.frames;
-  record.decisions += scores.decisions;
-}
 
 }  // namespace
 
@@ -84,7 +78,7 @@ std::vector<OptionSection> ExperimentOptions::sections() {
 
 Experiment::Experiment(ExperimentOptions options, MakeGame make, ExperimentHooks hooks)
     : options_(std::move(options)),
-      make_(std::move(make)),
+      make_(stoppable(std::move(make), hooks.stop)),
       hooks_(std::move(hooks)),
       stages_(options_.run, hooks_.say),
       info_(make_(1)->info()) {
@@ -98,9 +92,9 @@ Experiment::Experiment(ExperimentOptions options, MakeGame make, ExperimentHooks
 }
 
 TrainingProgress Experiment::progress(const std::string& stage) const {
-  if (!hooks_.progress) return {};
   return [this, stage](int64_t step, int64_t steps, double value) {
-    hooks_.progress(stage, step, steps, value);
+    worlds::go_on_unless(hooks_.stop, stage);
+    if (hooks_.progress) hooks_.progress(stage, step, steps, value);
   };
 }
 
@@ -133,43 +127,6 @@ void Experiment::run() {
   if (options_.play.real && options_.controller.kind == "cma_es") train_real_controller();
 }
 
-void Experiment::play_controls() {
-  const auto& o = options_.play;
-  const auto played = [&](const std::string& stage, Policy& policy, const char* seed,
-                          int64_t episodes, StageRecord& record) {
-    const Scores scores = play_episodes(make_, policy, seed_of(seed), episodes);
-    count(record, scores);
-    record.scores[stage] = score_interval(scores.scores);
-    return record.scores[stage].mean;
-  };
-  stages_.run("play-controls", [&](StageRecord& record) {
-    const auto random = held_random(info_, o.hold);
-    played("held_random", *random, "play", o.episodes, record);
-    const auto fresh = held_random(info_, 1);
-    played("uniform_random", *fresh, "play", o.episodes, record);
-    double best_action = 0, best = -std::numeric_limits<double>::infinity();
-    for (const double action : {-1.0, 0.0, 1.0}) {
-      StageRecord tuning;
-      const auto policy = constant_action(info_, action);
-      const double mean = played("", *policy, "tune", o.tuning_episodes, tuning);
-      if (mean > best) best = mean, best_action = action;
-    }
-    record.numbers["best_constant"] = best_action;
-    played("best_constant", *constant_action(info_, best_action), "play", o.episodes, record);
-    int64_t best_period = 0;
-    best = -std::numeric_limits<double>::infinity();
-    for (const int64_t period : o.swap_periods) {
-      StageRecord tuning;
-      const auto policy = side_swapping(info_, period);
-      const double mean = played("", *policy, "tune", o.tuning_episodes, tuning);
-      if (mean > best) best = mean, best_period = period;
-    }
-    if (best_period < 1) return;
-    record.numbers["swap_period"] = static_cast<double>(best_period);
-    played("swap_sides", *side_swapping(info_, best_period), "play", o.episodes, record);
-  });
-}
-
 void Experiment::collect(int64_t round) {
   const auto stage = numbered("collect", round);
   stages_.run(stage, [&](StageRecord& record) {
@@ -193,8 +150,7 @@ void Experiment::collect(int64_t round) {
     Scores scores;
     const Episodes some =
         collect_episodes(make_, *policy, seed_of(stage), options_.play.collected, scores);
-    count(record, scores);
-    record.scores["collected"] = score_interval(scores.scores);
+    keep(record, "collected", scores);
     write_episodes(stages_.file(stage + ".h5"), some, info_,
                    {{"world", info_.name},
                     {"policy", round == 1 ? "held random" : "learned in the dream"},
@@ -223,9 +179,9 @@ const Episodes& Experiment::episodes() {
 const LatentSplit& Experiment::latents() {
   if (!latents_) {
     const double held_out = options_.model.held_out;
-    latents_ = split_episodes(encode_episodes(*vision_, episodes()), held_out);
+    latents_ = split_episodes(encode_episodes(*vision_, episodes(), false, hooks_.stop), held_out);
     if (options_.model.mirror) {
-      const auto mirrored = encode_episodes(*vision_, episodes(), true);
+      const auto mirrored = encode_episodes(*vision_, episodes(), true, hooks_.stop);
       latents_->training =
           dreaming::join(latents_->training, split_episodes(mirrored, held_out).training);
     }
@@ -311,12 +267,13 @@ void Experiment::train_controller(const std::string& name, double temperature) {
       save_module(stages_.file(name + ".safetensors"), *agent.actor());
       return;
     }
-    const auto starts =
-        search.start == "memory" ? remembered(model_, training) : first_latents(training);
-    const Searched found = search_controller(
-        shape().parameters(), search, seed_of("search"),
-        score_in_dream(model_, shape(), starts, search, death_weight(), info_, seed_of(name)),
-        progress(name));
+    const auto starts = search.start == "memory" ? remembered(model_, training, hooks_.stop)
+                                                 : first_latents(training);
+    const Searched found =
+        search_controller(shape().parameters(), search, seed_of("search"),
+                          score_in_dream(model_, shape(), starts, search, death_weight(), info_,
+                                         seed_of(name), hooks_.stop),
+                          progress(name));
     record.imagined = found.decisions;
     record.curves["score"] = found.curve;
     write_safetensors(stages_.file(name + ".safetensors"), {{"weights", found.weights}});
@@ -340,60 +297,6 @@ void Experiment::train_real_controller() {
   });
   stages_.run("play-controller-real",
               [&](StageRecord& record) { score(record, "controller-real", 0); });
-}
-
-void Experiment::score(StageRecord& record, const std::string& name, double temperature) {
-  const int64_t episodes = options_.play.episodes;
-  const auto controller = load_controller(name, episodes);
-  Agent agent(*vision_, model_, *controller, info_);
-  const Scores real = play_episodes(make_, agent, seed_of("play"), episodes);
-  count(record, real);
-  record.scores["real"] = score_interval(real.scores);
-  // The dream that it was trained in; of one that was not, what it would dream at the usual one.
-  const bool trained = temperature > 0;
-  const double heat = trained ? temperature : options_.controller.temperature;
-  const auto dreamed = dream_lives(model_, *controller, episodes, first_latents(latents().training),
-                                   {.episodes = episodes,
-                                    .limit = info_.limit(),
-                                    .temperature = heat,
-                                    .seed = seed_of("dreamed"),
-                                    .death_weight = death_weight(),
-                                    .three_way = info_.three_way});
-  record.imagined = dreamed.steps;
-  record.scores["dream"] = score_interval(dreamed.lives * static_cast<double>(info_.repeat));
-  const auto known = dreamed_recall(model_, latents().held_out, options_.model.recall_window, heat,
-                                    death_weight(), seed_of("recall"));
-  record.numbers = {{"temperature", heat},
-                    {"dreamed_recall", known.recall},
-                    {"dreamed_false_share", known.false_share},
-                    {"dreamed_deaths", static_cast<double>(known.deaths)}};
-}
-
-void Experiment::play_untrained() {
-  // Several, since one drawn at random may be anything.
-  constexpr int64_t kDraws = 10;
-  stages_.run("play-untrained", [&](StageRecord& record) {
-    const int64_t each = std::max<int64_t>(1, options_.play.episodes / kDraws);
-    auto generator = seeded_generator(seed_of("untrained"));
-    const auto weights = options_.controller.step *
-                         at::randn({kDraws, shape().parameters()}, generator, torch::kFloat32);
-    std::vector<torch::Tensor> scores, means;
-    for (int64_t draw = 0; draw < kDraws; ++draw) {
-      LinearControllers controllers(shape(), weights.narrow(0, draw, 1), each);
-      Agent agent(*vision_, model_, controllers, info_);
-      const Scores some = play_episodes(make_, agent, seed_of("play"), each);
-      count(record, some);
-      scores.push_back(some.scores);
-      means.push_back(some.scores.to(torch::kFloat64).mean());
-    }
-    // Episodes of one controller are alike: the draws are what is independent.
-    ScoreInterval interval = score_interval(torch::stack(means));
-    const ScoreInterval all = score_interval(torch::cat(scores));
-    interval.deviation = all.deviation;
-    interval.episodes = all.episodes;
-    record.scores["untrained"] = interval;
-    record.numbers["draws"] = kDraws;
-  });
 }
 
 }  // namespace jepa::eval::dreaming

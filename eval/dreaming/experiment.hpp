@@ -48,6 +48,8 @@ struct ExperimentHooks {
   std::function<void(const std::string& stage)> say;
   /// May throw to stop: what stages left behind stays.
   std::function<void(const std::string& stage, int64_t step, int64_t steps, double value)> progress;
+  /// Asked every moment, in games and dreams too; ends the run with worlds::Interrupted.
+  worlds::StopRequest stop = {};
 };
 
 /// What was trained, and its parts.
@@ -57,7 +59,7 @@ class Experiment {
   Experiment(ExperimentOptions options, MakeGame make, ExperimentHooks hooks);
 
   /// All stages that have not been done.
-  /// @throws DataError, ConfigError
+  /// @throws DataError, ConfigError; worlds::Interrupted where the hooks stop it
   void run();
   const std::vector<StageRecord>& records() const { return stages_.records(); }
   const ExperimentOptions& options() const { return options_; }
@@ -100,6 +102,12 @@ class Experiment {
   std::optional<Episodes> episodes_;
   std::optional<LatentSplit> latents_;
 };
+
+/// What was played becomes part of a stage: `record.scores` has the sums of rewards under `name`,
+/// the frames lived under `lived_name(name)`.
+void keep(StageRecord& record, const std::string& name, const Scores& scores);
+/// See keep(). Stages of before have none.
+std::string lived_name(const std::string& score);
 
 /// Names of the stages: "controller" of the last round at a temperature.
 std::string controller_stage(int64_t round, double temperature);

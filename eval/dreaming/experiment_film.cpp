@@ -36,7 +36,7 @@ torch::Tensor Experiment::film() {
   Scores scores;
   const Episodes real =
       collect_episodes(make_, agent, seed_of("film"), kEpisodes, scores, kEpisodes);
-  const int64_t chosen = scores.scores.argsort()[kEpisodes / 2].item<int64_t>();
+  const int64_t chosen = scores.lived.argsort()[kEpisodes / 2].item<int64_t>();
   const auto frames = real.frames.slice(0, real.offsets[chosen], real.offsets[chosen + 1]);
   std::vector<comparison::FilmRow> rows;
   int64_t length = std::min(frames.size(0), kDecisions);

@@ -23,8 +23,8 @@ using Json = nlohmann::ordered_json;
   return text;
 }
 
-std::string score_text(const ScoreInterval& s) {
-  return format("%.0f [%.0f, %.0f]", s.mean, s.low, s.high);
+std::string score_text(const ScoreInterval* s) {
+  return s == nullptr ? "-" : format("%.0f [%.0f, %.0f]", s->mean, s->low, s->high);
 }
 
 /// A row of the results: an arm or a control.
@@ -32,8 +32,9 @@ struct Row {
   std::string name;
   std::string label;
   bool control = false;
-  const ScoreInterval* real = nullptr;
-  const ScoreInterval* dream = nullptr;  // null: it has none
+  const ScoreInterval* real = nullptr;   // rewards
+  const ScoreInterval* lived = nullptr;  // frames, in the real game; null: a stage of before
+  const ScoreInterval* dream = nullptr;  // frames, in the dream, which has no rewards; null: none
   Cost cost = {};
 };
 
@@ -49,19 +50,31 @@ std::string main_stage(const Experiment& experiment) {
   return controller_stage(o.play.rounds, o.controller.temperature);
 }
 
+const ScoreInterval* score_of(const StageRecord& record, const std::string& name) {
+  const auto found = record.scores.find(name);
+  return found == record.scores.end() ? nullptr : &found->second;
+}
+
 std::vector<Row> all_rows(const Experiment& experiment) {
   std::vector<Row> rows;
   const auto* dream = find(experiment, "play-" + main_stage(experiment));
   rows.push_back({"dream", "learned in the dream", false, &dream->scores.at("real"),
-                  &dream->scores.at("dream"), dream_cost(experiment)});
+                  score_of(*dream, lived_name("real")), &dream->scores.at("dream"),
+                  dream_cost(experiment)});
   if (const auto* real = find(experiment, "play-controller-real")) {
     rows.push_back({"real", "the same, learned in the real game", false, &real->scores.at("real"),
-                    &real->scores.at("dream"), real_cost(experiment)});
+                    score_of(*real, lived_name("real")), &real->scores.at("dream"),
+                    real_cost(experiment)});
   }
   const auto* controls = find(experiment, "play-controls");
+  const auto add_of = [&](const StageRecord& record, const char* name, const std::string& label) {
+    const auto* found = score_of(record, name);
+    if (found != nullptr) {
+      rows.push_back({name, label, true, found, score_of(record, lived_name(name))});
+    }
+  };
   const auto add = [&](const char* name, const std::string& label) {
-    const auto found = controls->scores.find(name);
-    if (found != controls->scores.end()) rows.push_back({name, label, true, &found->second});
+    add_of(*controls, name, label);
   };
   const auto number = [&](const char* name) {
     const auto found = controls->numbers.find(name);
@@ -72,18 +85,18 @@ std::vector<Row> all_rows(const Experiment& experiment) {
   add("best_constant", format("best constant action (%g)", number("best_constant")));
   add("swap_sides", format("swaps sides every %g decisions", number("swap_period")));
   if (const auto* untrained = find(experiment, "play-untrained")) {
-    rows.push_back(
-        {"untrained", "untrained controllers", true, &untrained->scores.at("untrained")});
+    add_of(*untrained, "untrained", "untrained controllers");
   }
   return rows;
 }
 
-Json score_json(const ScoreInterval& s) {
-  return {{"mean", s.mean},
-          {"low", s.low},
-          {"high", s.high},
-          {"deviation", s.deviation},
-          {"episodes", s.episodes}};
+Json score_json(const ScoreInterval* s) {
+  if (s == nullptr) return Json();
+  return {{"mean", s->mean},
+          {"low", s->low},
+          {"high", s->high},
+          {"deviation", s->deviation},
+          {"episodes", s->episodes}};
 }
 
 /// Records of the table over temperatures, coldest first.
@@ -164,17 +177,21 @@ std::string experiment_summary(const Experiment& experiment) {
   Json arms = Json::object(), controls = Json::object(), table = Json::array(),
        stages = Json::array();
   for (const auto& row : rows) {
-    Json entry = {
-        {"real", score_json(*row.real)},  {"dream", row.dream ? score_json(*row.dream) : Json()},
-        {"episodes", row.real->episodes}, {"seconds", row.cost.seconds},
-        {"real_frames", row.cost.frames}, {"imagined_decisions", row.cost.imagined}};
+    Json entry = {{"real", score_json(row.real)},
+                  {"real_lived", score_json(row.lived)},
+                  {"dream", score_json(row.dream)},
+                  {"episodes", row.real->episodes},
+                  {"seconds", row.cost.seconds},
+                  {"real_frames", row.cost.frames},
+                  {"imagined_decisions", row.cost.imagined}};
     (row.control ? controls : arms)[row.name] = entry;
   }
   const auto& model = last_model(experiment);
   for (const auto* record : table_records(experiment)) {
     table.push_back({{"temperature", record->numbers.at("temperature")},
-                     {"dream", score_json(record->scores.at("dream"))},
-                     {"real", score_json(record->scores.at("real"))},
+                     {"dream", score_json(&record->scores.at("dream"))},
+                     {"real", score_json(&record->scores.at("real"))},
+                     {"real_lived", score_json(score_of(*record, lived_name("real")))},
                      {"recall", model.numbers.at("recall")},
                      {"false_alarms", model.numbers.at("false_alarms")},
                      {"dreamed_recall", record->numbers.at("dreamed_recall")},
@@ -185,6 +202,10 @@ std::string experiment_summary(const Experiment& experiment) {
   return Json{{"world", experiment.info().name},
               {"repeat", experiment.info().repeat},
               {"frame_limit", experiment.info().frame_limit},
+              {"units",
+               {{"real", "rewards of an episode"},
+                {"real_lived", "frames of an episode"},
+                {"dream", "frames of an episode"}}},
               {"seed", o.seed},
               {"controller", o.controller.kind},
               {"budget",
@@ -204,23 +225,25 @@ std::string experiment_summary(const Experiment& experiment) {
 
 std::string experiment_text(const Experiment& experiment) {
   const auto rows = all_rows(experiment);
-  std::string text = format("%-40s %-20s %-20s %10s %12s\n", "frames survived", "real", "dream",
-                            "seconds", "real frames");
+  std::string text = format("%-40s %-20s %-20s %-20s %10s %12s\n", "of an episode", "real reward",
+                            "real frames lived", "dream frames lived", "seconds", "real frames");
   for (const auto& row : rows) {
-    text += format("%-40s %-20s %-20s", row.label.c_str(), score_text(*row.real).c_str(),
-                   row.dream ? score_text(*row.dream).c_str() : "-");
+    text += format("%-40s %-20s %-20s %-20s", row.label.c_str(), score_text(row.real).c_str(),
+                   score_text(row.lived).c_str(), score_text(row.dream).c_str());
     text += row.control ? "\n"
                         : format(" %10.0f %12lld\n", row.cost.seconds,
                                  static_cast<long long>(row.cost.frames));
   }
   const auto& model = last_model(experiment);
-  text += format("\n%-12s %-20s %-20s %10s %14s\n", "temperature", "dream", "real", "recall",
-                 "dreamed recall");
+  text += format("\n%-12s %-20s %-20s %-20s %10s %14s\n", "temperature", "dream frames lived",
+                 "real frames lived", "real reward", "recall", "dreamed recall");
   for (const auto* record : table_records(experiment)) {
-    text += format("%-12g %-20s %-20s %10.2f %7.2f (%.2f)\n", record->numbers.at("temperature"),
-                   score_text(record->scores.at("dream")).c_str(),
-                   score_text(record->scores.at("real")).c_str(), model.numbers.at("recall"),
-                   record->numbers.at("dreamed_recall"), record->numbers.at("dreamed_false_share"));
+    text +=
+        format("%-12g %-20s %-20s %-20s %10.2f %7.2f (%.2f)\n", record->numbers.at("temperature"),
+               score_text(&record->scores.at("dream")).c_str(),
+               score_text(score_of(*record, lived_name("real"))).c_str(),
+               score_text(&record->scores.at("real")).c_str(), model.numbers.at("recall"),
+               record->numbers.at("dreamed_recall"), record->numbers.at("dreamed_false_share"));
   }
   return text + "\n" + verdict(rows) + "\n";
 }
@@ -232,12 +255,12 @@ std::string experiment_section(const Experiment& experiment) {
   std::string body = report::heading(2, "Learned in a dream: " + experiment.info().name);
   body += report::callout(
       verdict(rows),
-      {format(
-           "%lld real episodes each, the same ones for all (ten untrained controllers play the "
-           "first tenth of them each); mean frames survived with its 95 %% interval. An action is "
-           "held for %lld frames.",
-           static_cast<long long>(o.play.episodes),
-           static_cast<long long>(experiment.info().repeat)),
+      {format("%lld real episodes each, the same ones for all (ten untrained controllers play the "
+              "first tenth of them each); means with their 95 %% intervals. Reward is the game's, "
+              "summed over an episode; a dream has none, only frames lived. An action is held for "
+              "%lld frames.",
+              static_cast<long long>(o.play.episodes),
+              static_cast<long long>(experiment.info().repeat)),
        format("Both searched %lld generations of %lld candidates: in the dream %lld episodes each, "
               "in the real game %lld.",
               static_cast<long long>(o.controller.generations),
@@ -245,14 +268,15 @@ std::string experiment_section(const Experiment& experiment) {
               static_cast<long long>(o.controller.episodes),
               static_cast<long long>(real_episodes(o.controller)))},
       clear_of_controls(rows) ? report::Tone::kGood : report::Tone::kWarning);
-  report::Table scores{.head = {"policy", "real", "dream", "seconds", "real frames"}};
-  report::IntervalPlot plot{.title = "frames survived", .groups = {"real"}};
+  report::Table scores{.head = {"policy", "real reward", "real frames lived", "dream frames lived",
+                                "seconds", "real frames"}};
+  report::IntervalPlot plot{.title = "reward of an episode", .groups = {"real"}};
   const auto cell = [](const ScoreInterval* s) {
     if (s == nullptr) return Cell{"-"};
     return Cell{format("%.0f", s->mean), format("[%.0f, %.0f]", s->low, s->high)};
   };
   for (const auto& row : rows) {
-    scores.rows.push_back({{row.label}, cell(row.real), cell(row.dream)});
+    scores.rows.push_back({{row.label}, cell(row.real), cell(row.lived), cell(row.dream)});
     if (!row.control) {
       scores.rows.back().push_back({report::short_number(row.cost.seconds)});
       scores.rows.back().push_back({report::short_number(static_cast<double>(row.cost.frames))});
@@ -269,18 +293,19 @@ std::string experiment_section(const Experiment& experiment) {
       "small print the share of windows before them in which the dream ends too.",
       model.numbers.at("held_out_deaths"), static_cast<long long>(o.model.recall_window),
       model.numbers.at("false_alarms")));
-  report::Table table{.head = {"temperature", "dream", "real", "recall", "dreamed recall"}};
+  report::Table table{.head = {"temperature", "dream frames lived", "real frames lived",
+                               "real reward", "recall", "dreamed recall"}};
   for (const auto* record : table_records(experiment)) {
     table.rows.push_back({{format("%g", record->numbers.at("temperature"))},
                           cell(&record->scores.at("dream")),
+                          cell(score_of(*record, lived_name("real"))),
                           cell(&record->scores.at("real")),
                           {format("%.2f", model.numbers.at("recall"))},
                           {format("%.2f", record->numbers.at("dreamed_recall")),
                            format("%.2f", record->numbers.at("dreamed_false_share"))}});
   }
   body += report::table(table);
-  report::LinePlot curves{.title = "decisions survived by the candidates, mean",
-                          .x_label = "generation"};
+  report::LinePlot curves{.title = "score of the candidates, mean", .x_label = "generation"};
   const auto curve = [&](const std::string& stage, const std::string& name) {
     const auto* record = find(experiment, stage);
     if (record == nullptr || !record->curves.contains("score")) return;
@@ -288,8 +313,8 @@ std::string experiment_section(const Experiment& experiment) {
     for (size_t g = 0; g < series.y.size(); ++g) series.x.push_back(static_cast<double>(g + 1));
     curves.series.push_back(std::move(series));
   };
-  curve(main_stage(experiment), "in the dream");
-  curve("controller-real", "in the real game");
+  curve(main_stage(experiment), "decisions lived in the dream");
+  curve("controller-real", "reward in the real game, over the frames of a decision");
   if (!curves.series.empty()) body += report::line_plot(curves);
   return body;
 }

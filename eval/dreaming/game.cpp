@@ -71,19 +71,23 @@ class WorldGame : public Game {
   const GameInfo& info() const override { return info_; }
   int64_t batch() const override { return world_->batch(); }
 
-  void reset(uint64_t seed, int64_t first) override {
-    world_->reset(seed, ranges_, first);
+  using Game::reset;
+  void reset(uint64_t seed, int64_t first, int64_t different) override {
+    world_->reset(seed, ranges_, first, different);
     done_ = torch::zeros({batch()}, torch::kBool);
     dead_ = done_.clone();
   }
 
   Decision step(const torch::Tensor& actions) override {
-    Decision decision{.reward = torch::zeros({batch()}), .done = {}, .dead = {}};
+    Decision decision{.reward = torch::zeros({batch()}),
+                      .done = {},
+                      .dead = {},
+                      .lived = torch::zeros({batch()})};
     const auto sent = sent_actions(info_, actions);
     for (int64_t i = 0; i < (skips_ ? 1 : info_.repeat); ++i) {
       const auto before = done_;
       // Where the world skips frames by itself, an episode's last decision is counted whole.
-      decision.frames += (batch() - before.sum().item<int64_t>()) * (skips_ ? info_.repeat : 1);
+      decision.lived += before.logical_not() * (skips_ ? info_.repeat : 1);
       const auto next = world_->step(sent);
       decision.reward += next.reward * before.logical_not();
       done_ = next.done.clone();
@@ -91,6 +95,7 @@ class WorldGame : public Game {
       dead_ = dead_.logical_or(now.logical_and(next.truncated.logical_not()));
       if (done_.all().item<bool>()) break;
     }
+    decision.frames = decision.lived.sum().item<int64_t>();
     decision.done = done_;
     decision.dead = dead_;
     return decision;
@@ -106,6 +111,28 @@ class WorldGame : public Game {
   GameInfo info_;
   bool skips_;
   torch::Tensor done_, dead_;
+};
+
+class StoppableGame : public Game {
+ public:
+  StoppableGame(std::unique_ptr<Game> game, worlds::StopRequest stop)
+      : game_(std::move(game)), stop_(std::move(stop)) {}
+  const GameInfo& info() const override { return game_->info(); }
+  int64_t batch() const override { return game_->batch(); }
+  using Game::reset;
+  void reset(uint64_t seed, int64_t first, int64_t different) override {
+    worlds::go_on_unless(stop_, info().name);
+    game_->reset(seed, first, different);
+  }
+  Decision step(const torch::Tensor& actions) override {
+    worlds::go_on_unless(stop_, info().name);
+    return game_->step(actions);
+  }
+  torch::Tensor pixels(const torch::Tensor& rows) const override { return game_->pixels(rows); }
+
+ private:
+  std::unique_ptr<Game> game_;
+  worlds::StopRequest stop_;
 };
 
 }  // namespace
@@ -171,6 +198,13 @@ MakeGame make_game(const GameOptions& options) {
     auto& world = (*kept)[batch];
     if (world == nullptr || native) world = worlds::open_world(options.world, batch, gym);
     return std::make_unique<WorldGame>(options, world);
+  };
+}
+
+MakeGame stoppable(MakeGame make, worlds::StopRequest stop) {
+  if (!stop) return make;
+  return [make = std::move(make), stop = std::move(stop)](int64_t batch) -> std::unique_ptr<Game> {
+    return std::make_unique<StoppableGame>(make(batch), stop);
   };
 }
 

@@ -34,6 +34,7 @@ struct Decision {
   torch::Tensor reward;  ///< float [B]
   torch::Tensor done;    ///< bool [B], it has ended, now or before
   torch::Tensor dead;    ///< bool [B], ended by the world and not by the limit
+  torch::Tensor lived;   ///< float [B], frames that it lasted; a world that skips: whole decisions
   int64_t frames = 0;    ///< frames that the game moved on, over all episodes
 };
 
@@ -44,7 +45,9 @@ class Game {
   virtual const GameInfo& info() const = 0;
   virtual int64_t batch() const = 0;
   /// Starts all anew: episodes `first` to `first + batch - 1` of `seed`.
-  virtual void reset(uint64_t seed, int64_t first) = 0;
+  /// @param different so many begin, and the next slots begin as they do; 0: all
+  virtual void reset(uint64_t seed, int64_t first, int64_t different) = 0;
+  void reset(uint64_t seed, int64_t first) { reset(seed, first, 0); }
   /// @param actions float [B, action_width]; those of ended episodes are not read
   virtual Decision step(const torch::Tensor& actions) = 0;
   /// What is seen now of the episodes `rows`, int64 [R]: uint8 [R, C, H, W].
@@ -85,5 +88,9 @@ torch::Tensor received_actions(const GameInfo& info, const torch::Tensor& sent,
 /// @throws ConfigError for a world that is unknown or has no end to stay clear of, an unknown
 /// factor, or choices that do not fit
 MakeGame make_game(const GameOptions& options);
+
+/// The same games, which look before every decision whether they are to stop.
+/// @throws worlds::Interrupted when they are reset or stepped
+MakeGame stoppable(MakeGame make, worlds::StopRequest stop);
 
 }  // namespace jepa::eval::dreaming

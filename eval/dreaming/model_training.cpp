@@ -135,9 +135,10 @@ torch::Tensor first_latents(const LatentEpisodes& episodes) {
   return episodes.latents.index_select(0, torch::tensor(rows, torch::kInt64));
 }
 
-LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored) {
-  return {vision.encode(episodes.frames, mirrored), mirrored ? -episodes.actions : episodes.actions,
-          episodes.offsets, episodes.dead};
+LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored,
+                               const worlds::StopRequest& stop) {
+  return {vision.encode(episodes.frames, mirrored, stop),
+          mirrored ? -episodes.actions : episodes.actions, episodes.offsets, episodes.dead};
 }
 
 LatentEpisodes join(const LatentEpisodes& first, const LatentEpisodes& second) {

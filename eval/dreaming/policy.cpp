@@ -76,14 +76,25 @@ std::unique_ptr<Policy> side_swapping(const GameInfo& info, int64_t period) {
       info, [period](int64_t decision) { return decision / period % 2 == 0 ? 1.0 : -1.0; });
 }
 
+void Scores::add(const Scores& more) {
+  const auto behind = [](const torch::Tensor& these, const torch::Tensor& those) {
+    return these.defined() ? torch::cat({these, those}) : those;
+  };
+  scores = behind(scores, more.scores);
+  lived = behind(lived, more.lived);
+  decisions += more.decisions;
+  frames += more.frames;
+}
+
 Scores play(Game& game, Policy& policy, uint64_t seed, int64_t first,
-            const std::function<void(const Played&)>& seen, int64_t limit) {
+            const std::function<void(const Played&)>& seen, int64_t limit, int64_t different) {
   const torch::NoGradGuard no_grad;
   const int64_t batch = game.batch();
   if (limit == 0) limit = game.info().limit();
-  game.reset(seed, first);
+  game.reset(seed, first, different);
   policy.start(batch, stream_seed(seed, "policy", static_cast<uint64_t>(first)));
-  Scores result{.scores = torch::zeros({batch}, torch::kFloat64)};
+  Scores result{.scores = torch::zeros({batch}, torch::kFloat64),
+                .lived = torch::zeros({batch}, torch::kFloat64)};
   auto rows = torch::arange(batch, torch::kInt64);
   for (int64_t decision = 0; decision < limit && rows.size(0) > 0; ++decision) {
     torch::Tensor pixels;
@@ -93,6 +104,7 @@ Scores play(Game& game, Policy& policy, uint64_t seed, int64_t first,
     all.index_copy_(0, rows, actions);
     const Decision next = game.step(all);
     result.scores += next.reward;
+    result.lived += next.lived;
     result.decisions += rows.size(0);
     result.frames += next.frames;
     if (seen) seen({rows, pixels, actions, next});
@@ -105,15 +117,10 @@ Scores play_episodes(const MakeGame& make, Policy& policy, uint64_t seed, int64_
                      int64_t batch) {
   if (batch == 0) batch = make(1)->info().side_by_side;
   Scores all;
-  std::vector<torch::Tensor> scores;
   for (int64_t first = 0; first < count; first += batch) {
     const auto game = make(std::min(batch, count - first));
-    const Scores some = play(*game, policy, seed, first);
-    scores.push_back(some.scores);
-    all.decisions += some.decisions;
-    all.frames += some.frames;
+    all.add(play(*game, policy, seed, first));
   }
-  all.scores = torch::cat(scores);
   return all;
 }
 

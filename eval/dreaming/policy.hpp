@@ -41,18 +41,24 @@ struct Played {
   const Decision& decision;
 };
 
-/// What an episode was worth.
+/// What episodes were worth.
 struct Scores {
   torch::Tensor scores = {};  ///< double [E], sum of rewards
+  torch::Tensor lived = {};   ///< double [E], frames
   int64_t decisions = 0;      ///< over all episodes
   int64_t frames = 0;         ///< of the game, over all episodes
+
+  /// Further episodes behind these.
+  void add(const Scores& more);
 };
 
 /// Plays one episode in each slot of `game`, until the last ends.
 /// @param seen called after every decision; with it, pixels are drawn also for a blind policy
 /// @param limit decisions an episode at most; 0: the game's own
+/// @param different as Game::reset() takes it
 Scores play(Game& game, Policy& policy, uint64_t seed, int64_t first = 0,
-            const std::function<void(const Played&)>& seen = {}, int64_t limit = 0);
+            const std::function<void(const Played&)>& seen = {}, int64_t limit = 0,
+            int64_t different = 0);
 
 /// `count` episodes of `seed` in batches of at most `batch`; 0: the game's `side_by_side`.
 Scores play_episodes(const MakeGame& make, Policy& policy, uint64_t seed, int64_t count,

@@ -256,10 +256,12 @@ torch::Tensor VisionImpl::prepare(const torch::Tensor& frames) const {
   return options_.shrink == 1 ? x : at::avg_pool2d(x, options_.shrink);
 }
 
-torch::Tensor VisionImpl::encode(const torch::Tensor& frames, bool mirrored) {
+torch::Tensor VisionImpl::encode(const torch::Tensor& frames, bool mirrored,
+                                 const worlds::StopRequest& stop) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> parts;
   for (const auto& part : frames.split(kEncodeAtOnce)) {
+    worlds::go_on_unless(stop, "vision");
     parts.push_back(latents(prepare(mirrored ? part.flip(3) : part)));
   }
   return torch::cat(parts);

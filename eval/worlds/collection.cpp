@@ -1,4 +1,5 @@
 #include <eval/worlds/collection.hpp>
+#include <eval/worlds/interrupted.hpp>
 #include <jepa/errors.hpp>
 
 #include <c10/util/StringUtil.h>
@@ -159,7 +160,11 @@ void collect_episodes(World& world, Policy& policy, const CollectionOptions& opt
     return options.episodes > 0 ? episodes >= options.episodes : frames >= options.frames;
   };
   while (!enough() && !(stop && stop())) {
-    world.reset(options.seed, options.ranges, episodes);
+    try {
+      world.reset(options.seed, options.ranges, episodes);
+    } catch (const Interrupted&) {
+      return;  // nothing runs
+    }
     policy.begin(world, options.seed, episodes);
     Batch batch(world, options, limit, episodes);
     const auto hand_over = [&] {
@@ -173,6 +178,9 @@ void collect_episodes(World& world, Policy& policy, const CollectionOptions& opt
     };
     try {
       while (batch.open() && !(stop && stop())) batch.run_block(policy);
+    } catch (const Interrupted&) {
+      hand_over();
+      return;
     } catch (const DataError&) {
       hand_over();
       throw;

@@ -87,7 +87,9 @@ void GymnasiumOptions::describe(OptionVisitor& visit) {
         {.help = "auto (an Atari's RAM, else what is no image in observations), "
                  "observation, ram, info.KEY or none"});
   visit("timeout", timeout,
-        {.help = "for the answer of each environment", .unit = "s", .min = 0.01});
+        {.help = "for the answer to a step, and for each environment that is made or reset",
+         .unit = "s",
+         .min = 0.01});
   visit("workers", workers, {.help = "processes that share the episodes", .min = 1});
 }
 
@@ -128,10 +130,8 @@ class Gymnasium::Servers {
                                     {"max_steps", options.max_steps},
                                     {"pixels", options.pixels},
                                     {"state", options.state}};
-      // Its environments are made, and stepped, one after another.
-      const double timeout = options.timeout * static_cast<double>(end - first);
-      auto server =
-          std::make_unique<GymnasiumServer>("gym:" + options.id, python, json_text(asked), timeout);
+      auto server = std::make_unique<GymnasiumServer>("gym:" + options.id, python, json_text(asked),
+                                                      options.timeout, options.stop);
       auto said = nlohmann::json::parse(server->description());
       if (w == 0) description = said;
       if (said.at("frame") != description.at("frame") ||

@@ -1,6 +1,7 @@
 // Gymnasium environments as a World: games and simulators in Python, stepped from here.
 #pragma once
 
+#include <eval/worlds/interrupted.hpp>
 #include <eval/worlds/world.hpp>
 #include <jepa/options.hpp>
 
@@ -24,8 +25,10 @@ struct GymnasiumOptions {
   int64_t max_steps = 0;        ///< of the environment, after which an episode is cut; 0: its own
   std::string pixels = "auto";  ///< observation, render; auto: observation where it is an image
   std::string state = "auto";   ///< observation, ram, info.KEY, none; auto: RAM, else observation
-  double timeout = 60;          ///< [s] for the answer of each environment
-  int64_t workers = 1;          ///< processes that share the episodes
+  /// [s] for the answer to a step, and for each environment that is made or reset
+  double timeout = 60;
+  int64_t workers = 1;    ///< processes that share the episodes
+  StopRequest stop = {};  ///< asked while answers are waited for
 
   void describe(OptionVisitor& visit);
 };
@@ -39,18 +42,18 @@ void resize_area(const uint8_t* from, int64_t from_height, int64_t from_width, i
                  int64_t height, int64_t width, uint8_t* to);
 
 /// Episodes of one Gymnasium environment, stepped in Python processes of their own
-/// (gymnasium_server.py). Frames are [C, H, W] as they are seen, the last one of an episode the
-/// last real one: where an environment ends with a frame of zeros (ViZDoom's wrapper), frame and
-/// state before it stay. Actions are choices from 0 on, or the box's numbers, never clipped.
-/// `terminated` and `truncated` are the environment's; an episode that has ended is stepped no
-/// more. There are no factors, goals or success rules.
+/// (gymnasium_episodes.py, gymnasium_server.py). Frames are [C, H, W] as they are seen, the last
+/// one of an episode the last real one: where an environment ends with a frame of zeros (ViZDoom's
+/// wrapper), frame and state before it stay. Actions are choices from 0 on, or the box's numbers,
+/// never clipped. `terminated` and `truncated` are the environment's; an episode that has ended is
+/// stepped no more. There are no factors, goals or success rules.
 ///
 /// Every failure of the environment is a DataError of one line with its last output: it raises,
 /// dies, gives no answer in time, changes the size of its frames or state, or sends NaN.
 class Gymnasium : public World {
  public:
   /// Starts the processes and makes the environments.
-  /// @throws DataError, ConfigError
+  /// @throws DataError, ConfigError; Interrupted, here and whenever its environments are waited for
   Gymnasium(const GymnasiumOptions& options, int64_t batch);
   ~Gymnasium() override;
 

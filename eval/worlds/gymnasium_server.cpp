@@ -33,6 +33,12 @@ namespace {
 constexpr size_t kLastOutput = 4096;  // bytes kept of what the server prints
 constexpr size_t kSaidLines = 4;      // of it in a message
 constexpr double kGrace = 3;          // s to close its environments
+constexpr double kLook = 0.2;         // s between looks whether to stop
+
+// What to do where an interpreter has not what is asked for.
+constexpr const char* kOtherPython =
+    "--gym.python or JEPA_PYTHON names another, ./dev setup-envs makes some: doom-atari, pusht, "
+    "mujoco, envpool";
 
 using Clock = std::chrono::steady_clock;
 
@@ -62,8 +68,11 @@ std::string new_folder() {
 }  // namespace
 
 GymnasiumServer::GymnasiumServer(std::string name, std::string python, const std::string& options,
-                                 double timeout)
-    : name_(std::move(name)), python_(std::move(python)), timeout_(timeout) {
+                                 double timeout, StopRequest stop_request)
+    : name_(std::move(name)),
+      python_(std::move(python)),
+      timeout_(timeout),
+      stop_(std::move(stop_request)) {
   try {
     folder_ = new_folder();
     start(options);
@@ -121,7 +130,7 @@ void GymnasiumServer::start(const std::string& options) {
   if (failed != 0) {
     process_ = -1;
     throw DataError(name_ + ": Python interpreter '" + python_ + "' cannot be started (" +
-                    std::strerror(failed) + ")");
+                    std::strerror(failed) + "; " + kOtherPython + ")");
   }
 }
 
@@ -138,6 +147,7 @@ void GymnasiumServer::map_memory() {
 
 void GymnasiumServer::send(const std::string& command) {
   const std::string line = command + "\n";
+  asked_ = Clock::now();
   if (::send(socket_, line.data(), line.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(line.size())) {
     fail(ending());
@@ -159,41 +169,66 @@ bool GymnasiumServer::read_some(int file, std::string& into) {
 }
 
 std::string GymnasiumServer::answer() {
-  const auto start = Clock::now();
+  while (true) {
+    const std::string line = next_line();
+    if (line == ".") {  // one more environment is ready
+      asked_ = Clock::now();
+      continue;
+    }
+    if (line.starts_with("error ") || line.starts_with("lacking ")) fail_as_told(line);
+    return line;
+  }
+}
+
+std::string GymnasiumServer::next_line() {
   bool listening = true;
   while (true) {
     if (const size_t end = received_.find('\n'); end != std::string::npos) {
       const std::string line = received_.substr(0, end);
       received_.erase(0, end + 1);
-      if (!line.starts_with("error ")) return line;
-      stop(true);
-      throw DataError(name_ + ": " + line.substr(6) +
-                      (line.find("No module named") == std::string::npos
-                           ? ""
-                           : " in " + python_ + " (./dev setup-envs installs environments)"));
+      return line;
     }
-    const double left = timeout_ - seconds_since(start);
+    if (stop_ && stop_()) {
+      stop(true);
+      throw Interrupted(name_ + ": stopped while its answer was waited for");
+    }
+    const double left = timeout_ - seconds_since(asked_);
     pollfd files[2] = {{socket_, POLLIN, 0}, {listening ? output_ : -1, POLLIN, 0}};
-    const int ready = ::poll(files, 2, std::max(0, static_cast<int>(std::ceil(left * 1000))));
-    if (ready == 0 || left <= 0) {
+    const double wait = std::clamp(left, 0.0, kLook);
+    if (::poll(files, 2, static_cast<int>(std::ceil(wait * 1000))) < 0) continue;  // a signal
+    if (files[1].revents != 0) listening = hear();
+    if (files[0].revents != 0) {
+      if (!read_some(socket_, received_)) fail(ending());
+    } else if (left <= 0) {
       std::ostringstream text;
       text << "no answer within " << timeout_ << " s";
       fail(text.str());
     }
-    if (ready < 0) continue;  // a signal
-    if (files[1].revents != 0) {
-      listening = read_some(output_, said_);
-      if (said_.size() > 2 * kLastOutput) said_.erase(0, said_.size() - kLastOutput);
-    }
-    if (files[0].revents != 0 && !read_some(socket_, received_)) fail(ending());
   }
+}
+
+void GymnasiumServer::fail_as_told(const std::string& line) {
+  stop(true);
+  const size_t told = line.find(' ') + 1, tab = line.find('\t');
+  if (!line.starts_with("lacking ") || tab == std::string::npos) {
+    throw DataError(name_ + ": " + line.substr(told));
+  }
+  throw DataError(name_ + ": " + line.substr(tab + 1) + " (asked of Python interpreter " +
+                  line.substr(told, tab - told) + "; " + kOtherPython + ")");
+}
+
+// Takes in what it printed. False: there will be no more.
+bool GymnasiumServer::hear() {
+  const bool more = read_some(output_, said_);
+  if (said_.size() > 2 * kLastOutput) said_.erase(0, said_.size() - kLastOutput);
+  return more;
 }
 
 void GymnasiumServer::fail(const std::string& reason) {
   // What it said before it went may still lie in the pipe.
   pollfd file{output_, POLLIN, 0};
-  while (output_ >= 0 && ::poll(&file, 1, 100) > 0 && read_some(output_, said_)) {
-    if (said_.size() > 2 * kLastOutput) said_.erase(0, said_.size() - kLastOutput);
+  const auto start = Clock::now();  // one that hangs may print without end
+  while (output_ >= 0 && seconds_since(start) < 1 && ::poll(&file, 1, 100) > 0 && hear()) {
   }
   const std::string last = last_output();
   stop(true);

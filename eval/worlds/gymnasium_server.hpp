@@ -2,6 +2,9 @@
 // and frames in shared memory, and its last words when it dies.
 #pragma once
 
+#include <eval/worlds/interrupted.hpp>
+
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <sys/types.h>
@@ -14,9 +17,13 @@ class GymnasiumServer {
  public:
   /// @param name what messages call it
   /// @param options as gymnasium_server.py takes them, JSON text
-  /// @param timeout [s] for each answer
-  /// @throws DataError where it does not start, or has something to say against the options
-  GymnasiumServer(std::string name, std::string python, const std::string& options, double timeout);
+  /// @param timeout [s] for each answer, from the command on; of environments that are made or
+  ///   reset one after another, for each of them
+  /// @param stop_request asked while it is waited for
+  /// @throws DataError where it does not start, or has something to say against the options;
+  ///   Interrupted
+  GymnasiumServer(std::string name, std::string python, const std::string& options, double timeout,
+                  StopRequest stop_request = {});
   ~GymnasiumServer();
   GymnasiumServer(const GymnasiumServer&) = delete;
   GymnasiumServer& operator=(const GymnasiumServer&) = delete;
@@ -28,7 +35,8 @@ class GymnasiumServer {
 
   /// Sends a command; several servers work at once between send() and wait().
   void send(const std::string& command);
-  /// @throws DataError where the answer is an error, none comes in time, or the process is gone
+  /// @throws DataError where the answer is an error, none comes in time, or the process is gone;
+  ///   Interrupted, and the process is ended
   void wait();
 
  private:
@@ -37,6 +45,11 @@ class GymnasiumServer {
   void stop(bool at_once);
   void map_memory();
   std::string answer();
+  /// The next line that it sent, waiting for it.
+  std::string next_line();
+  bool hear();
+  /// The error in a line `error TEXT` or `lacking INTERPRETER TEXT`.
+  [[noreturn]] void fail_as_told(const std::string& line);
   bool read_some(int file, std::string& into);
   /// The error in `reason`, with the server's last output.
   [[noreturn]] void fail(const std::string& reason);
@@ -45,6 +58,8 @@ class GymnasiumServer {
 
   std::string name_, python_, folder_;
   double timeout_;
+  StopRequest stop_;
+  std::chrono::steady_clock::time_point asked_ = std::chrono::steady_clock::now();
   pid_t process_ = -1;
   int socket_ = -1, output_ = -1, shared_ = -1;
   std::string received_, said_;

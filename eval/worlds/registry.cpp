@@ -9,11 +9,11 @@
 namespace jepa::eval::worlds {
 
 std::vector<std::string> world_names() {
-  return {"two_rooms", "swm_two_rooms", "dodge", "balls", "push"};
+  return {kTwoRooms, "swm_two_rooms", "dodge", "balls", "push"};
 }
 
 std::unique_ptr<World> make_world(const std::string& name, int64_t batch) {
-  if (name == "two_rooms") return std::make_unique<TwoRooms>(batch);
+  if (name == kTwoRooms) return std::make_unique<TwoRooms>(batch);
   if (name == "swm_two_rooms") return std::make_unique<SwmTwoRooms>(batch);
   if (name == "dodge") return std::make_unique<Dodge>(batch);
   if (name == "balls") return std::make_unique<Balls>(batch);

@@ -9,6 +9,9 @@
 
 namespace jepa::eval::worlds {
 
+/// The world whose clips are drawn while training runs, and whose layouts wall tests know.
+inline constexpr const char* kTwoRooms = "two_rooms";
+
 /// two_rooms, swm_two_rooms, dodge, balls, push.
 std::vector<std::string> world_names();
 

@@ -56,14 +56,15 @@ World::World(WorldInfo info, int64_t batch) : info_(std::move(info)), batch_(bat
   if (batch < 1) throw ConfigError(c10::str(info_.name, ": a batch of ", batch, " episodes"));
 }
 
-void World::reset(uint64_t seed, const FactorRanges& ranges, int64_t first) {
+void World::reset(uint64_t seed, const FactorRanges& ranges, int64_t first, int64_t different) {
   for (const auto& [name, range] : ranges) check_range(info_.name, find_factor(*this, name), range);
   random_.clear();
   factors_.clear();
   done_.assign(batch_, 0);
   truncated_.assign(batch_, 0);
   for (int64_t i = 0; i < batch_; ++i) {
-    random_.emplace_back(seed, info_.name, static_cast<uint64_t>(first + i));
+    const int64_t number = first + (different > 0 ? i % different : i);
+    random_.emplace_back(seed, info_.name, static_cast<uint64_t>(number));
     std::vector<double> values;
     for (const auto& factor : info_.factors) {
       const auto asked = ranges.find(factor.name);

@@ -73,8 +73,10 @@ class World {
   int64_t batch() const { return batch_; }
 
   /// Starts all episodes anew; number `first` + i of `seed` runs in slot i.
+  /// @param different so many begin, and the next slots begin as they do; 0: all
   /// @throws ConfigError for an unknown factor or an empty range
-  void reset(uint64_t seed, const FactorRanges& ranges = {}, int64_t first = 0);
+  void reset(uint64_t seed, const FactorRanges& ranges = {}, int64_t first = 0,
+             int64_t different = 0);
   /// One step of every episode. @param actions [B, action_width], any type
   /// @throws DataError for another shape, a value that is not finite, a choice out of range
   Transition step(const torch::Tensor& actions);

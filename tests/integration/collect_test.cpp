@@ -106,8 +106,31 @@ TEST_F(CollectTest, WhatWasCollectedBeforeAFailureIsAStore) {
   refuses("collect", broken, 1, "no licence for this game");
 }
 
+TEST_F(CollectTest, AStopEndsTheWaitForAnEnvironmentThatHangs) {
+  if (!use_gymnasium_stub()) GTEST_SKIP() << "no Python with numpy";
+  const pid_t child =
+      start_program("collect",
+                    {"--world", "gym:Stub/Counter-v0", "--gym.make", "fault=hang,length=9,at=8",
+                     "--episodes", "6", "--batch", "2", "--out", path("cut.h5")},
+                    path("said.txt"));
+  std::this_thread::sleep_for(std::chrono::seconds(4));  // it started and hangs, most likely
+  kill(child, SIGINT);
+  const auto start = std::chrono::steady_clock::now();
+  const int code = exit_code_of(child);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(taken.count(), 10);
+  if (code == 1) GTEST_SKIP() << "it was not under way yet: " << said();
+  EXPECT_EQ(code, 0) << said();
+  const ClipStore store(path("cut.h5"), {.frames = 2});
+  EXPECT_EQ(store.size(), 2);
+  EXPECT_EQ(store.info().attributes.at("interrupted"), "stopped by a signal");
+}
+
 TEST_F(CollectTest, WrongOptionsAreOneLine) {
   const std::string out = path("a.h5");
+  std::ofstream(path("file.txt")) << "text";
+  refuses("collect", {"--episodes", "1", "--out", path("file.txt") + "/a.h5"}, 2,
+          path("file.txt") + ": is a file, expected a folder");
   refuses("collect", {"--world", "mars", "--episodes", "1", "--out", out}, 2, "not 'mars'");
   refuses("collect", {"--episodes", "1"}, 2, "option out");
   refuses("collect", {"--out", out}, 2, "options episodes and frames");

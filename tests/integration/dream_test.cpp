@@ -45,6 +45,7 @@ TEST_F(DreamTest, LearnsPlaysAndGoesOn) {
     }
   }
   EXPECT_GT(summary["arms"]["real"]["real_frames"], summary["arms"]["dream"]["real_frames"]);
+  EXPECT_EQ(summary["arms"]["real"]["real_lived"]["episodes"], 40);
   for (const char* control : {"held_random", "best_constant", "swap_sides", "untrained"}) {
     EXPECT_EQ(summary["controls"][control]["episodes"], 40) << control;
   }
@@ -81,6 +82,21 @@ TEST_F(DreamTest, LearnsPlaysAndGoesOn) {
   EXPECT_FALSE(given["arms"].contains("real"));
 }
 
+TEST_F(DreamTest, StopsWithinSecondsWhereControlsArePlayed) {
+  const std::vector<std::string> arguments{"--config",  recipe_,           "--quick", "--run",
+                                           path("run"), "--play.episodes", "20000",   "--play.hold",
+                                           "2",         "--world.repeat",  "1"};
+  const pid_t child = start_program("dream", arguments, path("said.txt"));
+  ASSERT_TRUE(says(path("said.txt"), "play-controls")) << said();
+  kill(child, SIGINT);
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(exit_code_of(child), 0);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(taken.count(), 10);
+  EXPECT_TRUE(said().ends_with("stopped; the same command goes on from here\n")) << said();
+  EXPECT_FALSE(fs::exists(path("run/stages/play-controls.json")));
+}
+
 TEST_F(DreamTest, RefusesWhatDoesNotFit) {
   write_store("none.h5", 0);
   write_store("wide.h5", 2);
@@ -93,6 +109,9 @@ TEST_F(DreamTest, RefusesWhatDoesNotFit) {
   refuse("wide.h5", "wide.h5: actions of 2 numbers, but dodge takes 1");
   refuse("small.h5", "small.h5: frames of 32 x 32 x 3, but dodge shows 64 x 64 x 3");
   refuse("missing.h5", "missing.h5");
+  const std::string file = path("none.h5");
+  refuses("dream", {"--quick", "--run", file}, 2, file + ": is a file, expected a folder");
+  refuses("dream", {"--quick", "--run", file + "/run"}, 2, file + "/run: " + file + " is a file");
   refuses("dream", {"--run", path("run"), "--world.name", "push"}, 2, "push has no end");
   refuses("dream", {"--run", path("run"), "--world.name", "doom"}, 2, "doom");
   refuses("dream", {"--run", path("run"), "--vision.shrink", "3"}, 2, "do not divide by 48");

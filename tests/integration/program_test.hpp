@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include <string>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -24,9 +26,10 @@ namespace fs = std::filesystem;
 /// Starts a program; what it says on stderr goes to the file `said`.
 /// @param file_limit largest file it may write; a write past it fails as on a full disk
 /// @param own_group in a process group of its own
+/// @param printed file for what it prints on stdout
 inline pid_t start_program(const std::string& program, const std::vector<std::string>& arguments,
                            const std::string& said, rlim_t file_limit = RLIM_INFINITY,
-                           bool own_group = false) {
+                           bool own_group = false, const std::string& printed = "/dev/null") {
   const std::string file = std::string(JEPA_PROGRAMS) + "/" + program;
   std::vector<const char*> argv{file.c_str()};
   for (const auto& argument : arguments) argv.push_back(argument.c_str());
@@ -35,7 +38,7 @@ inline pid_t start_program(const std::string& program, const std::vector<std::st
   if (child != 0) return child;
   if (own_group) setpgid(0, 0);
   if (std::freopen(said.c_str(), "w", stderr) == nullptr) _exit(99);
-  if (std::freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
+  if (std::freopen(printed.c_str(), "w", stdout) == nullptr) _exit(99);
   signal(SIGXFSZ, SIG_IGN);
   const rlimit limit{file_limit, file_limit};
   setrlimit(RLIMIT_FSIZE, &limit);
@@ -48,6 +51,15 @@ inline int exit_code_of(pid_t child) {
   int status = 0;
   waitpid(child, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/// Waits until a program that was started has said `text`. False: it did not in `seconds`.
+inline bool says(const std::string& said, const std::string& text, int seconds = 60) {
+  for (int i = 0; i < 10 * seconds; ++i) {
+    if (read_bytes(said).find(text) != std::string::npos) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return false;
 }
 
 /// A folder of the test's own, and programs run in it.

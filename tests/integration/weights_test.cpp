@@ -1,5 +1,5 @@
 // embed and convert from the command line: the published tokens, and what a user can do wrong.
-#include "temporary_folder.hpp"
+#include "program_test.hpp"
 
 #include <jepa/data/hdf5_file.hpp>
 #include <jepa/io/safetensors.hpp>
@@ -14,7 +14,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <sys/wait.h>
+#include <iterator>
+#include <sstream>
 
 namespace jepa {
 namespace {
@@ -30,13 +31,14 @@ class Weights : public ::testing::Test {
  protected:
   std::string file(const std::string& name) const { return folder_.file(name); }
 
-  Outcome run(const std::string& program, const std::string& arguments) const {
-    const std::string log = file("stderr");
-    const std::string command =
-        std::string(JEPA_PROGRAMS) + "/" + program + " " + arguments + " >/dev/null 2>" + log;
-    const int status = std::system(command.c_str());
-    std::ifstream stream(log);
-    return {WEXITSTATUS(status), {std::istreambuf_iterator<char>(stream), {}}};
+  /// @param arguments with blanks between
+  Outcome run(const std::string& program, const std::string& arguments,
+              const std::string& printed = "/dev/null") const {
+    std::istringstream words(arguments);
+    const std::vector<std::string> split{std::istream_iterator<std::string>(words), {}};
+    const int code = exit_code_of(
+        start_program(program, split, file("stderr"), RLIM_INFINITY, /*own_group=*/false, printed));
+    return {code, read_bytes(file("stderr"))};
   }
 
   /// Largest difference of embed's tokens from those expected, or what went wrong.
@@ -166,9 +168,7 @@ TEST_F(Weights, ProbeAndEmbedCutClipsAlike) {
   const std::string video = kFixtures + "/data/base.mp4";
   const std::string model = "--weights " + kFixtures + "/hf_vjepa2 ";
   const auto rule = [&](const std::string& program, const std::string& arguments) {
-    const std::string command = std::string(JEPA_PROGRAMS) + "/" + program + " " + model +
-                                arguments + " >" + file("said") + " 2>&1";
-    EXPECT_NE(std::system(command.c_str()), -1);
+    run(program, model + arguments, file("said"));
     std::ifstream stream(file("said"));
     for (std::string line; std::getline(stream, line);) {
       if (line.starts_with("clips of ")) return line;

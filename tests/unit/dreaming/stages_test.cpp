@@ -4,9 +4,11 @@
 #include <eval/worlds/dodge.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/generator.hpp>
 #include <jepa/io/safetensors.hpp>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -66,6 +68,7 @@ TEST(DreamLedger, CountsEveryFrame) {
   // A frame more than the score for each that died, and of this policy all die.
   EXPECT_EQ(scores.frames, scores.scores.sum().item<double>() + 30);
   EXPECT_EQ(scores.decisions, scores.frames);
+  EXPECT_TRUE(torch::equal(scores.lived, scores.scores + 1));
   // Batches change nothing.
   EXPECT_TRUE(torch::equal(scores.scores, play_episodes(make, *still, 5, 30, 30).scores));
   const std::vector<StageRecord> records = {{.name = "collect-1", .seconds = 2, .frames = 10},
@@ -110,6 +113,61 @@ TEST(DreamWindows, EndsStandWhereTheyHappened) {
   const LatentSplit split = split_episodes(episodes, 0.5);
   EXPECT_EQ(split.held_out.size(), 1);
   EXPECT_TRUE(torch::equal(first_latents(split.training), torch::tensor({{4.0F}})));
+}
+
+// Rewards are the game's, frames lived are counted: only of dodge are they about the same.
+TEST(DreamLedger, FramesLivedAreNotRewards) {
+  class Generous : public Game {
+   public:
+    explicit Generous(std::unique_ptr<Game> game) : game_(std::move(game)) {}
+    const GameInfo& info() const override { return game_->info(); }
+    int64_t batch() const override { return game_->batch(); }
+    using Game::reset;
+    void reset(uint64_t seed, int64_t first, int64_t different) override {
+      game_->reset(seed, first, different);
+    }
+    Decision step(const torch::Tensor& actions) override {
+      Decision decision = game_->step(actions);
+      decision.reward = decision.reward * 10;
+      return decision;
+    }
+    torch::Tensor pixels(const torch::Tensor& rows) const override { return game_->pixels(rows); }
+
+   private:
+    std::unique_ptr<Game> game_;
+  };
+  const auto make = make_game(dodge(4));
+  const MakeGame generous = [&](int64_t batch) { return std::make_unique<Generous>(make(batch)); };
+  const auto still = constant_action(make(1)->info(), 0);
+  const Scores plain = play_episodes(make, *still, 5, 6);
+  const Scores rich = play_episodes(generous, *still, 5, 6);
+  EXPECT_TRUE(torch::equal(rich.lived, plain.lived));
+  EXPECT_TRUE(torch::equal(rich.scores, plain.scores * 10));
+  StageRecord record;
+  keep(record, "real", rich);
+  EXPECT_DOUBLE_EQ(record.scores.at("real").mean, 10 * plain.scores.mean().item<double>());
+  EXPECT_DOUBLE_EQ(record.scores.at(lived_name("real")).mean, plain.lived.mean().item<double>());
+}
+
+TEST(DreamSearch, CandidatesOfAGenerationPlayTheSameGames) {
+  GameOptions few = dodge(4);
+  few.side_by_side = 6;  // two candidates at once
+  const auto make = make_game(few);
+  const auto info = make(1)->info();
+  const auto vision = make_vision({.latent = 4, .width = 2, .shrink = 4}, info);
+  vision->initialise(seeded_generator(1));
+  auto model = make_model({.hidden = 8, .mixtures = 2}, 4, 1);
+  model->initialise(seeded_generator(2));
+  const LinearController shape{.latent = 4, .hidden = 8, .outputs = 1};
+  SearchOptions options;
+  options.episodes = 3;
+  const auto score = score_in_game(make, *vision, model, shape, options, 5);
+  const auto alike = torch::zeros({5, shape.parameters()});
+  Searched cost;
+  const auto first = score(alike, 0, cost), second = score(alike, 1, cost);
+  EXPECT_TRUE(first.eq(first[0]).all().item<bool>()) << first;
+  EXPECT_TRUE(second.eq(second[0]).all().item<bool>()) << second;
+  EXPECT_FALSE(first.equal(second));
 }
 
 class DreamRunTest : public testing::Test {
@@ -192,8 +250,39 @@ TEST_F(DreamRunTest, StagesAreAFunctionOfTheSeedAndGoOnWhereTheyWereKilled) {
   EXPECT_EQ(dream.frames, collected);
   EXPECT_EQ(real.frames, collected + searched);
   EXPECT_GT(searched, 0);
-  EXPECT_NE(experiment_summary(whole).find("share_of_real"), std::string::npos);
+  const auto summary = nlohmann::json::parse(experiment_summary(whole));
+  EXPECT_TRUE(summary.contains("share_of_real"));
+  for (const auto& entry :
+       {summary["arms"]["dream"], summary["arms"]["real"], summary["controls"]["held_random"],
+        summary["controls"]["untrained"], summary["temperatures"][0]}) {
+    EXPECT_GE(entry["real_lived"]["mean"], entry["real"]["mean"]) << entry;  // of dodge
+  }
+  EXPECT_EQ(summary["units"]["dream"], summary["units"]["real_lived"]);
   EXPECT_NE(experiment_section(whole).find("Temperatures"), std::string::npos);
+}
+
+// Wherever it is asked to stop, it stops there, and goes on to the same end.
+TEST_F(DreamRunTest, StopsWithinAStage) {
+  const auto options = small("stopped", "cma_es");
+  std::string stage;
+  int64_t asked = 0;
+  const auto stopped_in = [&](const std::string& in, int64_t after) {
+    ExperimentHooks hooks;
+    stage.clear();
+    asked = 0;
+    hooks.say = [&](const std::string& name) { stage = name, asked = 0; };
+    hooks.stop = [&] { return stage == in && ++asked > after; };
+    Experiment experiment(options, make_game(options.game), hooks);
+    EXPECT_THROW(experiment.run(), worlds::Interrupted) << in;
+    EXPECT_FALSE(fs::exists(path("stopped/stages/" + in + ".json"))) << in;
+    EXPECT_LE(asked, after + 1) << in;
+  };
+  for (const char* in : {"play-controls", "collect-1", "vision-1", "model-1", "controller-1-t1.15",
+                         "play-controller-1-t1.15", "collect-2", "play-untrained",
+                         "controller-real", "play-controller-real"}) {
+    stopped_in(in, 2);
+  }
+  EXPECT_EQ(without_seconds(run(options)), without_seconds(run(small("whole", "cma_es"))));
 }
 
 TEST_F(DreamRunTest, ActorCriticAndPredictedLatents) {

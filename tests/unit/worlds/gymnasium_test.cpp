@@ -12,6 +12,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 namespace jepa::eval::worlds {
 namespace {
@@ -240,8 +243,83 @@ TEST_F(GymnasiumTest, AHangIsAnErrorInTime) {
   const auto start = std::chrono::steady_clock::now();
   const std::string text = failure(options);
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  EXPECT_NE(text.find("no answer within 6 s"), std::string::npos) << text;  // of two
+  EXPECT_TRUE(text.starts_with("gym:Stub/Counter-v0: no answer within 3 s; its last output: "))
+      << text;
+  EXPECT_TRUE(text.ends_with("waiting for a player")) << text;
   EXPECT_LT(taken.count(), 30);
+}
+
+// Of a batch and of several processes the wait for a step is one, not one for each.
+TEST_F(GymnasiumTest, AHangIsWaitedForOnceHoweverManyThereAre) {
+  auto options = counter("fault=hang,at=1");
+  options.timeout = 3;
+  options.workers = 2;
+  Gymnasium world(options, 8);
+  world.reset(1);
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THROW(world.step(act(8, 1)), DataError);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(taken.count(), 8);
+}
+
+TEST_F(GymnasiumTest, MakingManyMayTakeLong) {
+  auto options = counter("fault=slow");  // 0.7 s each
+  options.timeout = 3;
+  Gymnasium world(options, 5);
+  world.reset(1);
+  EXPECT_EQ(world.step(act(5, 1)).reward[4].item<double>(), 1);
+}
+
+TEST_F(GymnasiumTest, AStopRequestEndsTheWait) {
+  auto options = counter("fault=hang");
+  std::chrono::steady_clock::time_point start;
+  bool asked = false;
+  options.stop = [&] {
+    return asked && std::chrono::steady_clock::now() - start > std::chrono::milliseconds(300);
+  };
+  Gymnasium world(options, 2);
+  std::vector<CollectedEpisode> all;
+  Counting policy;
+  asked = true;
+  start = std::chrono::steady_clock::now();
+  collect_episodes(world, policy, {.episodes = 4}, [&](CollectedEpisode& e) { all.push_back(e); });
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(taken.count(), 3);
+  ASSERT_EQ(all.size(), 2U);  // what was seen until then
+  EXPECT_EQ(all[0].clip.frames, 3);
+  EXPECT_EQ(all[0].clip.signals.at("truncated").values.back(), 1);
+  EXPECT_THROW(Gymnasium(options, 1), Interrupted);
+}
+
+TEST_F(GymnasiumTest, AnInterpreterThatLacksItIsNamed) {
+  const std::string text = failure({.id = "Stub/Other-v1"});
+  EXPECT_NE(text.find("(asked of Python interpreter /"), std::string::npos) << text;
+  EXPECT_NE(text.find("--gym.python or JEPA_PYTHON names another, ./dev setup-envs"),
+            std::string::npos)
+      << text;
+  // Whatever the environment: gymnasium itself is not there.
+  const std::string stub = std::getenv("PYTHONPATH");
+  TemporaryFolder folder;
+  std::filesystem::create_directories(folder.file("gymnasium"));
+  std::ofstream(folder.file("gymnasium/__init__.py"))
+      << "raise ModuleNotFoundError(\"No module named 'gymnasium'\")\n";
+  setenv("PYTHONPATH", folder.path().c_str(), 1);
+  const std::string without = failure(counter());
+  setenv("PYTHONPATH", stub.c_str(), 1);
+  EXPECT_TRUE(
+      without.starts_with("gym:Stub/Counter-v0: ModuleNotFoundError: No module named "
+                          "'gymnasium' (asked of Python interpreter /"))
+      << without;
+}
+
+TEST_F(GymnasiumTest, SlotsThatBeginAlike) {
+  Gymnasium world(counter(), 5);
+  world.reset(4, {}, 7, 2);
+  const auto seen = world.pixels();
+  EXPECT_FALSE(seen[0].equal(seen[1]));
+  for (const int64_t i : {2, 3, 4}) EXPECT_TRUE(seen[i].equal(seen[i % 2])) << i;
+  world.reset(4, {}, 7);
+  EXPECT_TRUE(world.pixels()[1].equal(seen[1]));
 }
 
 TEST_F(GymnasiumTest, WhatWasSeenBeforeAFailureIsHandedOver) {
