@@ -1,5 +1,6 @@
 #include <jepa/data/media_list.hpp>
 #include <jepa/data/picture_bytes.hpp>
+#include <jepa/data/stream_walk.hpp>
 #include <jepa/data/video_decoder.hpp>
 #include <jepa/errors.hpp>
 
@@ -12,7 +13,6 @@ extern "C" {
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <poll.h>
@@ -47,6 +47,13 @@ bool known_format(std::string_view names) {
   return false;
 }
 
+/// @param missing bytes; 0: not known how many
+std::string early(int64_t missing) {
+  if (missing <= 0) return "it ends early: its end is missing";
+  return "it ends early: " + std::to_string(missing) +
+         (missing == 1 ? " byte is missing" : " bytes are missing");
+}
+
 int refuse_to_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) {
   return AVERROR(EPERM);
 }
@@ -58,53 +65,6 @@ Turn turn_of(const int32_t* matrix) {
   turn.mirror_x = (turn.transpose ? matrix[3] : matrix[0]) < 0;
   turn.mirror_y = (turn.transpose ? matrix[1] : matrix[4]) < 0;
   return turn;
-}
-
-/// The length that a Matroska file's segment claims for the whole file; 0: it does not say.
-int64_t matroska_size(const std::string& head) {
-  size_t at = 0;
-  const auto number = [&](bool keep_marker) -> int64_t {
-    if (at >= head.size()) return -1;
-    const auto first = static_cast<uint8_t>(head[at]);
-    int length = 1;
-    while (length <= 8 && (first & (0x80 >> (length - 1))) == 0) ++length;
-    if (length > 8 || at + static_cast<size_t>(length) > head.size()) return -1;
-    int64_t value = keep_marker ? first : first & (0xff >> length);
-    bool unknown = (first | (0xff << (8 - length) & 0xff)) == 0xff;
-    for (int i = 1; i < length; ++i) {
-      const auto byte = static_cast<uint8_t>(head[at + static_cast<size_t>(i)]);
-      unknown = unknown && byte == 0xff;
-      value = static_cast<int64_t>((static_cast<uint64_t>(value) << 8) | byte);
-    }
-    at += static_cast<size_t>(length);
-    return unknown && !keep_marker ? -1 : value;
-  };
-  for (int element = 0; element < 4; ++element) {
-    const int64_t id = number(true);
-    const int64_t size = number(false);
-    if (id < 0 || size < 0 || size > (int64_t{1} << 50)) return 0;
-    if (id == 0x18538067) return static_cast<int64_t>(at) + size;
-    at += static_cast<size_t>(size);
-  }
-  return 0;
-}
-
-/// The length that an FLV file's header claims for the whole file; 0: it does not say.
-int64_t flv_size(const std::string& head) {
-  static constexpr std::string_view kKey{
-      "\0\x08"
-      "filesize"
-      "\0",
-      11};
-  const size_t found = head.find(kKey);
-  if (found == std::string::npos || found + kKey.size() + 8 > head.size()) return 0;
-  uint64_t bits = 0;
-  for (size_t i = 0; i < 8; ++i) {
-    bits = bits << 8 | static_cast<uint8_t>(head[found + kKey.size() + i]);
-  }
-  double size = 0;
-  std::memcpy(&size, &bits, sizeof size);
-  return size > 0 && size < 1e15 ? static_cast<int64_t>(size) : 0;
 }
 
 }  // namespace
@@ -121,6 +81,22 @@ struct Decoder::Pipe {
   int64_t received = 0;
   bool stalled = false;
   bool stopped = false;
+  bool ended = false;
+  bool known = false;                // what container it is
+  std::string head = {};             // what came before that was
+  std::unique_ptr<StreamWalk> walk;  // null: its framing is not followed
+
+  void follow(const char* formats) {
+    known = true;
+    walk = make_stream_walk(formats);
+    if (walk) walk->take(reinterpret_cast<const uint8_t*>(head.data()), head.size());
+    head = {};
+  }
+  void take(const uint8_t* bytes, size_t count) {
+    received += static_cast<int64_t>(count);
+    if (walk) walk->take(bytes, count);
+    if (!known) head.append(reinterpret_cast<const char*>(bytes), count);
+  }
 
   static int read(void* opaque, uint8_t* to, int size) {
     using Clock = std::chrono::steady_clock;
@@ -135,10 +111,13 @@ struct Decoder::Pipe {
       const int ready = poll(&waited, 1, 100);
       if (ready > 0) {
         const auto count = ::read(pipe.input.descriptor, to, static_cast<size_t>(size));
-        if (count == 0) return AVERROR_EOF;
+        if (count == 0) {
+          pipe.ended = true;
+          return AVERROR_EOF;
+        }
         if (count < 0 && errno != EINTR && errno != EAGAIN) return AVERROR(errno);
         if (count > 0) {
-          pipe.received += count;
+          pipe.take(to, static_cast<size_t>(count));
           return static_cast<int>(count);
         }
       } else if (ready < 0 && errno != EINTR) {
@@ -203,13 +182,20 @@ std::string Decoder::early_end() const {
     return "nothing came for " + std::to_string(tenths / 10) +
            (tenths % 10 != 0 ? "." + std::to_string(tenths % 10) : "") + " s";
   }
-  if (const std::string why = read_error(); !why.empty()) return "it ends early (" + why + ")";
+  const bool walked = pipe_ && pipe_->walk && pipe_->ended;
+  const StreamEnd end = walked ? pipe_->walk->end() : StreamEnd::kRegular;
+  // The last frame that was decoded may be shown before others.
+  const bool mended = mended_ > 0 && frames_ - mended_ <= codec_->has_b_frames;
   // Its frames are of one size, so that what is left over is the head of one.
   const bool rest = pipe_ && is_format("yuv4mpegpipe") && pipe_->received > packets_end_;
-  if (cut_packet_ || rest) return "it ends within a frame";
-  if (!pipe_ && missing_bytes() > 0) {
-    return "it ends early: " + std::to_string(missing_bytes()) + " bytes are missing";
+  const std::string why = read_error();
+  if (end == StreamEnd::kFrame || (end == StreamEnd::kMaybe && mended) ||
+      (why.empty() && (cut_packet_ || rest))) {
+    return "it ends within a frame";
   }
+  if (!why.empty()) return "it ends early (" + why + ")";
+  if (end == StreamEnd::kPart) return early(pipe_->walk->missing());
+  if (!pipe_ && missing_bytes() > 0) return early(missing_bytes());
   return lacks_trailer() ? "it ends early: its trailer is missing" : "";
 }
 
@@ -220,6 +206,9 @@ const AVFrame* Decoder::frame(const Bad& bad) {
     if (received >= 0) {
       // TIFFs use all levels, which the decoder does not say.
       if (codec_->codec_id == AV_CODEC_ID_TIFF) frame_->color_range = AVCOL_RANGE_JPEG;
+      ++frames_;
+      const bool mended = (frame_->flags & AV_FRAME_FLAG_CORRUPT) != 0;
+      if (mended || frame_->decode_error_flags != 0) mended_ = frames_;
       return frame_;
     }
     if (received == AVERROR_EOF) return nullptr;
@@ -282,7 +271,7 @@ int64_t Decoder::missing_bytes() const {
     std::ifstream in(path_, std::ios::binary);
     in.read(head.data(), static_cast<std::streamsize>(head.size()));
     head.resize(static_cast<size_t>(in.gcount()));
-    promised = is_format("flv") ? flv_size(head) : matroska_size(head);
+    promised = promised_size(format_->iformat->name, head);
   }
   return std::max<int64_t>(0, promised - file_size_);
 }
@@ -349,6 +338,7 @@ void Decoder::open_container() {
     throw DataError(path_ + ": format '" + input->name +
                     "' is not opened: playlists and the like name other files");
   }
+  if (pipe_) pipe_->follow(input->name);
   format_ = avformat_alloc_context();
   format_->pb = io_;
   format_->flags |= AVFMT_FLAG_CUSTOM_IO;

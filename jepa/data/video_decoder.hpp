@@ -104,8 +104,9 @@ class Decoder {
   /// Why packet() gave none; empty: the file's regular end.
   std::string read_error() const;
 
-  /// At the end: why it is not a regular one, in words; empty: it is. A cut between the frames of a
-  /// pipe is not seen where the container does not say how long it is.
+  /// At the end: why it is not a regular one, in words; empty: it is. A pipe's container is
+  /// followed by its own framing (stream_walk.hpp); a cut between its frames is not seen where it
+  /// does not say how long it is.
   std::string early_end() const;
 
   /// The next frame, valid until the next call; null at the end of the file.
@@ -153,6 +154,8 @@ class Decoder {
   int stream_ = -1;
   int read_error_ = 0;
   bool cut_packet_ = false;  // the last packet is known to be cut off
+  int64_t frames_ = 0;       // so far
+  int64_t mended_ = 0;       // of these, the last that the decoder had to mend
   int64_t packets_end_ = 0;  // bytes from the start to where packets so far end
   bool draining_ = false;
   int64_t last_time_;
