@@ -48,20 +48,8 @@ std::set<std::string> free_options() {
   return free;
 }
 
-/// The curves over training compute, each a picture.
-void write_scale_plots(const comparison::ComparisonOptions& options,
-                       const std::vector<comparison::ScaleCurve>& curves) {
-  for (const auto& curve : curves) {
-    std::string name = curve.measure.result;
-    std::replace(name.begin(), name.end(), '/', '_');
-    write_file_atomic(options.run + "/scale_" + name + ".svg",
-                      comparison::scale_plot(curves, curve.measure.result));
-  }
-}
-
 void run(examples::Program& program, comparison::ComparisonOptions& options, int64_t examples) {
   options.settle();
-  if (options.quick) examples = std::min<int64_t>(examples, 1);
   examples::catch_stop_signals();
   examples::require_same_options(program);
   const bool first = examples::is_first(program);
@@ -77,7 +65,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
     std::printf("%s", comparison::comparison_table(summary).c_str());
     write_file_atomic(options.run + "/summary.json",
                       comparison::summary_json(options, cells, summary, progress.run_seconds()));
-    write_scale_plots(options, summary.scale);
+    examples::write_scale_plots(options.run, summary.scale);
     std::string body = comparison::comparison_section(summary);
     if (examples > 0) body += write_film(options, examples, hooks);
     write_file_atomic(options.run + "/section.html", body);  // for `report --comparison`
@@ -103,6 +91,12 @@ int main(int argc, char** argv) {
            "trains JEPA and generative models at equal compute and compares them; cells that "
            "are done are not run again",
        .many = true,
+       .quick =
+           [](const OptionValues& given) {
+             auto values = comparison::ComparisonOptions::quick(given);
+             values["film.examples"] = "1";
+             return values;
+           },
        .sections =
            [&](const OptionValues& values) {
              options.arm.jepa.take_masks(values);

@@ -66,6 +66,7 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   examples::catch_stop_signals();
+  options.game.gym.stop = examples::stop_requested;
   const std::string config = options.run + "/config.ini";
   if (std::filesystem::exists(config)) {
     examples::require_unchanged(options.run, read_ini(config), dump_options(program.sections),
@@ -77,7 +78,7 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
   dreaming::make_vision(options.vision, shown);
   dreaming::make_model(options.model, options.vision.latent, shown.action_width);
   if (!options.data.empty()) dreaming::read_episodes(options.data, shown, 1);
-  std::filesystem::create_directories(options.run);
+  examples::make_folder(options.run);
   const FolderLock lock(options.run);
   write_file_atomic(config, dump_ini(program.sections));
   std::unique_ptr<examples::ProgressBar> bar;
@@ -86,9 +87,8 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
   hooks.say = [&](const std::string& name) {
     std::fprintf(stderr, "%s (%.0f s)\n", name.c_str(), seconds());
   };
+  hooks.stop = examples::stop_requested;
   hooks.progress = [&](const std::string& name, int64_t step, int64_t steps, double value) {
-    if (examples::stop_requested())
-      throw examples::Stopped("stopped; the same command goes on from here");
     if (stage != name) bar = std::make_unique<examples::ProgressBar>(name);
     stage = name;
     char text[48];
@@ -113,27 +113,19 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
 
 int main(int argc, char** argv) {
   dreaming::ExperimentOptions options;
-  bool quick = false;
   return examples::program_main(
       argc, argv,
       {.name = "dream",
        .summary = "trains an agent in what its own world model imagines and plays the real game; "
                   "stages that are done are not run again",
-       .complete =
-           [](OptionValues& given) {
-             const auto asked = given.find("quick");
-             if (asked == given.end() || asked->second == "false") return;
-             for (const auto& [key, value] : kQuick) given[key] = value;
-           },
-       .sections =
-           [&](const OptionValues&) {
-             auto sections = options.sections();
-             sections.push_back({"", "", [&](OptionVisitor& visit) {
-                                   visit("quick", quick,
-                                         {.help = "far too small sizes, whatever is given: tries "
-                                                  "every stage in a minute or two"});
-                                 }});
-             return sections;
-           },
-       .run = [&](examples::Program& program) { run(program, options); }});
+       .quick = [](const OptionValues&) { return kQuick; },
+       .sections = [&](const OptionValues&) { return options.sections(); },
+       .run =
+           [&](examples::Program& program) {
+             try {
+               run(program, options);
+             } catch (const eval::worlds::Interrupted&) {
+               throw examples::Stopped("stopped; the same command goes on from here");
+             }
+           }});
 }

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -24,6 +25,16 @@ void require_cells_unchanged(const std::string& run, const std::vector<OptionSec
   if (!std::filesystem::exists(path) || !std::filesystem::exists(cells)) return;
   if (std::filesystem::is_empty(cells)) return;
   require_unchanged(run, read_ini(path), dump_options(sections), free);
+}
+
+void write_scale_plots(const std::string& run,
+                       const std::vector<eval::comparison::ScaleCurve>& curves) {
+  for (const auto& curve : curves) {
+    std::string name = curve.measure.result;
+    std::replace(name.begin(), name.end(), '/', '_');
+    write_file_atomic(run + "/scale_" + name + ".svg",
+                      eval::comparison::scale_plot(curves, curve.measure.result));
+  }
 }
 
 GridProgress::GridProgress(std::string run) : run_(std::move(run)) {

@@ -18,6 +18,10 @@ namespace jepa::examples {
 void require_cells_unchanged(const std::string& run, const std::vector<OptionSection>& sections,
                              const std::set<std::string>& free);
 
+/// The curves over training compute, each a picture RUN/scale_NAME.svg.
+void write_scale_plots(const std::string& run,
+                       const std::vector<eval::comparison::ScaleCurve>& curves);
+
 /// Tells on stderr what goes on, with the seconds since it was made, and stops on SIGINT and
 /// SIGTERM. Each process writes into RUN/seconds how long it has worked, so that a run in parts
 /// knows its time. Outlives its hooks.

@@ -60,19 +60,40 @@ void print_help(const ProgramInfo& info, const std::vector<OptionSection>& secti
             << "[section] key = value.\n"
             << "  --help                            this text\n"
             << "  --version                         versions of the library and LibTorch\n"
+            << (info.quick ? "  --quick                           far too small sizes: tries "
+                             "everything in a minute or two\n"
+                           : "")
             << describe_options(sections);
+}
+
+/// Takes a flag of the command line out of what was given. True: it was set.
+bool take_flag(OptionValues& given, const std::string& name) {
+  const auto found = given.find(name);
+  if (found == given.end()) return false;
+  bool on = false;
+  apply_options({{"", "", [&](OptionVisitor& visit) { visit(name, on, {}); }}},
+                {{name, found->second}});
+  given.erase(found);
+  return on;
 }
 
 /// Reads the ini file and command line into the sections. True: the program is to run.
 bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Program& program) {
   OptionValues given = parse_command_line(argc, argv);
   const bool help = given.erase("help") > 0;
+  const bool quick = info.quick && take_flag(given, "quick");
+  const OptionValues typed = given;
   if (given.erase("version") > 0) {
     std::cout << info.name << " " << version() << " (LibTorch " << TORCH_VERSION << ")\n";
     return false;
   }
   if (const auto config = given.find("config"); config != given.end()) {
     for (const auto& [key, value] : read_ini(config->second)) given.emplace(key, value);
+  }
+  if (quick) {
+    for (const auto& [key, value] : info.quick(given)) {
+      if (!typed.contains(key)) given[key] = value;
+    }
   }
   if (info.complete && !help) info.complete(given);
   program.sections = info.sections(given);

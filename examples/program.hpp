@@ -58,6 +58,10 @@ struct ProgramInfo {
   /// Completes what was given, before anything is checked (a run that is continued brings its own
   /// configuration). May be empty.
   std::function<void(OptionValues& given)> complete = {};
+  /// What --quick on the command line makes of options: far too small sizes that try everything in
+  /// a minute or two. They win over the ini file, and what else is on the command line over them.
+  /// Empty: there is no --quick.
+  std::function<OptionValues(const OptionValues& given)> quick = {};
   /// The program's own sections. `given` lets it size numbered ones (`[mask.1]`, `[mask.2]`).
   std::function<std::vector<OptionSection>(const OptionValues& given)> sections = {};
   std::function<void(Program&)> run = {};

@@ -4,6 +4,7 @@
 #include <eval/physics/surprise_grid.hpp>
 #include <eval/report/html.hpp>
 #include <examples/grid_run.hpp>
+#include <examples/own_cells.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -19,23 +20,26 @@ namespace comparison = jepa::eval::comparison;
 namespace physics = jepa::eval::physics;
 
 void run(examples::Program& program, physics::SurpriseOptions& options) {
-  options.settle();
   examples::catch_stop_signals();
   examples::GridProgress progress(options.run);
   const auto hooks = progress.hooks();
   examples::require_cells_unchanged(
       options.run, program.sections,
-      {"arms", "seeds", "untrained", "untrained_latents", "contexts", "resamples"});
+      {"arms", "seeds", "scale", "untrained", "untrained_latents", "contexts", "resamples"});
   std::filesystem::create_directories(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
     const auto cells = physics::run_surprise(options, hooks);
     const auto rows = physics::summarise_surprise(options, cells);
-    std::printf("%s", physics::surprise_table(rows).c_str());
+    const auto scale = physics::surprise_scale(options, cells);
+    std::printf("%s%s", physics::surprise_table(rows).c_str(),
+                comparison::scale_table(scale).c_str());
     write_file_atomic(options.run + "/summary.json",
-                      physics::surprise_json(options, rows, progress.run_seconds()));
-    const std::string body =
-        physics::surprise_section(options, rows) + physics::surprise_media(options, cells, hooks);
+                      physics::surprise_json(options, rows, scale, progress.run_seconds()));
+    examples::write_scale_plots(options.run, scale);
+    const std::string body = physics::surprise_section(options, rows) +
+                             comparison::scale_section(scale) +
+                             physics::surprise_media(options, cells, hooks);
     write_file_atomic(options.run + "/section.html", body);
     write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
     std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
@@ -50,23 +54,37 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
 /// Published films in place of generated ones; nothing is trained.
 void run_films(examples::Program& program, physics::SurpriseOptions& options,
                physics::BenchmarkOptions& benchmark) {
-  options.settle();
   benchmark.contexts = options.contexts;
   benchmark.stride = options.stride;
   benchmark.untrained = options.untrained;
   benchmark.untrained_latents = options.untrained_latents;
   benchmark.resamples = options.resamples;
-  const auto result = physics::run_benchmark(
-      benchmark, program.device,
-      [](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
-  const std::string table = physics::benchmark_table(result);
-  std::printf("%s", table.c_str());
+  examples::catch_stop_signals();
+  examples::require_own_cells("run", options.run, "benchmark");
+  examples::require_cells_unchanged(
+      options.run, program.sections,
+      {"arms", "seeds", "tera", "untrained", "untrained_latents", "contexts", "resamples"});
+  examples::GridProgress progress(options.run);
   std::filesystem::create_directories(options.run);
-  write_file_atomic(options.run + "/summary.json", physics::benchmark_json(benchmark, result));
-  const std::string body = eval::report::heading(2, "Surprise: " + benchmark.benchmark) +
-                           eval::report::preformatted(table);
-  write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
-  program.results = {{"run", options.run}, {"pairs", result.pairs}};
+  write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
+  try {
+    const auto result =
+        physics::run_benchmark(benchmark, options.run, program.device, progress.hooks());
+    const std::string table = physics::benchmark_table(result);
+    std::printf("%s", table.c_str());
+    write_file_atomic(options.run + "/summary.json",
+                      physics::benchmark_json(benchmark, result, progress.run_seconds()));
+    const std::string body = eval::report::heading(2, "Surprise: " + benchmark.benchmark) +
+                             eval::report::preformatted(table);
+    write_file_atomic(options.run + "/section.html", body);
+    write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
+    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
+                progress.run_seconds());
+    program.results = {
+        {"run", options.run}, {"pairs", result.pairs}, {"seconds", progress.run_seconds()}};
+  } catch (const comparison::Stopped&) {
+    throw examples::Stopped("stopped; the same command goes on from here");
+  }
 }
 
 }  // namespace
@@ -80,6 +98,7 @@ int main(int argc, char** argv) {
        .summary = "trains JEPA and pixel models on films in which all is lawful and measures how "
                   "much more films surprise them that break a rule of physics; what is done is "
                   "not done again",
+       .quick = [](const OptionValues&) { return physics::SurpriseOptions::quick(); },
        .sections =
            [&](const OptionValues& values) {
              auto& recipe = options.training.arm.jepa;

@@ -6,6 +6,7 @@
 #include <eval/watching/inspect.hpp>
 #include <eval/watching/watch.hpp>
 #include <examples/grid_run.hpp>
+#include <examples/own_cells.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -57,7 +58,7 @@ void watch(examples::Program& program, const watching::WatchOptions& options,
 
 void ask_events(examples::Program& program, const watching::WatchOptions& options,
                 watching::EventOptions& events, const watching::WatchedModel& model) {
-  events.settle();
+  examples::require_own_cells("out", options.out, "events");
   examples::GridProgress progress(options.out);
   examples::require_cells_unchanged(options.out, program.sections,
                                     {"out", "untrained", "resamples"});
@@ -85,6 +86,7 @@ void ask_events(examples::Program& program, const watching::WatchOptions& option
 
 void look_into(examples::Program& program, const watching::WatchOptions& options,
                const watching::InspectOptions& asked, const watching::WatchedModel& model) {
+  watching::require_no_cells(options.out);
   int64_t window = 0;
   const auto parts = eval::physics::load_masked_model(options.weights, window);
   const int64_t past = options.known_frames(window, parts.tubelet);
@@ -113,6 +115,7 @@ int main(int argc, char** argv) {
        .summary = "watches video of any length through a sliding window: the surprise curve, the "
                   "most surprising moments, the film under its heat, a page; memory does not grow",
        .exact = true,
+       .quick = [](const OptionValues&) { return watching::EventOptions::quick(); },
        .sections =
            [&](const OptionValues&) {
              return std::vector<OptionSection>{{"", "", [&](OptionVisitor& visit) {

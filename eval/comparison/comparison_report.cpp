@@ -345,6 +345,7 @@ std::string comparison_section(const ComparisonSummary& summary) {
                                        "These cells kept no scores of single clips: nothing is "
                                        "paired and values below are not compared. Run them again.")
                                  : report::paragraph(basis_sentence(first), report::Tone::kMuted);
+  if (!summary.judges.empty()) markup += report::paragraph(judge_lines(summary.judges) + ".");
   for (const Part& part : make_parts(rows)) {
     const std::string values = value_table(rows, part);
     if (values.empty()) continue;
@@ -361,7 +362,7 @@ std::string comparison_table(const ComparisonSummary& summary) {
   const auto& rows = summary.rows;
   if (rows.empty()) return "";
   const FirstArm first = first_arm(summary);
-  std::string text;
+  std::string text = summary.judges.empty() ? "" : judge_lines(summary.judges) + "\n";
   for (const Part& part : make_parts(rows)) {
     std::string lines;
     for (const auto& row : rows) {

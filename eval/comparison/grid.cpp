@@ -64,15 +64,19 @@ void write_cell(const ComparisonOptions& options, const CellRecord& cell) {
 
 /// A second of waiting for another process. @throws Stopped
 void wait_for_others(const ComparisonHooks& hooks) {
-  if (hooks.stop && hooks.stop()) throw Stopped();
+  stop_if_asked(hooks);
   std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
+std::string judge_path(const ComparisonOptions& options, double noise) {
+  return options.run + "/judge-n" + short_text(noise) + ".safetensors";
 }
 
 /// The judge of a noise level: trained once, by whoever comes first, and kept in the run's
 /// folder.
 TrainedJudge judge_for(const ComparisonOptions& options, double noise, const QuestionClips& clips,
                        const ComparisonHooks& hooks) {
-  const std::string path = options.run + "/judge-n" + short_text(noise) + ".safetensors";
+  const std::string path = judge_path(options, noise);
   std::unique_ptr<FolderLock> lock;
   while (!fs::exists(path)) {
     lock = FolderLock::take(options.run, ".judge-lock");
@@ -85,9 +89,7 @@ TrainedJudge judge_for(const ComparisonOptions& options, double noise, const Que
   judge.noise = noise;
   const JudgeClips shown = make_judge_clips(options.questions, judge, clips, kQuestionSeed);
   const TrainedJudge trained = train_judge(shown.train, shown.validation, judge, 0);
-  hooks.say(c10::str("the judge reads ", judge.label, " of ", trained.held_out.clips,
-                     " held-out clips right in ", trained.held_out.classes, ", places within ",
-                     trained.held_out.position_error, " px"));
+  hooks.say(judge_lines({{noise, judge.label, trained.held_out}}));
   save_judge(path, trained);
   return trained;
 }
@@ -171,10 +173,12 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
   const Arm arm =
       train_arm(cell_plan(options, cell), cell_arm(options, cell), clips.train, hooks.training);
   if (arm.features) {
+    stop_if_asked(hooks);
     hooks.say(cell.arm + ": probes");
     cell.results = measure_features(arm, clips, options.questions, cell.layers, &cell.scores);
   }
   if (arm.predict) {
+    stop_if_asked(hooks);
     hooks.say(cell.arm + ": futures");
     const auto& asked = benchmark.asked;
     const auto seed = static_cast<uint64_t>(cell.seed);
@@ -194,6 +198,7 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
     if (arm.ceiling) measure("ceiling/", arm.ceiling(asked, seed).unsqueeze(0));
     if (arm.floor) measure("floor/", arm.floor(asked, seed).unsqueeze(0));
     for (const auto& [shift, real] : benchmark.shifts) {
+      stop_if_asked(hooks);
       measure_of("shift/" + shift->name + "/future/",
                  roll_out(arm, real, options.arm.context_frames, asked.size(2),
                           options.questions.futures, seed),
@@ -292,6 +297,32 @@ std::vector<CellRecord> run_cells(const ComparisonOptions& options, const Compar
   }
   cells.insert(cells.end(), finished.begin(), finished.end());
   return cells;
+}
+
+std::vector<JudgeRow> read_judges(const ComparisonOptions& options) {
+  std::vector<JudgeRow> judges;
+  for (const double noise : options.noises) {
+    const std::string path = judge_path(options, noise);
+    if (fs::exists(path)) {
+      judges.push_back({noise, options.judge.label, load_judge(path).held_out});
+    }
+  }
+  return judges;
+}
+
+std::string judge_lines(const std::vector<JudgeRow>& judges) {
+  std::string text;
+  for (const auto& [noise, label, held_out] : judges) {
+    if (!text.empty()) text += "\n";
+    const std::string at = noise > 0 ? " (noise " + short_text(noise) + ")" : "";
+    text += c10::str("the judge", at, " reads ", label, " of ", held_out.clips,
+                     " held-out clips right in ", held_out.classes, ", places within ",
+                     held_out.position_error, " px");
+    if (held_out.classes < kTrustedJudge) {
+      text += c10::str(": below ", kTrustedJudge, ", so what it reads of drawn frames says little");
+    }
+  }
+  return text;
 }
 
 }  // namespace jepa::eval::comparison

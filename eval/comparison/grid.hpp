@@ -23,7 +23,6 @@ struct ComparisonOptions {
   std::vector<double> noises = {0};  ///< background; beyond the first at the first budget
   /// Widths of every arm's transformers, each a model size; 0: as the options say.
   std::vector<int64_t> widths = {0};
-  bool quick = false;  ///< everything as small as it can be: a test of the program
   ArmOptions arm;
   QuestionOptions questions;
   JudgeOptions judge;
@@ -32,8 +31,10 @@ struct ComparisonOptions {
   std::map<std::string, std::string> tuning;
 
   std::vector<OptionSection> sections();
-  /// Where `quick` is asked for, the sizes that make it so; prompts where the world has them.
+  /// Prompts where the world has them.
   void settle();
+  /// Sizes as small as they can be, which show that everything runs.
+  static OptionValues quick(const OptionValues& given);
 };
 
 /// A cell and what came of it.
@@ -61,11 +62,17 @@ struct SummaryRow {
 
 /// How a comparison is told of and stopped.
 struct ComparisonHooks {
-  /// Asked while another process is waited for; true ends the comparison. May be empty.
+  /// Asked between parts of a cell and while another process is waited for; true ends the
+  /// comparison. May be empty.
   std::function<bool()> stop = {};
   std::function<void(const std::string& text)> say;
   std::function<LoopHooks(const std::string& what, int64_t steps)> training;
 };
+
+/// @throws Stopped where the hooks say so
+inline void stop_if_asked(const ComparisonHooks& hooks) {
+  if (hooks.stop && hooks.stop()) throw Stopped();
+}
 
 /// All cells of a comparison, in the order they are run: cheap ones first.
 std::vector<CellRecord> plan_cells(const ComparisonOptions& options);
@@ -109,6 +116,15 @@ std::vector<TuningEffort> tuning_efforts(const ComparisonOptions& options);
 /// still picture. Intervals as those of differences.
 void add_skill(const std::vector<CellRecord>& cells, std::vector<SummaryRow>& rows);
 
+/// How well the judge of a noise level reads real frames that it was not trained on.
+struct JudgeRow {
+  double noise = 0;
+  std::string label;  ///< what it reads
+  JudgeAccuracy held_out;
+};
+/// Below this share of true frames read right, what it reads of drawn ones says little.
+inline constexpr double kTrustedJudge = 0.97;
+
 /// What a comparison came to.
 struct ComparisonSummary {
   std::vector<SummaryRow> rows;
@@ -116,11 +132,17 @@ struct ComparisonSummary {
   std::vector<TuningEffort> tuning;
   std::vector<ScaleCurve> scale = {};  ///< where there are several budgets
   std::string report_on = "test";      ///< the split that everything is reported on
+  std::vector<JudgeRow> judges = {};   ///< of every noise level
 };
 
 /// Rows with skill, differences, scale curves and tuning of all cells that are done.
 ComparisonSummary summarise_comparison(const ComparisonOptions& options,
                                        const std::vector<CellRecord>& cells);
+
+/// Of the judges that the run has.
+std::vector<JudgeRow> read_judges(const ComparisonOptions& options);
+/// How far they can be trusted, a line each.
+std::string judge_lines(const std::vector<JudgeRow>& judges);
 
 /// The comparison's `summary.json`: options, rows, differences, scale, tuning and cells.
 std::string summary_json(const ComparisonOptions& options, const std::vector<CellRecord>& cells,

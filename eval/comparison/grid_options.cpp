@@ -25,7 +25,6 @@ std::vector<OptionSection> ComparisonOptions::sections() {
          visit("widths", widths,
                {.help = "of every arm's transformers, each a model size; 0: as the options say",
                 .min = 0});
-         visit("quick", quick, {.help = "as small as it can be: shows that everything runs"});
          questions.describe_data(visit);
        }},
       {"clip", "how one's own clips are cut",
@@ -77,28 +76,40 @@ void ComparisonOptions::settle() {
   if (questions.data.empty() && questions.world == "creatures") {
     arm.generative.prompts = "creatures";
   }
-  if (!quick) return;
-  seeds = {0};
-  budgets = budgets.size() > 1 ? std::vector<double>{0.02, 0.04} : std::vector<double>{0.03};
-  if (widths != std::vector<int64_t>{0}) widths = {12, 24};
-  arm.batch = 4;
-  arm.decoder_tera = 0.02;
-  arm.sampler.steps = 2;
-  arm.autoencoder.width = 8;
-  arm.jepa.encoder.preset = "custom";
-  auto& vit = arm.jepa.encoder.vit;
-  vit.dim = arm.jepa.predictor.masked.dim = arm.generative.transformer.dim = 24;
-  vit.heads = arm.jepa.predictor.masked.heads = arm.generative.transformer.heads = 2;
-  vit.depth = arm.jepa.predictor.masked.depth = arm.generative.transformer.depth = 1;
-  judge.width = 4;
-  judge.clips = judge.held_out_clips = 60;
-  judge.steps = 20;
-  judge.batch = 16;
-  questions.train_clips = questions.probe_clips = questions.validation_clips = 60;
-  questions.test_clips = 60;
-  questions.shift_clips = 20;
-  questions.predicted_clips = questions.prompted_clips = 8;
-  questions.futures = 2;
+}
+
+OptionValues ComparisonOptions::quick(const OptionValues& given) {
+  const auto is_list = [&](const char* key) {
+    const auto found = given.find(key);
+    return found != given.end() && found->second.find(',') != std::string::npos;
+  };
+  OptionValues values = {{"seeds", "0"},
+                         {"budgets", is_list("budgets") ? "0.02,0.04" : "0.03"},
+                         {"arm.batch", "4"},
+                         {"arm.decoder_tera", "0.02"},
+                         {"sampler.steps", "2"},
+                         {"autoencoder.width", "8"},
+                         {"encoder.preset", "custom"},
+                         {"judge.width", "4"},
+                         {"judge.steps", "20"},
+                         {"judge.batch", "16"},
+                         {"questions.shift_clips", "20"},
+                         {"questions.predicted_clips", "8"},
+                         {"questions.prompted_clips", "8"},
+                         {"questions.futures", "2"}};
+  if (is_list("widths")) values["widths"] = "12,24";
+  for (const char* part : {"encoder", "predictor", "model"}) {
+    const std::string name = part;
+    values[name + ".dim"] = "24";
+    values[name + ".heads"] = "2";
+    values[name + ".depth"] = "1";
+  }
+  for (const char* clips :
+       {"judge.clips", "judge.held_out_clips", "questions.train_clips", "questions.probe_clips",
+        "questions.validation_clips", "questions.test_clips"}) {
+    values[clips] = "60";
+  }
+  return values;
 }
 
 ArmPlan cell_plan(const ComparisonOptions& options, const CellRecord& cell) {

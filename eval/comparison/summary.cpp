@@ -86,8 +86,8 @@ std::vector<TuningEffort> tuning_efforts(const ComparisonOptions& options) {
 
 ComparisonSummary summarise_comparison(const ComparisonOptions& options,
                                        const std::vector<CellRecord>& cells) {
-  ComparisonSummary summary{summarise(cells), paired_differences(cells), tuning_efforts(options),
-                            fit_scale(cells), options.questions.report_on};
+  ComparisonSummary summary{summarise(cells), paired_differences(cells),   tuning_efforts(options),
+                            fit_scale(cells), options.questions.report_on, read_judges(options)};
   add_skill(cells, summary.rows);
   return summary;
 }
@@ -125,6 +125,16 @@ std::string summary_json(const ComparisonOptions& options, const std::vector<Cel
     json["tuning"].push_back({{"arm", effort.arm},
                               {"runs", effort.runs < 0 ? Json(nullptr) : Json(effort.runs)},
                               {"grid", effort.grid}});
+  }
+  json["judges"] = Json::array();
+  for (const auto& [noise, label, held_out] : summary.judges) {
+    json["judges"].push_back({{"noise", noise},
+                              {"label", label},
+                              {"classes", held_out.classes},
+                              {"direction", held_out.direction},
+                              {"position_error", held_out.position_error},
+                              {"clips", held_out.clips},
+                              {"trusted", held_out.classes >= kTrustedJudge}});
   }
   json["cells"] = Json::array();
   for (const auto& cell : cells) json["cells"].push_back(Json::parse(cell_json(cell)));

@@ -2,6 +2,7 @@
 #include <eval/physics/benchmarks.hpp>
 #include <eval/probes/protocol.hpp>
 #include <jepa/data/clip_source.hpp>
+#include <jepa/data/media_list.hpp>
 #include <jepa/data/video_reader.hpp>
 #include <jepa/errors.hpp>
 
@@ -45,6 +46,38 @@ bool is_possible(const fs::path& movie) {
   }
 }
 
+/// The number that a file's name ends with; -1: none.
+int64_t number_of(const fs::path& file) {
+  const std::string stem = file.stem();
+  const size_t last = stem.find_last_not_of("0123456789");
+  const std::string digits = last == std::string::npos ? stem : stem.substr(last + 1);
+  return digits.empty() || digits.size() > 9 ? -1 : std::stoll(digits);
+}
+
+/// @throws DataError where a frame is missing among the numbered ones, or they are not in order
+void require_frames(const fs::path& folder) {
+  std::vector<int64_t> numbers;
+  for (const auto& file : sorted_entries(folder, false)) {
+    if (is_picture(file) && number_of(file) >= 0) numbers.push_back(number_of(file));
+  }
+  if (numbers.empty()) throw DataError(folder.string() + ": no numbered pictures in it");
+  auto sorted = numbers;
+  std::sort(sorted.begin(), sorted.end());
+  int64_t expected = sorted.front() == 0 ? 0 : 1;
+  for (const int64_t number : sorted) {
+    if (number != expected) {
+      throw DataError(c10::str(folder.string(), ": frame ", number > expected ? expected : number,
+                               number > expected ? " is missing" : " is there twice"));
+    }
+    ++expected;
+  }
+  if (sorted != numbers) {
+    throw DataError(folder.string() +
+                    ": the names of its frames are not in the order of their numbers; expected as "
+                    "many digits in each");
+  }
+}
+
 std::string file_bytes(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
@@ -67,6 +100,7 @@ std::vector<FilmPair> intphys_pairs(const fs::path& root) {
     for (const auto& scene : sorted_entries(block, true)) {
       std::vector<fs::path> possible, impossible;
       for (const auto& movie : sorted_entries(scene, true)) {
+        require_frames(movie / "scene");
         (is_possible(movie) ? possible : impossible).push_back(movie / "scene");
       }
       if (possible.size() != 2 || impossible.size() != 2) {

@@ -2,11 +2,12 @@
 // protocol as for generated ones.
 #pragma once
 
+#include <eval/comparison/grid.hpp>
 #include <eval/physics/scores.hpp>
 #include <eval/physics/surprise.hpp>
 #include <jepa/options.hpp>
 
-#include <functional>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -49,7 +50,8 @@ struct FilmPair {
 /// - grasp: `P_NAME/*.mp4` and `IP_NAME/*.mp4` of the same file names
 /// - inflevel (lab): `PROPERTY/CAMERA__PROPERTY__OBJECT__OBJECT__TYPE[__DIRECTION].mp4`; pairs
 ///   differ in the type's second letter
-/// @throws DataError naming the folder, or the film that has no other
+/// @throws DataError naming the folder (of intphys also one in which a frame is missing), or the
+///   film that has no other
 std::vector<FilmPair> find_film_pairs(const BenchmarkOptions& options);
 
 /// A film's every `step`th frame, scaled by its short side and cropped about the middle: uint8
@@ -76,15 +78,22 @@ struct BenchmarkResult {
   std::vector<BenchmarkRow> rows;
 };
 
+/// Seeds of `count` untrained networks, none of them the seed that the run `model` was trained
+/// from.
+std::vector<uint64_t> untrained_seeds(const std::string& model, int64_t count);
+
 /// Asks the model, untrained networks of its own initialisation, and pixels. One scene in five (at
 /// least one where there are two) is validation.
-/// @param say progress, in words
-BenchmarkResult run_benchmark(const BenchmarkOptions& options, torch::Device device,
-                              const std::function<void(const std::string&)>& say);
+/// @param run folder: scores that are in its `cells` are not asked for again, unless they are of
+///   another model or other films
+/// @throws comparison::Stopped where the hooks say so; DataError naming a film; ConfigError
+BenchmarkResult run_benchmark(const BenchmarkOptions& options, const std::string& run,
+                              torch::Device device, const comparison::ComparisonHooks& hooks);
 
 /// As plain text: of each row a line for each property, and one for all.
 std::string benchmark_table(const BenchmarkResult& result);
-/// As JSON, with the commit and what was asked of which model.
-std::string benchmark_json(const BenchmarkOptions& options, const BenchmarkResult& result);
+/// As JSON, with the commit, what was asked of which model, and the seconds that it took.
+std::string benchmark_json(const BenchmarkOptions& options, const BenchmarkResult& result,
+                           double seconds);
 
 }  // namespace jepa::eval::physics

@@ -29,12 +29,11 @@ bool is_untrained(const std::string& arm) { return arm.starts_with(kUntrained); 
 /// Films of test scenes: untrained networks are many and are not asked about the matched changes.
 int64_t kinds_of(const std::string& arm) { return is_untrained(arm) ? 2 : 3; }
 
-std::string cell_folder(const SurpriseOptions& options, const std::string& arm, int64_t seed) {
-  return options.run + "/cells/" + arm + "-s" + std::to_string(seed);
-}
-
-comparison::ArmPlan plan_of(const SurpriseOptions& options, const std::string& arm, int64_t seed) {
-  return {arm, options.tera, seed, cell_folder(options, arm, seed)};
+comparison::ArmPlan plan_of(const SurpriseOptions& options, const std::string& arm, int64_t seed,
+                            double tera) {
+  const std::string budget = tera > 0 ? c10::str("-b", tera) : "";
+  return {arm, tera > 0 ? tera : options.tera, seed,
+          c10::str(options.run, "/cells/", arm, budget, "-s", seed)};
 }
 
 /// How many networks stand for an arm before training. Diffusion in pixels has one: whatever its
@@ -61,7 +60,7 @@ std::vector<int64_t> clip_sizes(const SurpriseOptions& options) {
 SurpriseModel untrained_model(const SurpriseOptions& options, const std::string& arm,
                               int64_t seed) {
   const std::string trained = arm.substr(kUntrained.size());
-  const auto run = comparison::model_folder(plan_of(options, trained, options.seeds.front()));
+  const auto run = comparison::model_folder(plan_of(options, trained, options.seeds.front(), 0));
   return untrained_surprise(run, options.clip_frames, static_cast<uint64_t>(kUntrainedSeed + seed),
                             options.training.arm.device);
 }
@@ -79,16 +78,17 @@ int64_t frames_of_token(const SurpriseOptions& options, const std::string& arm) 
 class LazyCell {
  public:
   LazyCell(const SurpriseOptions& options, std::string arm, int64_t seed,
-           const comparison::ComparisonHooks& hooks)
-      : options_(options), arm_(std::move(arm)), seed_(seed), hooks_(hooks) {}
+           const comparison::ComparisonHooks& hooks, double tera = 0)
+      : options_(options), arm_(std::move(arm)), seed_(seed), hooks_(hooks), tera_(tera) {}
 
   /// Surprises of a rule's scenes, kept in the cell's folder.
   torch::Tensor surprises(const std::string& rule, const std::string& split, int64_t past,
                           int64_t kinds) {
-    const std::string folder = cell_folder(options_, arm_, seed_);
+    const std::string folder = plan_of(options_, arm_, seed_, tera_).folder;
     const std::string path = c10::str(folder, "/", split, "-c", past, "-", rule, ".safetensors");
     if (fs::exists(path)) return read_safetensors(path).tensors.at("surprise").clone();
-    if (!model_.tokens) model_ = cell_model(options_, arm_, seed_, hooks_);
+    comparison::stop_if_asked(hooks_);
+    if (!model_.tokens) model_ = cell_model(options_, arm_, seed_, hooks_, tera_);
     const auto scored = rule_surprises(model_, options_, rule, split, past, kinds);
     fs::create_directories(folder);
     write_safetensors(path, {{"surprise", scored}});
@@ -105,6 +105,7 @@ class LazyCell {
   std::string arm_;
   int64_t seed_;
   const comparison::ComparisonHooks& hooks_;
+  double tera_;
   SurpriseModel model_;
 };
 
@@ -136,6 +137,15 @@ std::vector<SurpriseCell> score_arm(const SurpriseOptions& options, const std::s
     hooks.say(c10::str(arm, ", seed ", cell.seed, ": scored"));
     made.push_back(std::move(cell));
   }
+  if (!is_trained(options, arm)) return made;
+  for (const double tera : options.scale) {
+    for (const int64_t seed : seeds) {
+      SurpriseCell cell{.arm = arm, .seed = seed, .tera = tera, .past = past};
+      cell.test = LazyCell(options, arm, seed, hooks, tera).all("test", past, 2);
+      hooks.say(c10::str(arm, ", ", tera, " TFLOP, seed ", seed, ": scored"));
+      made.push_back(std::move(cell));
+    }
+  }
   return made;
 }
 
@@ -149,6 +159,10 @@ std::vector<OptionSection> SurpriseOptions::sections() {
          visit("arms", arms, {.help = "comma-separated: jepa, masked_pixels, pixels, latents"});
          visit("seeds", seeds, {.help = "each a cell", .min = 0});
          visit("tera", tera, {.help = "training of an arm and seed", .unit = "TFLOP", .min = 0});
+         visit("scale", scale,
+               {.help = "other budgets, at which the arms are asked too: errors over compute",
+                .unit = "TFLOP",
+                .min = 1e-6});
          visit("untrained", untrained,
                {.help = "networks with an arm's own initialisation, as its control; of pixels one, "
                         "since a fresh diffusion network says 0 whatever its seed",
@@ -173,7 +187,6 @@ std::vector<OptionSection> SurpriseOptions::sections() {
                 .min = 1});
          visit("stride", stride, {.help = "frames from window to window", .min = 1});
          visit("resamples", resamples, {.help = "of the bootstrap over scenes", .min = 10});
-         visit("quick", quick, {.help = "as small as it can be: shows that everything runs"});
        }},
       {"world", "", [this](OptionVisitor& visit) { world.describe(visit); }}};
   const std::set<std::string> others{"",       "clip",  "clips",   "questions", "attentive", "arm",
@@ -184,17 +197,11 @@ std::vector<OptionSection> SurpriseOptions::sections() {
   return sections;
 }
 
-void SurpriseOptions::settle() {
-  if (!quick) return;
-  tera = 0.1;
-  untrained = 2;
-  untrained_latents = 1;
-  seeds = {0};
-  contexts = {6};
-  stride = 4;
-  validation_scenes = test_scenes = 1;
-  resamples = 100;
-  training.arm.batch = 4;
+OptionValues SurpriseOptions::quick() {
+  return {
+      {"tera", "0.1"},      {"untrained", "2"}, {"untrained_latents", "1"}, {"seeds", "0"},
+      {"contexts", "6"},    {"stride", "4"},    {"validation_scenes", "1"}, {"test_scenes", "1"},
+      {"resamples", "100"}, {"batch", "4"}};
 }
 
 std::vector<std::string> surprise_arms(const SurpriseOptions& options) {
@@ -202,6 +209,11 @@ std::vector<std::string> surprise_arms(const SurpriseOptions& options) {
   for (const auto& arm : probes::split_names(options.arms)) arms.push_back(kUntrained + arm);
   for (const char* control : {"copy_last", "pixel_difference"}) arms.emplace_back(control);
   return arms;
+}
+
+bool is_trained(const SurpriseOptions& options, const std::string& arm) {
+  const auto arms = probes::split_names(options.arms);
+  return std::find(arms.begin(), arms.end(), arm) != arms.end();
 }
 
 void require_askable(const SurpriseOptions& options) {
@@ -222,7 +234,7 @@ void require_askable(const SurpriseOptions& options) {
 }
 
 SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm, int64_t seed,
-                         const comparison::ComparisonHooks& hooks) {
+                         const comparison::ComparisonHooks& hooks, double tera) {
   const auto& vit = options.training.arm.jepa.encoder.vit;
   if (is_untrained(arm)) return untrained_model(options, arm, seed);
   if (arm == "copy_last") return copy_last_surprise(options.clip_frames, vit.tubelet, vit.patch);
@@ -231,8 +243,8 @@ SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm,
   }
   const auto films = std::make_shared<LawfulFilms>(
       options.world, options.train_films, options.clip_frames, kWorldSeed, options.light_share);
-  const auto run = comparison::train_model(plan_of(options, arm, seed), options.training.arm, films,
-                                           hooks.training);
+  const auto run = comparison::train_model(plan_of(options, arm, seed, tera), options.training.arm,
+                                           films, hooks.training);
   return load_surprise(run, options.clip_frames, options.training.arm.device);
 }
 

@@ -22,6 +22,7 @@ struct SurpriseOptions {
   std::string arms = "jepa,masked_pixels,pixels,latents";  ///< comma-separated
   std::vector<int64_t> seeds = {0, 1, 2};
   double tera = 20;               ///< training budget of an arm and seed, TFLOP
+  std::vector<double> scale;      ///< other budgets, asked of all arms for errors over compute
   int64_t untrained = 20;         ///< networks with an arm's own initialisation, for each arm
   int64_t untrained_latents = 3;  ///< the same of latents, which take longer to ask
   WorldOptions world;
@@ -33,20 +34,20 @@ struct SurpriseOptions {
   std::vector<int64_t> contexts = {4, 6};  ///< pasts that validation chooses from
   int64_t stride = 2;                      ///< frames from window to window
   int64_t resamples = 2000;                ///< of the bootstrap over scenes
-  bool quick = false;  ///< everything as small as it can be: a test of the program
   /// Arms are built as in a comparison; of it only `arm` is used.
   comparison::ComparisonOptions training;
 
   std::vector<OptionSection> sections();
-  /// Where `quick` is asked for, the sizes that make it so.
-  void settle();
+  /// Sizes as small as they can be, which show that everything runs.
+  static OptionValues quick();
 };
 
 /// An arm and seed, and how much its films surprised it.
 struct SurpriseCell {
   std::string arm;
   int64_t seed = 0;
-  int64_t past = 0;                      ///< as validation chose it for the arm
+  double tera = 0;                       ///< one of the other budgets; 0: the run's own
+  int64_t past = 0;                      ///< as validation chose it for the arm, at the own budget
   double threshold = 0;                  ///< as validation sets it, for the max over windows
   std::vector<torch::Tensor> test = {};  ///< [scenes, 2, kinds, 2] of each rule; see scores.hpp
 };
@@ -54,14 +55,18 @@ struct SurpriseCell {
 /// Arms in the order of tables: trained, then untrained_ARM for each, copy_last, pixel_difference.
 std::vector<std::string> surprise_arms(const SurpriseOptions& options);
 
+/// Whether an arm is one of those trained, not a control.
+bool is_trained(const SurpriseOptions& options, const std::string& arm);
+
 /// What would else be told only when it is reached, after the training before it.
 /// @throws ConfigError for an arm that is none, or a past that an arm can not be told
 void require_askable(const SurpriseOptions& options);
 
 /// The model of a cell: trained now, or as its run left it.
+/// @param tera 0: the run's own budget
 /// @throws comparison::Stopped where the hooks asked to stop
 SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm, int64_t seed,
-                         const comparison::ComparisonHooks& hooks);
+                         const comparison::ComparisonHooks& hooks, double tera = 0);
 
 /// Surprises of the scenes of one rule, double [scenes, 2, kinds, 2].
 /// @param kinds 2: lawful and broken; 3: the matched change too
@@ -85,12 +90,16 @@ struct SurpriseRow {
   std::map<std::string, std::vector<probes::Estimate>> less_untrained = {};
 };
 
-/// A row for each arm of `cells`, with intervals over scenes and draws.
+/// A row for each arm of `cells` at the run's own budget, with intervals over scenes and draws.
 std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
                                             const std::vector<SurpriseCell>& cells);
-/// The run's `summary.json`: options, rows and seconds.
+/// Shares of pairs and of sets told wrong over training compute, of trained arms; empty without
+/// other budgets.
+std::vector<comparison::ScaleCurve> surprise_scale(const SurpriseOptions& options,
+                                                   const std::vector<SurpriseCell>& cells);
+/// The run's `summary.json`: options, rows, scale and seconds.
 std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow>& rows,
-                          double seconds);
+                          const std::vector<comparison::ScaleCurve>& scale, double seconds);
 /// The tables as text, for a terminal.
 std::string surprise_table(const std::vector<SurpriseRow>& rows);
 /// The tables of the report.

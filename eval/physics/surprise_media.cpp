@@ -21,6 +21,8 @@ constexpr int64_t kEnlarged = 3;
 constexpr int64_t kColumns = 3;  // of the film, each a rule
 constexpr int64_t kGap = 6;
 constexpr int64_t kCaption = 12;
+constexpr int64_t kBar = 40, kLeastBar = 12;  // wide
+constexpr int64_t kMargin = 6;                // between caption and bar
 constexpr double kFps = 5;
 
 /// One pair of films and what a model was surprised by.
@@ -47,13 +49,24 @@ std::vector<Shown> ask(const SurpriseModel& model, const SurpriseOptions& option
   return all;
 }
 
+/// Each pixel so many times that a rule's caption has room over its two films, whatever their side.
+int64_t enlarged(int64_t side) {
+  int64_t caption = 0;
+  for (const auto& rule : rule_names()) {
+    caption = std::max(caption, report::bitmap_text(rule).size(1));
+  }
+  const int64_t room = 2 + caption + kMargin + kLeastBar + 2;
+  return std::max(kEnlarged, (room + 2 * side - 1) / (2 * side));
+}
+
 /// A rule's caption over its two films with their heat, uint8 [T, height, width, 3].
 torch::Tensor panel(const Shown& shown) {
   const double full = std::max(torch::nan_to_num(shown.maps[0], 0.0).max().item<double>(),
                                torch::nan_to_num(shown.maps[1], 0.0).max().item<double>());
   std::vector<torch::Tensor> films;
+  const int64_t times = enlarged(shown.films[0].size(2));
   for (size_t i = 0; i < 2; ++i) {
-    const auto heat = draw_heat(report::upscale(shown.films[i], kEnlarged), shown.maps[i], full);
+    const auto heat = draw_heat(report::upscale(shown.films[i], times), shown.maps[i], full);
     films.push_back(torch::constant_pad_nd(heat, {0, 0, 0, kGap}, 255));
   }
   auto made = torch::constant_pad_nd(torch::cat(films, 2), {0, 0, 0, kGap, kCaption, 0}, 255);
@@ -61,10 +74,12 @@ torch::Tensor panel(const Shown& shown) {
   made.narrow(1, 2, ink.size(0))
       .narrow(2, 2, ink.size(1))
       .masked_fill_(ink.unsqueeze(0).unsqueeze(3), 32);
-  // From t* on, a red bar stands beside the caption.
+  // From t* on, a red bar stands beside the caption, of all rules at one place where there is room.
+  const int64_t width = made.size(2);
+  const int64_t bar = std::min(kBar, width - 2 - ink.size(1) - kMargin - 2);
   made.slice(0, shown.first)
       .narrow(1, 2, 8)
-      .narrow(2, 90, 40)
+      .narrow(2, std::min<int64_t>(90, width - 2 - bar), bar)
       .copy_(torch::tensor({220, 40, 40}, torch::kUInt8).view({1, 1, 1, 3}));
   return made;
 }

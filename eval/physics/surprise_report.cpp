@@ -42,7 +42,7 @@ std::vector<const SurpriseCell*> cells_of(const std::vector<SurpriseCell>& cells
                                           const std::string& arm) {
   std::vector<const SurpriseCell*> found;
   for (const auto& cell : cells) {
-    if (cell.arm == arm) found.push_back(&cell);
+    if (cell.arm == arm && cell.tera == 0) found.push_back(&cell);
   }
   return found;
 }
@@ -175,8 +175,33 @@ std::vector<SurpriseRow> summarise_surprise(const SurpriseOptions& options,
   return rows;
 }
 
+std::vector<comparison::ScaleCurve> surprise_scale(const SurpriseOptions& options,
+                                                   const std::vector<SurpriseCell>& cells) {
+  std::vector<comparison::CellRecord> records;
+  for (const auto& cell : cells) {
+    if (!is_trained(options, cell.arm)) continue;
+    comparison::CellRecord record{
+        .arm = cell.arm, .tera = cell.tera > 0 ? cell.tera : options.tera, .seed = cell.seed};
+    const auto add = [&](const char* name, const auto& accuracy) {
+      std::vector<torch::Tensor> rules;
+      for (const auto& rule : cell.test) rules.push_back(accuracy(rule.to(torch::kFloat64)));
+      const auto values = torch::cat(rules);
+      const auto scores =
+          probes::UnitScores::of_values(values, torch::arange(values.size(0)), values.size(0));
+      record.scores.insert_or_assign(name, scores);
+      record.results[name] = {scores.value(), scores.value(), scores.value()};
+    };
+    add("surprise/pairs",
+        [](const torch::Tensor& rule) { return relative_accuracy(rule, kBroken, kLawful, kMean); });
+    add("surprise/sets",
+        [](const torch::Tensor& rule) { return set_accuracy(rule, kBroken, kLawful, kMean); });
+    records.push_back(std::move(record));
+  }
+  return comparison::fit_scale(records);
+}
+
 std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow>& rows,
-                          double seconds) {
+                          const std::vector<comparison::ScaleCurve>& scale, double seconds) {
   Json json{{"commit", commit()},
             {"seconds", seconds},
             {"options", dump_options(options.sections())},
@@ -201,6 +226,7 @@ std::string surprise_json(SurpriseOptions options, const std::vector<SurpriseRow
     }
     json["rows"].push_back(made);
   }
+  json["scale"] = Json::parse(comparison::scale_json(scale));
   return json_text(json, 2) + "\n";
 }
 

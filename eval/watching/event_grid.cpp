@@ -81,7 +81,7 @@ torch::Tensor score(const physics::SurpriseModel& model, const std::vector<torch
   std::vector<torch::Tensor> parts;
   constexpr size_t kAtOnce = 8;
   for (size_t i = 0; i < films.size(); i += kAtOnce) {
-    if (hooks.stop && hooks.stop()) throw comparison::Stopped();
+    comparison::stop_if_asked(hooks);
     const std::vector<torch::Tensor> some(
         films.begin() + static_cast<std::ptrdiff_t>(i),
         films.begin() + static_cast<std::ptrdiff_t>(std::min(i + kAtOnce, films.size())));
@@ -181,14 +181,10 @@ void EventOptions::describe(OptionVisitor& visit) {
         {.help = "networks with the model's own initialisation, as a control", .min = 1});
   visit("segments", segments, {.help = "stretches of footage at most; 0: all", .min = 0});
   visit("resamples", resamples, {.help = "of the bootstrap over stretches", .min = 10});
-  visit("quick", quick, {.help = "as small as it can be: shows that everything runs"});
 }
 
-void EventOptions::settle() {
-  if (!quick) return;
-  untrained = 2;
-  segments = 6;
-  resamples = 100;
+OptionValues EventOptions::quick() {
+  return {{"untrained", "2"}, {"segments", "6"}, {"resamples", "100"}};
 }
 
 EventTable run_events(const EventOptions& options, const WatchOptions& watch,

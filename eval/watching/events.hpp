@@ -23,10 +23,10 @@ struct EventOptions {
   int64_t untrained = 10;    ///< networks with the model's own initialisation
   int64_t segments = 0;      ///< stretches of footage, at most; 0: all there are
   int64_t resamples = 2000;  ///< of the bootstrap over them
-  bool quick = false;        ///< as small as it can be
 
   void describe(OptionVisitor& visit);
-  void settle();
+  /// Sizes as small as they can be, which show that everything runs.
+  static OptionValues quick();
 };
 
 /// freeze, reversal, jump, other_video, patch, upside_down, double_speed.

@@ -18,6 +18,8 @@
 #include <cmath>
 #include <deque>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <optional>
 
 namespace jepa::eval::watching {
@@ -60,9 +62,8 @@ class FeatureWriter {
   FeatureWriter(const WatchOptions& options, torch::Device device)
       : loaded_(
             encoders::load_encoder(WeightFile::open(options.weights), {.which = "target_encoder"})),
-        pool_(options.pool),
-        rows_(options.features, "features",
-              {{"weights", loaded_.summary}, {"pool", options.pool}}) {
+        path_(options.features),
+        pool_(options.pool) {
     loaded_.encoder->to(device);
     how_.pixels = loaded_.options.pixels;
     how_.device = device;
@@ -70,20 +71,58 @@ class FeatureWriter {
   void add(const torch::Tensor& windows) {
     auto tokens = probes::frozen_tokens(loaded_.encoder, windows, how_);
     if (pool_ != "none") tokens = probes::pool_tokens(tokens, pool_);
-    rows_.append(tokens);
-    some_ = true;
+    if (!rows_) {
+      rows_ = std::make_unique<Hdf5RowWriter>(
+          path_, "features",
+          std::map<std::string, std::string>{{"weights", loaded_.summary}, {"pool", pool_}});
+    }
+    rows_->append(tokens);
   }
   void finish() {
-    if (some_) rows_.finish();
+    if (rows_) rows_->finish();
   }
 
  private:
   encoders::LoadedEncoder loaded_;
-  std::string pool_;
+  std::string path_, pool_;
   probes::FeatureOptions how_;
-  Hdf5RowWriter rows_;
-  bool some_ = false;
+  std::unique_ptr<Hdf5RowWriter> rows_;  // from the first window on
 };
+
+/// `peak-1.mp4`, `film-000.mp4`, whole or not.
+bool is_piece(const std::string& name) {
+  if (!name.starts_with("peak-") && !name.starts_with("film-")) return false;
+  const size_t digits = std::min(name.find_first_not_of("0123456789", 5), name.size());
+  const std::string rest = name.substr(digits);
+  return digits > 5 && (rest == ".mp4" || rest == ".mp4.partial");
+}
+
+/// Takes away what an earlier run left in the folder: it would lie beside this one's files.
+void remove_earlier(const std::string& folder) {
+  std::vector<std::filesystem::path> earlier;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const bool whole = name == "index.html" || name == "summary.json" || name == "curve.h5";
+    if (whole || is_piece(name)) earlier.push_back(entry.path());
+  }
+  for (const auto& file : earlier) {
+    std::error_code error;
+    std::filesystem::remove(file, error);
+    if (error) throw DataError(file.string() + ": cannot be removed (" + error.message() + ")");
+  }
+}
+
+/// @throws ConfigError where a film that is watched would be overwritten
+void require_apart(const std::vector<MediaEntry>& films, const std::string& out) {
+  namespace fs = std::filesystem;
+  for (const auto& film : films) {
+    const fs::path path = fs::absolute(film.path);
+    std::error_code error;
+    if (is_piece(path.filename()) && fs::equivalent(path.parent_path(), out, error)) {
+      throw ConfigError("option out: " + film.path + " is in it and would be overwritten");
+    }
+  }
+}
 
 /// One run over films.
 class Watch {
@@ -96,7 +135,6 @@ class Watch {
         side_(scaled_side(model, options.short_side)),
         answers_(options.probes.empty() ? nullptr
                                         : std::make_unique<ProbeAnswers>(options, model, device)),
-        curve_(options.out + "/curve", answers_ ? answers_->columns() : std::vector<std::string>()),
         features_(options.features.empty() ? nullptr
                                            : std::make_unique<FeatureWriter>(options, device)) {
     asked_ = {.past = past(), .stride = options.stride, .batch = options.batch};
@@ -114,6 +152,7 @@ class Watch {
   WatchResult run() {
     auto films =
         options_.video == "-" ? std::vector<MediaEntry>{{"-"}} : find_videos(options_.video);
+    require_apart(films, options_.out);
     for (bool again = true; again && !done();) {
       const int64_t before = result_.frames;
       for (const auto& film : films) {
@@ -160,7 +199,7 @@ class Watch {
   WatchResult result_;
   Stopwatch watch_;
   std::unique_ptr<ProbeAnswers> answers_;
-  CurveWriter curve_;
+  std::unique_ptr<CurveWriter> curve_;  // from the first frame on
   CurveOutline outline_;
   RunningQuantile quantile_;
   std::unique_ptr<FeatureWriter> features_;
@@ -174,8 +213,12 @@ class Watch {
   int64_t in_film_ = 0;             // frames of this film so far
 };
 
-/// What needs the rate of the first film.
+/// What is made once there is a frame to put into it: a mistyped name leaves the folder as it was.
 void Watch::begin(const VideoStream& stream) {
+  std::filesystem::create_directories(options_.out);
+  remove_earlier(options_.out);
+  curve_ = std::make_unique<CurveWriter>(
+      options_.out + "/curve", answers_ ? answers_->columns() : std::vector<std::string>());
   result_.film_fps = stream.fps();
   const double film_fps = stream.fps() > 0 ? stream.fps() : kUnknownFps;
   const double rate =
@@ -210,7 +253,6 @@ void Watch::watch(const std::string& path) {
     problem(error.what());
     return;
   }
-  if (!film_) begin(*stream);
   const bool first = result_.frames == 0;
   const double offset =
       first ? 0 : seconds_ + 1 / (stream->fps() > 0 ? stream->fps() : kUnknownFps);
@@ -223,6 +265,7 @@ void Watch::watch(const std::string& path) {
   while (!done()) {
     auto frame = stream->next();
     if (!frame) break;
+    if (!curve_) begin(*stream);
     mark(frame->mark);
     if (frame->mark.starts_with("size")) sliding_->cut();
     seconds_ = offset + frame->seconds;
@@ -264,7 +307,7 @@ void Watch::take(const WatchedFrame& frame) {
     result_.windows = frame.window + 1;
     if (answers_) seen.row.answers = answers_->take(seen.row);
   }
-  curve_.add(seen.row);
+  curve_->add(seen.row);
   outline_.add(seen.row);
   peaks_->add(seen);
   if (options_.film) {
@@ -293,11 +336,16 @@ void Watch::finish() {
                                              : result_.problems.front());
   }
   sliding_->finish();
+  if (result_.windows == 0 && !result_.stopped) {
+    problem(c10::str(options_.video, ": ", result_.watched, " frames watched of ", result_.frames,
+                     ", fewer than the model's window of ", model_.surprise.window,
+                     ": no surprise is known"));
+  }
   peaks_->finish();
   if (!mark_.empty()) {  // after the last frame: a row of its own
-    curve_.add({.frame = result_.frames, .seconds = seconds_, .mark = mark_});
+    curve_->add({.frame = result_.frames, .seconds = seconds_, .mark = mark_});
   }
-  curve_.finish();
+  curve_->finish();
   if (features_) features_->finish();
   if (options_.film) film_->finish();
   result_.peaks = peaks_->peaks();
@@ -330,11 +378,17 @@ WatchResult run_watch(const WatchOptions& options, const WatchedModel& given, to
     model.fps = options.fps;
     model.frame_step = std::max<int64_t>(options.frame_step, 1);
   }
-  std::filesystem::create_directories(options.out);
+  if (std::filesystem::exists(options.out) && !std::filesystem::is_directory(options.out)) {
+    throw ConfigError("option out: " + options.out + " is a file, expected a folder");
+  }
+  require_no_cells(options.out);
   const WatchResult result = Watch(options, model, device, hooks).run();
   write_file_atomic(options.out + "/summary.json", summary_json(options, result));
   if (!result.problems.empty()) {
-    throw DataError(result.problems.front() + "; what was watched is in " + options.out);
+    const size_t others = result.problems.size() - 1;
+    throw DataError(result.problems.front() +
+                    (others > 0 ? c10::str(" (and ", others, " more in summary.json)") : "") +
+                    "; what was watched is in " + options.out);
   }
   return result;
 }

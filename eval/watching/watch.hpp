@@ -80,6 +80,9 @@ class SteadyRate {
   double due_ = 0;
 };
 
+/// @throws ConfigError where the folder `out` holds the cells of another experiment
+void require_no_cells(const std::string& out);
+
 struct WatchHooks {
   std::function<bool()> stop = {};  ///< true: ends the files and returns
   std::function<void(int64_t frames, double seconds, double frames_a_second)> progress = {};
@@ -105,8 +108,10 @@ struct WatchResult {
 };
 
 /// Watches, and writes into OUT: curve.csv, curve.h5, film-000.mp4 ..., peak-1.mp4 ..., index.html,
-/// summary.json. Where a film ends early or stalls, the files are finished first.
-/// @throws DataError for the first film that could not be watched to its end, ConfigError
+/// summary.json. Nothing is written, and of an earlier run nothing removed, before there is a
+/// frame. Where a film ends early or stalls, the files are finished first.
+/// @throws DataError for the first film that could not be watched to its end, or where there was no
+///   whole window; ConfigError, also for a folder OUT that holds cells of another experiment
 WatchResult run_watch(const WatchOptions& options, const WatchedModel& model, torch::Device device,
                       const WatchHooks& hooks);
 

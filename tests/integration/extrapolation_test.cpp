@@ -35,6 +35,13 @@ class Extrapolation : public ProgramTest {
 TEST_F(Extrapolation, CountsLegsOfEveryArm) {
   ASSERT_EQ(run("compare", quick("compare_creatures.ini")), 0) << said();
   const auto by_arm = rows();
+  // How far the judge can be trusted: not at all, after so few steps.
+  const auto judge = summary().at("judges").at(0);
+  EXPECT_EQ(judge.at("label"), "legs");
+  EXPECT_EQ(judge.at("clips"), 60);
+  EXPECT_FALSE(judge.at("trusted"));
+  EXPECT_NE(said().find("says little"), std::string::npos) << said();
+  EXPECT_TRUE(by_arm.at("jepa").contains("shift/combination/attentive/legs"));
   for (const char* arm : {"jepa", "pixels", "latents", "masked_pixels", "random_init"}) {
     SCOPED_TRACE(arm);
     for (const char* range : {"", "shift/combination/", "shift/longer/"}) {

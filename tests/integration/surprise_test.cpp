@@ -114,22 +114,49 @@ TEST_F(SurpriseProgram, GoesOnAfterBeingKilledAndWritesItsReport) {
             (std::vector<std::string>{"model", "untrained", "copy_last", "pixel_difference"}));
   EXPECT_EQ(films.at("rows")[0].at("sets_less_untrained").size(), 2u);
 
+  // What is there is not asked again; other questions are refused, and so is the grid's own folder.
+  const std::string ask = "--benchmark intphys --data '" + folder_.file("intphys") + "' --model '" +
+                          in_run("cells/jepa-s0/masked") + "' --film_step 1 --film_side 48 --run '";
+  const std::string scores = folder_.file("films/cells/model-s0/test-c6-O1.safetensors");
+  const auto asked_at = fs::last_write_time(scores);
+  ASSERT_EQ(run(ask + folder_.file("films") + "'"), 0) << said();
+  EXPECT_EQ(fs::last_write_time(scores), asked_at);
+  EXPECT_TRUE(fs::exists(folder_.file("films/section.html")));
+  EXPECT_EQ(run(ask + folder_.file("films") + "' --film_step 2"), 2);
+  EXPECT_NE(said().find("film_step"), std::string::npos) << said();
+  const auto grid = read_bytes(in_run("summary.json"));
+  EXPECT_EQ(run(ask + in_run("") + "'"), 2);
+  EXPECT_NE(said().find("holds the cells of another experiment"), std::string::npos) << said();
+  EXPECT_EQ(read_bytes(in_run("summary.json")), grid);
+
   // A lone scene: nothing sets a threshold. Frames are as large as the model's.
   fs::remove_all(folder_.file("intphys/O1/02"));
   fs::remove_all(folder_.file("intphys/O1/03"));
   ASSERT_EQ(
       run("--benchmark intphys --data '" + folder_.file("intphys") + "' --model '" +
-          in_run("cells/jepa-s0/masked") + "' --film_step 1 --run '" + folder_.file("films") + "'"),
+          in_run("cells/jepa-s0/masked") + "' --film_step 1 --run '" + folder_.file("lone") + "'"),
       0)
       << said();
-  const auto lone = nlohmann::json::parse(read_bytes(folder_.file("films/summary.json")));
+  const auto lone = nlohmann::json::parse(read_bytes(folder_.file("lone/summary.json")));
   EXPECT_EQ(lone.at("pairs"), 2);
   EXPECT_FALSE(lone.at("rows")[0].at("metrics").contains("absolute"));
   EXPECT_FALSE(lone.at("rows")[0].at("metrics").contains("fired_broken"));
 }
 
+TEST_F(SurpriseProgram, TheCommandLineWinsOverQuick) {
+  EXPECT_EQ(run("--contexts 3"), 2);
+  EXPECT_NE(said().find("a past of 3 frames"), std::string::npos) << said();
+}
+
 TEST_F(SurpriseProgram, GoesOnInAFolderThatWasMoved) {
-  ASSERT_EQ(run("--arms latents"), 0) << said();
+  ASSERT_EQ(run("--arms latents --scale 0.2"), 0) << said();
+  // Another budget is a curve's second point, and no row of the tables.
+  const auto summary = nlohmann::json::parse(read_bytes(in_run("summary.json")));
+  EXPECT_EQ(summary.at("rows").size(), 4u);
+  const auto& curve = summary.at("scale").at(0);
+  EXPECT_EQ(curve.at("result"), "surprise/pairs");
+  EXPECT_EQ(curve.at("points").size(), 2u);
+  EXPECT_TRUE(fs::exists(in_run("scale_surprise_pairs.svg")));
   const std::string test = "cells/latents-s0/test-c6-hoop.safetensors";
   const std::string control = "cells/untrained_latents-s0/test-c6-hoop.safetensors";
   const std::string before = read_bytes(in_run(test)), fresh = read_bytes(in_run(control));

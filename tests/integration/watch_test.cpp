@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <sstream>
 #include <sys/wait.h>
 
@@ -204,6 +205,93 @@ TEST_F(WatchProgram, APipeThatEndsWithinAFrame) {
   EXPECT_EQ(summary().at("frames"), 39);
 }
 
+TEST_F(WatchProgram, ContainersThatAreCutInAPipe) {
+  for (const char* name : {"pipe.mkv", "pipe.nut", "pipe.ts"}) {
+    SCOPED_TRACE(name);
+    const auto whole = read_bytes(std::string(JEPA_TEST_FIXTURES "/data/") + name);
+    write_bytes(folder_.file("stream"), whole);
+    ASSERT_EQ(run("--video - --film false", "cat '" + folder_.file("stream") + "' |"), 0) << said();
+    EXPECT_EQ(rows().size(), 1u + 12);
+    write_bytes(folder_.file("stream"), whole.substr(0, whole.size() - whole.size() / 7));
+    EXPECT_EQ(run("--video - --film false", "cat '" + folder_.file("stream") + "' |"), 1);
+    EXPECT_NE(said().find("error: standard input: it ends within a frame, after "),
+              std::string::npos)
+        << said();
+    EXPECT_GE(rows().size(), 8u);
+    EXPECT_TRUE(rows().back().ends_with("early_end")) << rows().back();
+    EXPECT_EQ(summary().at("marks").at("early_end"), 1);
+  }
+}
+
+TEST_F(WatchProgram, WhatCannotBeWatchedLeavesAnEarlierRunAsItWas) {
+  const std::string film = "--video '" + shared_->file("film.mp4") + "' --around 0.1";
+  ASSERT_EQ(run(film + " --stride 1"), 0) << said();
+  ASSERT_TRUE(fs::exists(out("peak-2.mp4")));
+  std::map<std::string, std::string> before;
+  const auto files = [&] {
+    std::map<std::string, std::string> all;
+    for (const auto& entry : fs::directory_iterator(out(""))) {
+      all[entry.path().filename()] = read_bytes(entry.path());
+    }
+    return all;
+  };
+  before = files();
+  write_bytes(folder_.file("text.mp4"), "no video\n");
+  fs::create_directories(folder_.file("empty folder"));
+  const std::string wrong[] = {shared_->file("flim.mp4"), folder_.file("text.mp4"),
+                               folder_.file("empty folder")};
+  for (const auto& name : wrong) {
+    EXPECT_EQ(run("--video '" + name + "'"), 1);
+    EXPECT_NE(said().find(name), std::string::npos) << said();
+    EXPECT_TRUE(files() == before) << name;
+  }
+  // Its own film is not watched out of the folder that it would be overwritten in.
+  EXPECT_EQ(run("--video '" + out("film-000.mp4") + "'"), 2);
+  EXPECT_NE(said().find("film-000.mp4 is in it"), std::string::npos) << said();
+  EXPECT_TRUE(files() == before);
+
+  // Nothing of an earlier run stays beside the next one's.
+  ASSERT_EQ(run(film + " --peaks 1 --film false"), 0) << said();
+  EXPECT_TRUE(fs::exists(out("peak-1.mp4")));
+  EXPECT_FALSE(fs::exists(out("peak-2.mp4")));
+  EXPECT_FALSE(fs::exists(out("film-000.mp4")));
+
+  // Another program's run.
+  fs::create_directories(out("cells/jepa-s0"));
+  before = files();
+  for (const char* how : {"", " --inspect", " --events --quick"}) {
+    EXPECT_EQ(run(film + how), 2) << how;
+    EXPECT_NE(said().find("holds the cells of another experiment"), std::string::npos) << said();
+    EXPECT_EQ(said().find('\n'), said().find("\nTry '")) << said();
+  }
+  EXPECT_TRUE(files() == before);
+}
+
+TEST_F(WatchProgram, ADamagedFilmAmongGoodOnes) {
+  fs::create_directories(folder_.file("my films"));
+  fs::copy_file(shared_->file("film.mp4"), folder_.file("my films/b one.mp4"));
+  fs::copy_file(shared_->file("film.mp4"), folder_.file("my films/d.mp4"));
+  write_bytes(folder_.file("my films/a.mp4"), std::string(3000, 'x'));
+  const auto film = read_bytes(shared_->file("film.mp4"));
+  write_bytes(folder_.file("my films/c.mp4"), film.substr(0, film.size() / 3));
+  EXPECT_EQ(run("--video '" + folder_.file("my films") + "' --film false"), 1);
+  EXPECT_NE(said().find("a.mp4: "), std::string::npos) << said();
+  EXPECT_NE(said().find("(and 1 more in summary.json); what was watched is in "), std::string::npos)
+      << said();
+  EXPECT_EQ(summary().at("problems").size(), 2u);
+  EXPECT_GE(summary().at("frames"), 96);
+  EXPECT_TRUE(fs::exists(out("index.html")));
+}
+
+TEST_F(WatchProgram, AFilmShorterThanAWindow) {
+  eval::report::write_video(folder_.file("short.mp4"), walking(5, 3), 25);
+  EXPECT_EQ(run("--video '" + folder_.file("short.mp4") + "'"), 1);
+  EXPECT_NE(said().find("short.mp4: 5 frames watched of 5, fewer than the model's window of 8"),
+            std::string::npos)
+      << said();
+  EXPECT_EQ(rows().size(), 6u);
+}
+
 TEST_F(WatchProgram, AStreamThatChangesItsSizeGoesOnWithAMark) {
   std::string pictures;
   for (const int64_t side : {32, 48}) {
@@ -290,6 +378,14 @@ TEST_F(WatchProgram, EventsGoOnAfterBeingKilled) {
   EXPECT_EQ(all.at("rows")[1].at("draws"), 2);
   EXPECT_EQ(all.at("stretches").at("freeze"), 4);
   EXPECT_NE(read_bytes(out("report.html")).find("change_of_difference"), std::string::npos);
+
+  // Told to stop while it asks: the same command goes on.
+  fs::remove_all(out("cells"));
+  fs::remove(out("summary.json"));
+  EXPECT_NE(run(asked + " --untrained 20000", "timeout --preserve-status -s INT 9"), 0);
+  EXPECT_NE(said().find("the same command goes on from here"), std::string::npos) << said();
+  EXPECT_FALSE(fs::exists(out("summary.json")));
+  ASSERT_EQ(run(asked), 0) << said();
 
   // What is there is not done again; what was lost is, and comes out the same.
   const std::string kept = out("cells/jepa-s0/freeze.safetensors");

@@ -10,7 +10,10 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <set>
+#include <string>
 
 namespace jepa::eval::physics {
 namespace {
@@ -125,6 +128,40 @@ TEST_F(Benchmarks, InfLevelFilmsArePairedByTheirBeginning) {
   video("solidity/what.mp4", 4);
   EXPECT_NE(message_of<DataError>([&] { find_film_pairs(options("inflevel")); }).find("what.mp4"),
             std::string::npos);
+}
+
+TEST_F(Benchmarks, FramesThatAreMissingAreNamed) {
+  for (const char* film : {"1", "2", "3", "4"}) {
+    intphys_film(std::string("O1/01/") + film, *film < '3', 6, *film < '3' ? 6 : 4, 10);
+  }
+  const auto fault = [&] {
+    return message_of<DataError>([&] { find_film_pairs(options("intphys")); });
+  };
+  EXPECT_EQ(fault(), "");
+  const std::string scene = folder_.file("O1/01/2/scene");
+  fs::rename(scene + "/scene_003.png", folder_.file("third.png"));
+  EXPECT_EQ(fault(), scene + ": frame 3 is missing");
+  fs::rename(folder_.file("third.png"), scene + "/scene_003.png");
+  fs::rename(scene + "/scene_001.png", folder_.file("first.png"));
+  EXPECT_EQ(fault(), scene + ": frame 1 is missing");
+  fs::rename(folder_.file("first.png"), scene + "/scene_1.png");  // after scene_006.png by name
+  EXPECT_NE(fault().find("not in the order of their numbers"), std::string::npos) << fault();
+  fs::copy_file(scene + "/scene_1.png", scene + "/scene_001.png");
+  EXPECT_EQ(fault(), scene + ": frame 1 is there twice");
+}
+
+TEST_F(Benchmarks, UntrainedNetworksDoNotStartAsTheModelDid) {
+  const auto seeds = untrained_seeds(folder_.file("none"), 20);
+  ASSERT_EQ(seeds.size(), 20u);
+  EXPECT_EQ(std::set<uint64_t>(seeds.begin(), seeds.end()).size(), 20u);
+  for (const uint64_t usual : {0, 1, 2, 42, 1000, 2000}) {
+    EXPECT_EQ(std::count(seeds.begin(), seeds.end(), usual), 0) << usual;
+  }
+  write_bytes(folder_.file("config.ini"), "seed = " + std::to_string(seeds[3]) + "\n");
+  const auto others = untrained_seeds(folder_.path().string(), 20);
+  EXPECT_EQ(others.size(), 20u);
+  EXPECT_EQ(others[2], seeds[2]);
+  EXPECT_EQ(others[3], seeds[4]);
 }
 
 TEST_F(Benchmarks, WrongFoldersAreNamed) {
