@@ -227,6 +227,12 @@ reads, and the wall test: how often the model, pushed straight at a wall, thinks
 TEXT
 show 'train_dynamics --config examples/configs/two_rooms_quick.ini --run runs/rooms'
 text <<'TEXT'
+`predictor.kind` chooses the residual MLP, eb_jepa's `gru` or LeWorldModel's `adaln` transformer, which looks
+back over `predictor.frames` latents; the second phase's predictor is of the same kind unless `second.*` says
+otherwise. `protocol.history` may be as long as the last phase's predictor and the clips allow, and `plan` uses
+it. An empty `model.action_mean` or `model.action_std` is measured on the training data (rows with a NaN left
+out) and kept in the run's config.ini.
+
 `--patches.weights FILE` puts a frozen encoder in the small one's place (published weights or a run of `pretrain`
 whose frames have as many channels): each frame becomes its layer-normed patch tokens, and the predictor
 of the next frame's tokens is trained alone, V-JEPA 2-AC's (`--patches.predictor action_conditioned`,
@@ -267,7 +273,9 @@ Learns inside its own dream (Ha and Schmidhuber): collects episodes of a game, t
 latents) and M (what comes next, and whether it ends) on them, trains a controller in what M imagines
 alone, and plays the real game. Beside it: held random, the best constant action, a policy that swaps
 sides, untrained controllers, and the same controller searched for in the real game by as many candidates and generations.
-Every stage leaves a file; a run that was killed goes on with the next. More `temperatures` and the
+Real scores are the game's rewards, and frames lived beside them; a dream has frames lived alone. All candidates
+of a generation start alike, in the dream and in the real game. Every stage leaves a file; a run that was
+killed or stopped (Ctrl-C) goes on with the next. More `temperatures` and the
 real game's arm (`play.real`) can be asked of a finished run. `--quick` makes everything far too small, to see
 it work.
 TEXT
@@ -281,8 +289,9 @@ page surprise <<'TEXT'
 Trains models on films in which all is lawful, then shows them pairs of films that are one up to a
 frame and of which one breaks a rule: which one surprises more? Twelve rules, matched changes that
 break none, each arm beside untrained networks of its own initialisation, intervals over scenes and
-seeds; `report.html` has the curves and heat maps. It goes on where it was cut off. `--quick` shows that
-everything runs, no more.
+seeds; `report.html` has the curves and heat maps. It goes on where it was cut off. `--scale 0.1,1` asks
+the arms at other budgets too, for the shares told wrong over training compute. `--quick` shows that
+everything runs, no more; what else is on the command line wins over it.
 TEXT
 show 'surprise --config examples/configs/surprise_balls.ini --run runs/surprise --quick --arms jepa'
 text <<'TEXT'
