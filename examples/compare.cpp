@@ -6,6 +6,7 @@
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <examples/grid_run.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -56,7 +57,7 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
   examples::GridProgress progress(first ? options.run : "");
   const auto hooks = progress.hooks();
   examples::require_cells_unchanged(options.run, program.sections, free_options());
-  std::filesystem::create_directories(options.run);
+  examples::make_folder(options.run);
   if (first) write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
     const auto cells = comparison::run_cells(options, hooks);

@@ -1,6 +1,7 @@
 // Makes a clip store: generated clips with known truth, or clips cut from videos, footage and
 // images.
 #include <examples/program.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/footage.hpp>
 #include <jepa/data/label_names.hpp>
@@ -134,7 +135,7 @@ void make_data(examples::Program& program, MakeDataOptions& options) {
   ClipLoader loader(source, loading, seed);
 
   const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();
-  if (!folder.empty()) std::filesystem::create_directories(folder);
+  if (!folder.empty()) examples::make_folder(folder);
   ClipStoreWriter writer(options.out, describe_store(program, options, *source));
   examples::ProgressBar progress("clips");
   std::vector<int64_t> written;

@@ -5,6 +5,7 @@
 #include <eval/report/html.hpp>
 #include <examples/grid_run.hpp>
 #include <examples/own_cells.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -26,7 +27,7 @@ void run(examples::Program& program, physics::SurpriseOptions& options) {
   examples::require_cells_unchanged(
       options.run, program.sections,
       {"arms", "seeds", "scale", "untrained", "untrained_latents", "contexts", "resamples"});
-  std::filesystem::create_directories(options.run);
+  examples::make_folder(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
     const auto cells = physics::run_surprise(options, hooks);
@@ -65,7 +66,7 @@ void run_films(examples::Program& program, physics::SurpriseOptions& options,
       options.run, program.sections,
       {"arms", "seeds", "tera", "untrained", "untrained_latents", "contexts", "resamples"});
   examples::GridProgress progress(options.run);
-  std::filesystem::create_directories(options.run);
+  examples::make_folder(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
   try {
     const auto result =

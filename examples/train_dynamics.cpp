@@ -21,6 +21,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <set>
 #include <sys/resource.h>
 
 namespace {
@@ -118,9 +119,12 @@ void take_encoder_shape(TrainDynamicsOptions& options, const OptionValues& given
   const std::string folder =
       diffusion::weights_folder(options.encoder, "encoder", "train_dynamics");
   const RunShape from = read_run_shape(folder);
+  static const std::set<std::string> kSizes{"model.channels", "model.height", "model.width",
+                                            "model.action_width"};  // 0: the data's
   OptionValues asked;
   for (const auto& [key, value] : given) {
-    if (key.starts_with("model.") && value != "0" && !value.empty()) asked[key] = value;
+    if (value.empty() || (value == "0" && kSizes.contains(key))) continue;
+    if (key.starts_with("model.")) asked[key] = value;
   }
   require_same(from, folder, asked);
   options.shape.model = from.model;
@@ -214,6 +218,13 @@ std::unique_ptr<DynamicsModel> make_small_model(const examples::Program& program
   shape.model = shape.model.fitted(some.clips.sizes(), actions_between(some).size(2));
   const bool two = shape.second.from_step > 0 || !options.encoder.empty();
   const auto& last = two ? shape.second.predictor : shape.predictor;
+  const int64_t blocks = some.clips.size(2) - 1;
+  for (const auto* predictor : {two && options.encoder.empty() ? &shape.predictor : &last, &last}) {
+    if (predictor->history() <= blocks) continue;
+    throw ConfigError(c10::str("the predictor looks back over ", predictor->history(),
+                               " frames (option frames of predictor or second), clips of ",
+                               blocks + 1, " frames (clip.frames) train ", blocks, " of them"));
+  }
   examples::require_history(shape.protocol.history,
                             std::min(last.history(), some.clips.size(2) - 1));
   auto made = std::make_unique<DynamicsModel>(shape.model, shape.predictor);

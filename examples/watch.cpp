@@ -7,6 +7,7 @@
 #include <eval/watching/watch.hpp>
 #include <examples/grid_run.hpp>
 #include <examples/own_cells.hpp>
+#include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
@@ -62,7 +63,7 @@ void ask_events(examples::Program& program, const watching::WatchOptions& option
   examples::GridProgress progress(options.out);
   examples::require_cells_unchanged(options.out, program.sections,
                                     {"out", "untrained", "resamples"});
-  std::filesystem::create_directories(options.out);
+  examples::make_folder(options.out);
   write_file_atomic(options.out + "/config.ini", dump_ini(program.sections));
   try {
     const auto footage =
@@ -94,7 +95,7 @@ void look_into(examples::Program& program, const watching::WatchOptions& options
                                            options.short_side);
   const auto seen = watching::inspect(parts, window, past, film, asked);
   std::printf("%s", watching::inspection_text(seen).c_str());
-  std::filesystem::create_directories(options.out);
+  examples::make_folder(options.out);
   write_file_atomic(options.out + "/summary.json", watching::inspection_json(seen, asked));
   const std::string body = watching::inspection_section(seen, asked);
   write_file_atomic(options.out + "/section.html", body);  // for `report --comparison`

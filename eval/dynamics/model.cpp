@@ -100,6 +100,18 @@ ModelOptions ModelOptions::fitted(at::IntArrayRef clips, int64_t actions) const 
   take("frame height", fit.encoder.height, clips[3]);
   take("frame width", fit.encoder.width, clips[4]);
   take("action width", fit.action_width, actions / block);
+  for (const auto& [name, values] :
+       {std::pair{"action_mean", &action_mean}, {"action_std", &action_std}}) {
+    const auto count = static_cast<int64_t>(values->size());
+    if (count > 1 && count != fit.action_width) {
+      throw ConfigError(c10::str("option model.", name, " has ", count, " values, actions have ",
+                                 fit.action_width));
+    }
+  }
+  for (const double deviation : action_std) {
+    if (deviation > 0) continue;
+    throw ConfigError(c10::str("option model.action_std: ", deviation, " is not above 0"));
+  }
   return fit;
 }
 

@@ -221,6 +221,12 @@ void require_askable(const SurpriseOptions& options) {
   if (arms.empty()) throw ConfigError("option arms: name one at least");
   if (options.seeds.empty()) throw ConfigError("option seeds: name one at least");
   if (options.contexts.empty()) throw ConfigError("option contexts: name one at least");
+  std::set<std::string> budgets{c10::str(options.tera)};
+  for (const double tera : options.scale) {
+    if (budgets.insert(c10::str(tera)).second) continue;
+    throw ConfigError(
+        c10::str("option scale: ", tera, " TFLOP is there twice, or is the run's own tera"));
+  }
   for (const auto& arm : arms) {
     comparison::model_folder({.arm = arm, .folder = ""});
     const int64_t together = frames_of_token(options, arm);

@@ -337,7 +337,8 @@ void Watch::finish() {
   }
   sliding_->finish();
   if (result_.windows == 0 && !result_.stopped) {
-    problem(c10::str(options_.video, ": ", result_.watched, " frames watched of ", result_.frames,
+    problem(c10::str(options_.video == "-" ? "standard input" : options_.video, ": ",
+                     result_.watched, " frames watched of ", result_.frames,
                      ", fewer than the model's window of ", model_.surprise.window,
                      ": no surprise is known"));
   }

@@ -131,7 +131,7 @@ TEST_F(LatentPredictors, HistoriesThatAreNotTrainedAreRefused) {
   refused({"--predictor.kind", "adaln", "--second.kind", "gru", "--protocol.history", "2"},
           "from 1 frame at most");
   refused({"--predictor.kind", "adaln", "--predictor.frames", "8", "--protocol.history", "5"},
-          "from 4 frames at most");  // clips have five
+          "clips of 5 frames (clip.frames) train 4 of them");
 }
 
 TEST_F(LatentPredictors, StatisticsOfActionsAreMeasuredAndKept) {

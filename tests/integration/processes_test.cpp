@@ -399,13 +399,18 @@ class EveryRecipe : public ProgramTest {
     std::printf("%s: %.1e of the largest weight apart, moved by %.1e\n", one.c_str(),
                 apart / largest, moved / largest);
     std::fflush(stdout);  // children would print it again
-    EXPECT_LE(apart, 1e-6 * largest) << where << ", largest weight " << largest;
+    EXPECT_LE(apart, kRounding * largest) << where << ", largest weight " << largest;
     EXPECT_GT(moved, 1e-3 * largest);
     const auto these = losses(one), those = losses(two);
     ASSERT_EQ(these.size(), 10);
     ASSERT_EQ(those.size(), 10);
-    for (size_t i = 0; i < 10; ++i) EXPECT_NEAR(those[i], these[i], 1e-6 * std::abs(these[i])) << i;
+    for (size_t i = 0; i < 10; ++i)
+      EXPECT_NEAR(those[i], these[i], kRounding * std::abs(these[i])) << i;
   }
+
+  // Sums of halves are rounded otherwise than those of wholes, by how much hangs on the processor:
+  // at most 1.0e-6 was seen on one, 5.0e-6 on another.
+  static constexpr double kRounding = 1e-5;
 
   static constexpr int64_t kBatch = 4;
 };

@@ -148,6 +148,9 @@ TEST_F(Programs, UsageErrorsNameTheOption) {
     refuses(program, {"--config", path("ranged.ini")}, 2, "loader.batch");
   }
   refuses("make_data", {"--clips", "0", "--out", path("made.h5")}, 2, "clips");
+  write_bytes(path("file.txt"), "");
+  refuses("make_data", {"--clips", "4", "--out", path("file.txt/made.h5")}, 2,
+          path("file.txt") + ": is a file, expected a folder");
   refuses("make_data", {"--kind", "cats", "--out", path("made.h5")}, 2, "kind");
   refuses("make_data", {"--colour", "red", "--out", path("made.h5")}, 2, "colour");
   refuses("embed", {"--batch", "few"}, 2, "batch");

@@ -146,6 +146,10 @@ TEST_F(SurpriseProgram, GoesOnAfterBeingKilledAndWritesItsReport) {
 TEST_F(SurpriseProgram, TheCommandLineWinsOverQuick) {
   EXPECT_EQ(run("--contexts 3"), 2);
   EXPECT_NE(said().find("a past of 3 frames"), std::string::npos) << said();
+  fs::remove_all(folder_.file("run"));
+  write_bytes(folder_.file("run"), "");
+  EXPECT_EQ(run(""), 2);
+  EXPECT_NE(said().find("is a file, expected a folder"), std::string::npos) << said();
 }
 
 TEST_F(SurpriseProgram, GoesOnInAFolderThatWasMoved) {

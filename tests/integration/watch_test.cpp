@@ -231,7 +231,7 @@ TEST_F(WatchProgram, WhatCannotBeWatchedLeavesAnEarlierRunAsItWas) {
   const auto files = [&] {
     std::map<std::string, std::string> all;
     for (const auto& entry : fs::directory_iterator(out(""))) {
-      all[entry.path().filename()] = read_bytes(entry.path());
+      if (entry.is_regular_file()) all[entry.path().filename()] = read_bytes(entry.path());
     }
     return all;
   };
@@ -329,11 +329,13 @@ TEST_F(WatchProgram, AStreamThatStalls) {
 
 TEST_F(WatchProgram, MemoryDoesNotGrowWithTheFilm) {
   const std::string film = "--video '" + shared_->file("film.mp4") + "' --around 0.4 ";
-  ASSERT_EQ(run(film + "--loop_minutes 0.17"), 0) << said();
+  ASSERT_EQ(run(film + "--loop_minutes 1"), 0) << said();
   const double before = summary().at("peak_mb");
-  ASSERT_EQ(run(film + "--loop_minutes 1.7"), 0) << said();
-  EXPECT_GT(summary().at("frames"), 2500);
-  EXPECT_LT(summary().at("peak_mb"), 1.05 * before);
+  ASSERT_EQ(run(film + "--loop_minutes 5"), 0) << said();
+  EXPECT_GT(summary().at("frames"), 7000);
+  // Of so small a process the allocator's share comes and goes by megabytes; 6,000 frames are 18
+  // MB.
+  EXPECT_LT(summary().at("peak_mb"), 1.05 * before + 6);
 }
 
 TEST_F(WatchProgram, InspectionFindsAPlantedFault) {
@@ -382,7 +384,7 @@ TEST_F(WatchProgram, EventsGoOnAfterBeingKilled) {
   // Told to stop while it asks: the same command goes on.
   fs::remove_all(out("cells"));
   fs::remove(out("summary.json"));
-  EXPECT_NE(run(asked + " --untrained 20000", "timeout --preserve-status -s INT 9"), 0);
+  EXPECT_EQ(run(asked + " --untrained 20000", "timeout --preserve-status -s INT 9"), 0) << said();
   EXPECT_NE(said().find("the same command goes on from here"), std::string::npos) << said();
   EXPECT_FALSE(fs::exists(out("summary.json")));
   ASSERT_EQ(run(asked), 0) << said();
