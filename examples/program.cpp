@@ -88,7 +88,11 @@ bool read_options(int argc, const char* const* argv, const ProgramInfo& info, Pr
     return false;
   }
   if (const auto config = given.find("config"); config != given.end()) {
-    for (const auto& [key, value] : read_ini(config->second)) given.emplace(key, value);
+    for (const auto& [key, value] : read_ini(config->second)) {
+      // Runs of earlier versions wrote it, with what it made of the other options beside it.
+      if (info.quick && key == "quick") continue;
+      given.emplace(key, value);
+    }
   }
   if (quick) {
     for (const auto& [key, value] : info.quick(given)) {
