@@ -2,6 +2,7 @@
 #include <jepa/data/clip_store.hpp>
 #include <jepa/data/media_list.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/io/text_values.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
@@ -26,17 +27,13 @@ StoreNotes store_notes(const std::string& path) {
   if (!is_clip_store(path)) return notes;
   if (!std::filesystem::exists(path)) throw DataError(path + ": no such file");
   const auto attributes = ClipStore(path, {}).info().attributes;
-  const auto value = [&](const char* name) {
-    const auto found = attributes.find(name);
-    return found == attributes.end() ? std::string() : found->second;
-  };
+  const auto value = [&](const char* name) { return value_or_empty(attributes, name); };
   if (value("generator") != "jepa collect") return notes;
   notes.world = value("world");
   notes.factors = value("factors");
   if (notes.factors.empty()) {  // stores of before have it in their recipe alone
-    const auto recipe = parse_ini(value("recipe"), path + ", attribute recipe");
-    const auto found = recipe.find("factors");
-    if (found != recipe.end()) notes.factors = found->second;
+    notes.factors =
+        value_or_empty(parse_ini(value("recipe"), path + ", attribute recipe"), "factors");
   }
   notes.make = value("gym_make");
   const auto count = [&](const char* name, int64_t least, int64_t& number) {

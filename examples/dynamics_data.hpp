@@ -13,9 +13,6 @@
 
 namespace jepa::examples {
 
-/// The data that are made as they are read.
-inline constexpr const char* kNative = "two_rooms";
-
 /// What a clip store of `collect` says of itself; empty where it does not.
 struct StoreNotes {
   std::string world = {};

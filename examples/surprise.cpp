@@ -1,10 +1,10 @@
 // Does a model notice what cannot happen? Trains every arm on films in which all is lawful, shows
 // it pairs of films of which one breaks a rule, and asks which one surprised it more.
+#include <eval/comparison/own_cells.hpp>
 #include <eval/physics/benchmarks.hpp>
 #include <eval/physics/surprise_grid.hpp>
 #include <eval/report/html.hpp>
 #include <examples/grid_run.hpp>
-#include <examples/own_cells.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -61,7 +61,7 @@ void run_films(examples::Program& program, physics::SurpriseOptions& options,
   benchmark.untrained_latents = options.untrained_latents;
   benchmark.resamples = options.resamples;
   examples::catch_stop_signals();
-  examples::require_own_cells("run", options.run, "benchmark");
+  comparison::require_own_cells("run", options.run, "benchmark");
   examples::require_cells_unchanged(
       options.run, program.sections,
       {"arms", "seeds", "tera", "untrained", "untrained_latents", "contexts", "resamples"});

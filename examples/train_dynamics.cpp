@@ -29,14 +29,13 @@ namespace {
 using namespace jepa;
 using namespace jepa::eval;
 using namespace jepa::eval::dynamics;
-using examples::kNative;
 
 constexpr int64_t kCoverageClips = 4000;
 constexpr int64_t kMeasuredClips = 512;  // for statistics of actions
 
 /// Everything that decides a run.
 struct TrainDynamicsOptions {
-  examples::TrainingInput input{.run = "runs/dynamics", .data = kNative};
+  examples::TrainingInput input{.run = "runs/dynamics", .data = worlds::kTwoRooms};
   std::string validation;
   int64_t validation_clips = 512;
   int64_t wall_cases = 512;
@@ -47,7 +46,7 @@ struct TrainDynamicsOptions {
   LoopOptions loop;
 
   std::vector<OptionSection> sections();
-  bool native() const { return input.data == kNative; }
+  bool native() const { return input.data == worlds::kTwoRooms; }
 };
 
 std::vector<OptionSection> TrainDynamicsOptions::sections() {
@@ -78,7 +77,8 @@ std::shared_ptr<ClipSource> open_clips(const TrainDynamicsOptions& options, cons
                                        ClipOptions& clip) {
   const bool states = options.shape.patches.given() && options.shape.patches.states;
   if (states && clip.signals.empty()) clip.signals = std::string(kActionSignal) + ",state";
-  if (data != kNative) return examples::open_dynamics_store(data, options.shape.model.block, clip);
+  if (data != worlds::kTwoRooms)
+    return examples::open_dynamics_store(data, options.shape.model.block, clip);
   if (clip.frames == 0) clip.frames = 9;
   TwoRoomsClipOptions rooms = options.rooms;
   rooms.frames = clip.frames;
@@ -89,7 +89,7 @@ std::shared_ptr<ClipSource> open_clips(const TrainDynamicsOptions& options, cons
 /// World and factors as the data have them. @param goes_on the run exists
 void complete_protocol(TrainDynamicsOptions& options, const OptionValues& given, bool goes_on) {
   auto& protocol = options.shape.protocol;
-  examples::StoreNotes notes{kNative, options.rooms.unseen ? "standard" : "training"};
+  examples::StoreNotes notes{worlds::kTwoRooms, options.rooms.unseen ? "standard" : "training"};
   if (!options.native()) notes = examples::store_notes(options.input.data);
   if (notes.world.empty()) {
     if (!given.contains("protocol.world")) {
@@ -107,7 +107,7 @@ void complete_protocol(TrainDynamicsOptions& options, const OptionValues& given,
   if (protocol.factors.empty()) protocol.factors = notes.factors;
   if (protocol.frame_skip == 0) protocol.frame_skip = notes.frame_skip;
   if (protocol.gym_make.empty()) protocol.gym_make = notes.make;
-  if (!given.contains("protocol.longest_step") && protocol.world != kNative) {
+  if (!given.contains("protocol.longest_step") && protocol.world != worlds::kTwoRooms) {
     protocol.longest_step = 0;  // the default is two rooms'
   }
   if (!protocol.world.starts_with("gym:")) worlds::make_world(protocol.world, 1);
@@ -308,7 +308,7 @@ std::unique_ptr<TrainingTask> small_task(const examples::Program& program,
       std::printf("wall test          left out: blocks of %lld steps do not divide its 10\n",
                   static_cast<long long>(model.options.block));
     }
-    training.state_names = worlds::make_world(kNative, 1)->info().state;
+    training.state_names = worlds::make_world(worlds::kTwoRooms, 1)->info().state;
   }
   return std::make_unique<DynamicsTask>(model, training, std::move(held), program.processes.get());
 }

@@ -1,12 +1,12 @@
 // Watches video of any length, a file, a folder or a pipe, and says what surprised a model; or
 // splices events into held-out footage and asks who finds them (--events); or looks into the model
 // (--inspect).
+#include <eval/comparison/own_cells.hpp>
 #include <eval/report/html.hpp>
 #include <eval/watching/events.hpp>
 #include <eval/watching/inspect.hpp>
 #include <eval/watching/watch.hpp>
 #include <examples/grid_run.hpp>
-#include <examples/own_cells.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -59,7 +59,7 @@ void watch(examples::Program& program, const watching::WatchOptions& options,
 
 void ask_events(examples::Program& program, const watching::WatchOptions& options,
                 watching::EventOptions& events, const watching::WatchedModel& model) {
-  examples::require_own_cells("out", options.out, "events");
+  eval::comparison::require_own_cells("out", options.out, "events");
   examples::GridProgress progress(options.out);
   examples::require_cells_unchanged(options.out, program.sections,
                                     {"out", "untrained", "resamples"});
@@ -87,7 +87,7 @@ void ask_events(examples::Program& program, const watching::WatchOptions& option
 
 void look_into(examples::Program& program, const watching::WatchOptions& options,
                const watching::InspectOptions& asked, const watching::WatchedModel& model) {
-  watching::require_no_cells(options.out);
+  eval::comparison::require_own_cells("out", options.out);
   int64_t window = 0;
   const auto parts = eval::physics::load_masked_model(options.weights, window);
   const int64_t past = options.known_frames(window, parts.tubelet);

@@ -84,6 +84,17 @@ void ModelOptions::describe(OptionVisitor& visit) {
   visit("pixel_std", pixels.std, {.help = "what they are then divided by"});
 }
 
+namespace {
+
+void require_one_or_each(const std::vector<double>& values, int64_t width, const char* what) {
+  const auto given = static_cast<int64_t>(values.size());
+  if (given == 1 || given == width) return;
+  throw ConfigError(
+      c10::str("option model.", what, " has ", given, " values, actions have ", width));
+}
+
+}  // namespace
+
 ModelOptions ModelOptions::fitted(at::IntArrayRef clips, int64_t actions) const {
   ModelOptions fit = *this;
   if (actions < block || actions % block != 0) {
@@ -102,11 +113,7 @@ ModelOptions ModelOptions::fitted(at::IntArrayRef clips, int64_t actions) const 
   take("action width", fit.action_width, actions / block);
   for (const auto& [name, values] :
        {std::pair{"action_mean", &action_mean}, {"action_std", &action_std}}) {
-    const auto count = static_cast<int64_t>(values->size());
-    if (count > 1 && count != fit.action_width) {
-      throw ConfigError(c10::str("option model.", name, " has ", count, " values, actions have ",
-                                 fit.action_width));
-    }
+    if (!values->empty()) require_one_or_each(*values, fit.action_width, name);
   }
   for (const double deviation : action_std) {
     if (deviation > 0) continue;
@@ -144,12 +151,9 @@ namespace {
 // `values` for actions of `count` numbers, steps of `width` side by side.
 torch::Tensor for_actions(const std::vector<double>& values, int64_t width, int64_t count,
                           const char* what) {
-  const auto given = static_cast<int64_t>(values.size());
-  if (given != 1 && given != width) {
-    throw ConfigError(c10::str("model.", what, " has ", given, " values, actions have ", width));
-  }
+  require_one_or_each(values, width, what);
   const auto one = torch::tensor(values, torch::kFloat32);
-  return given == 1 ? one : one.repeat({count / width});
+  return values.size() == 1 ? one : one.repeat({count / width});
 }
 
 }  // namespace

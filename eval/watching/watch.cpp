@@ -1,4 +1,5 @@
 #include <encoders/published.hpp>
+#include <eval/comparison/own_cells.hpp>
 #include <eval/probes/features.hpp>
 #include <eval/watching/answers.hpp>
 #include <eval/watching/film.hpp>
@@ -382,7 +383,7 @@ WatchResult run_watch(const WatchOptions& options, const WatchedModel& given, to
   if (std::filesystem::exists(options.out) && !std::filesystem::is_directory(options.out)) {
     throw ConfigError("option out: " + options.out + " is a file, expected a folder");
   }
-  require_no_cells(options.out);
+  comparison::require_own_cells("out", options.out);
   const WatchResult result = Watch(options, model, device, hooks).run();
   write_file_atomic(options.out + "/summary.json", summary_json(options, result));
   if (!result.problems.empty()) {

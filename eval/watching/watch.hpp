@@ -80,9 +80,6 @@ class SteadyRate {
   double due_ = 0;
 };
 
-/// @throws ConfigError where the folder `out` holds the cells of another experiment
-void require_no_cells(const std::string& out);
-
 struct WatchHooks {
   std::function<bool()> stop = {};  ///< true: ends the files and returns
   std::function<void(int64_t frames, double seconds, double frames_a_second)> progress = {};

@@ -11,7 +11,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <filesystem>
 
 namespace jepa::eval::watching {
 
@@ -91,12 +90,6 @@ void WatchOptions::describe(OptionVisitor& visit) {
   visit("probes", probes,
         {.help = "file of `probe --save`: its probes' answers about every window, in the curve and "
                  "on the page"});
-}
-
-void require_no_cells(const std::string& out) {
-  if (!std::filesystem::exists(out + "/cells")) return;
-  throw ConfigError("option out: " + out +
-                    " holds the cells of another experiment; name a folder of its own");
 }
 
 int64_t WatchOptions::known_frames(int64_t window, int64_t tubelet) const {

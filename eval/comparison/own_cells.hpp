@@ -7,14 +7,14 @@
 #include <filesystem>
 #include <string>
 
-namespace jepa::examples {
+namespace jepa::eval::comparison {
 
 /// A folder without cells, or with those of a run that was asked for by option `asked` (a switch or
 /// a name), may be gone on with.
-/// @param option that named the folder
+/// @param option that named the folder @param asked empty: no cells are its own
 /// @throws ConfigError where the cells are another experiment's
 inline void require_own_cells(const std::string& option, const std::string& folder,
-                              const std::string& asked) {
+                              const std::string& asked = "") {
   if (!std::filesystem::exists(folder + "/cells")) return;
   const std::string config = folder + "/config.ini";
   const auto values = std::filesystem::exists(config) ? read_ini(config) : OptionValues();
@@ -24,4 +24,4 @@ inline void require_own_cells(const std::string& option, const std::string& fold
                     " holds the cells of another experiment; name a folder of its own");
 }
 
-}  // namespace jepa::examples
+}  // namespace jepa::eval::comparison
