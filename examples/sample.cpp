@@ -112,7 +112,7 @@ void run(examples::Program& program, const SampleOptions& options) {
     throw ConfigError("option model: " + options.model + " decodes JEPA latents; use `decode`");
   }
   Condition condition;
-  if (model.vocabulary()) {
+  if (!options.prompt.empty() && model.vocabulary()) {
     condition.prompt =
         model.vocabulary()->encode(options.prompt).unsqueeze(0).repeat({options.count, 1});
   } else if (!options.prompt.empty()) {

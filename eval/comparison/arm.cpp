@@ -212,7 +212,8 @@ void use_diffusion(const Setup& setup, const Stage& stage, Arm& arm) {
     };
   }
   const auto sizes = setup.clip_sizes();
-  const double passes = static_cast<double>(diffusion::network_passes(sampler));
+  const double passes = static_cast<double>(
+      diffusion::network_passes(sampler, /*conditioned=*/false, /*given=*/true));
   const auto grid = model->transformer()->grid(model->data_sizes(sizes));
   arm.costs.flops_per_frame =
       passes * model->transformer()->flops(grid) / static_cast<double>(sizes[2] - context);
@@ -288,7 +289,8 @@ void add_decoder(const Setup& setup, const std::string& jepa, Arm& arm) {
   const auto frames = static_cast<double>(drawn[2] - context);
   drawn[2] -= context;
   arm.costs.flops_per_frame =
-      (static_cast<double>(diffusion::network_passes(sampler)) *
+      (static_cast<double>(
+           diffusion::network_passes(sampler, /*conditioned=*/true, /*given=*/false)) *
            model->transformer()->flops(model->transformer()->grid(drawn)) +
        model->jepa()->prediction_flops(setup.clip_sizes(), options.context_steps)) /
       frames;

@@ -176,19 +176,29 @@ torch::Tensor GenerativeModel::draw(at::IntArrayRef clip_sizes, const Condition&
     // An autoencoder looks beyond a frame: it must not see those that are to be drawn.
     given.clip = encode(autoencoder_ ? hold_known(known) : known.clips);
   }
-  const Denoiser with = [&](const torch::Tensor& z, const torch::Tensor& t) {
+  const auto noise = torch::randn(sizes, seeded_generator(seed, "sample", 0)).to(device_);
+  const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
+  Branches branches;
+  branches.all = [&](const torch::Tensor& z, const torch::Tensor& t) {
     return transformer_->forward(z, t, condition);
   };
   const Condition nothing = condition.nothing();
-  const Denoiser without = [&](const torch::Tensor& z, const torch::Tensor& t) {
-    return transformer_->forward(z, t, nothing);
-  };
-  const auto noise = torch::randn(sizes, seeded_generator(seed, "sample", 0)).to(device_);
-  const Interpolant path(options_.diffusion.path, options_.diffusion.floor);
+  if (asked.prompt.defined() || asked.latents.defined()) {
+    branches.given = [&](const torch::Tensor& z, const torch::Tensor& t) {
+      return transformer_->forward(z, t, nothing);
+    };
+  }
+  if (given.clip.defined()) {
+    const auto frames = spread_times(given.known.to(noise.scalar_type()), noise).to(torch::kBool);
+    branches.alone = [&, frames](const torch::Tensor& z, const torch::Tensor& t) {
+      const auto now = t.amin(1, /*keepdim=*/true).expand_as(t);
+      const auto noisy = torch::where(frames, path.mix(given.clip, noise, now), z);
+      return transformer_->forward(noisy, now, nothing);
+    };
+  }
   const auto x =
-      sample(guide(with, without, options.guidance, options.guidance_from, options.guidance_to),
-             quantity(options_.diffusion.prediction), path, noise, options, given,
-             seeded_generator(seed, "sample", 1));
+      sample(guide(std::move(branches), options), quantity(options_.diffusion.prediction), path,
+             noise, options, given, seeded_generator(seed, "sample", 1));
   auto clips = decode(x);
   if (known.clips.defined()) {
     const auto frames = given.known.cpu()

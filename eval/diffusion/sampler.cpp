@@ -121,13 +121,17 @@ void SamplerOptions::describe(OptionVisitor& visit) {
         {.help = "weight of the condition (classifier-free guidance); 1: as trained", .min = 0});
   visit("guidance_from", guidance_from, {.help = "guided from this time on", .min = 0, .max = 1});
   visit("guidance_to", guidance_to, {.help = "until this time (1: data)", .min = 0, .max = 1});
+  visit("given_guidance", given_guidance,
+        {.help = "weight of frames that are given; 1: as trained", .min = 0});
   visit("eta", eta, {.help = "ddim: share of fresh noise a step", .min = 0, .max = 1});
   visit("shift", shift, {.help = "above 1: more steps near noise", .min = 1e-3});
 }
 
-int64_t network_passes(const SamplerOptions& options) {
-  const int64_t passes = options.method == "heun" ? 2 * options.steps - 1 : options.steps;
-  return options.guidance == 1 ? passes : 2 * passes;
+int64_t network_passes(const SamplerOptions& options, bool conditioned, bool given) {
+  const int64_t steps = options.method == "heun" ? 2 * options.steps - 1 : options.steps;
+  const bool alone = given && options.given_guidance != 1;
+  const bool unconditioned = conditioned && (options.guidance != 1 || alone);
+  return steps * (1 + (unconditioned ? 1 : 0) + (alone ? 1 : 0));
 }
 
 torch::Tensor shift_times(const torch::Tensor& t, double shift) {
@@ -147,15 +151,20 @@ torch::Tensor draw_times(int64_t count, const TimeOptions& options, at::Generato
   return shift_times(t, options.shift).clamp_max(1.0 - 1e-4);
 }
 
-Denoiser guide(Denoiser conditional, Denoiser unconditional, double weight, double from,
-               double to) {
-  if (weight == 1) return conditional;
-  return [=](const torch::Tensor& z, const torch::Tensor& t) {
-    const auto with = conditional(z, t);
+Denoiser guide(Branches branches, const SamplerOptions& options) {
+  const double weight = branches.given ? options.guidance : 1;
+  const double given_weight = branches.alone ? options.given_guidance : 1;
+  if (weight == 1 && given_weight == 1) return branches.all;
+  return [=, from = options.guidance_from, to = options.guidance_to](const torch::Tensor& z,
+                                                                     const torch::Tensor& t) {
+    const auto all = branches.all(z, t);
     // Given frames stand at time 1; the smallest time is that of the frames that are made.
     const double now = t.min().item<double>();
-    if (now < from || now > to) return with;
-    return at::lerp(unconditional(z, t), with, weight);
+    if (now < from || now > to) return all;
+    const auto given = branches.given ? branches.given(z, t) : all;
+    const auto guided = weight == 1 ? all : at::lerp(given, all, weight);
+    if (given_weight == 1) return guided;
+    return guided + (given_weight - 1) * (given - branches.alone(z, t));
   };
 }
 

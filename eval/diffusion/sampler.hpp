@@ -35,22 +35,34 @@ struct SamplerOptions {
   double guidance = 1.0;       ///< classifier-free; 1: the conditional model as it is
   double guidance_from = 0.0;  ///< guided only while t lies between
   double guidance_to = 1.0;
-  double eta = 0.0;  ///< ddim: share of the ancestral noise (ddpm: 1)
+  double given_guidance = 1.0;  ///< the same for frames that are given; 1: as trained
+  double eta = 0.0;             ///< ddim: share of the ancestral noise (ddpm: 1)
   double shift = 1.0;
 
   void describe(OptionVisitor& visit);
 };
 
-/// How often a sample asks the network, guidance counted twice.
-int64_t network_passes(const SamplerOptions& options);
+/// How often a sample asks the network, guidance included.
+/// @param conditioned a prompt or latents are asked for
+/// @param given some frames are known
+int64_t network_passes(const SamplerOptions& options, bool conditioned, bool given);
 
 /// The network at a noisy sample: (z, t) -> its prediction. `t` is [B], or [B, F] where frames are
 /// given.
 using Denoiser = std::function<torch::Tensor(const torch::Tensor& z, const torch::Tensor& t)>;
 
-/// unconditional + weight (conditional - unconditional), over all channels. Weight 1 is the
-/// conditional model and asks the other nothing.
-Denoiser guide(Denoiser conditional, Denoiser unconditional, double weight, double from, double to);
+/// The network under more and less of what is known.
+struct Branches {
+  Denoiser all;         ///< condition and given frames
+  Denoiser given = {};  ///< no condition; empty: nothing was asked for
+  Denoiser alone = {};  ///< neither; empty: no frames are given
+};
+
+/// alone + given_guidance (given - alone) + guidance (all - given), over all channels: guidance by
+/// text and by image as in Open-Sora 2.0 (Peng et al. 2025), where `alone` keeps history that is as
+/// noisy as the rest (Song et al. 2025, "History-guided video diffusion"). A weight of 1 asks the
+/// network nothing more.
+Denoiser guide(Branches branches, const SamplerOptions& options);
 
 /// Frames that are known. They keep time 1 throughout and come back bit for bit.
 struct GivenFrames {

@@ -129,6 +129,21 @@ TEST(GenerativeModel, FuturesDoNotLookAtWhatFollows) {
   EXPECT_FALSE(model.draw_future(past, 4, sampler, 1).equal(future));
 }
 
+TEST(GenerativeModel, GivenFramesCanBeFollowedMoreClosely) {
+  auto model = small();
+  const auto clips = random_clips();
+  const auto frames = torch::tensor({1, 1, 1, 1, 0, 0, 0, 0}).to(torch::kBool);
+  const KnownFrames known{clips, frames};
+  const auto plain = model.draw(kSizes, {}, known, {.steps = 3}, 1);
+  const auto guided = model.draw(kSizes, {}, known, {.steps = 3, .given_guidance = 4}, 1);
+  EXPECT_FALSE(guided.equal(plain));
+  EXPECT_TRUE(guided.slice(2, 0, 4).equal(clips.slice(2, 0, 4)));
+  // A prompt's weight says nothing where nothing is asked, a frame's where none is given.
+  EXPECT_TRUE(model.draw(kSizes, {}, known, {.steps = 3, .guidance = 4}, 1).equal(plain));
+  EXPECT_TRUE(model.draw(kSizes, {}, {}, {.steps = 3, .given_guidance = 4}, 1)
+                  .equal(model.draw(kSizes, {}, {}, {.steps = 3}, 1)));
+}
+
 TEST(GenerativeModel, DrawsByItsSeed) {
   auto model = small();
   const auto one = model.draw(kSizes, nothing(2), {}, {.steps = 3}, 1);

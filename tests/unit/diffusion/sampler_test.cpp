@@ -174,11 +174,14 @@ TEST(Sampler, GivenFramesStayAsTheyAre) {
 
 TEST(Guidance, WeightOneIsTheConditionalModelAndAsksNothingElse) {
   const Denoiser with = [](const torch::Tensor& z, const torch::Tensor&) { return torch::sin(z); };
-  const Denoiser never = [](const torch::Tensor& z, const torch::Tensor&) -> torch::Tensor {
+  const Denoiser never = [](const torch::Tensor&, const torch::Tensor&) -> torch::Tensor {
     throw Error("asked");
   };
   const auto z = torch::randn({2, 4, 2, 3, 3});
-  EXPECT_TRUE(guide(with, never, 1, 0, 1)(z, torch::zeros({2})).equal(torch::sin(z)));
+  EXPECT_TRUE(guide({with, never, never}, {})(z, torch::zeros({2})).equal(torch::sin(z)));
+  // Weights of what is not there ask nothing either.
+  const SamplerOptions heavy{.guidance = 3, .given_guidance = 3};
+  EXPECT_TRUE(guide({with}, heavy)(z, torch::zeros({2})).equal(torch::sin(z)));
 }
 
 TEST(Guidance, IsLinearOverAllChannelsWithinItsTimes) {
@@ -186,7 +189,8 @@ TEST(Guidance, IsLinearOverAllChannelsWithinItsTimes) {
   const Denoiser without = [](const torch::Tensor& z, const torch::Tensor&) { return z.square(); };
   const auto z = torch::randn({2, 4, 2, 3, 3});
   for (const double weight : {0.0, 0.3, 1.5, 4.0}) {
-    const auto guided = guide(with, without, weight, 0.2, 0.8);
+    const auto guided =
+        guide({with, without}, {.guidance = weight, .guidance_from = 0.2, .guidance_to = 0.8});
     const auto expected = z.square() + weight * (torch::sin(z) - z.square());
     EXPECT_TRUE(torch::allclose(guided(z, torch::full({2}, 0.5)), expected, 1e-4, 1e-5)) << weight;
     EXPECT_TRUE(guided(z, torch::full({2}, 0.1)).equal(torch::sin(z)));
@@ -195,6 +199,42 @@ TEST(Guidance, IsLinearOverAllChannelsWithinItsTimes) {
     EXPECT_TRUE(
         torch::allclose(guided(z, torch::tensor({{1.0, 0.5}, {1.0, 0.5}})), expected, 1e-4, 1e-5));
   }
+}
+
+TEST(Guidance, GivenFramesAndTheConditionHaveWeightsOfTheirOwn) {
+  const Denoiser all = [](const torch::Tensor& z, const torch::Tensor&) { return torch::sin(z); };
+  const Denoiser given = [](const torch::Tensor& z, const torch::Tensor&) { return z.square(); };
+  const Denoiser alone = [](const torch::Tensor& z, const torch::Tensor&) { return 0.5 * z; };
+  const auto z = torch::randn({2, 4, 2, 3, 3});
+  const auto t = torch::full({2}, 0.5);
+  for (const double text : {1.0, 2.0}) {
+    for (const double image : {0.0, 1.0, 3.0}) {
+      const auto guided =
+          guide({all, given, alone}, {.guidance = text, .given_guidance = image})(z, t);
+      const auto expected =
+          0.5 * z + image * (z.square() - 0.5 * z) + text * (torch::sin(z) - z.square());
+      EXPECT_TRUE(torch::allclose(guided, expected, 1e-4, 1e-5)) << text << " " << image;
+    }
+  }
+  // Without a condition, `all` is what is given.
+  const auto unprompted = guide({all, {}, alone}, {.guidance = 5, .given_guidance = 3})(z, t);
+  const auto expected = 0.5 * z + 3 * (torch::sin(z) - 0.5 * z);
+  EXPECT_TRUE(torch::allclose(unprompted, expected, 1e-4, 1e-5));
+}
+
+TEST(Guidance, PassesAreCounted) {
+  const SamplerOptions plain{.method = "euler", .steps = 10};
+  EXPECT_EQ(network_passes(plain, true, true), 10);
+  SamplerOptions guided = plain;
+  guided.guidance = 2;
+  EXPECT_EQ(network_passes(guided, true, true), 20);
+  EXPECT_EQ(network_passes(guided, false, true), 10);
+  guided.given_guidance = 2;
+  EXPECT_EQ(network_passes(guided, true, true), 30);
+  EXPECT_EQ(network_passes(guided, true, false), 20);
+  EXPECT_EQ(network_passes(guided, false, true), 20);
+  guided.method = "heun";
+  EXPECT_EQ(network_passes(guided, false, true), 38);
 }
 
 TEST(Times, DistributionsHaveTheirMeans) {
