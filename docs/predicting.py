@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The README's picture: a few cells of a film that `decode --out FILE.png` wrote, large.
 
-    docs/predicting.py future.png predicting.png [CLIP [SAMPLE.png]]
+    docs/predicting.py future.png predicting.png [CLIP [SAMPLE.png [PROMPTED.png]]]
 
 SAMPLE.png: what `sample --given_clip CLIP --given_frames 0:4 --frames 12 --scale 3` drew of the same
-clip. Needs Pillow, and clips of 12 frames of which 4 are shown.
+clip; PROMPTED.png: told its digit, too. Needs Pillow, and clips of 12 frames of which 4 are shown.
 """
 import sys
 
@@ -16,7 +16,10 @@ ROWS = [  # row of the film, what a stranger calls it
     (2, "What the JEPA\npredicts after\nseeing four frames"),
     (5, "Control: predictions\nof another clip"),
 ]
-DRAWN = "What pixel diffusion\ndraws after the\nsame four frames"
+DRAWN = [
+    "What pixel diffusion\ndraws after the\nsame four frames",
+    "The same, told\nthat it is a seven",
+]
 COLUMNS = [(1, "frame 2"), (3, "frame 4"), (5, "2 ahead"), (7, "4 ahead"), (9, "6 ahead"), (11, "8 ahead")]
 SHOWN = 2  # columns
 SIDE, GAP, LEFT, TOP = 150, 8, 250, 56
@@ -38,14 +41,14 @@ def main():
         small = film.crop((x, y, x + CELL, y + CELL)).resize((PIXELS, PIXELS), Image.BOX)
         return small.resize((SIDE - 6, SIDE - 6), Image.NEAREST)
 
-    def sampled(column):  # of sample's film: cells of 96, two pixels between them
+    def sampled(path, column):  # of sample's film: cells of 96, two pixels between them
         x = 98 * column
-        small = Image.open(sys.argv[4]).convert("RGB").crop((x, 0, x + 96, 96))
+        small = Image.open(path).convert("RGB").crop((x, 0, x + 96, 96))
         return small.resize((PIXELS, PIXELS), Image.BOX).resize((SIDE - 6, SIDE - 6), Image.NEAREST)
 
     rows = [(name, lambda column, row=row: cell(row, column)) for row, name in ROWS]
-    if len(sys.argv) > 4:
-        rows.insert(2, (DRAWN, sampled))
+    for i, (name, path) in enumerate(zip(DRAWN, sys.argv[4:])):
+        rows.insert(2 + i, (name, lambda column, path=path: sampled(path, column)))
 
     def place(column):
         return LEFT + column * (SIDE + GAP) + (20 if column >= SHOWN else 0)

@@ -1,13 +1,13 @@
 // Latent prediction beside drawing every pixel: trains every arm at the same budgets, asks all the
 // same questions, and writes the tables, curves and films.
 #include <eval/comparison/grid.hpp>
+#include <eval/comparison/own_cells.hpp>
 #include <eval/report/gif_writer.hpp>
 #include <eval/report/html.hpp>
 #include <eval/report/image.hpp>
 #include <eval/report/video_writer.hpp>
 #include <examples/grid_run.hpp>
 #include <examples/training_run.hpp>
-#include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
 #include <torch/types.h>
@@ -53,31 +53,28 @@ void run(examples::Program& program, comparison::ComparisonOptions& options, int
   options.settle();
   examples::catch_stop_signals();
   examples::require_same_options(program);
+  if (examples::has_config(options.run)) {
+    comparison::require_own_cells("run", options.run, "budgets");
+  }
   const bool first = examples::is_first(program);
   examples::GridProgress progress(first ? options.run : "");
   const auto hooks = progress.hooks();
   examples::require_cells_unchanged(options.run, program.sections, free_options());
+  comparison::plan_cells(options);  // before anything is left behind
   examples::make_folder(options.run);
   if (first) write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
-  try {
-    const auto cells = comparison::run_cells(options, hooks);
-    if (!first) return;
-    const auto summary = comparison::summarise_comparison(options, cells);
-    std::printf("%s", comparison::comparison_table(summary).c_str());
-    write_file_atomic(options.run + "/summary.json",
-                      comparison::summary_json(options, cells, summary, progress.run_seconds()));
-    examples::write_scale_plots(options.run, summary.scale);
-    std::string body = comparison::comparison_section(summary);
-    if (examples > 0) body += write_film(options, examples, hooks);
-    write_file_atomic(options.run + "/section.html", body);  // for `report --comparison`
-    write_file_atomic(options.run + "/report.html", eval::report::page("jepa: comparison", body));
-    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
-                progress.run_seconds());
-    program.results = {
-        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
-  } catch (const comparison::Stopped&) {
-    throw examples::Stopped("stopped; the same command goes on from here");
-  }
+  const auto cells = comparison::run_cells(options, hooks);
+  if (!first) return;
+  const auto summary = comparison::summarise_comparison(options, cells);
+  std::printf("%s", comparison::comparison_table(summary).c_str());
+  write_file_atomic(options.run + "/summary.json",
+                    comparison::summary_json(options, cells, summary, progress.run_seconds()));
+  examples::write_scale_plots(options.run, summary.scale);
+  std::string body = comparison::comparison_section(summary);
+  if (examples > 0) body += write_film(options, examples, hooks);
+  examples::write_report(options.run, "jepa: comparison", body, progress.run_seconds());
+  program.results = {
+      {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
 }
 
 }  // namespace
@@ -112,5 +109,6 @@ int main(int argc, char** argv) {
            [&](examples::Program& program) {
              options.arm.device = options.questions.attentive_probe.device = program.device;
              run(program, options, film_examples);
-           }});
+           },
+       .goes_on = true});
 }

@@ -27,6 +27,7 @@ struct DecodeOptions {
   double fps = 4;
   ClipOptions clip{.random_window = false};
   eval::diffusion::SamplerOptions sampler;
+  OptionValues said;  ///< what is not left at its default
 
   std::vector<OptionSection> sections();
 };
@@ -43,37 +44,46 @@ std::vector<OptionSection> DecodeOptions::sections() {
          visit("out", out,
                {.help = "FILE.mp4, .gif or .png: truth, what was shown, decoded predictions, "
                         "decoded encoder latents, another clip's latents; FILE.h5: first draws"});
-         visit("fps", fps, {.help = "of the film written", .min = 0.1});
+         visit("fps", fps, {.help = "of the film written", .min = 0.1, .max = examples::kMostFps});
        }},
       {"clip", "how clips are cut", [this](OptionVisitor& visit) { clip.describe(visit); }},
       {"sampler", "", [this](OptionVisitor& visit) { sampler.describe(visit); }}};
 }
 
+/// @param path ends in one of .mp4, .gif, .png
 void write_rows(const std::string& path, const std::vector<FilmRow>& rows, double fps) {
   if (path.ends_with(".mp4")) {
     eval::report::write_video(path, eval::comparison::render_film(rows), fps);
   } else if (path.ends_with(".gif")) {
     write_file_atomic(path, eval::report::encode_gif(eval::comparison::render_film(rows), fps));
-  } else if (path.ends_with(".png")) {
-    eval::report::write_png(path, eval::comparison::contact_sheet(rows));
   } else {
-    throw ConfigError("option out: " + path + " ends in none of .mp4, .gif, .png, .h5");
+    eval::report::write_png(path, eval::comparison::contact_sheet(rows));
   }
+}
+
+/// How clips are cut: with the channels that the model has seen.
+ClipOptions cut_of(const DecodeOptions& options, const GenerativeModel& model) {
+  ClipOptions cut = options.clip;
+  if (options.said.contains("clip.channels") && cut.channels != model.channels()) {
+    throw ConfigError(c10::str("option clip.channels is ", cut.channels, ", but ", options.model,
+                               " was trained on clips of ", model.channels()));
+  }
+  cut.channels = model.channels();
+  return cut;
 }
 
 void run(examples::Program& program, const DecodeOptions& options) {
   if (options.model.empty()) throw ConfigError("option model: name a decoder's run");
   if (options.video.empty()) throw ConfigError("option video: name the clips");
   if (options.out.empty()) throw ConfigError("option out: name the file to write");
+  examples::require_media_file(options.out);
   GenerativeModel model = GenerativeModel::load(options.model);
   model.to(program.device);
   if (model.jepa() == nullptr) {
     throw ConfigError("option model: " + options.model + " decodes no latents; use `sample`");
   }
-  ClipOptions cut = options.clip;
-  cut.channels = model.channels();
-  const auto clips =
-      examples::read_clips(*open_clip_source(options.video, cut), options.first, options.count);
+  const auto clips = examples::read_clips(*open_clip_source(options.video, cut_of(options, model)),
+                                          options.first, options.count);
   const int64_t context = model.context_frames();
   if (clips.size(2) <= context) {
     throw DataError(c10::str(options.video, ": clips of ", clips.size(2), " frames; ", context,
@@ -122,6 +132,10 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "decode",
        .summary = "turns what a JEPA predicts of a clip's future into video",
-       .sections = [&](const OptionValues&) { return options.sections(); },
+       .sections =
+           [&](const OptionValues& given) {
+             options.said = given;
+             return options.sections();
+           },
        .run = [&](examples::Program& program) { run(program, options); }});
 }

@@ -4,8 +4,8 @@
 #include <eval/report/gif_writer.hpp>
 #include <eval/report/html.hpp>
 #include <eval/report/video_writer.hpp>
+#include <examples/grid_run.hpp>
 #include <examples/training_run.hpp>
-#include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/io/folder_lock.hpp>
 
@@ -69,8 +69,9 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
   options.game.gym.stop = examples::stop_requested;
   const std::string config = options.run + "/config.ini";
   if (std::filesystem::exists(config)) {
-    examples::require_unchanged(options.run, read_ini(config), dump_options(program.sections),
-                                {"play.film", "play.real", "temperatures"});  // stages of their own
+    examples::require_unchanged(
+        options.run, read_ini(config), dump_options(program.sections),
+        {"play.film", "play.real", "temperatures", "precision"});  // stages of their own
   }
   const auto game = dreaming::make_game(options.game);
   const auto shown = game(1)->info();
@@ -103,9 +104,7 @@ void run(examples::Program& program, dreaming::ExperimentOptions& options) {
   write_file_atomic(options.run + "/summary.json", summary);
   std::string body = dreaming::experiment_section(experiment);
   if (options.play.film) body += write_film(experiment, options.run, options.game.repeat);
-  write_file_atomic(options.run + "/section.html", body);
-  write_file_atomic(options.run + "/report.html", eval::report::page("jepa: dream", body));
-  std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(), seconds());
+  examples::write_report(options.run, "jepa: dream", body, seconds());
   program.results = nlohmann::json::parse(summary);
 }
 
@@ -120,12 +119,6 @@ int main(int argc, char** argv) {
                   "stages that are done are not run again",
        .quick = [](const OptionValues&) { return kQuick; },
        .sections = [&](const OptionValues&) { return options.sections(); },
-       .run =
-           [&](examples::Program& program) {
-             try {
-               run(program, options);
-             } catch (const eval::worlds::Interrupted&) {
-               throw examples::Stopped("stopped; the same command goes on from here");
-             }
-           }});
+       .run = [&](examples::Program& program) { run(program, options); },
+       .goes_on = true});
 }

@@ -1,3 +1,4 @@
+#include <eval/report/html.hpp>
 #include <examples/grid_run.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -19,12 +20,16 @@ constexpr double kKeepEvery = 10;  // seconds
 
 }  // namespace
 
+bool has_config(const std::string& run) { return fs::exists(run + "/config.ini"); }
+
 void require_cells_unchanged(const std::string& run, const std::vector<OptionSection>& sections,
                              const std::set<std::string>& free) {
   const std::string path = run + "/config.ini", cells = run + "/cells";
   if (!std::filesystem::exists(path) || !std::filesystem::exists(cells)) return;
   if (std::filesystem::is_empty(cells)) return;
-  require_unchanged(run, read_ini(path), dump_options(sections), free);
+  auto all_free = free;
+  all_free.insert("precision");  // auto is float32 here, where there is nothing else
+  require_unchanged(run, read_ini(path), dump_options(sections), all_free);
 }
 
 void write_scale_plots(const std::string& run,
@@ -35,6 +40,15 @@ void write_scale_plots(const std::string& run,
     write_file_atomic(run + "/scale_" + name + ".svg",
                       eval::comparison::scale_plot(curves, curve.measure.result));
   }
+}
+
+void write_report(const std::string& folder, const std::string& title, const std::string& section,
+                  double seconds) {
+  write_file_atomic(folder + "/section.html", section);
+  write_file_atomic(folder + "/report.html", eval::report::page(title, section));
+  char took[48] = "";
+  if (seconds >= 0) std::snprintf(took, sizeof took, " (%.0f s)", seconds);
+  std::printf("report             %s/report.html%s\n", folder.c_str(), took);
 }
 
 GridProgress::GridProgress(std::string run) : run_(std::move(run)) {

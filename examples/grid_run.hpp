@@ -12,6 +12,10 @@
 
 namespace jepa::examples {
 
+/// Whether a run says what it is. Cells without that are those of a process that began beside this
+/// one, a moment before the first one wrote it.
+bool has_config(const std::string& run);
+
 /// Cells of one run were trained and asked alike: of a run that has some, only which there are may
 /// change, by the options `free`.
 /// @throws ConfigError naming an option that differs from the run's
@@ -21,6 +25,12 @@ void require_cells_unchanged(const std::string& run, const std::vector<OptionSec
 /// The curves over training compute, each a picture RUN/scale_NAME.svg.
 void write_scale_plots(const std::string& run,
                        const std::vector<eval::comparison::ScaleCurve>& curves);
+
+/// FOLDER/section.html (for `report --comparison`) and FOLDER/report.html, which is that section;
+/// says where.
+/// @param seconds that the run took; below 0: not said
+void write_report(const std::string& folder, const std::string& title, const std::string& section,
+                  double seconds = -1);
 
 /// Tells on stderr what goes on, with the seconds since it was made, and stops on SIGINT and
 /// SIGTERM. Each process writes into RUN/seconds how long it has worked, so that a run in parts

@@ -31,6 +31,7 @@ struct Options {
   QuestionOptions questions;
   JudgeOptions judge;
   eval::diffusion::SamplerOptions sampler;
+  OptionValues said;  ///< what is not left at its default
 
   std::vector<OptionSection> sections();
 };
@@ -66,10 +67,28 @@ std::shared_ptr<const ClipSource> open(const char* option, const std::string& pa
   return open_clip_source(path, {.random_window = false});
 }
 
-TrainedJudge judge_of(const Options& options) {
+/// The judge of a file that is there, whose options become those of the run.
+/// @throws ConfigError for one that was said and is another
+TrainedJudge judge_of_file(Options& options) {
+  const auto values = [&] {
+    return dump_options(
+        {{"judge", "", [&](OptionVisitor& visit) { options.judge.describe(visit); }}});
+  };
+  const OptionValues asked = values();
+  TrainedJudge trained = load_judge(options.judge_file);
+  options.judge = trained.judge->options();
+  for (const auto& [key, value] : values()) {
+    if (!options.said.contains(key) || asked.at(key) == value) continue;
+    throw ConfigError("option " + key + " is " + asked.at(key) + ", but the judge of " +
+                      options.judge_file + " was trained with " + value);
+  }
+  std::printf("judge of           %s, as it was trained\n", options.judge_file.c_str());
+  return trained;
+}
+
+TrainedJudge judge_of(Options& options) {
   if (!options.judge_file.empty() && std::filesystem::exists(options.judge_file)) {
-    std::printf("judge of           %s, as it was trained\n", options.judge_file.c_str());
-    return load_judge(options.judge_file);
+    return judge_of_file(options);
   }
   const auto train = open("train", options.train);
   const auto validation = open("validation", options.validation);
@@ -181,6 +200,17 @@ void measure_model(GenerativeModel& model, const torch::Tensor& clips, const Cli
   add("shuffled latents", measured_once(shown.roll(1, 0)));
 }
 
+/// @param shown frames of a clip @throws ConfigError for a horizon beyond the clips
+void require_horizons(const Options& options, int64_t shown, int64_t frames) {
+  if (!options.said.contains("horizons")) return;  // of the usual ones those that are there
+  for (const int64_t horizon : options.questions.horizons) {
+    if (horizon <= frames - shown) continue;
+    throw ConfigError(c10::str("option horizons: ", horizon, "; ", options.test, " has clips of ",
+                               frames, " frames, of which ", shown, " are shown: the longest is ",
+                               frames - shown));
+  }
+}
+
 void run(examples::Program& program, Options& options) {
   if (options.model.empty()) throw ConfigError("option model: name a run of train_diffusion");
   GenerativeModel model = GenerativeModel::load(options.model);
@@ -193,6 +223,7 @@ void run(examples::Program& program, Options& options) {
     throw DataError(c10::str(options.test, ": clips of ", clips.size(2), " frames; ", context,
                              " are shown, two of which and two more are needed"));
   }
+  require_horizons(options, context, clips.size(2));
   TrainedJudge trained = judge_of(options);
   Judge& judge = trained.judge;
   std::printf("judge on %lld held-out clips: %s %.3f, direction %.3f, position error %.2f px\n",
@@ -237,6 +268,10 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "judge",
        .summary = "a judge trained on real frames reads what a diffusion model or decoder draws",
-       .sections = [&](const OptionValues&) { return options.sections(); },
+       .sections =
+           [&](const OptionValues& given) {
+             options.said = given;
+             return options.sections();
+           },
        .run = [&](examples::Program& program) { run(program, options); }});
 }

@@ -6,10 +6,14 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
+#include <c10/util/StringUtil.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 
 namespace jepa::examples {
 namespace {
@@ -71,17 +75,27 @@ torch::Tensor read_clips(const ClipSource& source, int64_t first, int64_t count)
   return torch::stack(clips).permute({0, 4, 1, 2, 3}).contiguous();
 }
 
+void require_media_file(const std::string& path) {
+  constexpr std::array kEndings{".mp4", ".gif", ".png", ".h5"};
+  if (std::none_of(kEndings.begin(), kEndings.end(),
+                   [&](const char* ending) { return path.ends_with(ending); })) {
+    throw ConfigError("option out: " + path + " ends in none of " + c10::Join(", ", kEndings));
+  }
+  std::error_code error;
+  if (std::filesystem::is_fifo(path, error)) return;  // opened twice, its reader would see an end
+  const AtomicFile tried(path);                       // leaves nothing
+}
+
 void write_clips(const std::string& path, const torch::Tensor& clips, int64_t scale, double fps) {
+  require_media_file(path);
   if (path.ends_with(".mp4")) {
     eval::report::write_video(path, tile(clips, scale), fps);
   } else if (path.ends_with(".gif")) {
     write_file_atomic(path, eval::report::encode_gif(tile(clips, scale), fps));
   } else if (path.ends_with(".png")) {
     eval::report::write_png(path, lines(clips, scale));
-  } else if (path.ends_with(".h5")) {
-    write_store(path, clips, fps);
   } else {
-    throw ConfigError("option out: " + path + " ends in none of .mp4, .gif, .png, .h5");
+    write_store(path, clips, fps);
   }
 }
 

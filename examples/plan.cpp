@@ -212,7 +212,7 @@ void run_patches(examples::Program& program, PlanOptions& options, const OptionV
                           ": its predictor takes states (patches.states), which no planner here "
                           "foresees");
   }
-  take_environment(saved.checkpoint, protocol, options, given);
+  take_environment(saved.checkpoint, saved.shape, options, given);
   const auto world = worlds::open_world(protocol.world, 1, options.gym);
   require_world(saved.checkpoint, shape, world->info());
   require_block(saved.checkpoint, shape.block, options, given);
@@ -239,7 +239,7 @@ void run_saved(examples::Program& program, PlanOptions& options, const OptionVal
   options.asked = saved.shape;
   const auto& protocol = saved.shape.protocol;
   const auto& shape = saved.shape.model;
-  take_environment(saved.checkpoint, protocol, options, given);
+  take_environment(saved.checkpoint, saved.shape, options, given);
   const auto world = worlds::open_world(protocol.world, 1, options.gym);
   const auto& info = world->info();
   require_world(saved.checkpoint, shape, info);

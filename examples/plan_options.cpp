@@ -57,8 +57,9 @@ std::vector<OptionSection> PlanOptions::sections() {
                         "of their distances",
                 .min = 0});
        }}};
-  sections.push_back(
-      {"gym", "of Gymnasium environments", [this](OptionVisitor& visit) { gym.describe(visit); }});
+  sections.push_back({"gym",
+                      "of Gymnasium environments; frames are of the run's size where none is given",
+                      [this](OptionVisitor& visit) { gym.describe(visit); }});
   for (auto& section : asked.sections()) sections.push_back(std::move(section));
   return sections;
 }
@@ -73,8 +74,9 @@ void require_block(const std::string& source, int64_t block, PlanOptions& option
   options.horizon.block = block;
 }
 
-void take_environment(const std::string& source, const eval::dynamics::EvaluationProtocol& protocol,
+void take_environment(const std::string& source, const eval::dynamics::RunShape& run,
                       PlanOptions& options, const OptionValues& given) {
+  const auto& protocol = run.protocol;
   const auto take = [&](const char* key, const auto& trained, auto& asked) {
     if (given.contains(key) && asked != trained) {
       throw CheckpointError(c10::str(source, ": its data were made with ", key, " = ", trained,
@@ -84,6 +86,12 @@ void take_environment(const std::string& source, const eval::dynamics::Evaluatio
   };
   if (protocol.frame_skip > 0) take("gym.frame_skip", protocol.frame_skip, options.gym.frame_skip);
   if (!protocol.gym_make.empty()) take("gym.make", protocol.gym_make, options.gym.make);
+  if (!protocol.world.starts_with("gym:")) return;
+  const auto take_size = [&](const char* key, int64_t trained, int64_t& asked) {
+    if (!given.contains(key) || asked != 0) take(key, trained, asked);  // 0: as they come
+  };
+  take_size("gym.height", run.model.encoder.height, options.gym.height);
+  take_size("gym.width", run.model.encoder.width, options.gym.width);
 }
 
 void take_variant(PlanOptions& options, const OptionValues& given) {

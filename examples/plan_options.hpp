@@ -58,9 +58,10 @@ struct PlanOptions {
 /// The horizon takes the model's block. @throws CheckpointError where another was asked for
 void require_block(const std::string& source, int64_t block, PlanOptions& options,
                    const OptionValues& given);
-/// The environment is as the training data's was, where they said.
+/// The environment is as the training data's was, where they said, and so are a Gymnasium
+/// environment's frames.
 /// @throws CheckpointError where another was asked for
-void take_environment(const std::string& source, const eval::dynamics::EvaluationProtocol& protocol,
+void take_environment(const std::string& source, const eval::dynamics::RunShape& run,
                       PlanOptions& options, const OptionValues& given);
 /// CEM starts from the published variant that `planner.variant` names; what was given of `cem.*`
 /// goes on top, and the variant is none from then on.

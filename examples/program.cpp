@@ -6,6 +6,7 @@
 #include <jepa/io/json_text.hpp>
 #include <jepa/memory.hpp>
 #include <jepa/printable.hpp>
+#include <jepa/stopped.hpp>
 #include <jepa/training/precision.hpp>
 #include <jepa/training/process_group.hpp>
 #include <jepa/version.hpp>
@@ -24,6 +25,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <iostream>
+#include <new>
 #include <sstream>
 #include <unistd.h>
 
@@ -256,15 +258,25 @@ int program_main(int argc, const char* const* argv, const ProgramInfo& info) {
     }
     return 0;
   } catch (const Stopped& stopped) {
-    if (is_first(program)) std::cerr << printable(stopped.what()) + "\n" << std::flush;
+    if (!info.goes_on) {
+      tell_failure(program, stopped.what());
+      return 1;
+    }
+    if (is_first(program)) {
+      std::cerr << "stopped; the same command goes on from here\n" << std::flush;
+    }
     return 0;
   } catch (const ConfigError& error) {
     tell_failure(program, error.what(), /*of_another=*/false, "Try '" + info.name + " --help'.\n");
     return 2;
   } catch (const ProcessError& error) {
     tell_failure(program, error.what(), /*of_another=*/true);
+  } catch (const std::bad_alloc&) {
+    tell_failure(program, "not enough memory");
   } catch (const c10::Error& error) {
-    tell_failure(program, error.what_without_backtrace());
+    const std::string text = error.what_without_backtrace();
+    const bool full = text.find("DefaultCPUAllocator: ") != std::string::npos;
+    tell_failure(program, full ? "not enough memory for sizes such as these" : text);
   } catch (const std::exception& error) {
     tell_failure(program, error.what());
   }

@@ -65,6 +65,8 @@ struct ProgramInfo {
   /// The program's own sections. `given` lets it size numbered ones (`[mask.1]`, `[mask.2]`).
   std::function<std::vector<OptionSection>(const OptionValues& given)> sections = {};
   std::function<void(Program&)> run = {};
+  /// Where `run` throws Stopped, the same command goes on from there: that is said, and no failure.
+  bool goes_on = false;
 };
 
 /// Runs a program. Returns its exit code: 0 done, 1 failed (one line `error: ...` on stderr), 2
@@ -77,12 +79,6 @@ bool is_first(const Program& program);
 /// Checks that all processes were asked for the same; nothing on one.
 /// @throws Error naming the first rank that differs
 void require_same_options(const Program& program);
-
-/// Thrown by `run` where it was asked to stop and what was done is kept: exit code 0.
-class Stopped : public Error {
- public:
-  using Error::Error;
-};
 
 /// Set by SIGINT and SIGTERM once a program has called `catch_stop_signals`; another one a second
 /// later ends the program at once.

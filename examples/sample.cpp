@@ -25,6 +25,7 @@ struct SampleOptions {
   int64_t scale = 4;
   double fps = 8;
   SamplerOptions sampler;
+  OptionValues said;  ///< what is not left at its default
 
   std::vector<OptionSection> sections();
 };
@@ -40,9 +41,9 @@ std::vector<OptionSection> SampleOptions::sections() {
          visit("given_frames", given_frames,
                {.help = "where they stand in the film: 0:4 extends forwards, 8:12 backwards, "
                         "0:2,10:12 fills between"});
-         visit("frames", frames, {.help = "of the film", .min = 1});
-         visit("height", height, {.help = "of the film", .unit = "px", .min = 1});
-         visit("width", width, {.help = "of the film", .unit = "px", .min = 1});
+         visit("frames", frames, {.help = "of the film", .min = 1, .max = 65536});
+         visit("height", height, {.help = "of the film", .unit = "px", .min = 1, .max = 4096});
+         visit("width", width, {.help = "of the film", .unit = "px", .min = 1, .max = 4096});
          visit("count", count, {.help = "films drawn", .min = 1, .max = 4096});
          visit("window", window,
                {.help = "longer films are drawn in windows of so many frames; 0: in one",
@@ -52,7 +53,7 @@ std::vector<OptionSection> SampleOptions::sections() {
                {.help = "frames that a window takes from the last one", .min = 1});
          visit("out", out, {.help = "FILE.mp4, .gif, .png (frames in a line) or .h5 (clips)"});
          visit("scale", scale, {.help = "each pixel drawn so many times", .min = 1, .max = 64});
-         visit("fps", fps, {.help = "of the film written", .min = 0.1});
+         visit("fps", fps, {.help = "of the film written", .min = 0.1, .max = examples::kMostFps});
        }},
       {"sampler", "", [this](OptionVisitor& visit) { sampler.describe(visit); }}};
 }
@@ -103,9 +104,22 @@ KnownFrames read_given(const SampleOptions& options, int64_t channels, int64_t f
   return known;
 }
 
-void run(examples::Program& program, const SampleOptions& options) {
+/// What can be told wrong before anything is read.
+void require_whole(const SampleOptions& options) {
   if (options.model.empty()) throw ConfigError("option model: name a run of train_diffusion");
   if (options.out.empty()) throw ConfigError("option out: name the file to write");
+  if (options.given.empty() && !options.given_frames.empty()) {
+    throw ConfigError("option given_frames: " + options.given_frames +
+                      " of no clip; name the one that has them by option given");
+  }
+  if (options.window == 0 && options.said.contains("overlap")) {
+    throw ConfigError("option overlap: of windows; say how long they are by option window");
+  }
+  examples::require_media_file(options.out);
+}
+
+void run(examples::Program& program, const SampleOptions& options) {
+  require_whole(options);
   GenerativeModel model = GenerativeModel::load(options.model);
   model.to(program.device);
   if (model.jepa() != nullptr) {
@@ -149,6 +163,10 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "sample",
        .summary = "draws video from a diffusion model: from a prompt, around given frames, or both",
-       .sections = [&](const OptionValues&) { return options.sections(); },
+       .sections =
+           [&](const OptionValues& given) {
+             options.said = given;
+             return options.sections();
+           },
        .run = [&](examples::Program& program) { run(program, options); }});
 }

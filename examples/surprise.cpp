@@ -6,7 +6,6 @@
 #include <eval/report/html.hpp>
 #include <examples/grid_run.hpp>
 #include <examples/training_run.hpp>
-#include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 
 #include <torch/types.h>
@@ -22,34 +21,31 @@ namespace physics = jepa::eval::physics;
 
 void run(examples::Program& program, physics::SurpriseOptions& options) {
   examples::catch_stop_signals();
+  if (examples::has_config(options.run)) {
+    comparison::require_own_cells("run", options.run, "light_share", /*not_asked=*/"benchmark");
+  }
   examples::GridProgress progress(options.run);
   const auto hooks = progress.hooks();
   examples::require_cells_unchanged(
       options.run, program.sections,
       {"arms", "seeds", "scale", "untrained", "untrained_latents", "contexts", "resamples"});
+  physics::require_askable(options);  // before anything is left behind
   examples::make_folder(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
-  try {
-    const auto cells = physics::run_surprise(options, hooks);
-    const auto rows = physics::summarise_surprise(options, cells);
-    const auto scale = physics::surprise_scale(options, cells);
-    std::printf("%s%s", physics::surprise_table(rows).c_str(),
-                comparison::scale_table(scale).c_str());
-    write_file_atomic(options.run + "/summary.json",
-                      physics::surprise_json(options, rows, scale, progress.run_seconds()));
-    examples::write_scale_plots(options.run, scale);
-    const std::string body = physics::surprise_section(options, rows) +
-                             comparison::scale_section(scale) +
-                             physics::surprise_media(options, cells, hooks);
-    write_file_atomic(options.run + "/section.html", body);
-    write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
-    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
-                progress.run_seconds());
-    program.results = {
-        {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
-  } catch (const comparison::Stopped&) {
-    throw examples::Stopped("stopped; the same command goes on from here");
-  }
+  const auto cells = physics::run_surprise(options, hooks);
+  const auto rows = physics::summarise_surprise(options, cells);
+  const auto scale = physics::surprise_scale(options, cells);
+  std::printf("%s%s", physics::surprise_table(rows).c_str(),
+              comparison::scale_table(scale).c_str());
+  write_file_atomic(options.run + "/summary.json",
+                    physics::surprise_json(options, rows, scale, progress.run_seconds()));
+  examples::write_scale_plots(options.run, scale);
+  const std::string body = physics::surprise_section(options, rows) +
+                           comparison::scale_section(scale) +
+                           physics::surprise_media(options, cells, hooks);
+  examples::write_report(options.run, "jepa: surprise", body, progress.run_seconds());
+  program.results = {
+      {"run", options.run}, {"cells", cells.size()}, {"seconds", progress.run_seconds()}};
 }
 
 /// Published films in place of generated ones; nothing is trained.
@@ -68,24 +64,17 @@ void run_films(examples::Program& program, physics::SurpriseOptions& options,
   examples::GridProgress progress(options.run);
   examples::make_folder(options.run);
   write_file_atomic(options.run + "/config.ini", dump_ini(program.sections));
-  try {
-    const auto result =
-        physics::run_benchmark(benchmark, options.run, program.device, progress.hooks());
-    const std::string table = physics::benchmark_table(result);
-    std::printf("%s", table.c_str());
-    write_file_atomic(options.run + "/summary.json",
-                      physics::benchmark_json(benchmark, result, progress.run_seconds()));
-    const std::string body = eval::report::heading(2, "Surprise: " + benchmark.benchmark) +
-                             eval::report::preformatted(table);
-    write_file_atomic(options.run + "/section.html", body);
-    write_file_atomic(options.run + "/report.html", eval::report::page("jepa: surprise", body));
-    std::printf("report             %s/report.html (%.0f s)\n", options.run.c_str(),
-                progress.run_seconds());
-    program.results = {
-        {"run", options.run}, {"pairs", result.pairs}, {"seconds", progress.run_seconds()}};
-  } catch (const comparison::Stopped&) {
-    throw examples::Stopped("stopped; the same command goes on from here");
-  }
+  const auto result =
+      physics::run_benchmark(benchmark, options.run, program.device, progress.hooks());
+  const std::string table = physics::benchmark_table(result);
+  std::printf("%s", table.c_str());
+  write_file_atomic(options.run + "/summary.json",
+                    physics::benchmark_json(benchmark, result, progress.run_seconds()));
+  const std::string body = eval::report::heading(2, "Surprise: " + benchmark.benchmark) +
+                           eval::report::preformatted(table);
+  examples::write_report(options.run, "jepa: surprise", body, progress.run_seconds());
+  program.results = {
+      {"run", options.run}, {"pairs", result.pairs}, {"seconds", progress.run_seconds()}};
 }
 
 }  // namespace
@@ -117,5 +106,6 @@ int main(int argc, char** argv) {
              } else {
                run_films(program, options, benchmark);
              }
-           }});
+           },
+       .goes_on = true});
 }

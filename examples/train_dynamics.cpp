@@ -1,13 +1,13 @@
 // Trains an action-conditioned world model: on two rooms, made as it trains, or on a clip store
 // with actions. A small one in two phases: encoder and predictor, then the predictor alone on
 // frozen latents. Over a frozen encoder of patches (patches.weights), the predictor alone.
-#include <eval/diffusion/saved_run.hpp>
 #include <eval/dynamics/protocol.hpp>
 #include <eval/dynamics/training.hpp>
 #include <eval/dynamics/two_rooms_clips.hpp>
 #include <eval/worlds/registry.hpp>
 #include <examples/dynamics_data.hpp>
 #include <examples/patch_dynamics.hpp>
+#include <examples/train_dynamics_options.hpp>
 #include <examples/training_run.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
@@ -21,7 +21,6 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <set>
 #include <sys/resource.h>
 
 namespace {
@@ -29,108 +28,10 @@ namespace {
 using namespace jepa;
 using namespace jepa::eval;
 using namespace jepa::eval::dynamics;
+using examples::TrainDynamicsOptions;
 
 constexpr int64_t kCoverageClips = 4000;
 constexpr int64_t kMeasuredClips = 512;  // for statistics of actions
-
-/// Everything that decides a run.
-struct TrainDynamicsOptions {
-  examples::TrainingInput input{.run = "runs/dynamics", .data = worlds::kTwoRooms};
-  std::string validation;
-  int64_t validation_clips = 512;
-  int64_t wall_cases = 512;
-  std::string encoder;
-  TwoRoomsClipOptions rooms;
-  RunShape shape;
-  DynamicsTrainingOptions training;
-  LoopOptions loop;
-
-  std::vector<OptionSection> sections();
-  bool native() const { return input.data == worlds::kTwoRooms; }
-};
-
-std::vector<OptionSection> TrainDynamicsOptions::sections() {
-  auto sections = input.sections([this](OptionVisitor& visit) {
-    visit("validation", validation,
-          {.help = "held-out clips; two rooms makes its own, where none are named"});
-    visit("validation_clips", validation_clips, {.help = "how many of them", .min = 8});
-    visit("wall_cases", wall_cases,
-          {.help = "two rooms: pushes at the wall an evaluation; 0: none", .min = 0});
-    visit("encoder", encoder,
-          {.help = "run whose encoder is taken and stays as it is: the second phase alone"});
-  });
-  sections.push_back({"two_rooms", "with --data two_rooms: what the dot does",
-                      [this](OptionVisitor& visit) { rooms.describe(visit); }});
-  for (auto& section : shape.sections()) sections.push_back(std::move(section));
-  const auto section = [&](const char* name, const char* help, auto& of) {
-    sections.push_back({name, help, [&of](OptionVisitor& visit) { of.describe(visit); }});
-  };
-  section("objective", "weights of the loss's terms", training.weights);
-  section("optimisation", "of the first phase", training.optimisation);
-  section("second_optimisation", "of the second, in updates", training.second_optimisation);
-  section("training", "", loop);
-  return sections;
-}
-
-/// @param clip completed for the data
-std::shared_ptr<ClipSource> open_clips(const TrainDynamicsOptions& options, const std::string& data,
-                                       ClipOptions& clip) {
-  const bool states = options.shape.patches.given() && options.shape.patches.states;
-  if (states && clip.signals.empty()) clip.signals = std::string(kActionSignal) + ",state";
-  if (data != worlds::kTwoRooms)
-    return examples::open_dynamics_store(data, options.shape.model.block, clip);
-  if (clip.frames == 0) clip.frames = 9;
-  TwoRoomsClipOptions rooms = options.rooms;
-  rooms.frames = clip.frames;
-  rooms.block = options.shape.model.block;
-  return std::make_shared<TwoRoomsClips>(rooms);
-}
-
-/// World and factors as the data have them. @param goes_on the run exists
-void complete_protocol(TrainDynamicsOptions& options, const OptionValues& given, bool goes_on) {
-  auto& protocol = options.shape.protocol;
-  examples::StoreNotes notes{worlds::kTwoRooms, options.rooms.unseen ? "standard" : "training"};
-  if (!options.native()) notes = examples::store_notes(options.input.data);
-  if (notes.world.empty()) {
-    if (!given.contains("protocol.world")) {
-      std::printf("world              %s (protocol.world): %s does not tell\n",
-                  protocol.world.c_str(), options.input.data.c_str());
-    }
-  } else if (protocol.world != notes.world) {
-    if (given.contains("protocol.world") && !goes_on) {
-      throw ConfigError("option protocol.world is " + protocol.world + ", but " +
-                        options.input.data + " is of " + notes.world);
-    }
-    protocol.world = notes.world;
-    std::printf("world              %s, as the data say\n", protocol.world.c_str());
-  }
-  if (protocol.factors.empty()) protocol.factors = notes.factors;
-  if (protocol.frame_skip == 0) protocol.frame_skip = notes.frame_skip;
-  if (protocol.gym_make.empty()) protocol.gym_make = notes.make;
-  if (!given.contains("protocol.longest_step") && protocol.world != worlds::kTwoRooms) {
-    protocol.longest_step = 0;  // the default is two rooms'
-  }
-  if (!protocol.world.starts_with("gym:")) worlds::make_world(protocol.world, 1);
-}
-
-/// The model of the run whose encoder is taken, statistics and all.
-/// @throws CheckpointError where another was asked for
-void take_encoder_shape(TrainDynamicsOptions& options, const OptionValues& given) {
-  const std::string folder =
-      diffusion::weights_folder(options.encoder, "encoder", "train_dynamics");
-  const RunShape from = read_run_shape(folder);
-  static const std::set<std::string> kSizes{"model.channels", "model.height", "model.width",
-                                            "model.action_width"};  // 0: the data's
-  OptionValues asked;
-  for (const auto& [key, value] : given) {
-    if (value.empty() || (value == "0" && kSizes.contains(key))) continue;
-    if (key.starts_with("model.")) asked[key] = value;
-  }
-  require_same(from, folder, asked);
-  options.shape.model = from.model;
-  auto& factors = options.shape.protocol.factors;
-  if (factors == "training") factors = from.protocol.factors;  // both parts have seen
-}
 
 /// Clips in the source's order or, of two rooms, of a stream of their own.
 ClipBatch some_clips(const std::shared_ptr<ClipSource>& source, const LoaderOptions& loader,
@@ -150,22 +51,6 @@ double cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-/// Lengths of both schedules where they are left to the run.
-void complete_schedules(TrainDynamicsOptions& options) {
-  auto& training = options.training;
-  const int64_t steps = options.loop.steps;
-  int64_t joint = std::min(options.shape.second.from_step, steps);
-  if (!options.encoder.empty()) {
-    joint = 0;
-  } else if (joint == 0) {
-    joint = steps;
-  }
-  if (training.optimisation.total_steps == 0) training.optimisation.total_steps = joint;
-  if (training.second_optimisation.total_steps == 0) {
-    training.second_optimisation.total_steps = (steps - joint) * options.shape.second.updates;
-  }
-}
-
 HeldOutClips validation_clips(const TrainDynamicsOptions& options,
                               const std::shared_ptr<ClipSource>& training, uint64_t seed) {
   const std::string& path = options.validation;
@@ -179,7 +64,7 @@ HeldOutClips validation_clips(const TrainDynamicsOptions& options,
   }
   ClipOptions clip = options.input.clip;
   clip.frame_step = 1;  // as that store needs
-  const auto source = path.empty() ? training : open_clips(options, path, clip);
+  const auto source = path.empty() ? training : examples::open_clips(options, path, clip);
   const HeldOutClips held = held_out(some_clips(
       source, options.input.loader, options.validation_clips, stream_seed(seed, "validation", 0)));
   examples::require_fitting(held, options.shape.model, path.empty() ? options.input.data : path,
@@ -233,7 +118,7 @@ std::unique_ptr<DynamicsModel> make_small_model(const examples::Program& program
   model.initialise(seed);
   options.training.frozen = !options.encoder.empty();
   if (options.training.frozen && !goes_on) {
-    load_encoder(diffusion::weights_folder(options.encoder, "encoder", "train_dynamics"), model);
+    load_encoder(encoder_folder(options.encoder), model);
   }
   model.encoder->to(program.device);
   model.predictor->to(program.device);
@@ -337,10 +222,10 @@ void run(examples::Program& program, TrainDynamicsOptions& options, const Option
   const bool goes_on = !find_checkpoint(options.input.run).empty();
   const bool patches = options.shape.patches.given();
   if (!goes_on) examples::require_options_of_model(given, patches);
-  complete_protocol(options, given, goes_on);
-  if (!options.encoder.empty() && !goes_on) take_encoder_shape(options, given);
-  const auto source = open_clips(options, options.input.data, options.input.clip);
-  complete_schedules(options);
+  examples::complete_protocol(options, given, goes_on);
+  if (!options.encoder.empty() && !goes_on) examples::take_encoder_shape(options, given);
+  const auto source = examples::open_clips(options, options.input.data, options.input.clip);
+  examples::complete_schedules(options);
   examples::follow_first(options.shape.predictor, options.shape.second.predictor, given);
   examples::complete_action_statistics(options.shape.model, options.input.data, [&] {
     return some_clips(source, options.input.loader, kMeasuredClips, seed);
@@ -379,12 +264,10 @@ int main(int argc, char** argv) {
        .many = true,
        .complete =
            [](OptionValues& values) {
+             examples::take_measured(values);
              TrainDynamicsOptions stored;
              examples::continue_run(values, stored.input.run, [&](const OptionValues&) {
-               // What was measured stays, where the recipe asks for it again.
-               for (const char* key : {"model.action_mean", "model.action_std"}) {
-                 if (values.contains(key) && values.at(key).empty()) values.erase(key);
-               }
+               examples::keep_measured(values);
                return examples::ContinuedOptions{
                    .sections = stored.sections(),
                    .fitted = {},

@@ -2,7 +2,6 @@
 // splices events into held-out footage and asks who finds them (--events); or looks into the model
 // (--inspect).
 #include <eval/comparison/own_cells.hpp>
-#include <eval/report/html.hpp>
 #include <eval/watching/events.hpp>
 #include <eval/watching/inspect.hpp>
 #include <eval/watching/watch.hpp>
@@ -17,6 +16,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 namespace {
 
@@ -57,6 +57,32 @@ void watch(examples::Program& program, const watching::WatchOptions& options,
                      {"peak_mb", result.peak_mb}};
 }
 
+/// One job at a time, told only what it looks at.
+/// @throws ConfigError naming an option of another job
+void require_one_job(const OptionValues& given, watching::WatchOptions watch,
+                     watching::EventOptions events, watching::InspectOptions inspect) {
+  if (events.events && inspect.inspect) throw ConfigError("options events, inspect: one of them");
+  const std::string job = events.events ? "--events" : inspect.inspect ? "--inspect" : "";
+  const auto refuse = [&](auto& of, const std::set<std::string>& taken, const std::string& where) {
+    const std::vector<OptionSection> section{
+        {"", "", [&](OptionVisitor& visit) { of.describe(visit); }}};
+    for (const auto& [key, value] : dump_options(section)) {
+      if (given.contains(key) && !taken.contains(key)) {
+        throw ConfigError("option " + key + ": " + where);
+      }
+    }
+  };
+  if (!job.empty()) {
+    refuse(watch, {"video", "weights", "out", "past", "frame_step", "fps", "short_side"},
+           "not with " + job);
+    if (watch.video == "-") throw ConfigError("option video: a pipe cannot be asked " + job);
+  }
+  if (!inspect.inspect) refuse(inspect, {"inspect"}, "with --inspect alone");
+  std::set<std::string> quick{"events"};  // --quick is for --events, and says so of everything
+  for (const auto& [key, value] : watching::EventOptions::quick()) quick.insert(key);
+  if (!events.events) refuse(events, quick, "with --events alone");
+}
+
 void ask_events(examples::Program& program, const watching::WatchOptions& options,
                 watching::EventOptions& events, const watching::WatchedModel& model) {
   eval::comparison::require_own_cells("out", options.out, "events");
@@ -65,24 +91,16 @@ void ask_events(examples::Program& program, const watching::WatchOptions& option
                                     {"out", "untrained", "resamples"});
   examples::make_folder(options.out);
   write_file_atomic(options.out + "/config.ini", dump_ini(program.sections));
-  try {
-    const auto footage =
-        watching::read_footage(options.video, events.from, model, options.short_side);
-    const auto table =
-        watching::run_events(events, options, model, footage, program.device, progress.hooks());
-    std::printf("%s", watching::event_table(table).c_str());
-    write_file_atomic(options.out + "/summary.json",
-                      watching::event_json(events, options, table, progress.run_seconds()));
-    const std::string body = watching::event_section(events, options, model, footage, table);
-    write_file_atomic(options.out + "/section.html", body);
-    write_file_atomic(options.out + "/report.html",
-                      eval::report::page("jepa: events in footage", body));
-    std::printf("report             %s/report.html (%.0f s)\n", options.out.c_str(),
-                progress.run_seconds());
-    program.results = {{"out", options.out}, {"seconds", progress.run_seconds()}};
-  } catch (const eval::comparison::Stopped&) {
-    throw examples::Stopped("stopped; the same command goes on from here");
-  }
+  const auto footage =
+      watching::read_footage(options.video, events.from, model, options.short_side);
+  const auto table =
+      watching::run_events(events, options, model, footage, program.device, progress.hooks());
+  std::printf("%s", watching::event_table(table).c_str());
+  write_file_atomic(options.out + "/summary.json",
+                    watching::event_json(events, options, table, progress.run_seconds()));
+  const std::string body = watching::event_section(events, options, model, footage, table);
+  examples::write_report(options.out, "jepa: events in footage", body, progress.run_seconds());
+  program.results = {{"out", options.out}, {"seconds", progress.run_seconds()}};
 }
 
 void look_into(examples::Program& program, const watching::WatchOptions& options,
@@ -98,9 +116,7 @@ void look_into(examples::Program& program, const watching::WatchOptions& options
   examples::make_folder(options.out);
   write_file_atomic(options.out + "/summary.json", watching::inspection_json(seen, asked));
   const std::string body = watching::inspection_section(seen, asked);
-  write_file_atomic(options.out + "/section.html", body);  // for `report --comparison`
-  write_file_atomic(options.out + "/report.html", eval::report::page("jepa: inside a model", body));
-  std::printf("report             %s/report.html\n", options.out.c_str());
+  examples::write_report(options.out, "jepa: inside a model", body);
   program.results = {{"out", options.out}};
 }
 
@@ -110,12 +126,14 @@ int main(int argc, char** argv) {
   watching::WatchOptions options;
   watching::EventOptions events;
   watching::InspectOptions inspect;
+  OptionValues given;
   return examples::program_main(
       argc, argv,
       {.name = "watch",
        .summary = "watches video of any length through a sliding window: the surprise curve, the "
                   "most surprising moments, the film under its heat, a page; memory does not grow",
        .exact = true,
+       .complete = [&](OptionValues& values) { given = values; },
        .quick = [](const OptionValues&) { return watching::EventOptions::quick(); },
        .sections =
            [&](const OptionValues&) {
@@ -131,8 +149,10 @@ int main(int argc, char** argv) {
              if (options.video.empty()) {
                throw ConfigError("option video: name a file, a folder or -");
              }
+             require_one_job(given, options, events, inspect);
              examples::catch_stop_signals();
-             const auto model = watching::load_watched(options.weights, program.device);
+             const auto model =
+                 options.at_asked_rate(watching::load_watched(options.weights, program.device));
              if (events.events) {
                ask_events(program, options, events, model);
              } else if (inspect.inspect) {
@@ -140,5 +160,6 @@ int main(int argc, char** argv) {
              } else {
                watch(program, options, model);
              }
-           }});
+           },
+       .goes_on = true});
 }

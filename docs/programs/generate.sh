@@ -181,7 +181,8 @@ show 'train_diffusion --config examples/configs/diffusion_decoder.ini --data dat
 
 page sample <<'TEXT'
 Video from a diffusion model: from a prompt, around frames that are given (these come back bit for
-bit), longer films in windows.
+bit), longer films in windows. `--sampler.given_guidance 3` follows given frames more closely,
+`--sampler.guidance 4` the prompt. Whether `--out` can be written is checked before anything is drawn.
 TEXT
 show 'sample --model runs/pixels --prompt "three left fast" --frames 12 --count 2 --out three.png'
 show 'sample --model runs/pixels --given data/digits12_test.h5 --given_frames 0:4 --frames 12 --count 2 --out forwards.gif'
@@ -195,7 +196,8 @@ show 'decode --model runs/decoder --video data/digits12_test.h5 --count 2 --samp
 page judge <<'TEXT'
 A small network, trained with labels on real frames, reads digits and places from what a diffusion
 model or a decoder draws, beside copying the last frame, a straight line, shuffled latents and the
-true frames. The judge is kept in `--judge_file`.
+true frames. The judge is kept in `--judge_file`; read from there it keeps the options it was trained
+with, and one that is given and differs is refused. So is a horizon beyond the clips.
 TEXT
 show 'judge --model runs/decoder --train data/digits12.h5 --validation data/digits12_validation.h5 \
   --test data/digits12_test.h5 --judge_file judge.safetensors --judge.clips 500 --judge.held_out_clips 200 \
@@ -204,7 +206,8 @@ show 'judge --model runs/decoder --train data/digits12.h5 --validation data/digi
 page compare <<'TEXT'
 Trains JEPA and generative arms within the same floating-point budget and asks all of them the same
 questions. It goes on where it was cut off, cell by cell, and writes `summary.json`, `report.html` and
-a film.
+a film. What is named twice (an arm, seed or budget) is refused, and so is a folder with another
+program's cells.
 TEXT
 show 'compare --config examples/configs/compare_digits.ini --run runs/compare --arms jepa,random_init \
   --budgets 0.05 --seeds 0 --arm.decoder_tera 0.05 --judge.steps 50 --judge.clips 500 \
@@ -230,8 +233,10 @@ text <<'TEXT'
 `predictor.kind` chooses the residual MLP, eb_jepa's `gru` or LeWorldModel's `adaln` transformer, which looks
 back over `predictor.frames` latents; the second phase's predictor is of the same kind unless `second.*` says
 otherwise. `protocol.history` may be as long as the last phase's predictor and the clips allow, and `plan` uses
-it. An empty `model.action_mean` or `model.action_std` is measured on the training data (rows with a NaN left
-out) and kept in the run's config.ini.
+it. `adaln` is trained in windows of `predictor.frames`; every frame of a clip counts once.
+`--model.action_mean measured` and `--model.action_std measured` take them from the training data (rows with a
+NaN left out) and keep them in the run's config.ini; `clip.action_mode` stays `concat` where a block has
+several stored frames.
 
 `--patches.weights FILE` puts a frozen encoder in the small one's place (published weights or a run of `pretrain`
 whose frames have as many channels): each frame becomes its layer-normed patch tokens, and the predictor
@@ -258,7 +263,8 @@ In other worlds (`protocol.world` of the run: `push`, `swm_two_rooms`, `gym:ID`)
 actions, the world's script and the untrained model. `--ahead_episodes N` adds the published protocol of
 Push-T: the goal is a frame that the script reached `--ahead` steps later, success counts at any of
 `--ahead_steps`. Gymnasium's Push-T knows that kind alone: `--gym.make
-obs_type=state,visualization_width=96,visualization_height=96 --gym.pixels render`.
+obs_type=state,visualization_width=96,visualization_height=96 --gym.pixels render`. Frames of Gymnasium
+environments are of the run's size.
 
 `--weights FILE` plans with published weights instead of a run, in `--protocol.world`: eb_jepa's checkpoint
 (two_rooms), or LeWorldModel's folder (any world of RGB frames; `--action_mean` and `--action_std` are

@@ -4,6 +4,7 @@
 #include <jepa/generator.hpp>
 #include <jepa/nn/patch_embedding.hpp>
 #include <jepa/random.hpp>
+#include <jepa/stopped.hpp>
 #include <jepa/training/cost.hpp>
 #include <jepa/training/pretraining.hpp>
 
@@ -58,7 +59,7 @@ struct Setup {
                            .watch_every = std::max<int64_t>(20, steps / 20),
                            .evaluate_every = steps + 1};
     const LoopResult result = run_training(task, loader, loop, run, hooks(stage, steps));
-    if (result.end != RunEnd::finished) throw Stopped{};
+    if (result.end != RunEnd::finished) throw Stopped(stage + ": stopped");
     return result;
   }
   OptimisationOptions schedule(OptimisationOptions optimisation, int64_t steps) const {

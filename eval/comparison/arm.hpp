@@ -99,7 +99,4 @@ std::string train_model(
 /// @throws ConfigError for an arm that has no such model
 std::string model_folder(const ArmPlan& plan);
 
-/// Thrown where training was asked to stop; what is done stays on disk.
-struct Stopped {};
-
 }  // namespace jepa::eval::comparison

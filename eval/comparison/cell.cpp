@@ -11,6 +11,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace jepa::eval::comparison {
@@ -42,6 +43,24 @@ void add_distances(const FeatureSpace& space, const std::vector<FeatureDistance>
 }
 
 }  // namespace
+
+bool is_share(const std::string& result, const Scores& scores) {
+  const auto holds = [&](const char* part) { return result.find(part) != std::string::npos; };
+  if (holds("probe/") || holds("attentive/")) {
+    const auto found = scores.find(result);
+    return found != scores.end() && found->second.classes();
+  }
+  if (holds("read/")) return true;
+  std::string name = result;
+  const size_t horizon = name.rfind("/h");
+  if (horizon != std::string::npos &&
+      name.find_first_not_of("0123456789", horizon + 2) == std::string::npos) {
+    name.resize(horizon);
+  }
+  name = name.substr(name.rfind('/') + 1);  // all of it where there is no /
+  static const std::set<std::string> kShares{"coverage", "direction", "digit", "legs", "count"};
+  return kShares.contains(name);
+}
 
 std::string results_json(const Results& results) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();

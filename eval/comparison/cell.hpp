@@ -113,6 +113,11 @@ using Results = std::map<std::string, probes::Estimate>;
 /// results'; those that are of whole sets (distances) or of none (costs) are not among them.
 using Scores = std::map<std::string, probes::UnitScores>;
 
+/// Whether a result is a share of clips or futures, between 0 and 1: accuracies, coverage. R2,
+/// pixels and distances are none.
+/// @param scores of its cell, which tell accuracy from R2
+bool is_share(const std::string& result, const Scores& scores);
+
 /// Results as a JSON object, each {value, low, high}.
 std::string results_json(const Results& results);
 

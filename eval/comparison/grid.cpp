@@ -64,7 +64,7 @@ void write_cell(const ComparisonOptions& options, const CellRecord& cell) {
 
 /// A second of waiting for another process. @throws Stopped
 void wait_for_others(const ComparisonHooks& hooks) {
-  stop_if_asked(hooks);
+  stop_if_asked(hooks.stop, "comparison");
   std::this_thread::sleep_for(std::chrono::seconds(1));
 }
 
@@ -173,12 +173,12 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
   const Arm arm =
       train_arm(cell_plan(options, cell), cell_arm(options, cell), clips.train, hooks.training);
   if (arm.features) {
-    stop_if_asked(hooks);
+    stop_if_asked(hooks.stop, "comparison");
     hooks.say(cell.arm + ": probes");
     cell.results = measure_features(arm, clips, options.questions, cell.layers, &cell.scores);
   }
   if (arm.predict) {
-    stop_if_asked(hooks);
+    stop_if_asked(hooks.stop, "comparison");
     hooks.say(cell.arm + ": futures");
     const auto& asked = benchmark.asked;
     const auto seed = static_cast<uint64_t>(cell.seed);
@@ -198,7 +198,7 @@ void run_cell(CellRecord& cell, const ComparisonOptions& options, Benchmark& ben
     if (arm.ceiling) measure("ceiling/", arm.ceiling(asked, seed).unsqueeze(0));
     if (arm.floor) measure("floor/", arm.floor(asked, seed).unsqueeze(0));
     for (const auto& [shift, real] : benchmark.shifts) {
-      stop_if_asked(hooks);
+      stop_if_asked(hooks.stop, "comparison");
       measure_of("shift/" + shift->name + "/future/",
                  roll_out(arm, real, options.arm.context_frames, asked.size(2),
                           options.questions.futures, seed),

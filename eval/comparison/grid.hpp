@@ -5,6 +5,7 @@
 #include <eval/comparison/film.hpp>
 #include <eval/comparison/paired.hpp>
 #include <eval/comparison/scale.hpp>
+#include <jepa/stopped.hpp>
 
 #include <functional>
 #include <map>
@@ -50,7 +51,7 @@ struct CellRecord {
 };
 
 /// Cells that differ in the seed alone. Each result is the mean over seeds; its interval is the
-/// t-interval over seeds, or with one seed that seed's own.
+/// t-interval over seeds, or with one seed that seed's own; a share's ends at 0 and 1.
 struct SummaryRow {
   std::string arm;
   double tera = 0;
@@ -64,17 +65,14 @@ struct SummaryRow {
 struct ComparisonHooks {
   /// Asked between parts of a cell and while another process is waited for; true ends the
   /// comparison. May be empty.
-  std::function<bool()> stop = {};
+  StopRequest stop = {};
   std::function<void(const std::string& text)> say;
   std::function<LoopHooks(const std::string& what, int64_t steps)> training;
 };
 
-/// @throws Stopped where the hooks say so
-inline void stop_if_asked(const ComparisonHooks& hooks) {
-  if (hooks.stop && hooks.stop()) throw Stopped();
-}
-
 /// All cells of a comparison, in the order they are run: cheap ones first.
+/// @throws ConfigError for what can not be compared, such as an arm, seed or budget that is there
+/// twice
 std::vector<CellRecord> plan_cells(const ComparisonOptions& options);
 
 /// Where a cell is trained, and as what.

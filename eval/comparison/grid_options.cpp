@@ -1,4 +1,5 @@
 // What a comparison is asked to do, and the cells that come of it.
+#include <eval/comparison/distinct.hpp>
 #include <eval/comparison/grid.hpp>
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
@@ -146,6 +147,11 @@ std::vector<CellRecord> plan_cells(const ComparisonOptions& options) {
       throw ConfigError("option arms: " + name + " is not one of " + c10::Join(", ", arm_names()));
     }
   }
+  require_distinct("arms", names);
+  require_distinct("budgets", options.budgets);
+  require_distinct("seeds", options.seeds);
+  require_distinct("noises", options.noises);
+  require_distinct("widths", options.widths);
   const auto& questions = options.questions;
   const bool noisy = options.noises.size() != 1 || options.noises.front() != 0;
   if (noisy && (!questions.data.empty() || questions.world != "digits")) {

@@ -128,7 +128,10 @@ class Differences {
           left->resampled.front().size(0) != right->resampled.front().size(0)) {
         continue;
       }
-      difference.results[name] = arm_difference(*left, *right, kSeed);
+      auto& result = difference.results[name] = arm_difference(*left, *right, kSeed);
+      if (!is_share(name, first.front()->scores)) continue;
+      result.low = std::max(result.low, -1.0);
+      result.high = std::min(result.high, 1.0);
     }
     return difference;
   }

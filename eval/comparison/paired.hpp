@@ -11,7 +11,7 @@
 namespace jepa::eval::comparison {
 
 /// What one arm is above another at one budget and noise: the difference of each result that rests
-/// on clips (see Scores), with its interval.
+/// on clips (see Scores), with its interval; of shares it ends at -1 and 1.
 struct ArmDifference {
   std::string arm;
   std::string less;  ///< the arm that is taken off

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 namespace jepa::eval::comparison {
@@ -71,7 +72,7 @@ ScaleCurve fit_curve(const std::string& arm, const ScaleMeasure& measure,
     const auto [least, winner] = sizes.resampled.min(1);
     ScalePoint point{.tera = sizes.tera, .width = sizes.widths[static_cast<size_t>(at)]};
     // The size was chosen on the clips that it is reported on: resamples choose anew.
-    point.error = probes::with_interval(*best, least);
+    point.error = probes::with_interval(*best, measure.share ? least.clamp_max(1) : least);
     point.share = winner.eq(at).to(torch::kFloat64).mean().item<double>();
     for (size_t i = 0; i < sizes.widths.size(); ++i) {
       point.sizes.emplace_back(sizes.widths[i], sizes.errors[i]);
@@ -94,19 +95,19 @@ ScaleCurve fit_curve(const std::string& arm, const ScaleMeasure& measure,
 }  // namespace
 
 std::vector<ScaleMeasure> scale_measures(const std::vector<CellRecord>& cells) {
-  std::set<std::string> known;
+  std::map<std::string, bool> known;  // whether a probe's score is an accuracy
   for (const auto& cell : cells) {
     if (cell.tera == 0) continue;
-    for (const auto& [name, scores] : cell.scores) known.insert(name);
+    for (const auto& [name, scores] : cell.scores) known.emplace(name, scores.classes());
   }
   std::vector<ScaleMeasure> measures;
-  for (const auto& name : known) {
+  for (const auto& [name, accuracy] : known) {
     if (name.starts_with("probe/")) {
-      measures.push_back({name, name.substr(6) + " probed, 1 - score", true});
+      measures.push_back({name, name.substr(6) + " probed, 1 - score", true, accuracy});
     } else if (name == "future/digit" || name == "future/legs" || name == "future/count") {
-      measures.push_back({name, name.substr(7) + " read from futures, share wrong", true});
+      measures.push_back({name, name.substr(7) + " read from futures, share wrong", true, true});
     } else if (name.starts_with("surprise/")) {
-      measures.push_back({name, name.substr(9) + " of films told wrong, share", true});
+      measures.push_back({name, name.substr(9) + " of films told wrong, share", true, true});
     } else if (name.starts_with("future/position_error")) {
       const size_t at = name.find("/h");
       measures.push_back(

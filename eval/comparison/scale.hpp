@@ -18,6 +18,7 @@ struct ScaleMeasure {
   std::string result;       ///< of cells, such as probe/digit
   std::string title;        ///< such as "digit, share wrong"
   bool complement = false;  ///< the error is 1 less the result: of accuracies and R2
+  bool share = false;       ///< the error is between 0 and 1
 };
 
 /// The measures that some cell has: probes, what futures show of the class, position errors at each

@@ -41,6 +41,7 @@ enum class Stretch { kSums, kRatios };
 
 /// Means over seeds double [R] of values double [R, S]: each resample draws seeds too. Deviations
 /// between seeds are stretched as in arm_difference(), since few seeds make a bootstrap too narrow.
+/// That can leave what values there are: who knows them to be shares cuts the means.
 torch::Tensor mean_over_seeds(const torch::Tensor& values, uint64_t seed,
                               Stretch stretch = Stretch::kSums);
 

@@ -17,13 +17,15 @@ using Json = nlohmann::ordered_json;
 
 Json to_json(const Results& results) { return Json::parse(results_json(results)); }
 
-probes::Estimate over_seeds(const std::vector<probes::Estimate>& values) {
+/// @param share few seeds make an interval that no share can fill: it is cut
+probes::Estimate over_seeds(const std::vector<probes::Estimate>& values, bool share) {
   if (values.size() == 1) return values.front();
   double mean = 0, square = 0;
   const double n = static_cast<double>(values.size());
   for (const auto& v : values) mean += v.value / n;
   for (const auto& v : values) square += (v.value - mean) * (v.value - mean) / (n - 1);
   const double half = probes::student_t_quantile(n - 1, 0.975) * std::sqrt(square / n);
+  if (share) return {mean, std::max(mean - half, 0.0), std::min(mean + half, 1.0)};
   return {mean, mean - half, mean + half};
 }
 
@@ -44,6 +46,7 @@ std::string cell_json(const CellRecord& cell) {
 std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells) {
   std::vector<SummaryRow> rows;
   std::vector<std::map<std::string, std::vector<probes::Estimate>>> values;
+  std::vector<const CellRecord*> first;
   for (const auto& cell : cells) {
     size_t at = 0;
     while (at < rows.size() && !(rows[at].arm == cell.arm && rows[at].tera == cell.tera &&
@@ -54,12 +57,15 @@ std::vector<SummaryRow> summarise(const std::vector<CellRecord>& cells) {
       rows.push_back(
           {.arm = cell.arm, .tera = cell.tera, .noise = cell.noise, .width = cell.width});
       values.emplace_back();
+      first.push_back(&cell);
     }
     ++rows[at].seeds;
     for (const auto& [name, value] : cell.results) values[at][name].push_back(value);
   }
   for (size_t i = 0; i < rows.size(); ++i) {
-    for (const auto& [name, list] : values[i]) rows[i].results[name] = over_seeds(list);
+    for (const auto& [name, list] : values[i]) {
+      rows[i].results[name] = over_seeds(list, is_share(name, first[i]->scores));
+    }
   }
   return rows;
 }

@@ -16,13 +16,13 @@ using predictors::MixtureDensityRnn;
 using State = predictors::MixtureDensityRnnImpl::State;
 
 torch::Tensor remembered(MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                         const worlds::StopRequest& stop) {
+                         const StopRequest& stop) {
   const torch::NoGradGuard no_grad;
   State state = model->start(episodes.size());
   auto alive = torch::arange(episodes.size(), torch::kInt64);  // all side by side
   std::vector<torch::Tensor> seen;
   for (int64_t t = 0;; ++t) {
-    worlds::go_on_unless(stop, "dream");
+    stop_if_asked(stop, "dream");
     std::vector<int64_t> going, rows;
     for (int64_t i = 0; i < alive.size(0); ++i) {
       const int64_t e = alive.const_data_ptr<int64_t>()[i], row = episodes.offsets[e] + t;
@@ -102,7 +102,7 @@ Searched search_controller(int64_t parameters, const SearchOptions& options, uin
 ScoreCandidates score_in_dream(MixtureDensityRnn& model, const LinearController& shape,
                                const torch::Tensor& starts, const SearchOptions& options,
                                double death_weight, const GameInfo& info, uint64_t seed,
-                               const worlds::StopRequest& stop) {
+                               const StopRequest& stop) {
   return [&model, shape, starts, options, death_weight, info, seed, stop](
              const torch::Tensor& candidates, int64_t generation, Searched& cost) {
     const auto index = static_cast<uint64_t>(generation);

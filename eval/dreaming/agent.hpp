@@ -68,18 +68,18 @@ Searched search_controller(int64_t parameters, const SearchOptions& options, uin
                            const ScoreCandidates& score, const TrainingProgress& progress = {});
 
 /// What an agent knows at every decision of real episodes, rows of `join_memory`.
-/// @throws worlds::Interrupted
+/// @throws Stopped
 torch::Tensor remembered(predictors::MixtureDensityRnn& model, const LatentEpisodes& episodes,
-                         const worlds::StopRequest& stop = {});
+                         const StopRequest& stop = {});
 
 /// Candidates scored by their imagined lives, all of a generation from the same starts; each
 /// generation dreams anew.
 /// @param starts, death_weight as `dream_lives` takes them
-/// @param stop ends it with worlds::Interrupted
+/// @param stop ends it with Stopped
 ScoreCandidates score_in_dream(predictors::MixtureDensityRnn& model, const LinearController& shape,
                                const torch::Tensor& starts, const SearchOptions& options,
                                double death_weight, const GameInfo& info, uint64_t seed,
-                               const worlds::StopRequest& stop = {});
+                               const StopRequest& stop = {});
 /// Candidates scored in the real game by their rewards over `info.repeat`, all of a generation in
 /// the same episodes; each generation plays others. V and M are batched over all of them.
 ScoreCandidates score_in_game(const MakeGame& make, VisionImpl& vision,

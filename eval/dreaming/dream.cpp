@@ -70,7 +70,7 @@ DreamLives dream_lives(
   constexpr double kOver = 1e-3;  // of being alive: too small to be followed
   auto alive = torch::ones({count});
   for (int64_t step = 0; step < options.limit && rows.size(0) > 0; ++step) {
-    worlds::go_on_unless(options.stop, "dream");
+    stop_if_asked(options.stop, "dream");
     if (seen) seen(rows, latent);
     const auto action = game_actions(actions_as, controller.act(rows, latent, state));
     const auto next = model->imagine(latent, action, options.temperature, state, generator);

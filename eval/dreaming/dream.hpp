@@ -1,7 +1,7 @@
 // A recurrent mixture-density model as the world itself: an agent lives in what it imagines.
 #pragma once
 
-#include <eval/worlds/interrupted.hpp>
+#include <jepa/stopped.hpp>
 #include <predictors/mixture_density.hpp>
 
 #include <ATen/core/Generator.h>
@@ -74,7 +74,7 @@ struct DreamOptions {
   uint64_t seed = 1;
   double death_weight = 0;  ///< above 0 lives are expected lengths, see `chance_of_end`
   bool three_way = false;   ///< actions become -1, 0, 1 at thresholds of 1/3 before M sees them
-  worlds::StopRequest stop = {};  ///< asked before every step
+  StopRequest stop = {};    ///< asked before every step
 };
 
 /// What was dreamed.
@@ -88,7 +88,7 @@ struct DreamLives {
 /// @param starts first latents [N, Z], with nothing remembered, or rows of `join_memory`;
 ///   rows taken in turn, `options.episodes` before they repeat
 /// @param seen called with (rows still alive, their latents) before every step
-/// @throws ConfigError for sizes that do not fit, worlds::Interrupted
+/// @throws ConfigError for sizes that do not fit, Stopped
 DreamLives dream_lives(
     predictors::MixtureDensityRnn& model, Controller& controller, int64_t count,
     const torch::Tensor& starts, const DreamOptions& options,

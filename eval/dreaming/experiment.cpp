@@ -93,7 +93,7 @@ Experiment::Experiment(ExperimentOptions options, MakeGame make, ExperimentHooks
 
 TrainingProgress Experiment::progress(const std::string& stage) const {
   return [this, stage](int64_t step, int64_t steps, double value) {
-    worlds::go_on_unless(hooks_.stop, stage);
+    stop_if_asked(hooks_.stop, stage);
     if (hooks_.progress) hooks_.progress(stage, step, steps, value);
   };
 }

@@ -48,8 +48,8 @@ struct ExperimentHooks {
   std::function<void(const std::string& stage)> say;
   /// May throw to stop: what stages left behind stays.
   std::function<void(const std::string& stage, int64_t step, int64_t steps, double value)> progress;
-  /// Asked every moment, in games and dreams too; ends the run with worlds::Interrupted.
-  worlds::StopRequest stop = {};
+  /// Asked every moment, in games and dreams too; ends the run with Stopped.
+  StopRequest stop = {};
 };
 
 /// What was trained, and its parts.
@@ -59,7 +59,7 @@ class Experiment {
   Experiment(ExperimentOptions options, MakeGame make, ExperimentHooks hooks);
 
   /// All stages that have not been done.
-  /// @throws DataError, ConfigError; worlds::Interrupted where the hooks stop it
+  /// @throws DataError, ConfigError; Stopped where the hooks stop it
   void run();
   const std::vector<StageRecord>& records() const { return stages_.records(); }
   const ExperimentOptions& options() const { return options_; }

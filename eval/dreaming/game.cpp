@@ -115,24 +115,24 @@ class WorldGame : public Game {
 
 class StoppableGame : public Game {
  public:
-  StoppableGame(std::unique_ptr<Game> game, worlds::StopRequest stop)
+  StoppableGame(std::unique_ptr<Game> game, StopRequest stop)
       : game_(std::move(game)), stop_(std::move(stop)) {}
   const GameInfo& info() const override { return game_->info(); }
   int64_t batch() const override { return game_->batch(); }
   using Game::reset;
   void reset(uint64_t seed, int64_t first, int64_t different) override {
-    worlds::go_on_unless(stop_, info().name);
+    stop_if_asked(stop_, info().name);
     game_->reset(seed, first, different);
   }
   Decision step(const torch::Tensor& actions) override {
-    worlds::go_on_unless(stop_, info().name);
+    stop_if_asked(stop_, info().name);
     return game_->step(actions);
   }
   torch::Tensor pixels(const torch::Tensor& rows) const override { return game_->pixels(rows); }
 
  private:
   std::unique_ptr<Game> game_;
-  worlds::StopRequest stop_;
+  StopRequest stop_;
 };
 
 }  // namespace
@@ -201,7 +201,7 @@ MakeGame make_game(const GameOptions& options) {
   };
 }
 
-MakeGame stoppable(MakeGame make, worlds::StopRequest stop) {
+MakeGame stoppable(MakeGame make, StopRequest stop) {
   if (!stop) return make;
   return [make = std::move(make), stop = std::move(stop)](int64_t batch) -> std::unique_ptr<Game> {
     return std::make_unique<StoppableGame>(make(batch), stop);

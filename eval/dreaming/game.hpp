@@ -90,7 +90,7 @@ torch::Tensor received_actions(const GameInfo& info, const torch::Tensor& sent,
 MakeGame make_game(const GameOptions& options);
 
 /// The same games, which look before every decision whether they are to stop.
-/// @throws worlds::Interrupted when they are reset or stepped
-MakeGame stoppable(MakeGame make, worlds::StopRequest stop);
+/// @throws Stopped when they are reset or stepped
+MakeGame stoppable(MakeGame make, StopRequest stop);
 
 }  // namespace jepa::eval::dreaming

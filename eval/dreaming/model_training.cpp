@@ -136,7 +136,7 @@ torch::Tensor first_latents(const LatentEpisodes& episodes) {
 }
 
 LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored,
-                               const worlds::StopRequest& stop) {
+                               const StopRequest& stop) {
   return {vision.encode(episodes.frames, mirrored, stop),
           mirrored ? -episodes.actions : episodes.actions, episodes.offsets, episodes.dead};
 }

@@ -44,9 +44,9 @@ LatentSplit split_episodes(const LatentEpisodes& episodes, double held_out);
 /// What each episode began with, [E, Z].
 torch::Tensor first_latents(const LatentEpisodes& episodes);
 /// @param mirrored left and right exchanged in frames and actions
-/// @throws worlds::Interrupted
+/// @throws Stopped
 LatentEpisodes encode_episodes(VisionImpl& vision, const Episodes& episodes, bool mirrored = false,
-                               const worlds::StopRequest& stop = {});
+                               const StopRequest& stop = {});
 /// The episodes of both, those of `first` first; sizes of latents and actions must agree.
 LatentEpisodes join(const LatentEpisodes& first, const LatentEpisodes& second);
 

@@ -257,11 +257,11 @@ torch::Tensor VisionImpl::prepare(const torch::Tensor& frames) const {
 }
 
 torch::Tensor VisionImpl::encode(const torch::Tensor& frames, bool mirrored,
-                                 const worlds::StopRequest& stop) {
+                                 const StopRequest& stop) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> parts;
   for (const auto& part : frames.split(kEncodeAtOnce)) {
-    worlds::go_on_unless(stop, "vision");
+    stop_if_asked(stop, "vision");
     parts.push_back(latents(prepare(mirrored ? part.flip(3) : part)));
   }
   return torch::cat(parts);

@@ -43,9 +43,9 @@ class VisionImpl : public torch::nn::Module {
 
   /// Frames uint8 [N, C, H, W] -> latents float [N, Z]; without gradient, some at a time.
   /// @param mirrored left and right exchanged first
-  /// @throws worlds::Interrupted
+  /// @throws Stopped
   torch::Tensor encode(const torch::Tensor& frames, bool mirrored = false,
-                       const worlds::StopRequest& stop = {});
+                       const StopRequest& stop = {});
   /// Whether latents can be drawn.
   virtual bool decodes() const { return false; }
   /// Latents [N, Z] -> uint8 [N, C, H, W], of full size.

@@ -105,12 +105,17 @@ torch::Tensor teacher_forced_error(LatentPredictor& predictor, const torch::Tens
   const int64_t before = actions.size(1);
   const int64_t longest = predictor.history() > 1 ? predictor.history() : before;
   const int64_t window = std::min(before, longest);
+  const int64_t windows = (before + window - 1) / window;
   std::vector<torch::Tensor> errors;
   for (int64_t start = 0; start < before; start += window) {
-    const int64_t from = std::min(start, before - window);  // the last may overlap
+    // The last may overlap, and counts what the one before it has not.
+    const int64_t from = std::min(start, before - window), counted = from + window - start;
     const auto next =
         predictor.predict(latents.narrow(1, from, window), actions.narrow(1, from, window));
-    errors.push_back((next - later.narrow(1, from, window)).square().mean());
+    const auto off = next.narrow(1, start - from, counted) - later.narrow(1, start, counted);
+    // Exactly 1 where windows divide the clip.
+    const double share = static_cast<double>(counted * windows) / static_cast<double>(before);
+    errors.push_back(off.square().mean() * share);
   }
   return errors.size() == 1 ? errors.front() : torch::stack(errors).mean();
 }

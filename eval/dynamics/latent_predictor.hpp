@@ -37,9 +37,9 @@ class LatentPredictor {
   void train(bool on);
 };
 
-/// Mean squared error of predictions one frame ahead from true latents: over windows of
-/// `history()` frames, the last one ending with the clip, as LeWorldModel trains it (arXiv
-/// 2603.19312); where that is 1, over all frames.
+/// Mean squared error of predictions one frame ahead from true latents, of each frame but the first
+/// once: in windows of `history()` frames, the last one ending with the clip. Of clips of one
+/// window it is LeWorldModel's (arXiv 2603.19312). Where `history()` is 1, over all frames.
 /// @param latents of all frames but the last [B, T - 1, D] or more
 /// @param later of all frames but the first [B, T - 1, D] @param actions [B, T - 1, A]
 torch::Tensor teacher_forced_error(LatentPredictor& predictor, const torch::Tensor& latents,

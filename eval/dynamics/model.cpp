@@ -77,9 +77,10 @@ void ModelOptions::describe(OptionVisitor& visit) {
   encoder.describe(visit);
   visit("inverse_hidden", inverse_hidden, {.help = "width of the inverse dynamics", .min = 1});
   visit("action_mean", action_mean,
-        {.help = "taken off a step's action, one value or one a number; empty: measured on the "
-                 "training data"});
-  visit("action_std", action_std, {.help = "what actions are then divided by; empty: likewise"});
+        {.help = "taken off a step's action, one value or one a number; measured (or empty): on "
+                 "the training data"});
+  visit("action_std", action_std,
+        {.help = "what actions are then divided by; measured (or empty): likewise"});
   visit("pixel_mean", pixels.mean, {.help = "taken off pixels 0..255, one value or one a channel"});
   visit("pixel_std", pixels.std, {.help = "what they are then divided by"});
 }

@@ -112,7 +112,7 @@ struct PatchLoss {
 };
 
 /// For `action_conditioned` V-JEPA 2-AC's two mean absolute errors; for `adaln` the mean squared
-/// error over windows of its `frames` frames, the last one ending with the clip.
+/// error of `teacher_forced_error()`.
 /// @param latents [B, T, n * D] @param actions [B, T - 1, A] as the model takes them
 /// @param states [B, T or more, S]; undefined: zeros
 /// @throws ConfigError where the clips are too short for `rollout_steps`

@@ -52,6 +52,10 @@ void require_folder(const std::string& path) {
   if (std::filesystem::is_regular_file(path)) {
     throw CheckpointError(path + ": is a file, expected the folder of a run or a checkpoint");
   }
+  if (!std::filesystem::exists(path)) {
+    throw CheckpointError(path +
+                          ": no such folder, expected a run of train_dynamics or a checkpoint");
+  }
 }
 
 /// @param kept the run's config.ini, which holds more than its shape
@@ -77,14 +81,18 @@ RunShape read_run_shape(const std::string& folder) {
   return shape_of(diffusion::read_saved_options(folder));
 }
 
-SavedDynamics open_dynamics(const std::string& path) {
+std::string encoder_folder(const std::string& path) {
   require_folder(path);
   if (is_patch_run(path)) {
     throw CheckpointError(path +
                           ": a run over a frozen encoder of patches (option "
                           "patches.weights), which has no encoder of its own");
   }
-  const std::string folder = diffusion::weights_folder(path, "encoder", "train_dynamics");
+  return diffusion::weights_folder(path, "encoder", "train_dynamics");
+}
+
+SavedDynamics open_dynamics(const std::string& path) {
+  const std::string folder = encoder_folder(path);
   const OptionValues kept = diffusion::read_saved_options(folder);
   const RunShape shape = shape_of(kept);
   SavedDynamics saved{shape, folder,

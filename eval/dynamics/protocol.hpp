@@ -51,6 +51,10 @@ struct RunShape {
 /// @throws CheckpointError where there is none
 RunShape read_run_shape(const std::string& folder);
 
+/// Folder of the newest checkpoint, for its encoder. @param path a run folder or a checkpoint
+/// @throws CheckpointError where it is no run of train_dynamics, or one over patches
+std::string encoder_folder(const std::string& path);
+
 /// A run read back: its shape and its newest model.
 struct SavedDynamics {
   RunShape shape;

@@ -3,6 +3,7 @@
 #include <jepa/errors.hpp>
 #include <jepa/io/json_text.hpp>
 #include <jepa/io/safetensors.hpp>
+#include <jepa/stopped.hpp>
 #include <jepa/version.hpp>
 
 #include <c10/util/StringUtil.h>
@@ -171,7 +172,7 @@ class Cell {
     for (const auto& numbers : scenes) {
       std::vector<torch::Tensor> films;
       for (const size_t number : numbers) {
-        comparison::stop_if_asked(questions_.hooks);
+        stop_if_asked(questions_.hooks.stop, "benchmark");
         if (!model_.tokens) model_ = make_();
         films.push_back(ask_pair(model_, questions_.pairs[number], questions_.options, past));
       }

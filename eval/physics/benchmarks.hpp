@@ -86,7 +86,7 @@ std::vector<uint64_t> untrained_seeds(const std::string& model, int64_t count);
 /// least one where there are two) is validation.
 /// @param run folder: scores that are in its `cells` are not asked for again, unless they are of
 ///   another model or other films
-/// @throws comparison::Stopped where the hooks say so; DataError naming a film; ConfigError
+/// @throws Stopped where the hooks say so; DataError naming a film; ConfigError
 BenchmarkResult run_benchmark(const BenchmarkOptions& options, const std::string& run,
                               torch::Device device, const comparison::ComparisonHooks& hooks);
 

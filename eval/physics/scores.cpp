@@ -201,6 +201,15 @@ std::string metric_name(Metric metric) {
 
 RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, double threshold,
                    int64_t resamples, uint64_t seed) {
+  std::vector<torch::Tensor> counts;
+  for (size_t i = 0; i < rules.size(); ++i) {
+    counts.push_back(probes::resample_units(rules[i].size(0), resamples, seed + i));
+  }
+  return measure(rules, metric, threshold, counts);
+}
+
+RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, double threshold,
+                   const std::vector<torch::Tensor>& counts) {
   RuleValues made;
   torch::Tensor sum;
   double total = 0;
@@ -208,8 +217,7 @@ RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, doubl
     const auto rule = rules[i].to(torch::kFloat64);
     const auto once = torch::ones({1, rule.size(0)}, torch::kFloat64);
     made.values.push_back(resampled(rule, metric, threshold, once).item<double>());
-    const auto counts = probes::resample_units(rule.size(0), resamples, seed + i);
-    made.resamples.push_back(resampled(rule, metric, threshold, counts));
+    made.resamples.push_back(resampled(rule, metric, threshold, counts[i]));
     sum = i == 0 ? made.resamples.back() : sum + made.resamples.back();
     total += made.values.back();
   }
@@ -222,8 +230,8 @@ RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, doubl
 std::vector<probes::Estimate> pooled(const std::vector<RuleValues>& draws, uint64_t seed) {
   std::vector<probes::Estimate> made;
   for (size_t rule = 0; rule < draws.front().values.size(); ++rule) {
-    made.push_back(
-        probes::with_interval(mean_value(draws, rule), mean_resampled(draws, rule, seed)));
+    made.push_back(probes::with_interval(mean_value(draws, rule),
+                                         mean_resampled(draws, rule, seed).clamp(0, 1)));
   }
   return made;
 }
@@ -233,9 +241,10 @@ std::vector<probes::Estimate> pooled_difference(const std::vector<RuleValues>& d
                                                 uint64_t seed) {
   std::vector<probes::Estimate> made;
   for (size_t rule = 0; rule < draws.front().values.size(); ++rule) {
-    made.push_back(probes::with_interval(
-        mean_value(draws, rule) - mean_value(control, rule),
-        mean_resampled(draws, rule, seed) - mean_resampled(control, rule, seed + 1)));
+    const auto differences =
+        mean_resampled(draws, rule, seed) - mean_resampled(control, rule, seed + 1);
+    made.push_back(probes::with_interval(mean_value(draws, rule) - mean_value(control, rule),
+                                         differences.clamp(-1, 1)));
   }
   return made;
 }

@@ -88,11 +88,16 @@ struct RuleValues {
 /// @param seed of the bootstrap over scenes, each rule's own; the same seed gives paired resamples
 RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, double threshold,
                    int64_t resamples, uint64_t seed);
+/// The same on given resamples, where rules share their scenes. @param counts of each rule, how
+/// often each scene was drawn: double [R, scenes]
+RuleValues measure(const std::vector<torch::Tensor>& rules, Metric metric, double threshold,
+                   const std::vector<torch::Tensor>& counts);
 
 /// The mean over draws (seeds, initialisations) of one arm; every resample draws scenes and draws,
-/// see comparison::mean_over_seeds().
+/// see comparison::mean_over_seeds(). Every metric is a share: what is stretched past 0 or 1 is
+/// cut.
 std::vector<probes::Estimate> pooled(const std::vector<RuleValues>& draws, uint64_t seed);
-/// An arm's less a control's, on the same resamples of the scenes.
+/// An arm's less a control's, on the same resamples of the scenes; cut at -1 and 1.
 std::vector<probes::Estimate> pooled_difference(const std::vector<RuleValues>& draws,
                                                 const std::vector<RuleValues>& control,
                                                 uint64_t seed);

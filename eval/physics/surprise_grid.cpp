@@ -1,9 +1,11 @@
+#include <eval/comparison/distinct.hpp>
 #include <eval/physics/surprise_grid.hpp>
 #include <eval/physics/surprise_models.hpp>
 #include <eval/probes/protocol.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/atomic_file.hpp>
 #include <jepa/io/safetensors.hpp>
+#include <jepa/stopped.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <nlohmann/json.hpp>
@@ -87,7 +89,7 @@ class LazyCell {
     const std::string folder = plan_of(options_, arm_, seed_, tera_).folder;
     const std::string path = c10::str(folder, "/", split, "-c", past, "-", rule, ".safetensors");
     if (fs::exists(path)) return read_safetensors(path).tensors.at("surprise").clone();
-    comparison::stop_if_asked(hooks_);
+    stop_if_asked(hooks_.stop, "surprise");
     if (!model_.tokens) model_ = cell_model(options_, arm_, seed_, hooks_, tera_);
     const auto scored = rule_surprises(model_, options_, rule, split, past, kinds);
     fs::create_directories(folder);
@@ -221,12 +223,11 @@ void require_askable(const SurpriseOptions& options) {
   if (arms.empty()) throw ConfigError("option arms: name one at least");
   if (options.seeds.empty()) throw ConfigError("option seeds: name one at least");
   if (options.contexts.empty()) throw ConfigError("option contexts: name one at least");
-  std::set<std::string> budgets{c10::str(options.tera)};
-  for (const double tera : options.scale) {
-    if (budgets.insert(c10::str(tera)).second) continue;
-    throw ConfigError(
-        c10::str("option scale: ", tera, " TFLOP is there twice, or is the run's own tera"));
-  }
+  comparison::require_distinct("arms", arms);
+  comparison::require_distinct("seeds", options.seeds);
+  auto budgets = options.scale;
+  budgets.push_back(options.tera);
+  comparison::require_distinct("scale", budgets, ", or is the run's own tera");
   for (const auto& arm : arms) {
     comparison::model_folder({.arm = arm, .folder = ""});
     const int64_t together = frames_of_token(options, arm);

@@ -59,12 +59,13 @@ std::vector<std::string> surprise_arms(const SurpriseOptions& options);
 bool is_trained(const SurpriseOptions& options, const std::string& arm);
 
 /// What would else be told only when it is reached, after the training before it.
-/// @throws ConfigError for an arm that is none, or a past that an arm can not be told
+/// @throws ConfigError for an arm that is none, a past that an arm can not be told, or an arm, seed
+/// or budget that is there twice
 void require_askable(const SurpriseOptions& options);
 
 /// The model of a cell: trained now, or as its run left it.
 /// @param tera 0: the run's own budget
-/// @throws comparison::Stopped where the hooks asked to stop
+/// @throws Stopped where the hooks asked to stop
 SurpriseModel cell_model(const SurpriseOptions& options, const std::string& arm, int64_t seed,
                          const comparison::ComparisonHooks& hooks, double tera = 0);
 

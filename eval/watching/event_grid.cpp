@@ -1,10 +1,12 @@
 // Every arm asked about every kind of event, cell by cell, so that what was cut off goes on.
 #include <encoders/published.hpp>
 #include <eval/physics/surprise_models.hpp>
+#include <eval/probes/metrics.hpp>
 #include <eval/probes/saved_probe.hpp>
 #include <eval/watching/events.hpp>
 #include <jepa/errors.hpp>
 #include <jepa/io/safetensors.hpp>
+#include <jepa/stopped.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
@@ -81,7 +83,7 @@ torch::Tensor score(const physics::SurpriseModel& model, const std::vector<torch
   std::vector<torch::Tensor> parts;
   constexpr size_t kAtOnce = 8;
   for (size_t i = 0; i < films.size(); i += kAtOnce) {
-    comparison::stop_if_asked(hooks);
+    stop_if_asked(hooks.stop, "events");
     const std::vector<torch::Tensor> some(
         films.begin() + static_cast<std::ptrdiff_t>(i),
         films.begin() + static_cast<std::ptrdiff_t>(std::min(i + kAtOnce, films.size())));
@@ -140,15 +142,28 @@ std::map<std::string, Metric> asked_metrics() {
 
 using Kinds = std::vector<torch::Tensor>;  // of one draw: [stretches, windows, 2, 2] of each
 
-EventTable summarise(const EventOptions& options,
+/// Kinds are spliced into the same stretches, which are drawn once for all of them: of each kind,
+/// how often its own were, double [R, its stretches].
+std::vector<torch::Tensor> shared_resamples(const std::vector<KindFilms>& kinds, int64_t stretches,
+                                            int64_t resamples) {
+  const auto drawn = probes::resample_units(stretches, resamples, kBootstrap);
+  std::vector<torch::Tensor> counts;
+  for (const auto& kind : kinds) {
+    auto own = drawn.index_select(1, torch::tensor(kind.stretches)).to(torch::kFloat64);
+    own.masked_fill_(own.sum(1, /*keepdim=*/true).eq(0), 1);  // none of its own: all of them
+    counts.push_back(own);
+  }
+  return counts;
+}
+
+EventTable summarise(const std::vector<torch::Tensor>& counts,
                      const std::vector<std::pair<std::string, Kinds>>& scored) {
   std::vector<std::string> arms;
   std::map<std::string, std::map<std::string, std::vector<RuleValues>>> values;  // arm, metric
   for (const auto& [arm, kinds] : scored) {
     if (std::find(arms.begin(), arms.end(), arm) == arms.end()) arms.push_back(arm);
     for (const auto& [name, metric] : asked_metrics()) {
-      values[arm][name].push_back(
-          physics::measure(kinds, metric, 0, options.resamples, kBootstrap));
+      values[arm][name].push_back(physics::measure(kinds, metric, 0, counts));
     }
   }
   EventTable table;
@@ -231,7 +246,8 @@ EventTable run_events(const EventOptions& options, const WatchOptions& watch,
     }
     scored.emplace_back(arm, std::move(all));
   }
-  return summarise(options, scored);
+  return summarise(
+      shared_resamples(kinds, static_cast<int64_t>(stretches.size()), options.resamples), scored);
 }
 
 }  // namespace jepa::eval::watching

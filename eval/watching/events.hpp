@@ -87,7 +87,7 @@ struct EventTable {
 
 /// Scores what has no scores yet in OUT/cells, then everything together.
 /// @param footage what `watch.video` holds from `options.from` on (read_footage)
-/// @throws comparison::Stopped where the hooks asked to stop; ConfigError where nothing is held out
+/// @throws Stopped where the hooks asked to stop; ConfigError where nothing is held out
 EventTable run_events(const EventOptions& options, const WatchOptions& watch,
                       const WatchedModel& model, const Footage& footage, torch::Device device,
                       const comparison::ComparisonHooks& hooks);

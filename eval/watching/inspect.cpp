@@ -179,7 +179,10 @@ Inspection inspect(const physics::MaskedModel& given, int64_t window, int64_t pa
 
   const int64_t best = seen.surprise.argmax().item<int64_t>();
   const int64_t place = best % seen.grid.frame_size();
-  const bool chosen = options.row >= 0 && options.column >= 0;
+  if ((options.row >= 0) != (options.column >= 0)) {
+    throw ConfigError("option row, column: a token has both");
+  }
+  const bool chosen = options.row >= 0;
   if (chosen && (options.row >= seen.grid.h || options.column >= seen.grid.w)) {
     throw ConfigError(
         c10::str("option row, column: a frame has ", seen.grid.h, " x ", seen.grid.w, " tokens"));

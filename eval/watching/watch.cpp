@@ -375,11 +375,7 @@ WatchResult run_watch(const WatchOptions& options, const WatchedModel& given, to
   if (options.video == "-" && options.loop_minutes > 0) {
     throw ConfigError("option loop_minutes: a pipe cannot be watched again");
   }
-  WatchedModel model = given;
-  if (options.fps > 0 || options.frame_step > 0) {
-    model.fps = options.fps;
-    model.frame_step = std::max<int64_t>(options.frame_step, 1);
-  }
+  const WatchedModel model = options.at_asked_rate(given);
   if (std::filesystem::exists(options.out) && !std::filesystem::is_directory(options.out)) {
     throw ConfigError("option out: " + options.out + " is a file, expected a folder");
   }

@@ -16,6 +16,15 @@
 
 namespace jepa::eval::watching {
 
+/// A model as it watches.
+struct WatchedModel {
+  physics::SurpriseModel surprise;
+  int64_t height = 0, width = 0, channels = 3;  ///< of its frames
+  int64_t frame_step = 1;
+  double fps = 0;          ///< 0: frame_step
+  int64_t short_side = 0;  ///< 0: not said
+};
+
 /// What is watched, and what is made of it.
 struct WatchOptions {
   std::string video;    ///< file, folder, `path label` list, or `-`
@@ -43,16 +52,9 @@ struct WatchOptions {
 
   /// Frames that are known of a window: `past`, or about half of it, in whole tubelets.
   int64_t known_frames(int64_t window, int64_t tubelet) const;
+  /// The model as it watches at `fps` or `frame_step`, where they were asked for.
+  WatchedModel at_asked_rate(WatchedModel model) const;
   void describe(OptionVisitor& visit);
-};
-
-/// A model as it watches.
-struct WatchedModel {
-  physics::SurpriseModel surprise;
-  int64_t height = 0, width = 0, channels = 3;  ///< of its frames
-  int64_t frame_step = 1;
-  double fps = 0;          ///< 0: frame_step
-  int64_t short_side = 0;  ///< 0: not said
 };
 
 /// @throws CheckpointError, ConfigError as the loaders do; ConfigError for a model of still images

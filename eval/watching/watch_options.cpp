@@ -92,6 +92,14 @@ void WatchOptions::describe(OptionVisitor& visit) {
                  "on the page"});
 }
 
+WatchedModel WatchOptions::at_asked_rate(WatchedModel model) const {
+  if (fps > 0 || frame_step > 0) {
+    model.fps = fps;
+    model.frame_step = std::max<int64_t>(frame_step, 1);
+  }
+  return model;
+}
+
 int64_t WatchOptions::known_frames(int64_t window, int64_t tubelet) const {
   return past > 0 ? past : std::max(window / 2 / tubelet, int64_t{1}) * tubelet;
 }

@@ -1,6 +1,6 @@
 #include <eval/worlds/collection.hpp>
-#include <eval/worlds/interrupted.hpp>
 #include <jepa/errors.hpp>
+#include <jepa/stopped.hpp>
 
 #include <c10/util/StringUtil.h>
 #include <torch/types.h>
@@ -162,7 +162,7 @@ void collect_episodes(World& world, Policy& policy, const CollectionOptions& opt
   while (!enough() && !(stop && stop())) {
     try {
       world.reset(options.seed, options.ranges, episodes);
-    } catch (const Interrupted&) {
+    } catch (const Stopped&) {
       return;  // nothing runs
     }
     policy.begin(world, options.seed, episodes);
@@ -178,7 +178,7 @@ void collect_episodes(World& world, Policy& policy, const CollectionOptions& opt
     };
     try {
       while (batch.open() && !(stop && stop())) batch.run_block(policy);
-    } catch (const Interrupted&) {
+    } catch (const Stopped&) {
       hand_over();
       return;
     } catch (const DataError&) {

@@ -39,7 +39,7 @@ struct CollectedEpisode {
 
 /// Runs episodes 0, 1, ... of `options.seed` in batches of the world's size and hands them to
 /// `take` in order, until there are enough, or `stop` says so (between steps), or the world is
-/// Interrupted: what runs is cut and handed over. Where the world fails in the middle, what was
+/// Stopped: what runs is cut and handed over. Where the world fails in the middle, what was
 /// seen until then is handed over, cut (`truncated`), before its error goes on.
 /// @param stop may be empty
 /// @throws ConfigError; DataError as the world does

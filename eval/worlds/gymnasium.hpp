@@ -1,9 +1,9 @@
 // Gymnasium environments as a World: games and simulators in Python, stepped from here.
 #pragma once
 
-#include <eval/worlds/interrupted.hpp>
 #include <eval/worlds/world.hpp>
 #include <jepa/options.hpp>
+#include <jepa/stopped.hpp>
 
 #include <memory>
 #include <string>
@@ -53,7 +53,7 @@ void resize_area(const uint8_t* from, int64_t from_height, int64_t from_width, i
 class Gymnasium : public World {
  public:
   /// Starts the processes and makes the environments.
-  /// @throws DataError, ConfigError; Interrupted, here and whenever its environments are waited for
+  /// @throws DataError, ConfigError; Stopped, here and whenever its environments are waited for
   Gymnasium(const GymnasiumOptions& options, int64_t batch);
   ~Gymnasium() override;
 

@@ -190,7 +190,7 @@ std::string GymnasiumServer::next_line() {
     }
     if (stop_ && stop_()) {
       stop(true);
-      throw Interrupted(name_ + ": stopped while its answer was waited for");
+      throw Stopped(name_ + ": stopped while its answer was waited for");
     }
     const double left = timeout_ - seconds_since(asked_);
     pollfd files[2] = {{socket_, POLLIN, 0}, {listening ? output_ : -1, POLLIN, 0}};

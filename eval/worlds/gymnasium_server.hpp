@@ -2,7 +2,7 @@
 // and frames in shared memory, and its last words when it dies.
 #pragma once
 
-#include <eval/worlds/interrupted.hpp>
+#include <jepa/stopped.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -21,7 +21,7 @@ class GymnasiumServer {
   ///   reset one after another, for each of them
   /// @param stop_request asked while it is waited for
   /// @throws DataError where it does not start, or has something to say against the options;
-  ///   Interrupted
+  ///   Stopped
   GymnasiumServer(std::string name, std::string python, const std::string& options, double timeout,
                   StopRequest stop_request = {});
   ~GymnasiumServer();
@@ -36,7 +36,7 @@ class GymnasiumServer {
   /// Sends a command; several servers work at once between send() and wait().
   void send(const std::string& command);
   /// @throws DataError where the answer is an error, none comes in time, or the process is gone;
-  ///   Interrupted, and the process is ended
+  ///   Stopped, and the process is ended
   void wait();
 
  private:

@@ -148,6 +148,25 @@ TEST_F(CompareProgram, SaysWhatIsWrongWithOnesOwnClips) {
   EXPECT_NE(said().find("noises"), std::string::npos) << said();
 }
 
+TEST_F(CompareProgram, LeavesNothingBehindWhereItRefuses) {
+  for (const auto& [option, twice] :
+       std::vector<std::pair<std::string, std::string>>{{"seeds", "0"}, {"arms", "random_init"}}) {
+    EXPECT_EQ(run(small_ + own_data() + " --labels bright --" + option + " " + twice + "," + twice),
+              2);
+    EXPECT_NE(said().find("error: option " + option + ": " + twice + " is there twice"),
+              std::string::npos)
+        << said();
+    EXPECT_FALSE(std::filesystem::exists(folder_.file("run")));
+  }
+  // A folder of `watch --events`.
+  std::filesystem::create_directories(folder_.file("run/cells/jepa-s0"));
+  const std::string config = "precision = auto\nevents = true\n";
+  write_bytes(folder_.file("run/config.ini"), config);
+  EXPECT_EQ(run(small_ + own_data() + " --labels bright"), 2);
+  EXPECT_NE(said().find("holds the cells of another experiment"), std::string::npos) << said();
+  EXPECT_EQ(read_bytes(folder_.file("run/config.ini")), config);
+}
+
 TEST_F(CompareProgram, TunesOnValidationWithoutLookingAtTheTestClips) {
   std::filesystem::remove(folder_.file("test.h5"));
   write_store("test", 1, 5);

@@ -141,7 +141,22 @@ TEST_F(Generative, SampleDrawsWhatIsAsked) {
   refuses("sample", sample + out + Arguments{"--given", path("none.h5"), "--given_frames", "0:2"},
           1, "none.h5");
   refuses("sample", sample + out + Arguments{"--height", "30"}, 1, "30");
-  refuses("sample", sample + Arguments{"--out", path("film.avi")}, 2, "film.avi");
+  // Told before the model is read.
+  const Arguments none{"--model", path("none")};
+  refuses("sample", none + Arguments{"--out", path("film.avi")}, 2, "film.avi");
+  refuses("sample", none + Arguments{"--out", path("no/film.gif")}, 1, "no/film.gif");
+  refuses("sample", none + Arguments{"--out", path("said.txt/film.h5")}, 1, "said.txt/film.h5");
+  fs::create_directory(path("folder.png"));
+  refuses("sample", none + Arguments{"--out", path("folder.png")}, 1, "folder.png");
+  refuses("decode", none + Arguments{"--video", clips, "--out", path("film.avi")}, 2, "film.avi");
+  refuses("decode", none + Arguments{"--video", clips, "--out", path("no/film.png")}, 1,
+          "no/film.png");
+  refuses("sample", sample + out + Arguments{"--given_frames", "0:4"}, 2, "option given");
+  refuses("sample", sample + out + Arguments{"--overlap", "2"}, 2, "option window");
+  for (const char* option : {"--frames", "--height", "--width", "--count", "--fps"}) {
+    refuses("sample", sample + out + Arguments{option, "1000000000000"}, 2,
+            std::string("option ") + (option + 2));
+  }
   refuses("sample", Arguments{"--model", path("none")} + out, 1, "none");
   refuses("sample", sample + out + Arguments{"--precision", "bfloat16"}, 2, "precision");
   refuses("decode", {"--model", path("pixels"), "--video", clips, "--out", path("no.gif")}, 2,
@@ -178,6 +193,12 @@ TEST_F(Generative, DecoderShowsWhatAJepaForesees) {
       "decode",
       {"--model", path("decoder"), "--video", clips, "--clip.frames", "4", "--out", path("no.gif")},
       1, "4 frames");
+  const Arguments decode{"--model", path("decoder"),   "--video", clips, "--count", "1", "--draws",
+                         "1",       "--sampler.steps", "2"};
+  refuses("decode", decode + Arguments{"--out", path("no.gif"), "--clip.channels", "3"}, 2,
+          "clip.channels is 3");
+  EXPECT_EQ(run("decode", decode + Arguments{"--out", path("one.png"), "--clip.channels", "1"}), 0)
+      << said();
   const Arguments judge = judged(path("decoder"));
   ASSERT_EQ(run("judge", judge), 0) << said();
   const auto rows = nlohmann::json::parse(read_bytes(path("judged.json"))).at("rows");
@@ -222,6 +243,21 @@ TEST_F(Generative, JudgeReadsWhatWasPrompted) {
   EXPECT_EQ(nlohmann::json::parse(read_bytes(path("judged.json"))).at("rows"), first);
   refuses("judge", {"--model", path("pixels"), "--test", clips}, 2, "option train");
   refuses("judge", judge + Arguments{"--context_frames", "8"}, 1, "8 frames");
+  refuses("judge", judge + Arguments{"--horizons", "2,99"}, 2, "option horizons: 99; " + clips);
+  EXPECT_NE(said().find("the longest is 4"), std::string::npos) << said();
+  // A judge of a file is what it was trained as.
+  refuses("judge", judge + Arguments{"--judge.label", "legs"}, 2,
+          "option judge.label is legs, but the judge of " + path("judge.safetensors") +
+              " was trained with digit");
+  refuses("judge", judge + Arguments{"--judge.rate", "0.1"}, 2, "judge.rate is 0.1");
+  Arguments silent;  // nothing is said of it
+  for (size_t i = 0; i < judge.size(); i += 2) {
+    if (!judge[i].starts_with("--judge.")) silent = silent + Arguments{judge[i], judge[i + 1]};
+  }
+  ASSERT_EQ(run("judge", silent), 0) << said();
+  const auto of_file = nlohmann::json::parse(read_bytes(path("judged.json")));
+  EXPECT_EQ(of_file.at("options").at("judge.width"), "8");
+  EXPECT_EQ(of_file.at("rows"), first);
 }
 
 TEST_F(Generative, CompareRunsItsCellsOnce) {

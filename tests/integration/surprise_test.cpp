@@ -84,7 +84,8 @@ TEST_F(SurpriseProgram, GoesOnAfterBeingKilledAndWritesItsReport) {
   const auto time = fs::last_write_time(kept);
   const std::string before = read_bytes(lost);
   fs::remove(lost);
-  ASSERT_EQ(run("--arms jepa,pixels"), 0) << said();
+  // All is float32 here, whatever it is called.
+  ASSERT_EQ(run("--arms jepa,pixels --precision auto"), 0) << said();
   EXPECT_EQ(fs::last_write_time(kept), time);
   EXPECT_EQ(read_bytes(lost), before);
   // Its time is that of all its processes.
@@ -150,6 +151,24 @@ TEST_F(SurpriseProgram, TheCommandLineWinsOverQuick) {
   write_bytes(folder_.file("run"), "");
   EXPECT_EQ(run(""), 2);
   EXPECT_NE(said().find("is a file, expected a folder"), std::string::npos) << said();
+}
+
+TEST_F(SurpriseProgram, LeavesNothingBehindWhereItRefuses) {
+  for (const char* twice : {"--seeds 0,0", "--arms jepa,jepa"}) {
+    EXPECT_EQ(run(twice), 2) << twice;
+    EXPECT_NE(said().find("is there twice"), std::string::npos) << said();
+    EXPECT_FALSE(fs::exists(folder_.file("run"))) << twice;
+  }
+  // Folders of `watch --events`, of `compare` and of films: none of them is gone on with.
+  fs::create_directories(in_run("cells/jepa-s0"));
+  for (const char* program :
+       {"events = true\n", "budgets = 1\n", "light_share = 0.25\nbenchmark = intphys\n"}) {
+    const std::string config = std::string("precision = auto\n") + program;
+    write_bytes(in_run("config.ini"), config);
+    EXPECT_EQ(run(""), 2) << program;
+    EXPECT_NE(said().find("holds the cells of another experiment"), std::string::npos) << said();
+    EXPECT_EQ(read_bytes(in_run("config.ini")), config);
+  }
 }
 
 TEST_F(SurpriseProgram, GoesOnInAFolderThatWasMoved) {

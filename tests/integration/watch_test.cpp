@@ -260,7 +260,7 @@ TEST_F(WatchProgram, WhatCannotBeWatchedLeavesAnEarlierRunAsItWas) {
   fs::create_directories(out("cells/jepa-s0"));
   before = files();
   for (const char* how : {"", " --inspect", " --events --quick"}) {
-    EXPECT_EQ(run(film + how), 2) << how;
+    EXPECT_EQ(run("--video '" + shared_->file("film.mp4") + "'" + how), 2) << how;
     EXPECT_NE(said().find("holds the cells of another experiment"), std::string::npos) << said();
     EXPECT_EQ(said().find('\n'), said().find("\nTry '")) << said();
   }
@@ -354,6 +354,27 @@ TEST_F(WatchProgram, InspectionFindsAPlantedFault) {
   EXPECT_NE(page.find("A fault was planted"), std::string::npos);
   EXPECT_NE(page.find("layer 1"), std::string::npos);
   EXPECT_EQ(run(asked + "--row 9 --column 9"), 2);
+  EXPECT_EQ(run(asked + "--row 1"), 2);
+  EXPECT_NE(said().find("row, column"), std::string::npos) << said();
+  // Watched at the rate that is asked for: other frames, another answer.
+  ASSERT_EQ(run(asked + "--frame_step 3"), 0) << said();
+  EXPECT_NE(summary().at("quadrants"), whole.at("quadrants"));
+}
+
+TEST_F(WatchProgram, OneJobIsToldOnlyWhatItLooksAt) {
+  const std::string film = "--video '" + shared_->file("film.mp4") + "' ";
+  const auto refused = [&](const std::string& arguments, const std::string& words) {
+    EXPECT_EQ(run(arguments), 2) << arguments;
+    EXPECT_NE(said().find(words), std::string::npos) << said();
+    EXPECT_FALSE(fs::exists(out("config.ini")));
+  };
+  refused(film + "--events --inspect", "events, inspect");
+  refused(film + "--events --probes none.safetensors", "option probes: not with --events");
+  refused(film + "--events --stride 4", "option stride: not with --events");
+  refused(film + "--inspect --features f.h5", "option features: not with --inspect");
+  refused(film + "--inspect --from 0.5", "option from: with --events alone");
+  refused(film + "--fault top_left", "option fault: with --inspect alone");
+  refused("--video - --inspect", "a pipe cannot be asked --inspect");
 }
 
 TEST_F(WatchProgram, RefusesWhatItCannotWatch) {

@@ -143,6 +143,24 @@ TEST(Scale, ErrorsNearZeroStayPositive) {
   }
 }
 
+TEST(Scale, SharesEndAtOne) {
+  torch::manual_seed(4);
+  std::vector<CellRecord> cells;
+  for (const double tera : {1.0, 4.0}) {
+    for (int64_t seed = 0; seed < 2; ++seed) {
+      cells.push_back({.arm = "jepa", .tera = tera, .seed = seed});
+      set_result(cells.back(), "surprise/pairs", seed == 0 ? 0.3 : 0.6, 0.01);
+      set_result(cells.back(), "future/position_error/h4", seed == 0 ? 0.7 : 0.4, 0.01);
+    }
+  }
+  // Two seeds: far more than the share that there is, but not of pixels.
+  const auto curves = fit_scale(cells, 400);
+  const auto& share = curve_of(curves, "jepa", "surprise/pairs").points.front().error;
+  EXPECT_NEAR(share.value, 0.55, 0.01);
+  EXPECT_EQ(share.high, 1);
+  EXPECT_GT(curve_of(curves, "jepa", "future/position_error/h4").points.front().error.high, 1.5);
+}
+
 TEST(Scale, OneBudgetIsNoLine) {
   auto cells = made_cells("jepa", -0.3, 0.02);
   std::erase_if(cells, [](const CellRecord& cell) { return cell.tera != 2; });

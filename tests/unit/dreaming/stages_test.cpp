@@ -273,7 +273,7 @@ TEST_F(DreamRunTest, StopsWithinAStage) {
     hooks.say = [&](const std::string& name) { stage = name, asked = 0; };
     hooks.stop = [&] { return stage == in && ++asked > after; };
     Experiment experiment(options, make_game(options.game), hooks);
-    EXPECT_THROW(experiment.run(), worlds::Interrupted) << in;
+    EXPECT_THROW(experiment.run(), Stopped) << in;
     EXPECT_FALSE(fs::exists(path("stopped/stages/" + in + ".json"))) << in;
     EXPECT_LE(asked, after + 1) << in;
   };

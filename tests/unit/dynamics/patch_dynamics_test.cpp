@@ -212,13 +212,15 @@ TEST_F(PatchDynamics, LossesByHand) {
   EXPECT_NEAR(loss.rollout.item<double>(), (rolled - z.narrow(1, 1, 2)).abs().mean().item<double>(),
               1e-5);
   EXPECT_NEAR(loss.total.item<double>(), (loss.one_step + loss.rollout).item<double>(), 1e-6);
-  // Windows of three of five frames: 0 to 2 and 2 to 4.
+  // Windows of three of five frames: 0 to 2, and 2 to 4, of which the first has counted.
   auto windows = model(patches("adaln"));
   loss = patch_loss(*windows, z, actions, {});
   double by_hand = 0;
   for (const int64_t from : {0, 2}) {
     const auto next = windows->predict(z.narrow(1, from, 3), actions.narrow(1, from, 3));
-    by_hand += (next - z.narrow(1, from + 1, 3)).square().mean().item<double>() / 2;
+    const int64_t counted = from == 0 ? 0 : 1;
+    const auto off = next.slice(1, counted) - z.narrow(1, from + 1, 3).slice(1, counted);
+    by_hand += off.square().mean().item<double>() * static_cast<double>(3 - counted) / 5;
   }
   EXPECT_NEAR(loss.total.item<double>(), by_hand, 1e-5);
   EXPECT_FALSE(loss.rollout.defined());

@@ -1,5 +1,6 @@
 // Accuracies and AUROC against closed forms.
 #include <eval/physics/scores.hpp>
+#include <eval/probes/metrics.hpp>
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -135,14 +136,46 @@ TEST(Scores, PooledOverDrawsAndScenes) {
 
 TEST(Scores, FewDrawsThatDifferMakeWideIntervals) {
   std::vector<RuleValues> draws;
-  for (const double value : {0.2, 0.5, 0.8}) {
+  for (const double value : {0.45, 0.5, 0.55}) {
     draws.push_back({{value}, {torch::full({2000}, value, torch::kFloat64)}});
   }
   // Three draws: 4.30 / 1.96 * sqrt(3 / 2) times the farthest mean of three of them.
   const auto estimate = pooled(draws, 0).front();
   EXPECT_DOUBLE_EQ(estimate.value, 0.5);
-  EXPECT_NEAR(estimate.low, 0.5 - 2.689 * 0.3, 0.01);
-  EXPECT_NEAR(estimate.high, 0.5 + 2.689 * 0.3, 0.01);
+  EXPECT_NEAR(estimate.low, 0.5 - 2.689 * 0.05, 0.01);
+  EXPECT_NEAR(estimate.high, 0.5 + 2.689 * 0.05, 0.01);
+}
+
+TEST(Scores, IntervalsOfSharesEndWhereSharesDo) {
+  const auto draws = [](double one, double other) {
+    std::vector<RuleValues> made;
+    for (const double value : {one, other}) {
+      made.push_back({{value}, {torch::full({2000}, value, torch::kFloat64)}});
+    }
+    return made;
+  };
+  // Of two draws deviations are stretched more than ninefold.
+  const auto share = pooled(draws(0.4, 0.8), 0).front();
+  EXPECT_DOUBLE_EQ(share.value, 0.6);
+  EXPECT_EQ(share.low, 0);
+  EXPECT_EQ(share.high, 1);
+  const auto difference = pooled_difference(draws(0.2, 0.8), draws(0.3, 0.7), 0).front();
+  EXPECT_NEAR(difference.value, 0, 1e-12);
+  EXPECT_EQ(difference.low, -1);
+  EXPECT_EQ(difference.high, 1);
+}
+
+/// Rules of the same scenes: drawn together, their mean spreads as each of them does.
+TEST(Scores, RulesThatShareTheirScenesShareTheirResamples) {
+  const auto one = torch::rand({20, 3, 2, 2}, torch::kFloat64);
+  const std::vector<torch::Tensor> alike(4, one);
+  const auto counts = probes::resample_units(20, 200, 5);
+  const auto shared = measure(alike, Metric::kRelative, 0, std::vector<torch::Tensor>(4, counts));
+  EXPECT_TRUE(torch::allclose(shared.resamples.back(), shared.resamples.front()));
+  EXPECT_NEAR(shared.values.back(), shared.values.front(), 1e-12);
+  const auto apart = measure(alike, Metric::kRelative, 0, 200, 5);
+  EXPECT_LT(apart.resamples.back().std().item<double>(),
+            0.7 * shared.resamples.back().std().item<double>());
 }
 
 }  // namespace

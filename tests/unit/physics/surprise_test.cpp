@@ -169,7 +169,15 @@ TEST(Surprise, ArmsAndPastsAreCheckedBeforeAnyTraining) {
   EXPECT_EQ(said(), "");
   options.arms = "masked_pixels,foo";
   EXPECT_NE(said().find("arm foo is not one of jepa"), std::string::npos) << said();
+  options.arms = "masked_pixels,masked_pixels";
+  EXPECT_EQ(said(), "option arms: masked_pixels is there twice");
   options.arms = "masked_pixels";
+  options.seeds = {0, 1, 0};
+  EXPECT_EQ(said(), "option seeds: 0 is there twice");
+  options.seeds = {0, 1};
+  options.scale = {2, options.tera};
+  EXPECT_EQ(said(), "option scale: 20 is there twice, or is the run's own tera");
+  options.scale = {};
   for (const int64_t past : {5, 10, 12}) {
     options.contexts = {4, past};
     EXPECT_NE(said().find("option contexts: arm masked_pixels"), std::string::npos) << said();

@@ -288,7 +288,7 @@ TEST_F(GymnasiumTest, AStopRequestEndsTheWait) {
   ASSERT_EQ(all.size(), 2U);  // what was seen until then
   EXPECT_EQ(all[0].clip.frames, 3);
   EXPECT_EQ(all[0].clip.signals.at("truncated").values.back(), 1);
-  EXPECT_THROW(Gymnasium(options, 1), Interrupted);
+  EXPECT_THROW(Gymnasium(options, 1), Stopped);
 }
 
 TEST_F(GymnasiumTest, AnInterpreterThatLacksItIsNamed) {
