@@ -21,8 +21,8 @@ constexpr int64_t kEnlarged = 3;
 constexpr int64_t kColumns = 3;  // of the film, each a rule
 constexpr int64_t kGap = 6;
 constexpr int64_t kCaption = 12;
-constexpr int64_t kBar = 40, kLeastBar = 12;  // wide
-constexpr int64_t kMargin = 6;                // between caption and bar
+constexpr int64_t kMargin = 2;  // about a caption
+const char* const kBrokenCaption = "breaks it";
 constexpr double kFps = 5;
 
 /// One pair of films and what a model was surprised by.
@@ -49,17 +49,28 @@ std::vector<Shown> ask(const SurpriseModel& model, const SurpriseOptions& option
   return all;
 }
 
-/// Each pixel so many times that a rule's caption has room over its two films, whatever their side.
+std::string lawful_caption(const std::string& rule) { return rule + ": lawful"; }
+
+/// Each pixel so many times that a caption has room over its film, whatever its side.
 int64_t enlarged(int64_t side) {
   int64_t caption = 0;
   for (const auto& rule : rule_names()) {
-    caption = std::max(caption, report::bitmap_text(rule).size(1));
+    caption = std::max(caption, report::bitmap_text(lawful_caption(rule)).size(1));
   }
-  const int64_t room = 2 + caption + kMargin + kLeastBar + 2;
-  return std::max(kEnlarged, (room + 2 * side - 1) / (2 * side));
+  return std::max(kEnlarged, (caption + 2 * kMargin + side - 1) / side);
 }
 
-/// A rule's caption over its two films with their heat, uint8 [T, height, width, 3].
+/// Writes over frames [T, height, width, 3], where `column` is.
+void write_caption(const torch::Tensor& frames, const std::string& text, int64_t column,
+                   at::IntArrayRef colour) {
+  const auto ink = report::bitmap_text(text);
+  auto place = frames.narrow(1, kMargin, ink.size(0)).narrow(2, column + kMargin, ink.size(1));
+  const auto paint = torch::tensor(colour, torch::kUInt8);
+  place.copy_(torch::where(ink.unsqueeze(0).unsqueeze(3), paint, place));
+}
+
+/// A rule's two films with their heat, each under its caption, uint8 [T, height, width, 3]. That of
+/// the film which breaks the rule is red from t* on.
 torch::Tensor panel(const Shown& shown) {
   const double full = std::max(torch::nan_to_num(shown.maps[0], 0.0).max().item<double>(),
                                torch::nan_to_num(shown.maps[1], 0.0).max().item<double>());
@@ -70,17 +81,10 @@ torch::Tensor panel(const Shown& shown) {
     films.push_back(torch::constant_pad_nd(heat, {0, 0, 0, kGap}, 255));
   }
   auto made = torch::constant_pad_nd(torch::cat(films, 2), {0, 0, 0, kGap, kCaption, 0}, 255);
-  const auto ink = report::bitmap_text(shown.rule);
-  made.narrow(1, 2, ink.size(0))
-      .narrow(2, 2, ink.size(1))
-      .masked_fill_(ink.unsqueeze(0).unsqueeze(3), 32);
-  // From t* on, a red bar stands beside the caption, of all rules at one place where there is room.
-  const int64_t width = made.size(2);
-  const int64_t bar = std::min(kBar, width - 2 - ink.size(1) - kMargin - 2);
-  made.slice(0, shown.first)
-      .narrow(1, 2, 8)
-      .narrow(2, std::min<int64_t>(90, width - 2 - bar), bar)
-      .copy_(torch::tensor({220, 40, 40}, torch::kUInt8).view({1, 1, 1, 3}));
+  const int64_t right = films[0].size(2);
+  write_caption(made, lawful_caption(shown.rule), 0, {32, 32, 32});
+  write_caption(made.slice(0, 0, shown.first), kBrokenCaption, right, {150, 150, 150});
+  write_caption(made.slice(0, shown.first), kBrokenCaption, right, {220, 40, 40});
   return made;
 }
 
@@ -165,10 +169,12 @@ std::string surprise_media(const SurpriseOptions& options, const std::vector<Sur
              "The first test scene of every rule: the lawful film, and beside it the one that "
              "breaks the rule, under the surprise of " +
                  first.arm + ", seed " + std::to_string(first.seed) +
-                 ". The red bar stands from t* on.") +
-         report::figure(report::image(report::encode_png(sheet), "the hoop, frame by frame",
-                                      static_cast<int>(sheet.size(1))),
-                        "The hoop: frames about t*.") +
+                 ": brightest where it is largest in the two. \"Breaks it\" is red from t* on.") +
+         report::figure(
+             report::image(report::encode_png(sheet), "the hoop, frame by frame",
+                           static_cast<int>(sheet.size(1))),
+             "The hoop, the lawful film and the broken one side by side: frames about t*, "
+             "when \"breaks it\" turns red.") +
          report::details("Surprise by frame, t* marked", report::grid(plots));
 }
 

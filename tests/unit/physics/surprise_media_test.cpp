@@ -11,7 +11,7 @@
 namespace jepa::eval::physics {
 namespace {
 
-TEST(SurpriseMedia, CaptionsAndBarsFitTheSmallestFilms) {
+TEST(SurpriseMedia, CaptionsFitTheSmallestFilms) {
   for (const int64_t side : {16, 48}) {
     const TemporaryFolder folder;
     SurpriseOptions options;
