@@ -63,11 +63,14 @@ void require_one_job(const OptionValues& given, watching::WatchOptions watch,
                      watching::EventOptions events, watching::InspectOptions inspect) {
   if (events.events && inspect.inspect) throw ConfigError("options events, inspect: one of them");
   const std::string job = events.events ? "--events" : inspect.inspect ? "--inspect" : "";
-  const auto refuse = [&](auto& of, const std::set<std::string>& taken, const std::string& where) {
+  // At its default an option changes nothing: a run's own config.ini names all of them.
+  const auto refuse = [&](auto of, const std::set<std::string>& taken, const std::string& where) {
+    of = {};
     const std::vector<OptionSection> section{
         {"", "", [&](OptionVisitor& visit) { of.describe(visit); }}};
     for (const auto& [key, value] : dump_options(section)) {
-      if (given.contains(key) && !taken.contains(key)) {
+      const auto found = given.find(key);
+      if (found != given.end() && found->second != value && !taken.contains(key)) {
         throw ConfigError("option " + key + ": " + where);
       }
     }

@@ -402,6 +402,10 @@ TEST_F(WatchProgram, EventsGoOnAfterBeingKilled) {
   EXPECT_EQ(all.at("stretches").at("freeze"), 4);
   EXPECT_NE(read_bytes(out("report.html")).find("change_of_difference"), std::string::npos);
 
+  // What it left says all of it.
+  ASSERT_EQ(run("--config '" + out("config.ini") + "'"), 0) << said();
+  EXPECT_EQ(summary().at("rows"), all.at("rows"));
+
   // Told to stop while it asks: the same command goes on.
   fs::remove_all(out("cells"));
   fs::remove(out("summary.json"));
