@@ -59,13 +59,13 @@ void watch(examples::Program& program, const watching::WatchOptions& options,
 
 /// One job at a time, told only what it looks at.
 /// @throws ConfigError naming an option of another job
-void require_one_job(const OptionValues& given, watching::WatchOptions watch,
-                     watching::EventOptions events, watching::InspectOptions inspect) {
+void require_one_job(const OptionValues& given, const watching::WatchOptions& watch,
+                     const watching::EventOptions& events,
+                     const watching::InspectOptions& inspect) {
   if (events.events && inspect.inspect) throw ConfigError("options events, inspect: one of them");
   const std::string job = events.events ? "--events" : inspect.inspect ? "--inspect" : "";
   // At its default an option changes nothing: a run's own config.ini names all of them.
   const auto refuse = [&](auto of, const std::set<std::string>& taken, const std::string& where) {
-    of = {};
     const std::vector<OptionSection> section{
         {"", "", [&](OptionVisitor& visit) { of.describe(visit); }}};
     for (const auto& [key, value] : dump_options(section)) {
@@ -76,14 +76,15 @@ void require_one_job(const OptionValues& given, watching::WatchOptions watch,
     }
   };
   if (!job.empty()) {
-    refuse(watch, {"video", "weights", "out", "past", "frame_step", "fps", "short_side"},
+    refuse(watching::WatchOptions(),
+           {"video", "weights", "out", "past", "frame_step", "fps", "short_side"},
            "not with " + job);
     if (watch.video == "-") throw ConfigError("option video: a pipe cannot be asked " + job);
   }
-  if (!inspect.inspect) refuse(inspect, {"inspect"}, "with --inspect alone");
+  if (!inspect.inspect) refuse(watching::InspectOptions(), {"inspect"}, "with --inspect alone");
   std::set<std::string> quick{"events"};  // --quick is for --events, and says so of everything
   for (const auto& [key, value] : watching::EventOptions::quick()) quick.insert(key);
-  if (!events.events) refuse(events, quick, "with --events alone");
+  if (!events.events) refuse(watching::EventOptions(), quick, "with --events alone");
 }
 
 void ask_events(examples::Program& program, const watching::WatchOptions& options,

@@ -28,6 +28,7 @@ class DynamicsPrograms : public ProgramTest {
   }
   void expect_planned() const;
   void refuse_what_was_not_trained() const;
+  std::vector<std::string> small_plan(const std::vector<std::string>& more) const;
   void plan_in_other_ways() const;
 };
 
@@ -82,31 +83,20 @@ void DynamicsPrograms::refuse_what_was_not_trained() const {
   refuses("plan", {"--run", path("nothing")}, 1, "train_dynamics");
 }
 
+// A search as small as it can be, of what was trained.
+std::vector<std::string> DynamicsPrograms::small_plan(const std::vector<std::string>& more) const {
+  std::vector<std::string> all = {"--run",        path("run"), "--probe_clips",    "32",
+                                  "--wall_cases", "16",        "--cem.samples",    "8",
+                                  "--cem.elites", "4",         "--cem.iterations", "1"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
 // Planning does without inverse dynamics, with a published search, with gradients.
 void DynamicsPrograms::plan_in_other_ways() const {
   std::filesystem::remove(path("run/checkpoints/step-00000030/inverse.safetensors"));
-  const std::vector<std::string> few = {"--run",
-                                        path("run"),
-                                        "--episodes",
-                                        "2",
-                                        "--unseen_episodes",
-                                        "0",
-                                        "--films",
-                                        "0",
-                                        "--probe_clips",
-                                        "32",
-                                        "--wall_cases",
-                                        "16",
-                                        "--cem.samples",
-                                        "8",
-                                        "--cem.elites",
-                                        "4",
-                                        "--cem.iterations",
-                                        "1",
-                                        "--horizon.horizon",
-                                        "3",
-                                        "--landscape",
-                                        path("map.png")};
+  const auto few = small_plan({"--episodes", "2", "--unseen_episodes", "0", "--films", "0",
+                               "--horizon.horizon", "3", "--landscape", path("map.png")});
   const auto with = [&](const std::string& controls) {
     auto all = few;
     all.insert(all.end(), {"--controls", controls});
@@ -143,30 +133,9 @@ TEST_F(DynamicsPrograms, TrainThenPlan) {
   EXPECT_EQ(trained.at("wall_far_true"), 0);
   EXPECT_EQ(trained.at("phase"), 2);
 
-  ASSERT_EQ(run("plan", {"--run",
-                         path("run"),
-                         "--episodes",
-                         "3",
-                         "--unseen_episodes",
-                         "2",
-                         "--films",
-                         "1",
-                         "--probe_clips",
-                         "32",
-                         "--wall_cases",
-                         "16",
-                         "--cem.samples",
-                         "8",
-                         "--cem.elites",
-                         "4",
-                         "--cem.iterations",
-                         "1",
-                         "--precision",
-                         "float32",
-                         "--threads",
-                         "1",
-                         "--json",
-                         path("out.json")}),
+  ASSERT_EQ(run("plan", small_plan({"--episodes", "3", "--unseen_episodes", "2", "--films", "1",
+                                    "--precision", "float32", "--threads", "1", "--json",
+                                    path("out.json")})),
             0)
       << said();
   expect_planned();
